@@ -1,0 +1,1 @@
+"""Policies written by hand, each after a kernel default or a paper."""

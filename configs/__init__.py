@@ -1,0 +1,1 @@
+"""Packaged data: platforms, daemons, workloads, scenarios, suites, algorithms, measurements, policies."""

@@ -1,0 +1,26 @@
+"""tierenv: a calibrated model of Linux tiered memory behind a Gymnasium interface.
+
+Importing the package registers the environments with string entry points and loads neither numba nor torch.
+"""
+
+from pathlib import Path as _Path
+
+from gymnasium.envs.registration import register as _register
+from gymnasium.envs.registration import registry as _registry
+
+__version__ = "0.1.0"
+
+# A source checkout keeps agents/, train/ and configs/ beside this folder, an installation inside it. Looking in
+# both places makes tierenv.agents the same module for a checkout, an editable install and a wheel.
+_root = _Path(__file__).resolve().parent.parent
+if (_root / "pyproject.toml").is_file() and (_root / "agents").is_dir():
+    __path__.append(str(_root))
+del _Path, _root
+
+# Registering again (after importlib.reload, say) would warn about overriding the environment.
+if "tierenv/TieredMemory-v0" not in _registry:
+    _register(
+        id="tierenv/TieredMemory-v0",
+        entry_point="tierenv.env:TieredMemoryEnv",
+        vector_entry_point="tierenv.vector_env:TieredMemoryVectorEnv",
+    )

@@ -1,0 +1,1 @@
+"""The simulated system: application, scanner, migrator and reclaim over lumped pages."""

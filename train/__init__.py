@@ -1,0 +1,1 @@
+"""Orchestration: command line, training, evaluation, search and reports."""
