@@ -10,8 +10,8 @@ from gymnasium.envs.registration import registry as _registry
 
 __version__ = "0.1.0"
 
-# A source checkout keeps agents/, train/ and configs/ beside this folder, an installation inside it. Looking in
-# both places makes tierenv.agents the same module for a checkout, an editable install and a wheel.
+# A source checkout keeps agents/, train/ and configs/ beside this folder, an installation inside it. Looking
+# in both makes tierenv.agents the same module for a checkout, an editable install and a wheel.
 _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "agents").is_dir():
     __path__.append(str(_root))
