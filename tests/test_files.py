@@ -1,0 +1,77 @@
+"""Nothing half-written: tierenv.files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tierenv.errors import ConfigError
+from tierenv.files import atomic_folder, atomic_write_text
+
+
+def test_text_is_written_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
+    atomic_write_text(tmp_path / "new" / "a.txt", "one")
+    atomic_write_text(tmp_path / "new" / "a.txt", "two")
+    assert (tmp_path / "new" / "a.txt").read_text() == "two"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def test_text_file_has_the_mode_any_program_gives(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    atomic_write_text(tmp_path / "a", "")
+    atomic_write_text(tmp_path / "b", "", executable=True)
+    plain = (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "a").stat().st_mode == plain
+    assert (tmp_path / "b").stat().st_mode == plain | 0o111
+
+
+def test_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    atomic_write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "x"
+
+
+def test_pipe_is_written_directly() -> None:
+    reader, writer = os.pipe()
+    atomic_write_text(f"/dev/fd/{writer}", "x")
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert pipe.read() == "x"
+
+
+@pytest.mark.parametrize("name", [".", "file/below"])
+def test_path_that_cannot_be_written_is_bad_input(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        atomic_write_text(tmp_path / name, "x")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_folder_appears_whole(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "made") as folder:
+        (folder / "a").write_text("x")
+        assert not (tmp_path / "made").exists()
+    assert (tmp_path / "made" / "a").read_text() == "x"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_failure_while_filling_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "made") as folder:
+        (folder / "a").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_holds_something_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "kept").write_text("")
+    with pytest.raises(ConfigError, match="already exists"), atomic_folder(tmp_path / "made"):
+        pass
+    assert (tmp_path / "made" / "kept").exists()
+
+
+def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    with atomic_folder(tmp_path / "made") as folder:
+        (folder / "a").write_text("")
+    assert (tmp_path / "made" / "a").exists()
