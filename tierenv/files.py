@@ -49,8 +49,8 @@ def atomic_write_bytes(path: str | Path, content: bytes, *, executable: bool = F
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; rename it to `path` at the end.
 
-    If an exception leaves the block, nothing is left behind. Raises `ConfigError` when `path` already holds something: a
-    folder cannot be replaced in one step.
+    If an exception leaves the block, nothing is left behind. Raises `ConfigError` when `path` already
+    holds something: a folder cannot be replaced in one step.
     """
     target = Path(path).resolve()
     try:
