@@ -1,0 +1,132 @@
+"""The best static setting `tierenv tune` found for a scenario, and the file that remembers it."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from tierenv.agents.heuristics.static import StaticPolicy
+from tierenv.errors import ConfigError, close_match
+from tierenv.files import atomic_write_text
+from tierenv.scenario import Record, Scenario, validate_record
+from tierenv.tunables import TunableSetting
+
+FILE_NAME = "best-static.json"
+
+
+class StoredSetting(Record):
+    """A setting as JSON holds it."""
+
+    scan_period_ms: float
+    scan_size_bytes: float
+    throttle_bytes_per_s: float | None
+    """None for unlimited: JSON has no infinity."""
+
+
+class BestStatic(Record):
+    """What a search over static settings found, and what it cost."""
+
+    daemon: str
+    """Variant that was searched."""
+    setting: StoredSetting
+    mean_s: Annotated[float, Field(gt=0)]
+    """Mean completion time over the tuning seeds."""
+    trials: Annotated[int, Field(ge=1)]
+    """Settings tried: the budget to print beside a learner's."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Tuning seeds each setting ran on; disjoint from the evaluation's."""
+    command: str
+    git_revision: str | None
+
+    @property
+    def tunables(self) -> TunableSetting:
+        """The setting as policies take it."""
+        stored = self.setting
+        throttle = math.inf if stored.throttle_bytes_per_s is None else stored.throttle_bytes_per_s
+        return TunableSetting(stored.scan_period_ms, stored.scan_size_bytes, throttle)
+
+    @staticmethod
+    def stored(setting: TunableSetting) -> StoredSetting:
+        """The form of a setting that `setting` takes."""
+        throttle = setting.throttle_bytes_per_s
+        return StoredSetting(
+            scan_period_ms=setting.scan_period_ms,
+            scan_size_bytes=setting.scan_size_bytes,
+            throttle_bytes_per_s=None if math.isinf(throttle) else throttle,
+        )
+
+
+class BestStaticFile(Record):
+    """The content of configs/policies/best-static.json."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    scenarios: dict[str, BestStatic] = {}
+
+
+def default_path() -> Path:
+    """The packaged file."""
+    return Path(str(resources.files("tierenv.configs"))) / "policies" / FILE_NAME
+
+
+def read_best_static(path: Path | None = None) -> dict[str, BestStatic]:
+    """What is stored, by name of scenario; empty without a file. Raises `ConfigError` for a broken one."""
+    path = path or default_path()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
+    return validate_record(BestStaticFile, content, str(path)).scenarios
+
+
+def write_best_static(scenario_name: str, best: BestStatic, path: Path | None = None) -> Path:
+    """Store one scenario's result, keeping the others', and return the file's path."""
+    path = path or default_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent):  # searches over several scenarios may end at the same time
+        scenarios = read_best_static(path) | {scenario_name: best}
+        content = BestStaticFile(scenarios=dict(sorted(scenarios.items())))
+        atomic_write_text(path, content.model_dump_json(by_alias=True, indent=2) + "\n")
+    return path
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make(scenario: Scenario, _argument: str) -> StaticPolicy:
+    """The stored setting of the scenario. Raises `ConfigError` if there is none for its daemon."""
+    known = read_best_static()
+    if scenario.name not in known:
+        hint = close_match(scenario.name, known)
+        raise ConfigError(
+            f"best-static: no setting stored for scenario {scenario.name!r}{hint}; "
+            f"run: tierenv tune {scenario.name} --save"
+        )
+    best = known[scenario.name]
+    if best.daemon != scenario.daemon.name:
+        raise ConfigError(
+            f"best-static: the setting stored for {scenario.name!r} is for daemon {best.daemon}, "
+            f"not {scenario.daemon.name}; run: tierenv tune {scenario.name} --save"
+        )
+    return StaticPolicy(best.tunables, scenario.daemon, name="best-static")
