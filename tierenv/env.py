@@ -1,0 +1,104 @@
+"""TieredMemoryEnv: the Gymnasium face of one machine."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.action import action_space
+from tierenv.errors import ConfigError
+from tierenv.render import RENDER_MODES, Timeline, check_render_mode
+from tierenv.scenario import Control, PhaseOrders, Scenario
+from tierenv.task import Info, TieredMemoryTask, resolve_scenarios
+
+EPISODE_SEEDS = 2**63
+"""An episode's seed is one draw below this from the environment's generator, alone or in a batch."""
+
+
+class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """Set the tunables of a promotion daemon once per control interval until the work is done.
+
+    Observation: float32[features] in [-1, 1], see `tierenv.observation.FEATURES`. Action: float32[3]
+    in [-1, 1], see `tierenv.action`; not looked at unless the scenario's control is "tunables". Reward: minus
+    the duration of the step over the reference time. Info: see `tierenv.task.INFO_KEYS`.
+
+    Args:
+        scenario: name of a packaged scenario, a path, or a `Scenario`.
+        daemon: name or path of a daemon variant that replaces the scenario's.
+        control: "tunables", "kernel-rule" or "off", in place of what the scenario says.
+        phase_orders: "training" or "held-out", the split the order of phases is drawn from.
+        shaping_gamma: the learner's discount factor; None for the bare reward.
+        max_time_multiple: episodes are truncated at this many times their reference time [1].
+        render_mode: None, "ansi" (a table) or "rgb_array" (the episode so far as a plot).
+
+    Raises:
+        ConfigError: for anything wrong with these.
+    """
+
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 10}
+
+    def __init__(
+        self,
+        scenario: str | Scenario = "moving-hot-set",
+        *,
+        daemon: str | None = None,
+        control: Control | None = None,
+        phase_orders: PhaseOrders = "training",
+        shaping_gamma: float | None = None,
+        max_time_multiple: float = 4.0,
+        render_mode: str | None = None,
+    ) -> None:
+        check_render_mode(render_mode)
+        self.task = TieredMemoryTask(
+            resolve_scenarios(scenario, 1, daemon, control),
+            phase_orders=phase_orders,
+            shaping_gamma=shaping_gamma,
+            max_time_multiple=max_time_multiple,
+        )
+        self.observation_space = self.task.encoder.space
+        self.action_space = action_space()
+        self.render_mode = render_mode
+        self._timeline = None if render_mode is None else Timeline(self.task.system)
+        self._needs_reset = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start an episode; see `gymnasium.Env.reset`. There are no options."""
+        super().reset(seed=seed)
+        if options:
+            raise ConfigError(f"options={options}: the environment has none")
+        seeds = self.np_random.integers(EPISODE_SEEDS, size=1, dtype=np.uint64)
+        observation, info = self.task.reset(seeds)
+        self._needs_reset = False
+        if self._timeline is not None:
+            self._timeline.restart()
+        return observation[0], _only_row(info)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Let one control interval pass, or less if the work ends in it; see `gymnasium.Env.step`."""
+        if self._needs_reset:
+            raise gymnasium.error.ResetNeeded("the episode has ended or none has begun: call reset() first")
+        outcome = self.task.step(np.asarray(action)[None])
+        terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
+        self._needs_reset = terminated or truncated
+        if self._timeline is not None:
+            self._timeline.record()
+        return (
+            outcome.observation[0],
+            float(outcome.reward[0]),
+            terminated,
+            truncated,
+            _only_row(outcome.info),
+        )
+
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """The episode so far: a text, an image uint8[height, width, 3], or None without a render mode."""
+        return None if self._timeline is None else self._timeline.frame(self.render_mode)
+
+
+def _only_row(info: Info) -> dict[str, Any]:
+    return {key: values[0].item() for key, values in info.items()}

@@ -1,0 +1,217 @@
+"""TieredMemoryVectorEnv: the Gymnasium face of a batch of machines, stepped by one compiled call."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from tierenv.action import action_space
+from tierenv.env import EPISODE_SEEDS
+from tierenv.errors import ConfigError
+from tierenv.render import RENDER_MODES, Timeline, check_render_mode
+from tierenv.scenario import Control, PhaseOrders, Scenario
+from tierenv.task import Info, TieredMemoryTask, resolve_scenarios
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]):
+    """n `TieredMemoryEnv`: environment i behaves bit for bit like a single one with seed + i.
+
+    Observations float32[n, features], actions float32[n, 3], rewards float64[n], flags bool[n]; info is a
+    dictionary of arrays of length n, present for all environments and therefore without masks. With SAME_STEP
+    the last observation and info of an episode stand in `final_obs` and `final_info`, with masks.
+
+    Args:
+        num_envs: n.
+        scenario: one or several names, paths or records; environment i takes entry i mod their number. They
+            must share the control interval, and their daemons the features.
+        daemon: name or path of a daemon variant that replaces the scenarios'.
+        control: "tunables", "kernel-rule" or "off", in place of what the scenarios say.
+        phase_orders: "training" or "held-out", or several; environment i takes entry i mod their number.
+        shaping_gamma: the learner's discount factor; None for the bare reward.
+        max_time_multiple: episodes are truncated at this many times their reference time [1].
+        max_episode_steps: episodes are truncated after this many steps; None for no such limit.
+        autoreset_mode: an `AutoresetMode` or its value ("NextStep", "SameStep", "Disabled").
+        render_mode: None, "ansi" or "rgb_array".
+
+    Raises:
+        ConfigError: for anything wrong with these.
+    """
+
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 10, "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: str | Scenario | Sequence[str | Scenario] = "moving-hot-set",
+        *,
+        daemon: str | None = None,
+        control: Control | None = None,
+        phase_orders: PhaseOrders | Sequence[PhaseOrders] = "training",
+        shaping_gamma: float | None = None,
+        max_time_multiple: float = 4.0,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        check_render_mode(render_mode)
+        self.task = TieredMemoryTask(
+            resolve_scenarios(scenario, num_envs, daemon, control),
+            phase_orders=phase_orders,
+            shaping_gamma=shaping_gamma,
+            max_time_multiple=max_time_multiple,
+            max_episode_steps=max_episode_steps,
+        )
+        self.num_envs = num_envs
+        self.single_observation_space = self.task.encoder.space
+        self.single_action_space = action_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        timelines = range(num_envs if render_mode is not None else 0)
+        self._timelines = [Timeline(self.task.system, index) for index in timelines]
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._generator_seeds = [-1] * num_envs
+        self._has_ended = np.ones(num_envs, dtype=np.bool_)
+        self._is_fresh = True
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of each environment."""
+        return tuple(self._generator(index) for index in range(self.num_envs))
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each environment's generator."""
+        return tuple(self._generator_seeds[index] for index, _ in enumerate(self.np_random))
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start an episode in every environment, or in those under `options["reset_mask"]` (bool[n]).
+
+        Args:
+            seed: environment i is seeded with seed + i, or entry i of a list; None leaves it alone.
+            options: "reset_mask" or nothing.
+
+        Returns:
+            float32[n, features] and the info; environments not under the mask repeat their last.
+        """
+        mask = self._mask_of(options)
+        if self._is_fresh and not mask.all():
+            raise gymnasium.error.ResetNeeded("the first reset must not leave environments out")
+        if seed is not None:
+            seeds = (
+                list(seed) if isinstance(seed, Sequence) else [int(seed) + i for i in range(self.num_envs)]
+            )
+            if len(seeds) != self.num_envs:
+                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seeds)}")
+            for index in np.flatnonzero(mask):
+                if (own_seed := seeds[index]) is not None:
+                    self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
+        self._is_fresh = False
+        return self._restart(mask)
+
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
+        """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`."""
+        if self._is_fresh:
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
+        had_ended = self._has_ended
+        is_resetting = had_ended.any()
+        if is_resetting and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(
+                f"environments {np.flatnonzero(had_ended).tolist()} have ended: reset() them by 'reset_mask'"
+            )
+        observation, reward, terminated, truncated, info = self.task.step(actions)
+        for timeline in self._timelines:
+            timeline.record()
+
+        # NEXT_STEP resets once the others have advanced: a new episode must not lose its first interval.
+        if is_resetting:
+            observation, info = self._restart(had_ended)
+            reward[had_ended] = 0.0
+            terminated[had_ended] = False
+            truncated[had_ended] = False
+        self._has_ended = terminated | truncated
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._has_ended.any():
+            ended, final_observation, final_info = self._has_ended, observation, info
+            observation, info = self._restart(ended)
+            info |= _final(ended, final_observation, final_info)
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame of each environment, see `TieredMemoryEnv.render`; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(timeline.frame(self.render_mode) for timeline in self._timelines)
+
+    def _restart(self, mask: Flags) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start the next episode of the environments under the mask."""
+        seeds = np.zeros(self.num_envs, dtype=np.uint64)
+        for index in np.flatnonzero(mask):
+            seeds[index] = self._generator(int(index)).integers(EPISODE_SEEDS, dtype=np.uint64)
+        self._has_ended = self._has_ended & ~mask
+        observation, info = self.task.reset(seeds, mask)
+        for timeline, is_new in zip(self._timelines, mask, strict=False):
+            if is_new:
+                timeline.restart()
+        return observation, dict(info)
+
+    def _generator(self, index: int) -> np.random.Generator:
+        """The generator of one environment, seeded by the operating system if nobody did."""
+        generator = self._generators[index]
+        if generator is None:
+            generator, self._generator_seeds[index] = seeding.np_random()
+            self._generators[index] = generator
+        return generator
+
+    def _mask_of(self, options: dict[str, Any] | None) -> Flags:
+        """The environments to reset. The mask stays in `options`, where wrappers look for it."""
+        options = options or {}
+        if unknown := set(options) - {"reset_mask"}:
+            raise ConfigError(f"options: unknown key {unknown.pop()!r}; allowed: 'reset_mask'")
+        if "reset_mask" not in options:
+            return np.ones(self.num_envs, dtype=np.bool_)
+        mask = options["reset_mask"]
+        is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
+        if not is_mask or not mask.any():
+            raise ConfigError(
+                f"options['reset_mask']: must be bool[{self.num_envs}] with a True in it, got {mask!r}"
+            )
+        return mask
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        allowed = ", ".join(repr(known.value) for known in AutoresetMode)
+        raise ConfigError(f"autoreset_mode={mode!r}: must be one of {allowed}") from None
+
+
+def _final(ended: Flags, observation: NDArray[np.float32], info: Info) -> dict[str, Any]:
+    """What SAME_STEP adds to the info: the last observation and info of the episodes that ended."""
+    final_observation = np.full(len(ended), None, dtype=object)
+    for index in np.flatnonzero(ended):
+        final_observation[index] = observation[index]
+    masks = {f"_{key}": ended.copy() for key in info}
+    return {
+        "final_obs": final_observation,
+        "_final_obs": ended.copy(),
+        "final_info": info | masks,
+        "_final_info": ended.copy(),
+    }
