@@ -1,0 +1,202 @@
+"""Lower bounds on the time an episode can take: what no policy beats.
+
+The clairvoyant bound relaxes an episode to a fluid. Somebody who knows all phases ahead moves any part of
+any class, scans and demotes for free and may fill the fast tier to its last page. Two things hold him back:
+promotions take the migrator's time, and each costs the application its stall. That is a linear programme over
+the work done, cut into steps k:
+
+    minimise   sum_k time_k
+    time_k  >= work_k / threads line(share . A_k) + stall sum_c P_kc      for lines below the access time
+    sum_c P_kc <= R time_k                                                the migrator's rate
+    F_(k+1)c <= F_kc + P_kc,  A_kc <= F_kc + P_kc                         what has been promoted is there
+    sum_c F_kc, sum_c A_kc <= capacity,  F_kc, A_kc <= pages of c
+
+where for class c, F is the fast pages at the start of the step, P the promotions in it and A the average fast
+pages over its work. Averages of a real episode are a feasible point, because the access time, convex in the
+fast share, lies on average above its value at the average share. Hence the optimum is a lower bound at any
+resolution.
+
+These constraints alone would let all promotions of a step act from its beginning, or take up room only from
+its end: a first-order error. But what is promoted before (after) a point of the step is at most R times the
+time before (after) it, on average over the work of the step at most
+
+    Q_k <= R (time_k - work_k / (2 threads) line(share . (F_k + P_k)))    for falling lines
+
+since the step never holds more than F + P. Therefore, for single classes and for their sum,
+
+    A_k - F_k <= Q_k,   F_(k+1) - A_k <= Q_k
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.optimize import linprog
+
+from tierenv.sim import system as simulation
+
+Floats = NDArray[np.float64]
+
+NUM_STEPS = 150
+"""Steps the work is cut into; four times as many raise the bound by 0.05 % at most."""
+LAST_TO_FIRST_STEP = 30.0
+"""The steps of a phase grow geometrically, fine where pages move."""
+NUM_LINES = 8
+NUM_SAMPLES = 513
+"""Fast shares at which the access time is sampled, and lines drawn below it."""
+
+
+def clairvoyant_bound_s(system: simulation.SimulatedSystem, index: int) -> float:
+    """Time no policy beats in the episode that a machine has just been reset to [s]."""
+    scenario = system.scenarios[index]
+    return clairvoyant_seconds(
+        access_shares=system.access_share(index),
+        work=system.phase_work(index),
+        class_pages=system.class_pages(index),
+        fast_pages_at_start=system.fast_pages_by_class(index),
+        capacity_pages=scenario.fast_capacity_pages,
+        promotions_per_s=1 / scenario.migration_s,
+        stall_s_per_promotion=scenario.platform.shootdown_receiver,
+        threads=scenario.workload.threads,
+        access_time_s=partial(simulation.access_time_s, scenario),
+    )
+
+
+def clairvoyant_seconds(
+    *,
+    access_shares: ArrayLike,
+    work: ArrayLike,
+    class_pages: ArrayLike,
+    fast_pages_at_start: ArrayLike,
+    capacity_pages: float,
+    promotions_per_s: float,
+    stall_s_per_promotion: float,
+    threads: float,
+    access_time_s: Callable[[Floats], Floats],
+    num_steps: int = NUM_STEPS,
+) -> float:
+    """Time no policy beats [s].
+
+    Args:
+        access_shares: float[phases, classes], share of the accesses on each class, in the episode's order.
+        work: float[phases], accesses of all threads in each phase.
+        class_pages: float[classes].
+        fast_pages_at_start: float[classes].
+        capacity_pages: pages of the fast tier.
+        promotions_per_s: the most any mechanism of the platform promotes.
+        stall_s_per_promotion: what a promotion unavoidably costs every thread.
+        threads: number of threads.
+        access_time_s: time of one access of one thread, for an array of fast shares.
+        num_steps: resolution.
+    """
+    work = np.asarray(work, dtype=np.float64)
+    class_pages = np.asarray(class_pages, dtype=np.float64)
+    slopes, offsets = _lines_below(access_time_s)
+    step_work, step_phase = _grid(work, num_steps)
+    # In units of all pages and of the time the work takes at best, all numbers are about one.
+    pages = class_pages.sum()
+    shortest_s = (slopes + offsets).max()
+    unit_s = work.sum() * shortest_s / threads
+    optimum = _solve(
+        weight=np.asarray(access_shares, dtype=np.float64)[step_phase] * pages / class_pages,
+        work=step_work / work.sum(),
+        size=class_pages / pages,
+        start=np.asarray(fast_pages_at_start, dtype=np.float64) / pages,
+        capacity=capacity_pages / pages,
+        rate=promotions_per_s * unit_s / pages,
+        stall=stall_s_per_promotion * pages / unit_s,
+        lines=list(zip(slopes / shortest_s, offsets / shortest_s, strict=True)),
+    )
+    return optimum * unit_s
+
+
+def _grid(work: Floats, num_steps: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Work and phase of each step."""
+    steps_per_phase = max(2, num_steps // len(work))
+    parts = np.geomspace(1, LAST_TO_FIRST_STEP, steps_per_phase)
+    steps = np.outer(work, parts / parts.sum())
+    return steps.ravel(), np.repeat(np.arange(len(work)), steps_per_phase)
+
+
+def _lines_below(access_time_s: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+    """Slopes and offsets of lines that nowhere exceed the access time as a function of the fast share.
+
+    They are its tangents where it is convex; elsewhere each is lowered until it only touches.
+    """
+    shares = np.linspace(0, 1, NUM_SAMPLES)
+    times = access_time_s(shares)
+    chosen = np.linspace(0, NUM_SAMPLES - 1, NUM_LINES).round().astype(np.int64)
+    slopes = np.unique(np.gradient(times, shares)[chosen])
+    offsets = (times[:, None] - slopes * shares[:, None]).min(axis=0)
+    return slopes, offsets
+
+
+def _solve(
+    *,
+    weight: Floats,
+    work: Floats,
+    size: Floats,
+    start: Floats,
+    capacity: float,
+    rate: float,
+    stall: float,
+    lines: list[tuple[float, float]],
+) -> float:
+    """Optimum of the linear programme of this module.
+
+    Args:
+        weight: float[steps, classes], rise of the fast share with a class's fast pages.
+        work: float[steps].
+        size: float[classes], pages.
+        start: float[classes], fast pages at the start.
+        capacity: pages of the fast tier.
+        rate: promotions per unit of time.
+        stall: time lost by a promotion.
+        lines: slope and offset of each.
+    """
+    num_steps, num_classes = weight.shape
+    num_cells = weight.size
+    cells = sparse.eye_array(num_cells, format="csr")
+    steps = sparse.eye_array(num_steps, format="csr")
+    totals = sparse.kron(steps, np.ones((1, num_classes)), format="csr")  # sums of a step's cells
+    spread = totals.T.tocsr()  # a step's value for each of its cells
+    now, later = slice(None, -num_classes), slice(num_classes, None)  # cells of a step, cells of the next
+    weighted = totals @ sparse.diags_array(weight.ravel())
+
+    # Rows "blocks . (F, P, A, Q, time) <= limit"; None is a block of zeros.
+    rows = [
+        ([None, totals, None, None, -rate * steps], np.zeros(num_steps)),
+        ([cells[later] - cells[now], -cells[now], None, None, None], np.zeros(num_cells - num_classes)),
+        ([-cells, -cells, cells, None, None], np.zeros(num_cells)),
+        ([totals, None, None, None, None], np.full(num_steps, capacity)),
+        ([None, None, totals, None, None], np.full(num_steps, capacity)),
+        ([-cells, None, cells, -spread, None], np.zeros(num_cells)),
+        ([-totals, None, totals, -steps, None], np.zeros(num_steps)),
+        ([cells[later], None, -cells[now], -spread[now], None], np.zeros(num_cells - num_classes)),
+        ([totals[1:], None, -totals[:-1], -steps[:-1], None], np.zeros(num_steps - 1)),
+    ]
+    for slope, offset in lines:
+        access = sparse.diags_array(work * slope) @ weighted
+        rows.append(([None, stall * totals, access, None, -steps], -work * offset))
+        if slope < 0:
+            half = 0.5 * rate * access
+            rows.append(([half, half, None, steps, -rate * steps], -0.5 * rate * work * offset))
+    sizes = {"F": num_cells, "P": num_cells, "A": num_cells, "Q": num_steps, "time": num_steps}
+    most = {"F": np.tile(size, num_steps), "A": np.tile(size, num_steps)}
+    upper = np.concatenate([most.get(name, np.full(length, np.inf)) for name, length in sizes.items()])
+    lower = np.zeros(upper.shape)
+    lower[:num_classes] = upper[:num_classes] = start
+    cost = np.zeros(upper.shape)
+    cost[-num_steps:] = 1
+    result = linprog(
+        cost,
+        A_ub=sparse.block_array([blocks for blocks, _ in rows], format="csr"),
+        b_ub=np.concatenate([limit for _, limit in rows]),
+        bounds=np.stack((lower, upper), axis=1),
+        method="highs",
+    )
+    if not result.success:
+        raise RuntimeError(f"clairvoyant bound: {result.message}")
+    return float(result.fun)
