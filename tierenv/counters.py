@@ -1,0 +1,57 @@
+"""The table of counters a kernel exports, by kernel name: what an observation may be made of.
+
+Sources: kmmscand.md sections 3 and 7.1. `System.counters` is an `int64[n, NUM_COUNTERS]` array whose columns follow
+`COUNTERS`; `Counter.index` finds a column. Gauges hold the present value, all others only grow.
+"""
+
+from dataclasses import dataclass
+
+_SERIES = ("kmmscand-v0", "kmmscand-v1", "kscand-v3", "kmmscand-tunable")
+
+
+@dataclass(frozen=True)
+class Counter:
+    """One row of the table."""
+
+    name: str
+    """Name in /proc/vmstat, or of the file it is read from."""
+    unit: str
+    meaning: str
+    variants: tuple[str, ...] = _SERIES
+    """Daemon variants whose kernel exports it."""
+    is_gauge: bool = False
+
+
+COUNTERS = (
+    Counter("nr_kmmscand_mm_scans", "chunks", "chunks finished"),
+    Counter("nr_kmmscand_vma_scans", "VMAs", "VMAs walked"),
+    Counter("nr_kmmscand_migadded", "entries", "entries queued, duplicates included"),
+    Counter("nr_kmmscand_migrated", "pages", "promotions that succeeded"),
+    Counter("nr_kmmscand_migrate_failed", "entries", "entries that ended in any other way"),
+    Counter("nr_kmmscand_slowtier", "pages", "slow-tier pages that passed the access rule"),
+    Counter("nr_kmmscand_toptier", "pages", "top-tier pages visited, accessed or not"),
+    Counter("nr_kmmscand_idlepage", "pages", "pages of either tier not accessed since their last visit"),
+    Counter("pgdemote_kswapd", "pages", "pages demoted by kswapd"),
+    Counter("node0/nr_free_pages", "pages", "free pages of the fast node", is_gauge=True),
+    Counter("kmmmigrated/schedstat", "ns", "CPU time of the migration thread"),
+    Counter("kmmscand/schedstat", "ns", "CPU time of the scanning thread"),
+)
+
+NUM_COUNTERS = len(COUNTERS)
+COUNTER_INDEX = {counter.name: index for index, counter in enumerate(COUNTERS)}
+
+(
+    MM_SCANS,
+    VMA_SCANS,
+    MIGADDED,
+    MIGRATED,
+    MIGRATE_FAILED,
+    SLOWTIER,
+    TOPTIER,
+    IDLEPAGE,
+    DEMOTED,
+    FREE_PAGES,
+    MIGRATOR_NS,
+    SCANNER_NS,
+) = range(NUM_COUNTERS)
+"""Column numbers, for the compiled model."""

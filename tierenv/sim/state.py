@@ -1,0 +1,182 @@
+"""State of one simulated machine: what the compiled model reads and writes.
+
+Pages that share region, class and history are exchangeable, so the model keeps counts of pages, not pages. A *lump*
+is a (region, class) pair, numbered region-major: `lump = region * num_classes + class`. Its row of `counts` holds
+
+* slow pages that are not on the migration list, by (previous, current),
+* slow pages that are on it, by (previous, current),
+* fast pages, by (scanned, referenced),
+
+where a pair of bits (a, b) is the cell `2 a + b`. On the slow tier *previous* and *current* mean, for the second-access
+rule, "accessed in the window before the last visit" and "touched since the last visit"; for the first-access rule,
+"touched since start or demotion" (PG_young, sticky) and "not yet marked idle" (PG_idle clear). On the fast tier
+*scanned* is "touched since the scanner's last visit" and *referenced* "touched since reclaim's last visit".
+
+What is known of a lump is as of its hazard clocks: a page not yet known as touched has since been touched with
+probability 1 - exp(-(hazard now - hazard then)), `hazard` being the class's integral of accesses per page. Accesses are
+memoryless, so resolving that draw at any time, before populations of different clocks are merged, is exact.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SLOW, QUEUED, FAST = 0, 4, 8
+"""First cell of each place in a row of `counts`."""
+RETRY = 12
+"""Listed pages whose promotion failed while later entries of theirs are pending (part of the queued cells)."""
+RECORDS = 13
+"""Records of the migration list that name this lump."""
+CELLS = 16
+
+HAND = -1
+"""The last row of `counts`: fast pages of the lump under kswapd's hand that it has yet to visit, and which are not
+in the lump's own row."""
+
+SLOW_CLOCK, FAST_CLOCK = 0, 1
+
+NEW, DUPLICATE, LISTED, LUMP = 0, 1, 2, 3
+"""Columns of a list record: entries of newly listed pages, entries of pages already listed, listed pages when the
+record was made (0 once its live retries are drawn), and the lump (-1: duplicates of several lumps, all without
+effect)."""
+LIST_RECORDS = 16384
+"""Records the ring of one machine holds; entries beyond it count as failed allocations."""
+
+WASTED, DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES = range(4)
+MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
+"""What only the model knows: promotions of pages that do not belong to the hottest that fit, entries of pages
+already on the list, the longest list, and entries for which there was no memory."""
+
+CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)
+
+PARAMETERS = np.dtype(
+    [
+        # application and platform; times in s, bandwidths in bytes/s
+        ("threads", "f8"),
+        ("think_s", "f8"),
+        ("page_walk_s", "f8"),
+        ("overlap", "f8"),
+        ("dram_idle_s", "f8"),
+        ("dram_queueing_s", "f8"),
+        ("dram_bandwidth", "f8"),
+        ("cxl_idle_s", "f8"),
+        ("cxl_queueing_s", "f8"),
+        ("cxl_bandwidth", "f8"),
+        ("scan_s", "f8"),
+        ("accessed_bit_s", "f8"),
+        ("migration_s", "f8"),
+        ("failed_migration_s", "f8"),
+        ("stale_entry_s", "f8"),
+        ("reclaim_visit_s", "f8"),
+        ("demotion_s", "f8"),
+        ("promotion_stall_s", "f8"),
+        ("demotion_stall_s", "f8"),
+        ("capacity_pages", "i8"),
+        ("watermark_pages", "i8"),
+        ("kswapd_target_pages", "i8"),
+        ("demotion", "b1"),
+        # daemon
+        ("control", "i8"),
+        ("is_second_access", "b1"),
+        ("is_whole_vma", "b1"),
+        ("initial_delay_s", "f8"),
+        ("scan_sleep_s", "f8"),
+        ("migrate_sleep_s", "f8"),
+        ("throttle_burst_s", "f8"),
+        ("list_capacity", "i8"),
+        ("decay_shift", "i8"),
+        ("ignore_threshold_pages", "i8"),
+        ("period_step_percent", "i8"),
+        ("period_jump_shift", "i8"),
+        ("period_min_ms", "i8"),
+        ("period_max_ms", "i8"),
+        ("size_min_bytes", "i8"),
+        ("size_max_bytes", "i8"),
+        # workload
+        ("pages", "i8"),
+        ("num_regions", "i8"),
+        ("num_classes", "i8"),
+        ("num_phases", "i8"),
+        ("has_rest_vma", "b1"),
+        # resolution
+        ("max_substep_s", "f8"),
+        ("server_quantum_s", "f8"),
+    ],
+    align=True,
+)
+
+STATE = np.dtype(
+    [
+        ("random_counter", "u8"),
+        ("is_done", "b1"),
+        ("now_s", "f8"),
+        ("accesses", "f8"),
+        ("access_rate", "f8"),  # accesses/s at now_s
+        ("stall_s", "f8"),  # time the application still has to lose
+        ("phase", "i8"),
+        ("fast_pages", "i8"),
+        # scanner
+        ("period_ms", "f8"),
+        ("size_bytes", "f8"),
+        ("last_scan_end_s", "f8"),
+        ("scan_start_s", "f8"),
+        ("scan_end_s", "f8"),
+        ("is_rest_next", "b1"),
+        ("cursor", "i8"),
+        ("credit_pages", "i8"),  # walked pages of the region under the cursor
+        ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
+        # migrator
+        ("throttle_pages_per_s", "f8"),
+        ("tokens", "f8"),
+        ("tokens_at_s", "f8"),
+        ("migrator_clock_s", "f8"),
+        ("list_head", "i8"),
+        ("list_tail", "i8"),
+        ("list_entries", "i8"),
+        ("retry_pages", "i8"),
+        # kswapd
+        ("is_kswapd_awake", "b1"),
+        ("kswapd_clock_s", "f8"),
+        ("hand_lump", "i8"),
+    ],
+    align=True,
+)
+
+
+class Machine(NamedTuple):
+    """Views of one machine's state (or, with a leading axis, of all machines').
+
+    L lumps, R regions, C classes, P phases; rows beyond a machine's own numbers are unused.
+    """
+
+    parameters: NDArray[np.void]
+    """PARAMETERS, constant between resets."""
+    state: NDArray[np.void]
+    """STATE."""
+    counts: NDArray[np.int32]
+    """int32[L + 1, CELLS]: pages by cell; row HAND holds the fast pages under kswapd's hand."""
+    clocks: NDArray[np.float64]
+    """float64[L, 2]: hazard of the class at which the slow and the fast cells were last resolved."""
+    memo: NDArray[np.float64]
+    """float64[C, 2, 2]: per class and clock the last elapsed hazard and its probability of a touch."""
+    hazard: NDArray[np.float64]
+    """float64[C]: accesses per page so far."""
+    class_pages: NDArray[np.int64]
+    """int64[C]."""
+    fast_by_class: NDArray[np.int64]
+    """int64[C]."""
+    region_pages: NDArray[np.int64]
+    """int64[R]."""
+    access_share: NDArray[np.float64]
+    """float64[P, C]: share of the accesses on each class, in the episode's phase order."""
+    phase_end: NDArray[np.float64]
+    """float64[P]: accesses at which each phase ends."""
+    is_waste: NDArray[np.bool_]
+    """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
+    ring: NDArray[np.int32]
+    """int32[LIST_RECORDS, 4]: the migration list; record k stands in row k modulo LIST_RECORDS."""
+    counters: NDArray[np.int64]
+    """int64[NUM_COUNTERS], tierenv.counters."""
+    model: NDArray[np.int64]
+    """int64[len(MODEL_COUNTERS)]."""

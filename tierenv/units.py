@@ -1,0 +1,59 @@
+"""Quantities with units: "4GiB", "100ms", "256MiB/s" to numbers and back. Sizes are binary."""
+
+import math
+import re
+from collections.abc import Mapping
+
+PAGE_BYTES = 4096
+"""Base page size of x86-64 [bytes]."""
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+_SIZES = {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40}
+_TIMES_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_QUANTITY = re.compile(r"\s*([0-9.eE+-]+?)\s*([A-Za-z]+)(/s)?\s*")
+
+
+def _parse(text: object, units: Mapping[str, float], per_second: bool, example: str) -> float:
+    match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
+    allowed = ", ".join(f"{unit}/s" if per_second else unit for unit in units)
+    if match is None or match[2] not in units or bool(match[3]) != per_second:
+        raise ValueError(f"{text!r} is not a quantity in {allowed} (for example {example!r})")
+    try:
+        number = float(match[1])
+    except ValueError:
+        raise ValueError(f"{text!r}: {match[1]!r} is not a number") from None
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{text!r} must be finite and not negative")
+    return number * units[match[2]]
+
+
+def parse_bytes(text: object) -> int:
+    """Parse bytes, such as "4GiB". Raises ValueError for another unit or a negative number."""
+    return round(_parse(text, _SIZES, per_second=False, example="4GiB"))
+
+
+def parse_seconds(text: object) -> float:
+    """Parse seconds, such as "100ms". Raises ValueError for another unit or a negative number."""
+    return _parse(text, _TIMES_S, per_second=False, example="100ms")
+
+
+def parse_bytes_per_s(text: object) -> float:
+    """Parse bytes per second, such as "256MiB/s", or "unlimited", infinity. Raises ValueError for another unit."""
+    if text == "unlimited":
+        return math.inf
+    return _parse(text, _SIZES, per_second=True, example="256MiB/s")
+
+
+def format_bytes(number: float) -> str:
+    """Bytes to the largest binary unit that keeps the number at or above one, four digits at most."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if abs(number) >= _SIZES[unit]:
+            return f"{number / _SIZES[unit]:.4g}{unit}"
+    return f"{number:.4g}B"
+
+
+def format_bytes_per_s(number: float) -> str:
+    """Bytes/s in binary units, or "unlimited"."""
+    return "unlimited" if math.isinf(number) else f"{format_bytes(number)}/s"
