@@ -1,5 +1,6 @@
 """Pictures of an episode: which class lies on which tier and which tunables are in force, over time."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -19,6 +20,10 @@ RENDER_MODES = ["ansi", "rgb_array"]
 _BAR_WIDTH = 24
 _FIGURE_INCHES = (8.0, 6.0)
 _FIGURE_DPI = 80
+
+PANELS = 1 + len(TUNABLES)
+PANEL_HEIGHTS = [3] + [1] * len(TUNABLES)
+"""Panels of a picture, top to bottom: occupancy of the fast tier, then each tunable."""
 
 
 def check_render_mode(render_mode: str | None) -> None:
@@ -100,25 +105,30 @@ class Timeline:
         """The episode so far: pages on the fast tier by class above, each tunable below, phases as lines."""
         from matplotlib.figure import Figure  # not pyplot, which keeps figures alive and wants a display
 
+        figure = Figure(figsize=_FIGURE_INCHES, dpi=_FIGURE_DPI, layout="constrained")
+        axes = figure.subplots(PANELS, 1, sharex=True, height_ratios=PANEL_HEIGHTS)
+        self.draw(axes)
+        axes[0].set_title(str(self._system.scenarios[self._index]), fontsize="medium")
+        return figure
+
+    def draw(self, axes: Sequence[Any]) -> None:
+        """Draw the episode so far into `PANELS` matplotlib axes, top to bottom."""
         self._require_records()
         scenario = self._system.scenarios[self._index]
-        figure = Figure(figsize=_FIGURE_INCHES, dpi=_FIGURE_DPI, layout="constrained")
-        occupancy, *rows = figure.subplots(1 + len(TUNABLES), 1, sharex=True, height_ratios=[3, 1, 1, 1])
+        occupancy, *rows = axes
         fast_gib = np.array(self.fast_pages).T * (PAGE_BYTES / GIB)
         labels = [page_class.name for page_class in scenario.workload.classes]
         occupancy.stackplot(self.elapsed_s, fast_gib, labels=labels)
         occupancy.set_ylabel("fast tier [GiB]")
-        occupancy.set_title(str(scenario), fontsize="medium")
         occupancy.legend(loc="upper right", fontsize="small", ncols=len(labels))
         settings = np.array(self.tunables)
-        for axes, row, values in zip(rows, TUNABLES, settings.T, strict=True):
-            self._draw_tunable(axes, row.name, values)
+        for panel, row, values in zip(rows, TUNABLES, settings.T, strict=True):
+            self._draw_tunable(panel, row.name, values)
         changes = np.flatnonzero(np.diff(self.phase)) + 1
-        for axes in (occupancy, *rows):
+        for panel in axes:
             for change in changes:
-                axes.axvline(self.elapsed_s[change], color="grey", linewidth=0.8, linestyle=":")
+                panel.axvline(self.elapsed_s[change], color="grey", linewidth=0.8, linestyle=":")
         rows[-1].set_xlabel("time [s]")
-        return figure
 
     def _draw_tunable(self, axes: Any, name: str, values: NDArray[np.float64]) -> None:
         """Draw a tunable on the log scale of its range; 0 and infinity stand just outside of it."""
