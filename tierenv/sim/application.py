@@ -22,7 +22,8 @@ def access_time(parameters, fast_share, migration_bytes_per_s):
     t = think + (fast_share latency_dram + (1 - fast_share) latency_cxl + page walk) / overlap, where the latencies
     depend on the bandwidth in use, and that on the access rate threads / t: a fixed point in the access rate k,
     found by Newton's method on k t(k) = threads, whose left side is convex and grows without bound as k nears what
-    the links carry."""
+    the links carry.
+    """
     threads = parameters.threads
     slow_share = 1.0 - fast_share
     dram_per_access = fast_share * CACHE_LINE_BYTES / parameters.dram_bandwidth

@@ -7,7 +7,7 @@ fast share halfway between its values at the ends of a sub-step. `advance_all` i
 
 import numba
 
-from tierenv.counters import FREE_PAGES
+from tierenv.counters import DEMOTED, FREE_PAGES, MIGRATED
 from tierenv.sim.application import access_time, fast_share, remaining_time
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumps import free_pages
@@ -91,11 +91,13 @@ def run_servers(machine, until_s):
 
 
 @njit
-def progress(machine, duration_s, share, migrated_bytes):
+def progress(machine, duration_s, share, moved_pages):
     """Let the application work for `duration_s`. Returns how much of it passed before all work was done."""
     parameters = machine.parameters
     state = machine.state
-    rate = parameters.threads / access_time(parameters, share, migrated_bytes / duration_s)
+    # a page whose move ends in a very short sub-step was copied in the ones before, too
+    pages_per_s = min(moved_pages / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
+    rate = parameters.threads / access_time(parameters, share, pages_per_s * PAGE_BYTES)
     stalled_s = min(state.stall_s, MAX_STALL_SHARE * duration_s)
     state.stall_s -= stalled_s
     rate *= 1.0 - stalled_s / duration_s
@@ -136,13 +138,14 @@ def advance(machine, duration_s):
         if phase_s < end_s - state.now_s:
             end_s = state.now_s + phase_s * (1.0 + 1e-9) + 1e-9
 
-        moved = state.fast_pages
+        moved = -machine.counters[MIGRATED] - machine.counters[DEMOTED]
         share = fast_share(machine, state.phase)
         run_servers(machine, end_s)
-        moved = abs(state.fast_pages - moved)
+        moved += machine.counters[MIGRATED] + machine.counters[DEMOTED]
         share = 0.5 * (share + fast_share(machine, state.phase))
         span_s = end_s - state.now_s
-        state.now_s += progress(machine, span_s, share, moved * PAGE_BYTES) if span_s > 0.0 else 0.0
+        if span_s > 0.0:
+            state.now_s += progress(machine, span_s, share, moved)
         if not state.is_done:
             state.now_s = end_s
             if is_scanning and state.now_s >= state.scan_end_s:

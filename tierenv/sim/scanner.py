@@ -1,5 +1,4 @@
-"""kmmscand: when a chunk is due, what it finds, and how the kernel's rule adapts (kmmscand.md sections 1 P3, P6-P8,
-6)."""
+"""kmmscand: when a chunk is due, what it finds, how the kernel's rule adapts (kmmscand.md sections 1 P3, P6-P8, 6)."""
 
 import math
 
@@ -173,7 +172,8 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     `hits` pages are newly listed, of which `unmarked` passed only because nobody had marked them idle before;
     `duplicates` of the `queued` pages are listed once more. Allocation does not wait (GFP_NOWAIT): without free
     memory an entry is lost. MODEL: entries take DRAM outside the fast node (kernel_memory of the platform), never
-    the node itself."""
+    the node itself.
+    """
     parameters = machine.parameters
     state = machine.state
     counts = machine.counts
