@@ -1,0 +1,150 @@
+"""What a training run is made of: one validated record, read from configs/algorithms/NAME.yaml or a path."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from tierenv.errors import ConfigError, close_match
+from tierenv.scenario import (
+    PhaseOrders,
+    Record,
+    load_record,
+    load_scenario,
+    packaged,
+    read_yaml,
+    resolve,
+    validate_record,
+)
+from tierenv.train.algorithms import Algorithm, find_algorithm
+
+
+def _number_from_text(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 (without a point) as text; nobody means that."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Hyperparameter = Annotated[bool | int | float | str | None, BeforeValidator(_number_from_text)]
+
+
+class EvaluationPlan(Record):
+    """How the best model of a run is found."""
+
+    interval: Annotated[int, Field(ge=1)] = 100_000
+    """Environment steps between two evaluations."""
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Episodes for each scenario: seeds 30000, 30001, ..., phase orders of the training split."""
+
+
+class TrainingConfig(Record):
+    """A training run."""
+
+    name: str
+    summary: str = ""
+    algorithm: str
+    """A row of tierenv.train.algorithms."""
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names or paths; environment i trains on scenario i mod their number."""
+    phase_orders: PhaseOrders = "training"
+    seed: Annotated[int, Field(ge=0, lt=1_000_000)] = 0
+    timesteps: Annotated[int, Field(ge=1)]
+    """Environment steps, all environments together; rounded up to whole rollouts."""
+    num_envs: Annotated[int, Field(ge=1, le=1000)] = 64
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount factor of the learner and of the shaping."""
+    shaping: bool = True
+    """Whether the reward is shaped by the remaining work at the present placement."""
+    policy_net: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)] = (64, 64)
+    """Hidden layers of policy and value function."""
+    log_std_init: Annotated[float, Field(ge=-20, le=2)] | None = None
+    """Start value of the log of the exploration noise's standard deviation; null leaves the algorithm's."""
+    hyperparameters: dict[str, Hyperparameter] = {}
+    """Arguments of the algorithm's constructor."""
+    evaluation: EvaluationPlan = EvaluationPlan()
+    checkpoint_interval: Annotated[int, Field(ge=1)] = 200_000
+    """Environment steps between two checkpoints."""
+    torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    simulator_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Threads of the model; null uses every core."""
+
+    def find_algorithm(self) -> Algorithm:
+        """The row of the algorithm."""
+        return find_algorithm(self.algorithm, self.name)
+
+    def with_overrides(self, **overrides: Any) -> "TrainingConfig":
+        """A copy with those fields replaced that are not None, validated again."""
+        given = {key: value for key, value in overrides.items() if value is not None}
+        return validate_record(
+            TrainingConfig, self.model_dump() | given, f"training configuration {self.name}"
+        )
+
+
+def load_training_config(name_or_path: str) -> TrainingConfig:
+    """Read a configuration and check everything that needs no training. Raises `ConfigError`."""
+    path = str(resolve("algorithms", name_or_path))
+    config = load_record("algorithms", TrainingConfig, path)
+    algorithm = find_algorithm(config.algorithm, path)
+    algorithm.check(config.hyperparameters, path)
+    if config.log_std_init is not None and not algorithm.has_log_std:
+        raise ConfigError(
+            f"{path}: log_std_init={config.log_std_init}: {algorithm.name} has none; leave it out"
+        )
+    _check_batches(config, algorithm, path)
+    for scenario in config.scenarios:
+        try:
+            daemon = load_scenario(scenario).daemon
+        except ConfigError as error:
+            raise ConfigError(f"{path}: scenarios: {error}") from None
+        if not daemon.tunable_at_run_time:
+            raise ConfigError(
+                f"{path}: scenarios: {scenario} runs {daemon.name}, which cannot be tuned at run time; "
+                "use a scenario with daemon kmmscand-tunable"
+            )
+    return config
+
+
+def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:
+    """Refuse batches that do not divide the rollout: the rest would count as much as a whole batch."""
+    settings = algorithm.defaults | config.hyperparameters
+    if "n_epochs" in settings and "n_steps" in settings:
+        rollout, batch = config.num_envs * settings["n_steps"], settings["batch_size"]
+        if rollout % batch:
+            raise ConfigError(
+                f"{path}: hyperparameters.batch_size={batch}: must divide "
+                f"num_envs x n_steps = {config.num_envs} x {settings['n_steps']} = {rollout}"
+            )
+
+
+class Suite(Record):
+    """Scenarios that are evaluated together."""
+
+    name: str
+    summary: str = ""
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def load_suite(suite_or_scenario: str) -> Suite:
+    """Read a suite, or make one of a single scenario. Names of suites come first. Raises `ConfigError`."""
+    if _is_path(suite_or_scenario):
+        path = resolve("suites", suite_or_scenario)
+        if "scenarios" not in read_yaml(path):
+            return Suite(name=path.stem, scenarios=(suite_or_scenario,))
+    elif suite_or_scenario not in packaged("suites"):
+        known = packaged("suites") | packaged("scenarios")
+        if suite_or_scenario not in known:
+            hint = close_match(suite_or_scenario, known)
+            raise ConfigError(
+                f"unknown suite or scenario {suite_or_scenario!r}{hint}; run: tierenv list suites scenarios"
+            )
+        return Suite(name=suite_or_scenario, scenarios=(suite_or_scenario,))
+    return load_record("suites", Suite, suite_or_scenario)
+
+
+def _is_path(text: str) -> bool:
+    path = Path(text)
+    return "/" in text or bool(path.suffix) or path.exists()
