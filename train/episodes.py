@@ -1,0 +1,112 @@
+"""Running policies through whole episodes, all seeds in one batch.
+
+The episode of seed s is the one `gymnasium.make("tierenv/TieredMemory-v0", ...).reset(seed=s)` starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+
+from tierenv.env import EPISODE_SEEDS
+from tierenv.render import Timeline
+from tierenv.task import TieredMemoryTask
+
+PAGE_COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")
+"""Keys of `tierenv.task.INFO_KEYS` that a result reports."""
+
+
+class Actor(Protocol):
+    """What of a `tierenv.agents.policy.Policy` an episode needs."""
+
+    def reset(self, num_machines: int) -> None:
+        """Forget the past."""
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Actions float32[n, tunables] for observations float32[n, features]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What n episodes came to, one entry each."""
+
+    seconds: NDArray[np.float64]
+    """Completion time, or the time at which the episode was given up [s]."""
+    is_truncated: NDArray[np.bool_]
+    """Whether it was given up: the completion time is at least `seconds`."""
+    reference_s: NDArray[np.float64]
+    """Computed all-fast time [s]."""
+    page_counts: dict[str, NDArray[np.int64]]
+    """`PAGE_COUNTS`."""
+    env_steps: int
+    """Steps of all episodes together."""
+
+    @property
+    def normalised_times(self) -> NDArray[np.float64]:
+        """Completion times in units of the reference time."""
+        return self.seconds / self.reference_s
+
+
+class HeldActions:
+    """Plays one action per machine throughout."""
+
+    def __init__(self, actions: NDArray[np.float64]) -> None:
+        self._actions = actions.astype(np.float32)
+
+    def reset(self, num_machines: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same actions, whatever is observed."""
+        return self._actions
+
+
+def episode_seeds(seeds: Sequence[int]) -> NDArray[np.uint64]:
+    """uint64[n]: seeds of the first episodes of environments reset with these seeds."""
+    draws = [seeding.np_random(seed)[0].integers(EPISODE_SEEDS, dtype=np.uint64) for seed in seeds]
+    return np.array(draws, dtype=np.uint64)
+
+
+def run_episodes(
+    task: TieredMemoryTask, actor: Actor, seeds: Sequence[int], timeline: Timeline | None = None
+) -> Episodes:
+    """Run every machine of a task from start to end; an entry of `seeds` for each.
+
+    Args:
+        task: machines whose scenarios suit the actor.
+        actor: decides for all of them.
+        seeds: as given to `reset` of an environment.
+        timeline: records the first machine.
+    """
+    n = task.num_machines
+    observation, info = task.reset(episode_seeds(seeds))
+    actor.reset(n)
+    if timeline is not None:
+        timeline.restart()
+    final: dict[str, NDArray[Any]] = {key: np.array(info[key]) for key in ("elapsed_s", *PAGE_COUNTS)}
+    is_running = np.ones(n, dtype=np.bool_)
+    is_truncated = np.zeros(n, dtype=np.bool_)
+    env_steps = 0
+    while is_running.any():
+        outcome = task.step(actor.act(observation))
+        observation = outcome.observation
+        env_steps += int(is_running.sum())
+        if timeline is not None and is_running[0]:
+            timeline.record()
+        has_ended = is_running & (outcome.terminated | outcome.truncated)
+        if has_ended.any():
+            for key, values in final.items():
+                values[has_ended] = outcome.info[key][has_ended]
+            is_truncated |= has_ended & outcome.truncated
+            is_running &= ~has_ended
+    return Episodes(
+        seconds=final["elapsed_s"],
+        is_truncated=is_truncated,
+        reference_s=np.array(info["reference_s"], dtype=np.float64),
+        page_counts={key: final[key] for key in PAGE_COUNTS},
+        env_steps=env_steps,
+    )

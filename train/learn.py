@@ -1,0 +1,313 @@
+"""Training with stable-baselines3: checkpoints, evaluation on fixed episodes, Ctrl-C and resumption."""
+
+import io
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
+
+from tierenv.errors import ConfigError
+from tierenv.scenario import load_scenario
+from tierenv.task import TieredMemoryTask
+from tierenv.train import seeds as seed_blocks
+from tierenv.train.config import TrainingConfig
+from tierenv.train.episodes import run_episodes
+from tierenv.train.interrupt import deferred_interrupt
+from tierenv.train.run_dir import RunDirectory
+from tierenv.train.vec_adapter import TieredMemoryVecEnv
+from tierenv.vector_env import TieredMemoryVectorEnv
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SelectionResult:
+    """One evaluation of the model during training."""
+
+    timesteps: int
+    """Environment steps trained so far."""
+    normalised_time: float
+    """Mean completion time over the reference time, noise off; less is better."""
+    by_scenario: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TimeSpent:
+    """Where the wall time of a training went [s]."""
+
+    total_s: float
+    model_s: float
+    """In the environments the learner acts in."""
+    evaluation_s: float
+
+    @property
+    def learner_s(self) -> float:
+        """All the rest: networks, gradients, logging, files."""
+        return self.total_s - self.model_s - self.evaluation_s
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended."""
+
+    run_path: Path
+    timesteps: int
+    new_timesteps: int
+    """Of this call; the rest came before it was resumed."""
+    best: SelectionResult | None
+    is_interrupted: bool
+    time_spent: TimeSpent
+
+
+class ModelActor:
+    """The model as it stands, without exploration noise."""
+
+    def __init__(self, model: BaseAlgorithm) -> None:
+        self._model = model
+
+    def reset(self, num_machines: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean action."""
+        return self._model.predict(observation, deterministic=True)[0]
+
+
+class Selection:
+    """Judges a model on fixed episodes: the same seeds of every scenario, training phase orders."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._names = [name for name in config.scenarios for _ in range(config.evaluation.seeds)]
+        seeds = seed_blocks.block(seed_blocks.SELECTION, config.evaluation.seeds, "evaluation.seeds")
+        self._seeds = seeds * len(config.scenarios)
+        self._task = TieredMemoryTask([load_scenario(name) for name in self._names], phase_orders="training")
+
+    def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
+        """Run all episodes."""
+        times = run_episodes(self._task, ModelActor(model), self._seeds).normalised_times
+        names = np.array(self._names)
+        by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
+        return SelectionResult(timesteps, float(times.mean()), by_scenario)
+
+
+class RunCallback(BaseCallback):
+    """Checkpoints, evaluates, logs and stops on request; between rollouts, when the model is whole."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        run: RunDirectory,
+        is_interrupted: Callable[[], bool],
+        report_progress: Callable[[int, float | None], None],
+    ) -> None:
+        super().__init__()
+        self.time_in_evaluation_s = 0.0
+        self.best = _stored_best(run)
+        self._config = config
+        self._run = run
+        self._is_interrupted = is_interrupted
+        self._report_progress = report_progress
+        self._selection = Selection(config)
+        self._evaluations = run.evaluations
+        self._next_evaluation = 0
+        self._next_checkpoint = 0
+
+    def _on_training_start(self) -> None:
+        done = self.model.num_timesteps
+        # what an interrupted run learned after its last checkpoint is lost, so its record is too
+        self._evaluations = [entry for entry in self._evaluations if entry["timesteps"] <= done]
+        self._next_evaluation = _next_multiple(done, self._config.evaluation.interval)
+        self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
+
+    def _on_rollout_start(self) -> None:
+        done = self.model.num_timesteps
+        if done >= self._next_evaluation:
+            self.evaluate()
+            self._next_evaluation = _next_multiple(done, self._config.evaluation.interval)
+        if done >= self._next_checkpoint:
+            self.checkpoint()
+            self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
+
+    def _on_step(self) -> bool:
+        self._report_progress(self.num_timesteps, self.best and self.best.normalised_time)
+        return not self._is_interrupted()
+
+    def _on_rollout_end(self) -> None:
+        finished = self.model.ep_info_buffer or ()
+        if finished:
+            times = [episode["elapsed_s"] / episode["reference_s"] for episode in finished]
+            self.logger.record("rollout/normalised_time", float(np.mean(times)))
+            for key in ("promoted_pages", "demoted_pages", "wasted_promotions"):
+                self.logger.record(f"rollout/{key}", float(np.mean([episode[key] for episode in finished])))
+
+    def evaluate(self) -> None:
+        """Judge the model and keep it if it is the best so far."""
+        started = time.perf_counter()
+        result = self._selection.judge(self.model, self.model.num_timesteps)
+        self.time_in_evaluation_s += time.perf_counter() - started
+        self.logger.record("eval/normalised_time", result.normalised_time)
+        self._evaluations.append(asdict(result))
+        self._run.write_evaluations(self._evaluations)
+        is_best = self.best is None or result.normalised_time < self.best.normalised_time
+        if is_best:
+            self.best = result
+            self._run.write_best(_to_bytes(self.model), asdict(result))
+        log.info(
+            "%d steps: %.4f x all-fast time%s",
+            result.timesteps,
+            result.normalised_time,
+            ", best so far" if is_best else "",
+        )
+
+    def checkpoint(self) -> None:
+        """Store the model."""
+        self._run.write_checkpoint(self.model.num_timesteps, _to_bytes(self.model))
+
+
+def learn(
+    config: TrainingConfig,
+    run: RunDirectory,
+    report_progress: Callable[[int, float | None], None] = lambda _timesteps, _best: None,
+) -> TrainingResult:
+    """Train, from the latest checkpoint if the run has one, until the configuration's timesteps are reached.
+
+    Args:
+        config: what to train.
+        run: where everything goes.
+        report_progress: called after every step with the timesteps done and the best normalised time so far.
+
+    Raises:
+        ConfigError: if the algorithm refuses its hyperparameters, or a checkpoint does not fit.
+    """
+    started = time.perf_counter()
+    set_threads(config)
+    adapter = TieredMemoryVecEnv(
+        TieredMemoryVectorEnv(
+            num_envs=config.num_envs,
+            scenario=config.scenarios,
+            phase_orders=config.phase_orders,
+            shaping_gamma=config.gamma if config.shaping else None,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+    )
+    times_resumed = run.manifest.get("times_resumed", 0)
+    model = _make_model(config, run, adapter)
+    # A resumed run goes on with episodes of its own: the generators' states are not in a checkpoint.
+    model.set_random_seed(seed_blocks.training_seed(config.seed, times_resumed) % 2**32)
+    adapter.seed(seed_blocks.training_seed(config.seed, times_resumed))
+    model.set_logger(_make_logger(run, model.num_timesteps))
+    done_before = model.num_timesteps
+    with deferred_interrupt() as is_interrupted:
+        callback = RunCallback(config, run, is_interrupted, report_progress)
+        callback.init_callback(model)
+        if done_before < config.timesteps:
+            model.learn(
+                config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0
+            )
+            callback.checkpoint()
+            if not is_interrupted():
+                callback.evaluate()
+        model.logger.close()
+        result = TrainingResult(
+            run_path=run.path,
+            timesteps=model.num_timesteps,
+            new_timesteps=model.num_timesteps - done_before,
+            best=callback.best,
+            is_interrupted=is_interrupted(),
+            time_spent=TimeSpent(
+                total_s=time.perf_counter() - started,
+                model_s=adapter.seconds_in_model,
+                evaluation_s=callback.time_in_evaluation_s,
+            ),
+        )
+    run.update_manifest(
+        timesteps=result.timesteps,
+        is_interrupted=result.is_interrupted,
+        threads={"torch": torch.get_num_threads(), "simulator": numba.get_num_threads()},
+        time_spent=asdict(result.time_spent),
+    )
+    return result
+
+
+def set_threads(config: TrainingConfig) -> None:
+    """Share the cores: the networks are too small for more than one, the model takes the rest."""
+    torch.set_num_threads(config.torch_threads)
+    available = numba.config.NUMBA_NUM_THREADS
+    numba.set_num_threads(min(config.simulator_threads or available, available))
+
+
+def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemoryVecEnv) -> BaseAlgorithm:
+    algorithm = config.find_algorithm()
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is not None:
+        try:
+            return algorithm.algorithm_class.load(checkpoint, env=adapter, device="cpu")
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ConfigError(f"{checkpoint}: cannot be resumed: {_one_line(error)}") from None
+    policy: dict[str, Any] = {"net_arch": list(config.policy_net)}
+    if config.log_std_init is not None:
+        policy["log_std_init"] = config.log_std_init
+    try:
+        return algorithm.algorithm_class(
+            "MlpPolicy",
+            adapter,
+            gamma=config.gamma,
+            seed=config.seed,
+            device="cpu",
+            policy_kwargs=policy,
+            **config.hyperparameters,
+        )
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{run.config_path}: hyperparameters: {algorithm.name}: {_one_line(error)}"
+        ) from None
+
+
+class _AppendingCsv(CSVOutputFormat):
+    """progress.csv, continued up to a checkpoint where stable-baselines3 would start it anew."""
+
+    def __init__(self, path: Path, timesteps: int) -> None:
+        rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        super().__init__(str(path))
+        if rows:
+            self.keys = rows[0].split(",")
+            column = self.keys.index("time/total_timesteps")
+            kept = [row for row in rows[1:] if float(row.split(",")[column] or math.inf) <= timesteps]
+            self.file.write("".join(f"{row}\n" for row in (rows[0], *kept)))
+            self.file.flush()
+
+
+def _make_logger(run: RunDirectory, timesteps: int) -> Logger:
+    csv = _AppendingCsv(run.path / "progress.csv", timesteps)
+    return Logger(str(run.path), [csv, TensorBoardOutputFormat(str(run.path / "tb"))])
+
+
+def _stored_best(run: RunDirectory) -> SelectionResult | None:
+    stored = run.best_evaluation
+    return None if stored is None else SelectionResult(**stored)
+
+
+def _next_multiple(number: int, interval: int) -> int:
+    return (number // interval + 1) * interval
+
+
+def _to_bytes(model: BaseAlgorithm) -> bytes:
+    buffer = io.BytesIO()
+    model.save(buffer)
+    return buffer.getvalue()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

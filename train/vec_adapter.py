@@ -1,0 +1,114 @@
+"""stable-baselines3's VecEnv over the native vector environment.
+
+stable-baselines3 refuses a gymnasium VectorEnv, and wrapping single environments would give up the batched
+model. The adapter works on whole arrays; only environments whose episode ends get a dictionary of their own.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from tierenv.vector_env import TieredMemoryVectorEnv
+
+EPISODE_KEYS = ("elapsed_s", "reference_s", "promoted_pages", "demoted_pages", "wasted_promotions")
+"""Figures of a finished episode that `info["episode"]` carries beside VecMonitor's r, l and t."""
+
+
+class TieredMemoryVecEnv(VecEnv):
+    """Presents a `TieredMemoryVectorEnv` in mode SAME_STEP to stable-baselines3.
+
+    `info["episode"]` of a finished episode holds the return `r`, the length `l` and the time since start `t`
+    as VecMonitor's does, so no VecMonitor is needed, and `EPISODE_KEYS`.
+    """
+
+    def __init__(self, env: TieredMemoryVectorEnv) -> None:
+        mode = env.metadata["autoreset_mode"]
+        if mode != AutoresetMode.SAME_STEP:
+            raise ValueError(f"stable-baselines3 needs an environment in mode SAME_STEP, got {mode}")
+        self.env = env
+        self.seconds_in_model = 0.0
+        """Wall time spent in the environment [s]."""
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        # Shared by all steps without an end of episode: building dictionaries would cost more than the model.
+        self._empty_infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
+        self._actions = np.zeros((env.num_envs, *env.single_action_space.shape), np.float32)
+        self._returns = np.zeros(env.num_envs)
+        self._lengths = np.zeros(env.num_envs, np.int64)
+        self._started = time.perf_counter()
+
+    def reset(self) -> VecEnvObs:
+        """Start all episodes; a seed set by `seed` is used once."""
+        seeds = None if self._seeds[0] is None else list(self._seeds)
+        observations, _ = self.env.reset(seed=seeds)
+        self._reset_seeds()
+        self._returns[:] = 0
+        self._lengths[:] = 0
+        return observations
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step all environments; those that end start anew in the same step."""
+        before = time.perf_counter()
+        observations, rewards, terminated, truncated, info = self.env.step(self._actions)
+        self.seconds_in_model += time.perf_counter() - before
+        self._returns += rewards
+        self._lengths += 1
+        dones = terminated | truncated
+        infos = self._empty_infos
+        if dones.any():
+            infos = list(infos)
+            for index in np.flatnonzero(dones):
+                infos[index] = self._final_info(index, bool(truncated[index] and not terminated[index]), info)
+            self._returns[dones] = 0
+            self._lengths[dones] = 0
+        return observations, rewards.astype(np.float32), dones, infos
+
+    def _final_info(self, index: int, is_truncated: bool, info: dict[str, Any]) -> dict[str, Any]:
+        final = info["final_info"]
+        figures = {key: float(final[key][index]) for key in EPISODE_KEYS}
+        return {
+            "terminal_observation": info["final_obs"][index],
+            "TimeLimit.truncated": is_truncated,
+            "episode": {
+                "r": float(self._returns[index]),
+                "l": int(self._lengths[index]),
+                "t": time.perf_counter() - self._started,
+                **figures,
+            },
+        }
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the vector environment, repeated: all environments share it."""
+        return [getattr(self.env, attr_name)] * len(self._indices(indices))
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refused: the environments share their attributes."""
+        raise NotImplementedError(
+            "attributes belong to the whole vector environment; set them on adapter.env"
+        )
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Refused: there are no single environments to call."""
+        raise NotImplementedError("there are no single environments; call methods of adapter.env")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """No wrapper is around a single environment."""
+        return [False] * len(self._indices(indices))
+
+    def _indices(self, indices: VecEnvIndices) -> Sequence[int]:
+        return list(self._get_indices(indices))
