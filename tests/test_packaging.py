@@ -29,7 +29,8 @@ LAYERS = [
     {"errors", "files", "units", "tunables", "counters", "scenario"},
     {"system", "sim", "bounds"},
     {"observation", "action", "reward"},
-    {"env", "vector_env", "render", "calibration"},
+    {"task"},
+    {"env", "vector_env", "render", "wrappers", "calibration"},
 ]
 
 
@@ -100,9 +101,7 @@ def test_reader_of_imports_sees_every_form(source: str, expected: set[str]) -> N
 def test_packages_never_import_those_above_them(package: str) -> None:
     above = PACKAGES[PACKAGES.index(package) + 1 :]
     assert source_files(package)
-    assert [
-        (file, name) for file, name in imports(package) for other in above if is_within(name, other)
-    ] == []
+    assert [(file, name) for file, name in imports(package) for other in above if is_within(name, other)] == []
 
 
 def test_world_needs_no_learner() -> None:
@@ -122,9 +121,7 @@ def test_modules_of_tierenv_never_import_a_layer_above() -> None:
 
 
 def test_every_module_of_tierenv_has_a_layer() -> None:
-    modules = {
-        path.relative_to(ROOT / "tierenv").with_suffix("").parts[0] for path in source_files("tierenv")
-    }
+    modules = {path.relative_to(ROOT / "tierenv").with_suffix("").parts[0] for path in source_files("tierenv")}
     assert modules - {"__init__"} - set().union(*LAYERS) == set()
 
 
@@ -159,9 +156,7 @@ def test_bare_agents_is_refused() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the folder a wheel of the present tree unpacks to, without its dependencies."""
     source, built, unpacked = (tmp_path_factory.mktemp(name) for name in ("source", "built", "unpacked"))
-    for file in project_files(
-        "."
-    ):  # a copy, because setuptools leaves build/ behind and packs what it finds there
+    for file in project_files("."):  # a copy, because setuptools leaves build/ behind and packs what it finds there
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, source / file)
     pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]

@@ -53,9 +53,7 @@ class ActionCodec:
         """
         actions = np.asarray(actions, dtype=np.float64)
         if not (np.abs(actions) <= 1).all():
-            raise ValueError(
-                f"actions must lie in [-1, 1], got values from {actions.min()} to {actions.max()}"
-            )
+            raise ValueError(f"actions must lie in [-1, 1], got values from {actions.min()} to {actions.max()}")
         tunables = np.exp2(self._log2_min + (actions - _LOW_EDGE) * self._octaves_per_unit)
         tunables = np.minimum(np.maximum(tunables, self._min), self._max)  # np.clip takes thrice as long
         tunables[actions < _LOW_EDGE] = 0.0

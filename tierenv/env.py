@@ -76,9 +76,7 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             self._timeline.restart()
         return observation[0], _only_row(info)
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Let one control interval pass, or less if the work ends in it; see `gymnasium.Env.step`."""
         if self._needs_reset:
             raise gymnasium.error.ResetNeeded("the episode has ended or none has begun: call reset() first")

@@ -95,9 +95,7 @@ COORDINATE = LinearScale(middle=0, half=1)
 
 # Log scales first: the encoder takes the logarithm of the leading columns.
 FEATURES = (
-    Feature(
-        "accessed_slow", "slow-tier pages found accessed", PER_PAGE_SECOND, RATE, ("nr_kmmscand_slowtier",)
-    ),
+    Feature("accessed_slow", "slow-tier pages found accessed", PER_PAGE_SECOND, RATE, ("nr_kmmscand_slowtier",)),
     Feature("idle", "pages of either tier found idle", PER_PAGE_SECOND, RATE, ("nr_kmmscand_idlepage",)),
     Feature("queued", "entries queued for promotion", PER_PAGE_SECOND, RATE, ("nr_kmmscand_migadded",)),
     Feature("promoted", "pages promoted", PER_PAGE_SECOND, RATE, ("nr_kmmscand_migrated",)),

@@ -121,9 +121,7 @@ class TieredMemoryTask:
         intervals = {scenario.control_interval for scenario in scenarios}
         if len(intervals) > 1:
             seconds = ", ".join(f"{interval:g}" for interval in sorted(intervals))
-            raise ConfigError(
-                f"control_interval: the scenarios of one batch must share theirs, got {seconds} s"
-            )
+            raise ConfigError(f"control_interval: the scenarios of one batch must share theirs, got {seconds} s")
         if not max_time_multiple > 0:
             raise ConfigError(f"max_time_multiple={max_time_multiple}: must be above 0")
         if max_episode_steps is not None and max_episode_steps < 1:

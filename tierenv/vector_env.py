@@ -113,9 +113,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         if self._is_fresh and not mask.all():
             raise gymnasium.error.ResetNeeded("the first reset must not leave environments out")
         if seed is not None:
-            seeds = (
-                list(seed) if isinstance(seed, Sequence) else [int(seed) + i for i in range(self.num_envs)]
-            )
+            seeds = list(seed) if isinstance(seed, Sequence) else [int(seed) + i for i in range(self.num_envs)]
             if len(seeds) != self.num_envs:
                 raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seeds)}")
             for index in np.flatnonzero(mask):
@@ -124,9 +122,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         self._is_fresh = False
         return self._restart(mask)
 
-    def step(
-        self, actions: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
+    def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
         """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`."""
         if self._is_fresh:
             raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
@@ -189,9 +185,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         mask = options["reset_mask"]
         is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
         if not is_mask or not mask.any():
-            raise ConfigError(
-                f"options['reset_mask']: must be bool[{self.num_envs}] with a True in it, got {mask!r}"
-            )
+            raise ConfigError(f"options['reset_mask']: must be bool[{self.num_envs}] with a True in it, got {mask!r}")
         return mask
 
 

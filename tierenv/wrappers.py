@@ -55,9 +55,7 @@ class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
         return _MENU_ACTIONS[actions]
 
 
-class MultiplicativeAction(
-    gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-):
+class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
     """Multiply each tunable in force by max_factor ** action, action float32[3] in [-1, 1].
 
     One step down from the least throttle is 0 and one up from the greatest is unlimited; from there more
@@ -68,9 +66,7 @@ class MultiplicativeAction(
         max_factor: greatest factor of one step, above 1.
     """
 
-    def __init__(
-        self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]], max_factor: float = 2.0
-    ) -> None:
+    def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]], max_factor: float = 2.0) -> None:
         super().__init__(env)
         self.action_space = action_space()
         self._scaling = _Scaling(_task(env), max_factor)

@@ -1,0 +1,83 @@
+"""Actions to tunables and back."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tierenv.action import ActionCodec, action_space
+from tierenv.scenario import DaemonVariant, load_record
+from tierenv.tunables import TUNABLES, TunableSetting
+from tierenv.units import GIB, MIB
+
+TUNABLE = load_record("daemons", DaemonVariant, "kmmscand-tunable")
+V1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+CODEC = ActionCodec(TUNABLE)
+
+coordinates = st.floats(-1, 1, width=32)
+actions = st.tuples(coordinates, coordinates, coordinates)
+
+
+@given(actions)
+def test_every_action_decodes_to_a_setting_the_daemon_allows(action: tuple[float, ...]) -> None:
+    TUNABLE.check_setting(TunableSetting(*CODEC.decode(action)))
+
+
+@given(actions)
+def test_encoding_survives_the_float32_of_a_policy(action: tuple[float, ...]) -> None:
+    tunables = CODEC.decode(action)
+    again = CODEC.decode(CODEC.encode(tunables).astype(np.float32))
+    np.testing.assert_allclose(again, tunables, rtol=1e-5)
+
+
+@given(actions, actions)
+def test_a_greater_coordinate_never_means_a_smaller_tunable(one: tuple[float, ...], other: tuple[float, ...]) -> None:
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    assert (CODEC.decode(low) <= CODEC.decode(high)).all()
+
+
+def test_ends_of_the_ranges_are_exact_even_in_float32() -> None:
+    for end in ("min", "max"):
+        setting = [getattr(bounds, end) for bounds in TUNABLE.ranges.by_name.values()]
+        decoded = CODEC.decode(CODEC.encode(setting).astype(np.float32))
+        np.testing.assert_allclose(decoded, setting, rtol=1e-12)
+
+
+def test_only_the_throttle_has_dead_zones() -> None:
+    lowest, highest = CODEC.decode([[-1, -1, -1], [1, 1, 1]])
+    assert lowest.tolist() == pytest.approx([100, 256 * MIB, 0])
+    assert highest.tolist() == pytest.approx([20_000, 16 * GIB, math.inf])
+    throttles = CODEC.decode([[0, 0, coordinate] for coordinate in (-0.81, -0.79, 0.79, 0.81)])[:, 2]
+    assert throttles[0] == 0 and throttles[3] == math.inf
+    assert MIB < throttles[1] < 1.2 * MIB and 3.5 * GIB < throttles[2] < 4 * GIB
+
+
+def test_scale_is_logarithmic() -> None:
+    np.testing.assert_allclose(CODEC.decode([0, 0, 0]), [math.sqrt(100 * 20_000), 2 * GIB, 64 * MIB], rtol=1e-6)
+
+
+def test_off_and_unlimited_encode_to_the_corners() -> None:
+    assert CODEC.encode([2000, GIB, 0])[2] == -1
+    assert CODEC.encode([2000, GIB, math.inf])[2] == 1
+
+
+def test_each_machine_has_the_ranges_of_its_own_daemon() -> None:
+    mixed = ActionCodec(TUNABLE, V1)
+    both = mixed.decode(np.full((2, 3), -0.5))
+    np.testing.assert_array_equal(both[0], CODEC.decode([-0.5, -0.5, -0.5]))
+    np.testing.assert_array_equal(both[1], ActionCodec(V1).decode([-0.5, -0.5, -0.5]))
+    np.testing.assert_allclose(mixed.encode(both), np.full((2, 3), -0.5))
+
+
+@pytest.mark.parametrize("bad", [1.01, -1.01, math.nan, math.inf])
+def test_coordinates_outside_the_cube_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"\[-1, 1\]"):
+        CODEC.decode([0, bad, 0])
+
+
+def test_space_follows_the_table_of_tunables() -> None:
+    space = action_space()
+    assert space.shape == (len(TUNABLES),) and space.dtype == np.float32
+    assert (space.low == -1).all() and (space.high == 1).all()
