@@ -1,0 +1,304 @@
+"""Policy bundles: trained networks in a form that is safe to load, and the numpy runtime that plays them.
+
+A bundle is a folder of two files, policy.json and weights.safetensors. policy.json says what the numbers mean
+(observation, action ranges, daemon variant), where they come from (training), how to tell that they are whole
+(SHA-256 of both files) and that they compute what they should (self-test vectors). Neither file can hold code, and
+loading refuses whatever is not exactly as this build expects it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as serialise_tensors
+
+from tierenv import __version__
+from tierenv.action import DEAD_ZONE_EDGE
+from tierenv.agents.policy import Array, daemon_for
+from tierenv.errors import ConfigError
+from tierenv.files import atomic_folder
+from tierenv.observation import LogScale, ObservationEncoder
+from tierenv.scenario import Control, DaemonVariant, Record, Scenario, validate_record
+from tierenv.tunables import NUM_TUNABLES, TUNABLES
+
+DOCUMENT = "policy.json"
+WEIGHTS = "weights.safetensors"
+
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
+"""Functions between layers, by the name policy.json gives them."""
+
+SELF_TEST_TOLERANCE = 1e-5
+"""Room for another order of summation; a wrong weight shows far above it."""
+_NUM_SELF_TESTS = 32
+_SELF_TEST_SEED = 0
+
+Size = Annotated[int, Field(ge=1, le=4096)]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron whose outputs are clipped to [-1, 1]."""
+
+    weights: tuple[Array, ...]
+    """float32[outputs, inputs] of each layer."""
+    biases: tuple[Array, ...]
+    """float32[outputs] of each layer."""
+    activation: str
+    """A key of `ACTIVATIONS`."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Inputs, then the outputs of each layer."""
+        return (self.weights[0].shape[1], *(len(bias) for bias in self.biases))
+
+    def __call__(self, observation: Array) -> Array:
+        """Actions float32[n, outputs] for observations float32[n, inputs]."""
+        hidden = observation
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            hidden = ACTIVATIONS[self.activation](hidden @ weight.T + bias)
+        return np.clip(hidden @ self.weights[-1].T + self.biases[-1], -1, 1)
+
+    def tensors(self) -> dict[str, Array]:
+        """What weights.safetensors holds, by name."""
+        named = {}
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            named[f"layer{index}.weight"] = weight
+            named[f"layer{index}.bias"] = bias
+        return named
+
+
+class NetworkDescription(Record):
+    """The shape of the network."""
+
+    layers: Annotated[tuple[Size, ...], Field(min_length=2, max_length=10)]
+    activation: Literal["tanh", "relu"]
+    output: Literal["clip"] = "clip"
+
+
+class SelfTest(Record):
+    """Observations and the actions they must give."""
+
+    observations: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1)]
+    actions: tuple[tuple[float, ...], ...]
+
+
+class BundleDocument(Record):
+    """The content of policy.json."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    name: str
+    written_by: str = f"tierenv {__version__}"
+    daemon: str
+    """Variant it was trained on."""
+    scenarios: tuple[str, ...]
+    """Scenarios it was trained on."""
+    observation: tuple[dict[str, Any], ...]
+    """`observation_definition` of the daemon."""
+    action: tuple[dict[str, Any], ...]
+    """`action_definition` of the daemon."""
+    network: NetworkDescription
+    training: dict[str, Any]
+    """Where the weights come from: configuration, revision, versions, evaluation."""
+    self_test: SelfTest
+    sha256: dict[str, str]
+    """Of each file; policy.json's is that of its other content, see `_document_digest`."""
+
+
+class BundlePolicy:
+    """Plays a bundle; needs numpy only."""
+
+    control: Control = "tunables"
+
+    def __init__(self, document: BundleDocument, network: Network) -> None:
+        self.name = document.name
+        self.daemon: str | None = document.daemon
+        self.document = document
+        self._network = network
+
+    @classmethod
+    def load(cls, folder: Path, scenario: Scenario) -> Self:
+        """Read and check a bundle. Raises `ConfigError` unless it is whole and means what this build means."""
+        document = _read_document(folder / DOCUMENT)
+        daemon = daemon_for(document.daemon, scenario)
+        _check_same_meaning(folder / DOCUMENT, document, daemon)
+        network = _read_network(folder / WEIGHTS, document)
+        _check_self_test(folder, document, network)
+        return cls(document, network)
+
+    def reset(self, num_machines: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Array) -> Array:
+        """The network's actions."""
+        return self._network(observation)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    name: str,
+    network: Network,
+    daemon: DaemonVariant,
+    scenarios: Sequence[str],
+    training: Mapping[str, Any],
+) -> None:
+    """Write a bundle, whole or not at all. Raises `ConfigError` if the folder holds something already."""
+    weights = serialise_tensors(network.tensors())
+    num_features = network.layers[0]
+    rng = np.random.default_rng(_SELF_TEST_SEED)
+    random = rng.uniform(-1, 1, (_NUM_SELF_TESTS - 3, num_features))
+    edges = np.repeat([[-1.0], [0.0], [1.0]], num_features, axis=1)
+    observations = np.concatenate((edges, random)).astype(np.float32)
+    document = BundleDocument(
+        name=name,
+        daemon=daemon.name,
+        scenarios=tuple(scenarios),
+        observation=tuple(observation_definition(daemon)),
+        action=tuple(action_definition(daemon)),
+        network=NetworkDescription(layers=network.layers, activation=network.activation),
+        training=dict(training),
+        self_test=SelfTest(observations=observations.tolist(), actions=network(observations).tolist()),
+        sha256={WEIGHTS: hashlib.sha256(weights).hexdigest()},
+    )
+    content = document.model_dump(mode="json", by_alias=True)
+    content["sha256"][DOCUMENT] = _document_digest(content)
+    with atomic_folder(folder) as temporary:
+        (temporary / WEIGHTS).write_bytes(weights)
+        (temporary / DOCUMENT).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def observation_definition(daemon: DaemonVariant) -> list[dict[str, Any]]:
+    """The features of a variant as policy.json describes them."""
+    return [
+        {
+            "name": feature.name,
+            "meaning": feature.meaning,
+            "unit": feature.unit,
+            "scale": {"kind": "log2" if isinstance(feature.scale, LogScale) else "linear"}
+            | dataclasses.asdict(feature.scale),
+            "counters": list(feature.counters),
+        }
+        for feature in ObservationEncoder(daemon).features
+    ]
+
+
+def action_definition(daemon: DaemonVariant) -> list[dict[str, Any]]:
+    """The coordinates of an action as policy.json describes them: log scale from min to max between the zones."""
+    return [
+        {
+            "name": row.name,
+            "meaning": row.meaning,
+            "min": daemon.ranges.by_name[row.name].min,
+            "max": daemon.ranges.by_name[row.name].max,
+            "zero_below": -DEAD_ZONE_EDGE if row.has_zero else None,
+            "unlimited_above": DEAD_ZONE_EDGE if row.has_unlimited else None,
+        }
+        for row in TUNABLES
+    ]
+
+
+def _document_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of policy.json's content without this digest itself, whatever its white space."""
+    digests = {name: digest for name, digest in content["sha256"].items() if name != DOCUMENT}
+    canonical = json.dumps({**content, "sha256": digests}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _read_document(path: Path) -> BundleDocument:
+    try:
+        content = json.loads(_read(path), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
+    document = validate_record(BundleDocument, content, str(path))
+    if set(document.sha256) != {DOCUMENT, WEIGHTS}:
+        raise ConfigError(f"{path}: sha256: must name {DOCUMENT} and {WEIGHTS}, got {', '.join(document.sha256)}")
+    if document.sha256[DOCUMENT] != _document_digest(content):
+        raise ConfigError(f"{path}: does not match its SHA-256; export the policy again")
+    return document
+
+
+def _check_same_meaning(path: Path, document: BundleDocument, daemon: DaemonVariant) -> None:
+    """The words of a definition may change, its numbers and names may not."""
+    pairs = (
+        ("observation", document.observation, observation_definition(daemon)),
+        ("action", document.action, action_definition(daemon)),
+    )
+    for field, theirs, ours in pairs:
+        if _without_words(theirs) != _without_words(ours):
+            raise ConfigError(
+                f"{path}: {field}: defined otherwise than in tierenv {__version__} on daemon {daemon.name}; "
+                f"the bundle is by {document.written_by}"
+            )
+
+
+def _without_words(definition: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "meaning"} for row in definition]
+
+
+def _read_network(path: Path, document: BundleDocument) -> Network:
+    weights = _read(path)
+    if hashlib.sha256(weights).hexdigest() != document.sha256[WEIGHTS]:
+        raise ConfigError(f"{path}: does not match the SHA-256 in {DOCUMENT}; export the policy again")
+    try:
+        tensors = parse_tensors(weights)
+    except SafetensorError as error:
+        raise ConfigError(f"{path}: not valid safetensors: {error}") from None
+    layers = document.network.layers
+    if (layers[0], layers[-1]) != (len(document.observation), NUM_TUNABLES):
+        raise ConfigError(
+            f"{path.with_name(DOCUMENT)}: network.layers: must lead from {len(document.observation)} features "
+            f"to {NUM_TUNABLES} tunables, got {list(layers)}"
+        )
+    expected = {}
+    for index, (inputs, outputs) in enumerate(zip(layers, layers[1:], strict=False)):
+        expected[f"layer{index}.weight"] = (outputs, inputs)
+        expected[f"layer{index}.bias"] = (outputs,)
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise ConfigError(f"{path}: tensors: must be those of a network with layers {list(layers)}")
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float32:
+            raise ConfigError(f"{path}: {name}: must be float32, got {tensor.dtype}")
+        if not np.isfinite(tensor).all():
+            raise ConfigError(f"{path}: {name}: must be finite")
+    count = len(layers) - 1
+    return Network(
+        weights=tuple(tensors[f"layer{index}.weight"] for index in range(count)),
+        biases=tuple(tensors[f"layer{index}.bias"] for index in range(count)),
+        activation=document.network.activation,
+    )
+
+
+def _check_self_test(folder: Path, document: BundleDocument, network: Network) -> None:
+    rows = document.self_test.observations
+    is_rectangular = {len(row) for row in rows} == {network.layers[0]}
+    expected_shape = (len(rows), NUM_TUNABLES)
+    actions = document.self_test.actions
+    if not is_rectangular or (len(actions), *{len(row) for row in actions}) != expected_shape:
+        raise ConfigError(f"{folder / DOCUMENT}: self_test: must pair observations with actions of the network's size")
+    computed = network(np.array(rows, dtype=np.float32))
+    error = np.abs(computed - np.array(actions)).max()
+    if not error <= SELF_TEST_TOLERANCE:
+        raise ConfigError(f"{folder}: self-test failed: an action is off by {error:.2g}; export the policy again")

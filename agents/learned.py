@@ -1,0 +1,122 @@
+"""Policies of stable-baselines3, read from the folder of a training run.
+
+A model.zip may hold pickled code: load only what you trained yourself, and deploy bundles (tierenv.agents.bundle).
+stable-baselines3 and torch are imported when a policy is loaded.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from tierenv.action import action_space
+from tierenv.agents.bundle import ACTIVATIONS, SELF_TEST_TOLERANCE, Network, action_definition
+from tierenv.agents.policy import Array, daemon_for
+from tierenv.errors import ConfigError
+from tierenv.observation import ObservationEncoder
+from tierenv.scenario import Control, Scenario, load_scenario, read_yaml
+
+MODEL = Path("best") / "model.zip"
+CONFIG = "config.yaml"
+SCENARIOS = "scenarios"
+
+
+class LearnedPolicy:
+    """The best model of a run; acts without exploration noise."""
+
+    control: Control = "tunables"
+
+    def __init__(self, name: str, daemon: str, model: Any) -> None:
+        self.name = name
+        self.daemon: str | None = daemon
+        self.model = model
+
+    @classmethod
+    def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
+        """Read a run's best model. Raises `ConfigError` if it has none, or none that fits the scenario.
+
+        Args:
+            folder: of the run.
+            scenario: to run on; None for the first it was trained on.
+        """
+        trained_on = training_scenarios(folder)
+        trained_daemons = {trained.daemon.name: trained.daemon for trained in trained_on}
+        scenario = scenario or trained_on[0]
+        names = list(trained_daemons)
+        name = scenario.daemon.name if scenario.daemon.name in names else names[0]
+        daemon = daemon_for(name, scenario)
+        if action_definition(daemon) != action_definition(trained_daemons[name]):
+            raise ConfigError(f"{folder}: trained with other ranges than daemon {name} has now; train it again")
+        model = _load_model(folder)
+        spaces = (ObservationEncoder(daemon).space, action_space())
+        for kind, ours, theirs in zip(
+            ("observation", "action"), spaces, (model.observation_space, model.action_space), strict=True
+        ):
+            if theirs != ours:
+                raise ConfigError(
+                    f"{folder / MODEL}: {kind} has shape {theirs.shape}, daemon {name} has {ours.shape}; train it again"
+                )
+        return cls(folder.resolve().name, name, model)
+
+    def reset(self, num_machines: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Array) -> Array:
+        """The mean of the learned distribution, clipped."""
+        actions, _ = self.model.predict(observation, deterministic=True)
+        return np.asarray(actions, dtype=np.float32)
+
+    def network(self) -> Network:
+        """The actor alone: hidden layers, mean of the action, clip. Raises `ConfigError` for other designs."""
+        policy = self.model.policy
+        hidden = list(getattr(getattr(policy, "mlp_extractor", None), "policy_net", []))
+        layers = [module for module in hidden if hasattr(module, "weight")] + [getattr(policy, "action_net", None)]
+        activations = {type(module).__name__.lower() for module in hidden if not hasattr(module, "weight")}
+        is_perceptron = len(hidden) == 2 * len(layers) - 2 and len(activations) <= 1 and layers[-1] is not None
+        if not is_perceptron or not activations <= set(ACTIVATIONS) or policy.squash_output:
+            raise ConfigError(f"{self.name}: {_DESIGN}")
+        network = Network(
+            weights=tuple(_array(layer.weight) for layer in layers),
+            biases=tuple(_array(layer.bias) for layer in layers),
+            activation=activations.pop() if activations else "tanh",
+        )
+        probes = np.random.default_rng(0).uniform(-1, 1, (256, network.layers[0])).astype(np.float32)
+        # whatever else a policy may be made of (other features, layers without bias) shows in its actions
+        if np.abs(network(probes) - self.act(probes)).max() > SELF_TEST_TOLERANCE:
+            raise ConfigError(f"{self.name}: {_DESIGN}")
+        return network
+
+
+_DESIGN = f"only perceptrons with {' or '.join(ACTIVATIONS)} layers and clipped output can be bundled"
+
+
+def training_scenarios(folder: Path) -> list[Scenario]:
+    """The scenarios of a run, in the order of its configuration. Raises `ConfigError` if it is no run folder."""
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder}: neither a bundle (policy.json) nor a run folder ({CONFIG})")
+    names = read_yaml(folder / CONFIG).get("scenarios")
+    if not isinstance(names, list) or not names:
+        raise ConfigError(f"{folder / CONFIG}: scenarios: must be a list of names")
+    stored = {path.stem: path for path in (folder / SCENARIOS).glob("*.yaml")}
+    return [load_scenario(str(stored.get(Path(str(name)).stem, name))) for name in names]
+
+
+def _load_model(folder: Path) -> Any:
+    if not (folder / MODEL).is_file():
+        raise ConfigError(f"{folder / MODEL}: no such file; the run has not been evaluated yet")
+    import stable_baselines3
+
+    algorithm = str(read_yaml(folder / CONFIG).get("algorithm"))
+    learner = getattr(stable_baselines3, algorithm.upper(), None)
+    if learner is None:
+        raise ConfigError(f"{folder / CONFIG}: algorithm={algorithm!r}: not one of stable-baselines3")
+    try:
+        return learner.load(folder / MODEL, device="cpu")
+    except (ValueError, KeyError, OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{folder / MODEL}: cannot be loaded: {reason}") from None
+
+
+def _array(parameter: Any) -> Array:
+    return np.array(parameter.detach().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,282 @@
+"""Learned policies and bundles: the same actions in every form, and every kind of corruption refused."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from tierenv.agents import bundle as bundle_module
+from tierenv.agents.bundle import BundlePolicy, Network, write_bundle
+from tierenv.agents.export import export_policy
+from tierenv.agents.learned import LearnedPolicy
+from tierenv.agents.policy import load_policy
+from tierenv.errors import ConfigError
+from tierenv.scenario import load_scenario
+
+SCENARIO = load_scenario("skewed")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder as training leaves it, with an untrained model whose actions reach the clip."""
+    import stable_baselines3
+    import torch
+
+    folder = tmp_path_factory.mktemp("runs") / "some-run"
+    (folder / "best").mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"algorithm": "ppo", "scenarios": ["skewed"], "seed": 3}))
+    (folder / "manifest.json").write_text(json.dumps({"git_revision": "abc", "machine": {"cpu": "x"}}))
+    env = gymnasium.make("tierenv/TieredMemory-v0", scenario="skewed")
+    model = stable_baselines3.PPO("MlpPolicy", env, seed=1, device="cpu", policy_kwargs={"net_arch": [64, 64]})
+    with torch.no_grad():
+        model.policy.action_net.weight *= 400
+        model.policy.action_net.bias += torch.tensor([0.1, -0.2, 0.3])
+    model.save(folder / "best" / "model.zip")
+    env.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "some-bundle"
+    export_policy(str(run_folder), "bundle", folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))
+
+
+def random_observations(policy: LearnedPolicy | BundlePolicy, count: int = 500) -> Any:
+    num_features = len(bundle_module.observation_definition(SCENARIO.daemon))
+    return np.random.default_rng(5).uniform(-1, 1, (count, num_features)).astype(np.float32)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change policy.json and make its own digest right again, as somebody careful would."""
+    path = folder / "policy.json"
+    content = json.loads(path.read_text())
+    change(content)
+    content["sha256"]["policy.json"] = bundle_module._document_digest(content)
+    path.write_text(json.dumps(content))
+
+
+def replace_weights(folder: Path, tensors: dict[str, Any]) -> None:
+    """Change weights.safetensors and make its digest right again."""
+    path = folder / "weights.safetensors"
+    save_file(tensors, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    edit(folder, lambda content: content["sha256"].update({"weights.safetensors": digest}))
+
+
+def test_run_folder_acts_as_its_model(run_folder: Path) -> None:
+    policy = load_policy(str(run_folder), SCENARIO)
+    assert isinstance(policy, LearnedPolicy)
+    assert (policy.name, policy.daemon, policy.control) == ("some-run", "kmmscand-tunable", "tunables")
+    observations = random_observations(policy)
+    expected, _ = policy.model.predict(observations, deterministic=True)
+    np.testing.assert_array_equal(policy.act(observations), expected)
+    np.testing.assert_array_equal(policy.act(observations), policy.act(observations))
+
+
+def test_bundle_acts_as_the_model_it_was_exported_from(run_folder: Path, exported: Path) -> None:
+    learned, bundled = load_policy(str(run_folder), SCENARIO), load_policy(str(exported), SCENARIO)
+    assert isinstance(learned, LearnedPolicy) and isinstance(bundled, BundlePolicy)
+    observations = random_observations(bundled)
+    actions = bundled.act(observations)
+    np.testing.assert_allclose(actions, learned.act(observations), atol=1e-5)
+    assert (actions.dtype, np.abs(actions).max()) == (np.float32, 1.0)
+    assert 0.05 < (np.abs(actions) < 1).mean() < 0.95  # both sides of the clip are tried
+
+
+def test_bundle_says_what_it_means_and_where_it_comes_from(exported: Path) -> None:
+    assert sorted(path.name for path in exported.iterdir()) == ["policy.json", "weights.safetensors"]
+    content = json.loads((exported / "policy.json").read_text())
+    assert (content["name"], content["daemon"], content["scenarios"]) == ("some-bundle", "kmmscand-tunable", ["skewed"])
+    assert content["training"]["config"]["seed"] == 3
+    assert content["training"]["git_revision"] == "abc" and "machine" not in content["training"]
+    assert content["action"][2]["unlimited_above"] == pytest.approx(0.8)
+    assert all({"name", "unit", "scale"} <= set(feature) for feature in content["observation"])
+
+
+def test_bundle_plays_without_torch(exported: Path) -> None:
+    code = (
+        "import sys; from tierenv.agents.policy import load_policy; from tierenv.scenario import load_scenario\n"
+        f"load_policy({str(exported)!r}, load_scenario('skewed'))\n"
+        "print({'torch', 'stable_baselines3', 'numba', 'pickle5'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "set()\n", result.stderr
+
+
+def test_existing_folder_is_never_overwritten(run_folder: Path, exported: Path) -> None:
+    with pytest.raises(ConfigError, match="already exists"):
+        export_policy(str(run_folder), "bundle", exported)
+
+
+def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "DOCUMENT", "no/such/folder.json")
+    network = Network((np.eye(3, 14, dtype=np.float32),), (np.zeros(3, np.float32),), "tanh")
+    with pytest.raises(FileNotFoundError):
+        write_bundle(tmp_path / "b", name="b", network=network, daemon=SCENARIO.daemon, scenarios=[], training={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundle_is_not_bundled_again(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a bundle already"):
+        export_policy(str(exported), "bundle", tmp_path / "again")
+
+
+@pytest.mark.parametrize("name", ["policy.json", "weights.safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_truncated_file_is_refused(bundle: Path, name: str, share: float) -> None:
+    content = (bundle / name).read_bytes()
+    (bundle / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ConfigError, match=name):
+        load_policy(str(bundle), SCENARIO)
+
+
+def test_missing_weights_are_refused(bundle: Path) -> None:
+    (bundle / "weights.safetensors").unlink()
+    with pytest.raises(ConfigError, match="weights.safetensors: No such file"):
+        load_policy(str(bundle), SCENARIO)
+
+
+def test_any_flipped_bit_of_the_weights_is_refused(bundle: Path) -> None:
+    path = bundle / "weights.safetensors"
+    content = path.read_bytes()
+    for position in np.linspace(0, len(content) - 1, 20).astype(int):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with pytest.raises(ConfigError, match="weights.safetensors: does not match the SHA-256"):
+            load_policy(str(bundle), SCENARIO)
+
+
+def test_any_flipped_bit_of_the_document_changes_nothing_or_is_refused(bundle: Path) -> None:
+    path = bundle / "policy.json"
+    content = path.read_bytes()
+    meaning = json.loads(content)
+    for position in np.linspace(0, len(content) - 1, 200).astype(int):
+        spoiled = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+        path.write_bytes(spoiled)
+        try:
+            load_policy(str(bundle), SCENARIO)
+        except ConfigError as error:
+            assert "policy.json" in str(error) and "\n" not in str(error)
+        else:  # white space only
+            assert json.loads(spoiled) == meaning
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content.update(schema=2), "schema"),
+        (lambda content: content.pop("action"), "action: required key is missing"),
+        (lambda content: content.update(extra=1), "extra: unknown key"),
+        (lambda content: content["network"].update(activation="exp"), "network.activation"),
+        (lambda content: content["network"].update(layers=[14, 10**9, 3]), "network.layers"),
+        (lambda content: content["network"].update(layers=[13, 64, 64, 3]), "network.layers: must lead from"),
+        (lambda content: content["network"].update(layers=[14, 32, 64, 3]), "tensors: must be those of"),
+        (lambda content: content["observation"][0]["scale"].update(octaves=17), "observation: defined otherwise"),
+        (lambda content: content["observation"].reverse(), "observation: defined otherwise"),
+        (lambda content: content["observation"].pop(), "observation: defined otherwise"),
+        (lambda content: content["action"][0].update(max=5000), "action: defined otherwise"),
+        (lambda content: content["action"][2].update(unlimited_above=None), "action: defined otherwise"),
+        (lambda content: content.update(daemon="kmmscand-v1"), "defined otherwise"),
+        (lambda content: content.update(daemon="kmmscand-v9"), "unknown daemon"),
+        (lambda content: content["self_test"]["actions"][3].__setitem__(0, 0.123), "self-test failed"),
+        (lambda content: content["self_test"]["actions"].pop(), "self_test: must pair"),
+        (lambda content: content["self_test"]["observations"][0].pop(), "self_test: must pair"),
+        (lambda content: content["sha256"].pop("weights.safetensors"), "sha256: must name"),
+    ],
+)
+def test_document_that_means_something_else_is_refused(
+    bundle: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    edit(bundle, change)
+    with pytest.raises(ConfigError, match=reason) as raised:
+        load_policy(str(bundle), SCENARIO)
+    assert "\n" not in str(raised.value)
+
+
+def test_words_of_a_definition_may_change(bundle: Path) -> None:
+    edit(bundle, lambda content: content["observation"][0].update(meaning="in other words"))
+    load_policy(str(bundle), SCENARIO)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(bundle: Path, value: float) -> None:
+    tensors = load_file(bundle / "weights.safetensors")
+    tensors["layer1.weight"][3, 4] = value
+    replace_weights(bundle, tensors)
+    with pytest.raises(ConfigError, match="layer1.weight: must be finite"):
+        load_policy(str(bundle), SCENARIO)
+
+
+def test_weights_of_another_type_are_refused(bundle: Path) -> None:
+    tensors = load_file(bundle / "weights.safetensors")
+    tensors["layer0.bias"] = tensors["layer0.bias"].astype(np.float64)
+    replace_weights(bundle, tensors)
+    with pytest.raises(ConfigError, match="layer0.bias: must be float32"):
+        load_policy(str(bundle), SCENARIO)
+
+
+def test_other_weights_fail_the_self_test(bundle: Path) -> None:
+    tensors = load_file(bundle / "weights.safetensors")
+    tensors["layer0.weight"][0, 0] += 0.5
+    replace_weights(bundle, tensors)
+    with pytest.raises(ConfigError, match="self-test failed"):
+        load_policy(str(bundle), SCENARIO)
+
+
+def test_pickle_in_place_of_weights_is_refused(bundle: Path) -> None:
+    import pickle
+
+    content = pickle.dumps({"layer0.weight": 1})
+    (bundle / "weights.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    edit(bundle, lambda document: document["sha256"].update({"weights.safetensors": digest}))
+    with pytest.raises(ConfigError, match="not valid safetensors"):
+        load_policy(str(bundle), SCENARIO)
+
+
+def test_bundle_for_other_ranges_is_refused(bundle: Path) -> None:
+    values = SCENARIO.daemon.model_dump()
+    values["ranges"]["scan_period"]["max"] = "10s"
+    scenario = SCENARIO.replace(daemon=type(SCENARIO.daemon).model_validate(values))
+    with pytest.raises(ConfigError, match="action: defined otherwise"):
+        load_policy(str(bundle), scenario)
+
+
+def test_run_without_a_model_is_named(tmp_path: Path, run_folder: Path) -> None:
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (folder / "best" / "model.zip").write_bytes(b"not a zip")
+    with pytest.raises(ConfigError, match="model.zip: cannot be loaded"):
+        load_policy(str(folder), SCENARIO)
+    (folder / "best" / "model.zip").unlink()
+    with pytest.raises(ConfigError, match="has not been evaluated yet"):
+        load_policy(str(folder), SCENARIO)
+
+
+def test_network_of_another_design_is_not_bundled(run_folder: Path, tmp_path: Path) -> None:
+    import stable_baselines3
+
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    env = gymnasium.make("tierenv/TieredMemory-v0", scenario="skewed")
+    options = {"use_sde": True, "policy_kwargs": {"squash_output": True}, "device": "cpu"}
+    model = stable_baselines3.PPO("MlpPolicy", env, **options)
+    model.save(folder / "best" / "model.zip")
+    with pytest.raises(ConfigError, match="can be bundled"):
+        export_policy(str(folder), "bundle", tmp_path / "b")
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,181 @@
+"""Policies by name: every row of the table, and what bad names and settings get."""
+
+import json
+import math
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tierenv.action import ActionCodec
+from tierenv.agents.heuristics import best_static
+from tierenv.agents.heuristics.best_static import BestStatic, read_best_static, write_best_static
+from tierenv.agents.heuristics.static import StaticPolicy
+from tierenv.agents.policy import POLICIES, load_policy, scenario_for
+from tierenv.errors import ConfigError
+from tierenv.observation import ObservationEncoder
+from tierenv.scenario import load_scenario
+from tierenv.task import TieredMemoryTask
+from tierenv.tunables import NUM_TUNABLES, TunableSetting
+from tierenv.units import GIB, MIB
+
+SCENARIO = load_scenario("skewed")
+NUM_FEATURES = len(ObservationEncoder(SCENARIO.daemon).features)
+FOUND = BestStatic(
+    daemon="kmmscand-tunable",
+    setting=BestStatic.stored(TunableSetting(500, GIB, math.inf)),
+    mean_s=200.5,
+    trials=144,
+    seeds=(20000, 20001),
+    command="tierenv tune skewed --save",
+    git_revision=None,
+)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A best-static.json of the test's own, with a setting for skewed."""
+    path = tmp_path / "policies" / "best-static.json"
+    monkeypatch.setattr(best_static, "default_path", lambda: path)
+    write_best_static("skewed", FOUND)
+    return path
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_row_of_the_table_runs(name: str, stored: Path) -> None:
+    argument = {"static": ":500,1024,inf"}.get(name, "")
+    policy = load_policy(name + argument, SCENARIO)
+    scenario = scenario_for(policy, SCENARIO)
+    assert scenario.control == policy.control
+    task = TieredMemoryTask([scenario, scenario])
+    observation, _ = task.reset(np.array([1, 2], np.uint64))
+    policy.reset(2)
+    for _ in range(3):
+        actions = policy.act(observation)
+        assert (actions.shape, actions.dtype) == ((2, NUM_TUNABLES), np.float32)
+        observation = task.step(actions).observation
+
+
+@pytest.mark.parametrize(
+    ("name", "daemon", "control"),
+    [
+        ("no-migration", "kmmscand-tunable", "off"),
+        ("kmmscand-v1", "kmmscand-v1", "kernel-rule"),
+        ("built-in", "kmmscand-tunable", "kernel-rule"),
+        ("static:500,1024,inf", "kmmscand-tunable", "tunables"),
+    ],
+)
+def test_policy_brings_its_daemon_and_control(name: str, daemon: str, control: str) -> None:
+    scenario = scenario_for(load_policy(name, SCENARIO), SCENARIO)
+    assert (scenario.daemon.name, scenario.control) == (daemon, control)
+    assert scenario.replace(daemon=SCENARIO.daemon, control=SCENARIO.control) == SCENARIO
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("sttic", "unknown policy 'sttic'; did you mean 'static'.*tierenv list policies"),
+        ("statik:1,2,3", "unknown policy 'statik:1,2,3'.*tierenv list policies"),
+        ("./no-such-run", "no such folder"),
+        ("static", "write static:PERIOD_MS,SIZE_MIB,THROTTLE_MIBPS"),
+        ("built-in:1", "write built-in"),
+        ("static:", "three numbers"),
+        ("static:500,1024", "three numbers"),
+        ("static:500,1024,inf,1", "three numbers"),
+        ("static:500,x,inf", "three numbers"),
+        ("static:nan,1024,inf", "three numbers"),
+        ("static:-500,1024,inf", "scan_period_ms=-500: daemon kmmscand-tunable allows 100 to 20000"),
+        ("static:500,1e9,inf", "scan_size_bytes"),
+        ("static:500,1024,0.5", "throttle_bytes_per_s.*or 0 or inf"),
+    ],
+)
+def test_bad_names_are_refused_in_one_line(name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as raised:
+        load_policy(name, SCENARIO)
+    assert "\n" not in str(raised.value)
+
+
+def test_file_and_folder_without_a_policy_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="not a run or bundle folder"):
+        load_policy(str(tmp_path / "file"), SCENARIO)
+    with pytest.raises(ConfigError, match=r"neither a bundle \(policy.json\) nor a run folder"):
+        load_policy(str(tmp_path), SCENARIO)
+
+
+@pytest.mark.parametrize("text", ["500,1024,inf", "100,256,0", "20000,16384,4096", "123.5,300,1"])
+def test_static_action_decodes_to_the_setting(text: str) -> None:
+    policy = load_policy(f"static:{text}", SCENARIO)
+    action = policy.act(np.zeros((1, NUM_FEATURES), np.float32))
+    period_ms, size_mib, throttle_mib_per_s = (float(number) for number in text.split(","))
+    expected = [period_ms, size_mib * MIB, throttle_mib_per_s * MIB]
+    np.testing.assert_allclose(ActionCodec(SCENARIO.daemon).decode(action)[0], expected, rtol=1e-6)
+    assert policy.name == f"static:{text}"
+
+
+def test_random_actions_are_repeatable_and_independent_of_the_batch() -> None:
+    def play(num_machines: int) -> list[np.ndarray]:
+        policy = load_policy("random", SCENARIO)
+        policy.reset(num_machines)
+        return [policy.act(np.zeros((num_machines, NUM_FEATURES), np.float32)) for _ in range(4)]
+
+    many, few = play(5), play(2)
+    np.testing.assert_array_equal([actions[:2] for actions in many], few)
+    assert len(np.unique(many)) == 5 * 4 * NUM_TUNABLES
+
+
+def test_best_static_plays_what_was_stored(stored: Path) -> None:
+    policy = load_policy("best-static", SCENARIO)
+    assert isinstance(policy, StaticPolicy)
+    assert (policy.name, policy.setting) == ("best-static", TunableSetting(500, GIB, math.inf))
+
+
+def test_best_static_without_a_setting_tells_how_to_find_one(stored: Path) -> None:
+    with pytest.raises(ConfigError, match="run: tierenv tune abench-8g --save"):
+        load_policy("best-static", load_scenario("abench-8g"))
+
+
+def test_best_static_of_another_daemon_is_refused(stored: Path) -> None:
+    write_best_static("skewed", FOUND.model_copy(update={"daemon": "kmmscand-v1"}))
+    with pytest.raises(ConfigError, match="is for daemon kmmscand-v1, not kmmscand-tunable"):
+        load_policy("best-static", SCENARIO)
+
+
+def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -> None:
+    threads = [threading.Thread(target=write_best_static, args=(f"s{index}", FOUND)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_best_static() == dict.fromkeys(["skewed", *(f"s{index}" for index in range(8))], FOUND)
+
+
+@pytest.mark.parametrize("throttle", [0.0, 64.0 * MIB, math.inf])
+def test_stored_settings_survive_the_file(stored: Path, throttle: float) -> None:
+    setting = TunableSetting(123.456, GIB, throttle)
+    write_best_static("skewed", FOUND.model_copy(update={"setting": BestStatic.stored(setting)}))
+    assert read_best_static()["skewed"].tunables == setting
+    json.loads(stored.read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "must hold an object"),
+        ('{"schema": 2}', "schema"),
+        ('{"schema": 1, "scenarios": {"skewed": {}}}', "scenarios.skewed.daemon: required key is missing"),
+        ('{"schema": 1, "scenario": {}}', "unknown key"),
+    ],
+)
+def test_broken_file_is_named(stored: Path, content: str, reason: str) -> None:
+    stored.write_text(content)
+    with pytest.raises(ConfigError, match=f"^{stored}: .*{reason}"):
+        load_policy("best-static", SCENARIO)
+
+
+def test_packaged_file_is_valid() -> None:
+    for name, best in read_best_static().items():
+        scenario = load_scenario(name)
+        assert StaticPolicy(best.tunables, scenario.daemon).daemon == best.daemon
