@@ -252,21 +252,23 @@ class Workload(Record):
         return self
 
     def phase_orders(self, split: PhaseOrders) -> list[tuple[int, ...]]:
-        """Phase orders of a split; a workload whose order is fixed has only that one, in both splits.
+        """Phase orders of a split; a workload whose order is fixed has only that one, in both splits."""
+        return self._phase_orders[split]
 
-        Orders in which two neighbouring phases have the same hottest class are left out: nothing would move.
-        """
+    @cached_property
+    def _phase_orders(self) -> dict[PhaseOrders, list[tuple[int, ...]]]:
+        """Orders in which two neighbouring phases have the same hottest class are left out: nothing would move."""
         identity = tuple(range(len(self.phases)))
         if self.phase_order == "fixed":
-            return [identity]
+            return {"training": [identity], "held-out": [identity]}
         hottest = [max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases]
         orders = [
             order
             for order in itertools.permutations(identity)
             if all(hottest[before] != hottest[after] for before, after in itertools.pairwise(order))
         ]
-        is_held_out = [rank % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for rank in range(len(orders))]
-        return [order for order, out in zip(orders, is_held_out, strict=True) if out == (split == "held-out")]
+        held_out = orders[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        return {"training": [order for order in orders if order not in held_out], "held-out": held_out}
 
 
 class Scenario(Record):
