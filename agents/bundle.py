@@ -9,7 +9,7 @@ loading refuses whatever is not exactly as this build expects it.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,7 +32,8 @@ from tierenv.tunables import NUM_TUNABLES, TUNABLES
 DOCUMENT = "policy.json"
 WEIGHTS = "weights.safetensors"
 
-ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
+Activation = Literal["tanh", "relu"]
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 """Functions between layers, by the name policy.json gives them."""
 
 SELF_TEST_TOLERANCE = 1e-5
@@ -51,8 +52,7 @@ class Network:
     """float32[outputs, inputs] of each layer."""
     biases: tuple[Array, ...]
     """float32[outputs] of each layer."""
-    activation: str
-    """A key of `ACTIVATIONS`."""
+    activation: Activation
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class NetworkDescription(Record):
     """The shape of the network."""
 
     layers: Annotated[tuple[Size, ...], Field(min_length=2, max_length=10)]
-    activation: Literal["tanh", "relu"]
+    activation: Activation
     output: Literal["clip"] = "clip"
 
 
@@ -272,7 +272,7 @@ def _read_network(path: Path, document: BundleDocument) -> Network:
             f"{path.with_name(DOCUMENT)}: network.layers: must lead from {len(document.observation)} features "
             f"to {NUM_TUNABLES} tunables, got {list(layers)}"
         )
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for index, (inputs, outputs) in enumerate(zip(layers, layers[1:], strict=False)):
         expected[f"layer{index}.weight"] = (outputs, inputs)
         expected[f"layer{index}.bias"] = (outputs,)

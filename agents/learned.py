@@ -6,12 +6,12 @@ stable-baselines3 and torch are imported when a policy is loaded.
 
 import zipfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
 from tierenv.action import action_space
-from tierenv.agents.bundle import ACTIVATIONS, SELF_TEST_TOLERANCE, Network, action_definition
+from tierenv.agents.bundle import ACTIVATIONS, SELF_TEST_TOLERANCE, Activation, Network, action_definition
 from tierenv.agents.policy import Array, daemon_for
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
@@ -79,7 +79,7 @@ class LearnedPolicy:
         network = Network(
             weights=tuple(_array(layer.weight) for layer in layers),
             biases=tuple(_array(layer.bias) for layer in layers),
-            activation=activations.pop() if activations else "tanh",
+            activation=cast(Activation, activations.pop() if activations else "tanh"),
         )
         probes = np.random.default_rng(0).uniform(-1, 1, (256, network.layers[0])).astype(np.float32)
         # whatever else a policy may be made of (other features, layers without bias) shows in its actions

@@ -117,9 +117,9 @@ def find_policy_folder(name_or_path: str) -> Path:
 
 def daemon_for(policy_daemon: str | None, scenario: Scenario) -> DaemonVariant:
     """The daemon variant a policy runs on: the scenario's unless the policy names another."""
-    if policy_daemon in (None, scenario.daemon.name):
+    if policy_daemon is None or policy_daemon == scenario.daemon.name:
         return scenario.daemon
-    return load_record("daemons", DaemonVariant, cast(str, policy_daemon))
+    return load_record("daemons", DaemonVariant, policy_daemon)
 
 
 def scenario_for(policy: Policy, scenario: Scenario) -> Scenario:
