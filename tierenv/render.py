@@ -127,7 +127,7 @@ class Timeline:
         changes = np.flatnonzero(np.diff(self.phase)) + 1
         for panel in axes:
             for change in changes:
-                panel.axvline(self.elapsed_s[change], color="grey", linewidth=0.8, linestyle=":")
+                panel.axvline(self.elapsed_s[change], color="black", linewidth=1, linestyle="--")
         rows[-1].set_xlabel("time [s]")
 
     def _draw_tunable(self, axes: Any, name: str, values: NDArray[np.float64]) -> None:
