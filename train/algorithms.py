@@ -46,19 +46,13 @@ class Algorithm:
                 raise ConfigError(f"{field}: set by the run itself; {RESERVED[name]}")
             if name not in self.defaults:
                 hint = close_match(name, self.defaults)
-                raise ConfigError(
-                    f"{field}: {self.name} has no such key{hint}; allowed: {', '.join(self.defaults)}"
-                )
+                raise ConfigError(f"{field}: {self.name} has no such key{hint}; allowed: {', '.join(self.defaults)}")
             _check_value(field, value, self.defaults[name], *RANGES.get(name, (-math.inf, math.inf)))
 
 
 ALGORITHMS = {
     row.name: row
-    for row in (
-        Algorithm(
-            "ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy", has_log_std=True
-        ),
-    )
+    for row in (Algorithm("ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy", has_log_std=True),)
 }
 
 RESERVED = {

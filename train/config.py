@@ -79,9 +79,7 @@ class TrainingConfig(Record):
     def with_overrides(self, **overrides: Any) -> "TrainingConfig":
         """A copy with those fields replaced that are not None, validated again."""
         given = {key: value for key, value in overrides.items() if value is not None}
-        return validate_record(
-            TrainingConfig, self.model_dump() | given, f"training configuration {self.name}"
-        )
+        return validate_record(TrainingConfig, self.model_dump() | given, f"training configuration {self.name}")
 
 
 def load_training_config(name_or_path: str) -> TrainingConfig:
@@ -91,10 +89,11 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     if config.log_std_init is not None and not algorithm.has_log_std:
-        raise ConfigError(
-            f"{path}: log_std_init={config.log_std_init}: {algorithm.name} has none; leave it out"
-        )
+        raise ConfigError(f"{path}: log_std_init={config.log_std_init}: {algorithm.name} has none; leave it out")
     _check_batches(config, algorithm, path)
+    names = [Path(scenario).stem for scenario in config.scenarios]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{path}: scenarios: names must differ, got {', '.join(names)}")
     for scenario in config.scenarios:
         try:
             daemon = load_scenario(scenario).daemon

@@ -141,7 +141,7 @@ class RunCallback(BaseCallback):
             self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
 
     def _on_step(self) -> bool:
-        self._report_progress(self.num_timesteps, self.best and self.best.normalised_time)
+        self._report_progress(self.num_timesteps, self.best.normalised_time if self.best else None)
         return not self._is_interrupted()
 
     def _on_rollout_end(self) -> None:
@@ -213,11 +213,10 @@ def learn(
         callback = RunCallback(config, run, is_interrupted, report_progress)
         callback.init_callback(model)
         if done_before < config.timesteps:
-            model.learn(
-                config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0
-            )
+            model.learn(config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0)
             callback.checkpoint()
-            if not is_interrupted():
+            # a run folder without a best model could not be evaluated
+            if not is_interrupted() or callback.best is None:
                 callback.evaluate()
         model.logger.close()
         result = TrainingResult(
@@ -270,9 +269,7 @@ def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemory
             **config.hyperparameters,
         )
     except (AssertionError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{run.config_path}: hyperparameters: {algorithm.name}: {_one_line(error)}"
-        ) from None
+        raise ConfigError(f"{run.config_path}: hyperparameters: {algorithm.name}: {_one_line(error)}") from None
 
 
 class _AppendingCsv(CSVOutputFormat):

@@ -40,14 +40,10 @@ class RunDirectory:
         if run.path.exists() and not run.path.is_dir():
             raise ConfigError(f"{run.path}: is a file; choose another --run-dir")
         if run.path.exists() and any(run.path.iterdir()):
-            raise ConfigError(
-                f"{run.path}: already exists; continue it with --resume or choose another --run-dir"
-            )
+            raise ConfigError(f"{run.path}: already exists; continue it with --resume or choose another --run-dir")
         for scenario in config.scenarios:
             record = load_scenario(scenario)
-            atomic_write_text(
-                run.path / "scenarios" / f"{record.name}.yaml", to_yaml(record.model_dump(mode="json"))
-            )
+            atomic_write_text(run.path / "scenarios" / f"{record.name}.yaml", to_yaml(record.model_dump(mode="json")))
         atomic_write_text(run.path / "config.yaml", to_yaml(config.model_dump(mode="json")))
         run.update_manifest(
             command=command,

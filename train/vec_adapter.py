@@ -37,7 +37,7 @@ class TieredMemoryVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         # Shared by all steps without an end of episode: building dictionaries would cost more than the model.
         self._empty_infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
-        self._actions = np.zeros((env.num_envs, *env.single_action_space.shape), np.float32)
+        self._actions = np.zeros(env.action_space.shape or (), np.float32)
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
         self._started = time.perf_counter()
@@ -67,7 +67,7 @@ class TieredMemoryVecEnv(VecEnv):
         if dones.any():
             infos = list(infos)
             for index in np.flatnonzero(dones):
-                infos[index] = self._final_info(index, bool(truncated[index] and not terminated[index]), info)
+                infos[index] = self._final_info(int(index), bool(truncated[index] and not terminated[index]), info)
             self._returns[dones] = 0
             self._lengths[dones] = 0
         return observations, rewards.astype(np.float32), dones, infos
@@ -96,9 +96,7 @@ class TieredMemoryVecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Refused: the environments share their attributes."""
-        raise NotImplementedError(
-            "attributes belong to the whole vector environment; set them on adapter.env"
-        )
+        raise NotImplementedError("attributes belong to the whole vector environment; set them on adapter.env")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any

@@ -1,0 +1,95 @@
+"""Training configurations: what is accepted, and what the message says when not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tierenv.errors import ConfigError
+from tierenv.scenario import packaged
+from tierenv.train import seeds
+from tierenv.train.algorithms import ALGORITHMS
+from tierenv.train.config import load_suite, load_training_config
+
+WriteConfig = Callable[..., Path]
+
+
+@pytest.mark.parametrize("name", packaged("algorithms"))
+def test_packaged_configurations_are_valid(name: str) -> None:
+    config = load_training_config(name)
+    assert config.name == name and config.summary
+    assert config.gamma == 1 and config.shaping
+
+
+@pytest.mark.parametrize("name", packaged("suites"))
+def test_packaged_suites_are_valid(name: str) -> None:
+    assert load_suite(name).scenarios
+
+
+def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
+    assert load_suite("skewed").scenarios == ("skewed",)
+    assert load_suite(str(scenario_path)).scenarios == (str(scenario_path),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seedling": 3}, "seedling: unknown key; did you mean 'seed'?"),
+        ({"algorithm": "pppo"}, "algorithm='pppo': unknown; did you mean 'ppo'?; allowed: ppo"),
+        ({"timesteps": None}, "timesteps: required key is missing"),
+        ({"gamma": 1.5}, "gamma=1.5: must be less than or equal to 1"),
+        ({"num_envs": 0}, "num_envs=0: must be greater than or equal to 1"),
+        ({"scenarios": []}, "scenarios=[]"),
+        ({"scenarios": ["skewd"]}, "scenarios: unknown scenario 'skewd'; did you mean 'skewed'?"),
+        ({"scenarios": ["skewed", "skewed"]}, "scenarios: names must differ"),
+        ({"log_std_init": "wide"}, "log_std_init='wide'"),
+        ({"hyperparameters": {"learning_rat": 1}}, "has no such key; did you mean 'learning_rate'?"),
+        ({"hyperparameters": {"gamma": 0.9}}, "hyperparameters.gamma: set by the run itself"),
+        ({"hyperparameters": {"gae_lambda": 2}}, "hyperparameters.gae_lambda=2: must be 0 to 1"),
+        ({"hyperparameters": {"n_steps": "many"}}, "hyperparameters.n_steps='many': must be a whole number"),
+        ({"hyperparameters": {"n_steps": True}}, "hyperparameters.n_steps=True: must be a whole number"),
+        ({"hyperparameters": {"use_sde": 3}}, "hyperparameters.use_sde=3: must be true or false"),
+        ({"hyperparameters": {"n_steps": 8, "batch_size": 33}}, "batch_size=33: must divide"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(write_config: WriteConfig, changes: dict[str, Any], message: str) -> None:
+    path = write_config(**changes)
+    with pytest.raises(ConfigError) as caught:
+        load_training_config(str(path))
+    text = str(caught.value)
+    assert message in text and str(path) in text and "\n" not in text
+
+
+def test_daemon_that_cannot_be_tuned_cannot_be_trained_on(write_config: WriteConfig, scenario_path: Path) -> None:
+    text = scenario_path.read_text().replace("tunable_at_run_time: true", "tunable_at_run_time: false")
+    scenario_path.write_text(text)
+    with pytest.raises(ConfigError, match="cannot be tuned at run time"):
+        load_training_config(str(write_config()))
+
+
+def test_numbers_without_a_point_are_numbers(write_config: WriteConfig) -> None:
+    path = write_config()
+    path.write_text(path.read_text().replace("n_steps: 8", "n_steps: 8\n  learning_rate: 1e-3"))
+    assert load_training_config(str(path)).hyperparameters["learning_rate"] == 1e-3
+
+
+def test_overrides_are_checked_like_the_file(write_config: WriteConfig) -> None:
+    config = load_training_config(str(write_config()))
+    assert config.with_overrides(seed=None, timesteps=7).timesteps == 7
+    with pytest.raises(ConfigError, match="timesteps=0: must be greater"):
+        config.with_overrides(timesteps=0)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_algorithms_of_the_table_exist(name: str) -> None:
+    row = ALGORITHMS[name]
+    assert "learning_rate" in row.defaults and "gamma" not in row.defaults and row.summary
+
+
+def test_blocks_of_seeds_are_disjoint() -> None:
+    blocks = [range(first, first + seeds.BLOCK) for first in (seeds.EVALUATION, seeds.TUNING, seeds.SELECTION)]
+    training = [range(seeds.training_seed(run, resumed), seeds.training_seed(run, resumed) + 1000)
+                for run in (0, 1, 99) for resumed in (0, 1)]  # fmt: skip
+    ranges = sorted([*blocks, *training], key=lambda block: block.start)
+    assert all(low.stop <= high.start for low, high in zip(ranges, ranges[1:], strict=False))

@@ -1,0 +1,155 @@
+"""Evaluation: the same episodes for every policy, bounds, the JSON contract, pictures."""
+
+import json
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+from tests.tiny import tiny
+from tierenv.errors import ConfigError
+from tierenv.task import TieredMemoryTask
+from tierenv.train import evaluate as evaluation_module
+from tierenv.train import report, seeds
+from tierenv.train.episodes import HeldActions, run_episodes
+from tierenv.train.evaluate import Bounds, Evaluation, evaluate
+from tierenv.train.run_dir import to_yaml
+
+POLICIES = ["no-migration", "kmmscand-v1", "built-in", "static:200,256,inf", "random"]
+NUM_SEEDS = 4
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """Returns one evaluation of all policies."""
+    path = tmp_path_factory.mktemp("evaluate") / "tiny.yaml"
+    path.write_text(to_yaml(tiny().model_dump(mode="json")))
+    return evaluate(str(path), POLICIES, NUM_SEEDS, with_timelines=True)
+
+
+def test_no_policy_beats_the_clairvoyant(result: Evaluation) -> None:
+    assert [row.policy for row in result.rows] == POLICIES
+    for row in result.rows:
+        assert (row.episodes.seconds >= row.bounds.clairvoyant).all(), row.policy
+        assert (row.bounds.clairvoyant >= row.bounds.all_fast * (1 - 1e-9)).all()
+
+
+def test_no_migration_closes_no_gap(result: Evaluation) -> None:
+    row = result.rows[0]
+    np.testing.assert_array_equal(row.episodes.seconds, row.bounds.no_migration)
+    assert row.bounds.mean_gap_closed(row.episodes.seconds) == 0
+    assert row.episodes.page_counts["promoted_pages"].sum() == 0
+
+
+def test_episode_is_the_environments_own() -> None:
+    task = TieredMemoryTask([tiny()] * 2, max_time_multiple=20.0)
+    actions = np.array([[0.2, -0.3, 0.9], [-0.5, 0.5, 0.1]])
+    episodes = run_episodes(task, HeldActions(actions), [11, 12])
+    env = gymnasium.make("tierenv/TieredMemory-v0", scenario=tiny(), max_time_multiple=20.0)
+    for index, seed in enumerate([11, 12]):
+        env.reset(seed=seed)
+        has_ended, steps = False, 0
+        while not has_ended:
+            _, _, terminated, truncated, info = env.step(actions[index].astype(np.float32))
+            has_ended, steps = terminated or truncated, steps + 1
+        assert episodes.seconds[index] == info["elapsed_s"]
+        assert episodes.page_counts["promoted_pages"][index] == info["promoted_pages"]
+
+
+def test_result_does_not_depend_on_the_batch() -> None:
+    actions = np.tile([0.2, -0.3, 0.9], (3, 1))
+    batch = run_episodes(TieredMemoryTask([tiny()] * 3), HeldActions(actions), [1, 2, 3])
+    alone = run_episodes(TieredMemoryTask([tiny()]), HeldActions(actions[:1]), [2])
+    assert batch.seconds[1] == alone.seconds[0]
+    assert batch.env_steps > alone.env_steps
+
+
+def test_json_keeps_the_contract(result: Evaluation) -> None:
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert content["schema"] == 1
+    assert {"suite", "git_revision", "rows", "aggregate"} <= set(content)
+    assert content["seeds"] == [10_000 + index for index in range(NUM_SEEDS)]
+    row = content["rows"][1]
+    assert {"scenario", "policy", "seconds", "bounds", "gap_closed", "regret"} <= set(row)
+    assert {"promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions"} <= set(row)
+    assert set(row["bounds"]) == {"all_fast", "clairvoyant", "no_migration"}
+    seconds, bounds = row["seconds"], row["bounds"]
+    assert len(seconds["runs"]) == NUM_SEEDS and seconds["mean"] == pytest.approx(np.mean(seconds["runs"]))
+    assert seconds["ci95"][0] < seconds["mean"] < seconds["ci95"][1]
+    gap = bounds["no_migration"] - bounds["clairvoyant"]
+    assert row["gap_closed"] == pytest.approx((bounds["no_migration"] - seconds["mean"]) / gap)
+    assert row["regret"] == pytest.approx(seconds["mean"] / bounds["clairvoyant"] - 1)
+    assert set(content["aggregate"]) == set(POLICIES)
+    assert set(content["aggregate"]["random"]) == {"iqm_gap_closed", "ci95"}
+
+
+def test_gap_closed_is_null_where_there_is_nothing_to_gain() -> None:
+    times = np.array([100.0, 101.0])
+    bounds = Bounds(all_fast=times, clairvoyant=times, no_migration=times * (1 + 1e-6))
+    assert bounds.gap_closed(times) is None and bounds.mean_gap_closed(times) is None
+    assert bounds.regret(times) == 0
+
+
+def test_others_are_paired_with_best_static(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Evaluation
+) -> None:
+    monkeypatch.setattr(evaluation_module, "BASELINE", "no-migration")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(to_yaml(tiny().model_dump(mode="json")))
+    rows = evaluate(str(path), ["no-migration", "static:200,256,inf"], NUM_SEEDS).rows
+    assert rows[0].difference_to_baseline is None
+    difference = rows[1].difference_to_baseline
+    assert difference is not None
+    expected = rows[1].episodes.seconds - rows[0].episodes.seconds
+    assert difference.value == pytest.approx(expected.mean()) and difference.low < difference.high
+    assert all(row.difference_to_baseline is None for row in result.rows)
+
+
+def test_given_up_episodes_are_reported_as_at_least(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_module, "MAX_TIME_MULTIPLE", 1.01)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(to_yaml(tiny().model_dump(mode="json")))
+    truncated = evaluate(str(path), ["static:200,256,0"], 2)
+    row = truncated.rows[0]
+    assert row.num_truncated == 2 and row.to_json()["truncated_runs"] == 2
+    assert ">= " in rendered(truncated)
+
+
+def test_tables_name_what_they_show(result: Evaluation) -> None:
+    text = rendered(result)
+    for word in (*POLICIES, "time [s]", "gap closed", "regret", "clairvoyant", "4 episodes"):
+        assert word in text
+
+
+def test_every_second_episode_has_held_out_phase_orders() -> None:
+    assert seeds.evaluation_phase_orders(3) == ["training", "held-out", "training"]
+
+
+def test_picture_shows_policies_side_by_side(result: Evaluation, tmp_path: Path) -> None:
+    report.write_plot(tmp_path / "plot.png", result.timelines)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    figure = report.timeline_figure(result.timelines)
+    assert len(figure.axes) == 4 * len(POLICIES)
+    timeline = result.timelines["built-in"]
+    assert timeline.elapsed_s[-1] == result.rows[2].episodes.seconds[0]
+
+
+def test_bad_requests_say_what_is_wrong() -> None:
+    with pytest.raises(ConfigError, match="name at least one"):
+        evaluate("skewed", [], 1)
+    with pytest.raises(ConfigError, match="--seeds=0: must be 1 to 10000"):
+        evaluate("skewed", ["random"], 0)
+    with pytest.raises(ConfigError, match="did you mean 'random'"):
+        evaluate("skewed", ["randm"], 1)
+    with pytest.raises(ConfigError, match="--plot: draws one scenario"):
+        evaluate("first-round", ["random"], 1, with_timelines=True)
+
+
+def rendered(evaluation: Evaluation) -> str:
+    from rich.console import Console
+
+    console = Console(width=200, markup=False)
+    with console.capture() as capture:
+        console.print(*report.evaluation_tables(evaluation))
+    return capture.get()

@@ -1,0 +1,160 @@
+"""Training from end to end on a scenario whose episodes take milliseconds."""
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tierenv.agents.policy import load_policy
+from tierenv.errors import ConfigError
+from tierenv.scenario import load_scenario
+from tierenv.train import algorithms
+from tierenv.train.algorithms import Algorithm
+from tierenv.train.config import load_training_config
+from tierenv.train.learn import TrainingResult, learn
+from tierenv.train.run_dir import RunDirectory
+
+WriteConfig = Callable[..., Path]
+
+
+def train(config_path: Path, folder: Path, is_resumed: bool = False, **overrides: Any) -> TrainingResult:
+    config = load_training_config(str(config_path)).with_overrides(**overrides)
+    open_run = RunDirectory.resume if is_resumed else RunDirectory.create
+    return learn(config, open_run(folder, config, "tierenv train"))
+
+
+def weights(model: Path) -> list[np.ndarray]:
+    from stable_baselines3 import PPO
+
+    return [tensor.numpy() for tensor in PPO.load(model, device="cpu").policy.state_dict().values()]
+
+
+def test_run_leaves_what_the_documentation_says(write_config: WriteConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    result = train(write_config(), folder)
+    assert (result.timesteps, result.new_timesteps, result.is_interrupted) == (128, 128, False)
+    assert result.best is not None and 1 <= result.best.normalised_time <= 4
+    spent = result.time_spent
+    assert 0 < spent.model_s < spent.total_s and spent.learner_s > 0
+
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"config.yaml", "manifest.json", "progress.csv", "evaluations.json"} <= names
+    assert {"best/model.zip", "best/evaluation.json", "scenarios/moving-hot-set.yaml"} <= names
+    assert {"checkpoints/step_0000000064.zip", "checkpoints/step_0000000128.zip"} <= names
+    assert any(name.startswith("tb/events") for name in names)
+    assert not any(name.endswith(".tmp") for name in names)
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["command"] == "tierenv train" and manifest["timesteps"] == 128
+    assert manifest["versions"]["torch"] and manifest["machine"]["cores"] >= 1
+    assert manifest["threads"] == {"torch": 1, "simulator": 1}
+    evaluations = json.loads((folder / "evaluations.json").read_text())["evaluations"]
+    assert [entry["timesteps"] for entry in evaluations] == [64, 128]
+    best = json.loads((folder / "best" / "evaluation.json").read_text())
+    assert best["normalised_time"] == min(entry["normalised_time"] for entry in evaluations)
+
+
+def test_run_is_a_policy(write_config: WriteConfig, scenario_path: Path, tmp_path: Path) -> None:
+    train(write_config(), tmp_path / "run")
+    policy = load_policy(str(tmp_path / "run"), load_scenario(str(scenario_path)))
+    actions = policy.act(np.zeros((5, 14), np.float32))
+    assert actions.shape == (5, 3) and (np.abs(actions) <= 1).all()
+
+
+def test_resolved_configuration_trains_the_same_policy_again(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(), tmp_path / "first", seed=3)
+    train(tmp_path / "first" / "config.yaml", tmp_path / "second")
+    first, second = (weights(tmp_path / run / "best" / "model.zip") for run in ("first", "second"))
+    assert all(np.array_equal(*pair) for pair in zip(first, second, strict=True))
+    train(write_config(), tmp_path / "third", seed=4)
+    third = weights(tmp_path / "third" / "best" / "model.zip")
+    assert not all(np.array_equal(*pair) for pair in zip(first, third, strict=True))
+
+
+def test_resume_continues_to_the_total(write_config: WriteConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(write_config(), folder, timesteps=64)
+    result = train(write_config(), folder, is_resumed=True, timesteps=192)
+    assert (result.timesteps, result.new_timesteps) == (192, 128)
+    assert json.loads((folder / "manifest.json").read_text())["times_resumed"] == 1
+    with (folder / "progress.csv").open() as file:
+        steps = [int(row["time/total_timesteps"]) for row in csv.DictReader(file)]
+    assert steps == [32, 64, 96, 128, 160, 192]
+    done = train(write_config(), folder, is_resumed=True, timesteps=192)
+    assert (done.timesteps, done.new_timesteps) == (192, 0)
+
+
+def test_resume_goes_back_to_the_latest_whole_checkpoint(write_config: WriteConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(write_config(), folder)
+    broken = folder / "checkpoints" / "step_0000000128.zip"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    run = RunDirectory(folder)
+    assert run.latest_checkpoint() == folder / "checkpoints" / "step_0000000064.zip"
+    result = train(write_config(), folder, is_resumed=True)
+    assert (result.timesteps, result.new_timesteps) == (128, 64)
+    evaluations = json.loads((folder / "evaluations.json").read_text())["evaluations"]
+    assert [entry["timesteps"] for entry in evaluations] == [64, 128]
+
+
+def test_folder_in_use_is_not_overwritten(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(), tmp_path / "run", timesteps=32)
+    with pytest.raises(ConfigError, match="already exists; continue it with --resume"):
+        train(write_config(), tmp_path / "run")
+
+
+def test_another_configuration_cannot_resume_a_run(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(), tmp_path / "run", timesteps=32)
+    with pytest.raises(ConfigError, match=r"gamma: this run has 1\.0, the configuration given has 0\.5"):
+        train(write_config(gamma=0.5), tmp_path / "run", is_resumed=True)
+    with pytest.raises(ConfigError, match="no run to resume"):
+        train(write_config(), tmp_path / "elsewhere", is_resumed=True)
+
+
+def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path) -> None:
+    config = load_training_config(str(write_config(timesteps=10_000)))
+    run = RunDirectory.create(tmp_path / "run", config, "tierenv train")
+    previous = signal.getsignal(signal.SIGINT)
+
+    def press_ctrl_c(timesteps: int, _best: float | None) -> None:
+        if timesteps == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = learn(config, run, press_ctrl_c)
+    assert result.is_interrupted and result.timesteps == 40
+    assert run.latest_checkpoint() == tmp_path / "run" / "checkpoints" / "step_0000000040.zip"
+    assert run.best_model.is_file()
+    assert run.manifest["is_interrupted"] is True
+    assert signal.getsignal(signal.SIGINT) is previous
+    resumed = train(write_config(timesteps=10_000), tmp_path / "run", is_resumed=True, timesteps=64)
+    assert not resumed.is_interrupted and resumed.timesteps == 72  # whole rollouts of 32
+
+
+def test_another_algorithm_is_one_row_and_one_file(
+    write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic", has_log_std=True)
+    monkeypatch.setitem(algorithms.ALGORITHMS, "a2c", row)
+    path = write_config(algorithm="a2c", hyperparameters={"n_steps": 8})
+    assert train(path, tmp_path / "run").timesteps == 128
+
+
+def test_what_only_the_algorithm_refuses_is_bad_input_too(
+    write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(algorithms.RANGES, "batch_size")
+    path = write_config(hyperparameters={"n_steps": 8, "batch_size": 1})
+    with pytest.raises(ConfigError, match="hyperparameters: ppo: `batch_size` must be greater than 1"):
+        train(path, tmp_path / "run")
+
+
+def test_threads_are_those_of_the_configuration(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(torch_threads=1), tmp_path / "run", timesteps=32)
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,80 @@
+"""Search for the best static setting."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tierenv.agents.heuristics import best_static
+from tierenv.errors import ConfigError
+from tierenv.scenario import DaemonVariant, load_record, load_scenario
+from tierenv.train import search as search_module
+from tierenv.train import seeds
+from tierenv.train.search import GRID_SIZE, grid, random, save_best_static, search
+from tierenv.tunables import TunableSetting
+
+DAEMON = load_record("daemons", DaemonVariant, "kmmscand-tunable")
+
+
+def test_grid_spans_the_ranges_with_both_special_settings() -> None:
+    settings = grid(DAEMON, GRID_SIZE)
+    assert settings.shape == (144, 3) and len(np.unique(settings, axis=0)) == 144
+    for column, bounds in zip(settings.T, DAEMON.ranges.by_name.values(), strict=True):
+        inner = column[(column > 0) & np.isfinite(column)]
+        assert (inner.min(), inner.max()) == pytest.approx((bounds.min, bounds.max))
+    assert [len(np.unique(column)) for column in settings.T] == [6, 4, 6]
+    assert {0.0, math.inf} <= set(settings[:, 2])
+    for setting in settings:
+        DAEMON.check_setting(TunableSetting(*setting))
+
+
+def test_random_settings_lie_in_the_ranges_and_repeat() -> None:
+    settings = random(DAEMON, 50)
+    np.testing.assert_array_equal(settings, random(DAEMON, 50))
+    for setting in settings:
+        DAEMON.check_setting(TunableSetting(*setting))
+
+
+def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
+    result = search(str(scenario_path), num_seeds=2)
+    seconds = [finalist.seconds.value for finalist in result.finalists]
+    assert len(seconds) == 5 and seconds == sorted(seconds) and result.winner.seconds.value == seconds[0]
+    assert result.fresh_seeds == [seeds.TUNING + index for index in range(2, 6)]
+    assert result.budget.trials == 144
+    assert result.budget.episodes == 144 * 2 + 5 * 4
+    assert result.budget.env_steps > result.budget.episodes
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert content["finalists"][0]["policy"].startswith("static:")
+
+
+def test_batches_do_not_change_the_result(scenario_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = search(str(scenario_path), "random", trials=7, num_seeds=2)
+    monkeypatch.setattr(search_module, "MACHINES_AT_ONCE", 5)
+    parts = search(str(scenario_path), "random", trials=7, num_seeds=2)
+    assert whole.finalists == parts.finalists
+
+
+def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_static, "default_path", lambda: tmp_path / "best-static.json")
+    result = search(str(scenario_path), "random", trials=3, num_seeds=1)
+    save_best_static(result, "tierenv tune")
+    policy = best_static.make(load_scenario(str(scenario_path)), "")
+    assert policy.setting == result.winner.setting
+    stored = best_static.read_best_static()[result.scenario.name]
+    assert stored.trials == 3 and stored.command == "tierenv tune"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": "tpe"}, "--sampler=tpe: must be one of grid, random"),
+        ({"trials": 10}, "the grid has 144 points"),
+        ({"sampler": "random", "trials": 0}, "--trials=0: must be at least 1"),
+        ({"num_seeds": 0}, "--seeds=0"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search("skewed", **options)  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""The tables `tierenv list` shows: everything a command line or a configuration can name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tierenv.agents.export import FORMATS
+from tierenv.agents.policy import POLICIES
+from tierenv.counters import COUNTERS
+from tierenv.errors import ConfigError, close_match
+from tierenv.scenario import (
+    DaemonVariant,
+    MemoryTier,
+    Platform,
+    load_record,
+    load_scenario,
+    packaged,
+    read_yaml,
+)
+from tierenv.tunables import TUNABLES
+from tierenv.units import format_bytes_per_s
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A table of texts; the first column holds the names."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def catalogue(kind: str) -> Catalogue:
+    """The table of a kind. Raises `ConfigError`."""
+    if kind not in KINDS:
+        raise ConfigError(f"unknown kind {kind!r}{close_match(kind, KINDS)}; allowed: {', '.join(KINDS)}")
+    columns, make_rows = KINDS[kind]
+    return Catalogue(kind, columns, make_rows())
+
+
+def overview() -> Catalogue:
+    """All kinds with the names in them."""
+    rows = [[kind, ", ".join(row[0] for row in make_rows())] for kind, (_, make_rows) in KINDS.items()]
+    return Catalogue("tierenv list KIND", ["kind", "names"], rows)
+
+
+def _policies() -> list[list[str]]:
+    named = [
+        [f"{name}:{entry.argument}" if entry.argument else name, entry.summary] for name, entry in POLICIES.items()
+    ]
+    bundles = [[name, "packaged bundle"] for name, path in packaged("policies").items() if path.is_dir()]
+    return [*named, *bundles]
+
+
+def _scenarios() -> list[list[str]]:
+    scenarios = [load_scenario(name) for name in packaged("scenarios")]
+    return [[scenario.name, scenario.summary, str(scenario).partition(": ")[2]] for scenario in scenarios]
+
+
+def _platforms() -> list[list[str]]:
+    platforms = [load_record("platforms", Platform, name) for name in packaged("platforms")]
+    return [[platform.name, _tier(platform.dram), _tier(platform.cxl)] for platform in platforms]
+
+
+def _tier(tier: MemoryTier) -> str:
+    return f"{1e9 * tier.idle_latency:g}ns, {format_bytes_per_s(tier.bandwidth)}"
+
+
+def _daemons() -> list[list[str]]:
+    daemons = [load_record("daemons", DaemonVariant, name) for name in packaged("daemons")]
+    return [[daemon.name, daemon.summary, "yes" if daemon.tunable_at_run_time else "no"] for daemon in daemons]
+
+
+def _with_summary(kind: str) -> Callable[[], list[list[str]]]:
+    def rows() -> list[list[str]]:
+        return [[name, str(read_yaml(path).get("summary", ""))] for name, path in packaged(kind).items()]
+
+    return rows
+
+
+def _tunables() -> list[list[str]]:
+    return [[row.name, row.meaning, row.v1_path or "-"] for row in TUNABLES]
+
+
+def _counters() -> list[list[str]]:
+    return [[row.name, row.unit, "gauge" if row.is_gauge else "counter", row.meaning] for row in COUNTERS]
+
+
+def _formats() -> list[list[str]]:
+    return [[name, row.summary] for name, row in FORMATS.items()]
+
+
+KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
+    "policies": (["policy", "what it does"], _policies),
+    "scenarios": (["scenario", "what it is", "where it runs"], _scenarios),
+    "suites": (["suite", "what it holds"], _with_summary("suites")),
+    "workloads": (["workload", "what it does"], _with_summary("workloads")),
+    "platforms": (["platform", "fast tier", "slow tier"], _platforms),
+    "daemons": (["daemon", "what it is", "tunable at run time"], _daemons),
+    "algorithms": (["training configuration", "what it trains"], _with_summary("algorithms")),
+    "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
+    "counters": (["counter", "unit", "kind", "meaning"], _counters),
+    "formats": (["format", "what it is"], _formats),
+}
+"""Kind to columns and rows; a new kind is a line here."""

@@ -1,0 +1,322 @@
+"""The command line. Each verb is a record whose fields are its options and whose `run` delegates at once.
+
+What a verb needs is imported when it runs, so that `tierenv --help` answers at once.
+
+Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted.
+"""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.highlighter import NullHighlighter
+from rich.logging import RichHandler
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
+
+from tierenv.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tierenv.train.learn import TrainingResult
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+_PIPE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+JsonFile = Annotated[Path | None, arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a policy; Ctrl-C stops after a checkpoint, --resume goes on from it."""
+
+    config: Annotated[Positional[str], arg(metavar="CONFIG")]
+    """Training configuration: a path, or a name from `tierenv list algorithms`."""
+    run_dir: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the run; by default runs/CONFIG-sSEED."""
+    seed: Annotated[int | None, arg(metavar="N")] = None
+    """Seed of networks, exploration and episodes, in place of the configuration's."""
+    timesteps: Annotated[int | None, arg(metavar="N")] = None
+    """Environment steps to train in all, in place of the configuration's."""
+    resume: bool = False
+    """Continue the run from its latest whole checkpoint; not bit for bit, since random states are not kept."""
+
+    def run(self) -> int:
+        """Train."""
+        from tierenv.train.config import load_training_config
+        from tierenv.train.run_dir import RunDirectory
+
+        config = load_training_config(self.config).with_overrides(seed=self.seed, timesteps=self.timesteps)
+        folder = (RunDirectory.resume if self.resume else RunDirectory.create)(self.run_dir, config, _command_line())
+        from tierenv.train.learn import learn
+
+        with _training_progress(config.timesteps) as report_progress:
+            result = learn(config, folder, report_progress)
+        _print_training(result, str(folder.path))
+        return INTERRUPTED if result.is_interrupted else 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare policies on the same episodes, with bounds on what any policy can reach."""
+
+    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
+    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
+    policy: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME_OR_PATH")] = ()
+    """Policies: names from `tierenv list policies`, run folders, bundle folders; may be repeated."""
+    seeds: Annotated[int, arg(metavar="N")] = 10
+    """Episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
+    json: JsonFile = None
+    """Write the result to this file, for machines."""
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Draw the first episode of every policy side by side into this PNG file; one scenario only."""
+
+    def run(self) -> int:
+        """Evaluate."""
+        _check_outputs(self.json, self.plot)
+        from tierenv.train import report
+        from tierenv.train.evaluate import evaluate
+
+        if self.plot is not None:
+            report.require_matplotlib()
+        names = [name for group in self.policy for name in group]
+        with _stderr().status("evaluating") as status:
+            result = evaluate(
+                self.target,
+                names,
+                self.seeds,
+                with_timelines=self.plot is not None,
+                report_progress=status.update,
+            )
+        _print(*report.evaluation_tables(result))
+        if self.plot is not None:
+            report.write_plot(self.plot, result.timelines)
+        _write_json(self.json, result.to_json)
+        return 0
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Search the best static setting of a scenario: what a learned policy has to beat."""
+
+    scenario: Annotated[Positional[str], arg(metavar="SCENARIO")]
+    """A scenario: a path, or a name from `tierenv list scenarios`."""
+    trials: Annotated[int | None, arg(metavar="N")] = None
+    """Settings to try: 144 for the grid, which has no other size; 144 unless given for other samplers."""
+    sampler: Annotated[str, arg(metavar="grid|random")] = "grid"
+    """grid spans the ranges of the daemon, 0 and unlimited included; random draws as exploration would."""
+    seeds: Annotated[int, arg(metavar="N")] = 4
+    """Tuning episodes for each setting; the finalists are judged on twice as many fresh ones."""
+    save: bool = False
+    """Store the winner as the scenario's best-static policy."""
+    json: JsonFile = None
+    """Write the result to this file, for machines."""
+
+    def run(self) -> int:
+        """Search."""
+        _check_outputs(self.json)
+        from tierenv.train import report
+        from tierenv.train.search import GRID_SIZE, save_best_static, search
+
+        trials = GRID_SIZE if self.trials is None else self.trials
+        with _stderr().status(f"searching {self.scenario}"):
+            result = search(self.scenario, self.sampler, trials, self.seeds)
+        _print(report.search_table(result))
+        _write_json(self.json, result.to_json)
+        if self.save:
+            _print(f"stored in {save_best_static(result, _command_line())}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Turn a policy into what an operator installs."""
+
+    source: Annotated[Positional[str], arg(metavar="RUN_OR_POLICY")]
+    """A run folder, or a policy from `tierenv list policies`."""
+    format: Annotated[str, arg(metavar="FORMAT")]
+    """A form from `tierenv list formats`."""
+    output: Annotated[Path, arg(metavar="PATH")]
+    """File or folder to write."""
+    scenario: Annotated[str | None, arg(metavar="SCENARIO")] = None
+    """The scenario a policy given by name is for; a run folder knows its own."""
+
+    def run(self) -> int:
+        """Export."""
+        from tierenv.agents.export import export_policy
+        from tierenv.scenario import load_scenario
+
+        scenario = None if self.scenario is None else load_scenario(self.scenario)
+        export_policy(self.source, self.format, self.output, scenario)
+        _print(f"wrote {self.output}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure how fast model and training are on this machine."""
+
+    seconds: Annotated[float, arg(metavar="S")] = 3.0
+    """Time spent on each measurement."""
+    json: JsonFile = None
+    """Write the result to this file, for machines."""
+
+    def run(self) -> int:
+        """Measure."""
+        _check_outputs(self.json)
+        from tierenv.train import report
+        from tierenv.train.bench import bench
+
+        with _stderr().status("measuring") as status:
+            result = bench(self.seconds, status.update)
+        _print(report.bench_table(result))
+        _write_json(self.json, lambda: result)
+        return 0
+
+
+@dataclass(frozen=True)
+class List:
+    """Show what there is: policies, scenarios, tunables, formats, ..."""
+
+    kinds: Annotated[Positional[tuple[str, ...]], arg(metavar="KIND")] = ()
+    """What to show; without any, the kinds and their names."""
+
+    def run(self) -> int:
+        """Print the tables."""
+        from tierenv.train.catalogue import catalogue, overview
+        from tierenv.train.report import plain_table
+
+        tables = [catalogue(kind) for kind in self.kinds] if self.kinds else [overview()]
+        _print(*(plain_table(table.title, table.columns, table.rows) for table in tables))
+        return 0
+
+
+Verb = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Tune, subcommand("tune")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Bench, subcommand("bench")]
+    | Annotated[List, subcommand("list")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line, by default the process's. Returns the exit code."""
+    _log_to_stderr()
+    try:
+        verb = tyro.cli(
+            Verb,
+            args=arguments,
+            prog="tierenv",
+            description="Find the best settings of a Linux memory-tiering daemon on a calibrated model.",
+            config=(FlagCreatePairsOff,),
+        )
+        return verb.run()
+    except SystemExit as exit_request:  # tyro has printed help or what is wrong
+        return exit_request.code if isinstance(exit_request.code, int) else 0
+    except ConfigError as error:
+        print(f"tierenv: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("tierenv: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        print(f"tierenv: {error}", file=sys.stderr)
+        return 1
+
+
+def _log_to_stderr() -> None:
+    """Log lines without ornament; on a terminal above the progress bar."""
+    handler: logging.Handler = logging.StreamHandler()
+    if _stderr().is_terminal:
+        handler = RichHandler(
+            console=_stderr(), show_time=False, show_level=False, show_path=False, highlighter=NullHighlighter()
+        )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+
+
+def _print(*contents: Any) -> None:
+    """Results, to stdout."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(width=width, markup=False, highlight=False)  # brackets are units and intervals
+    for content in contents:
+        console.print(content)
+
+
+def _print_training(result: "TrainingResult", folder: str) -> None:
+    spent = result.time_spent
+    busy_s = max(spent.model_s + spent.learner_s, 1e-9)
+    _print(
+        f"{result.timesteps:,} environment steps, {result.new_timesteps:,} of them now in {spent.total_s:.1f} s: "
+        f"model {spent.model_s / busy_s:.0%}, learner {spent.learner_s / busy_s:.0%} of the training time, "
+        f"evaluation {spent.evaluation_s:.1f} s"
+    )
+    if result.best is not None:
+        _print(
+            f"best: {result.best.normalised_time:.4f} x all-fast time after {result.best.timesteps:,} steps, "
+            f"in {folder}/best"
+        )
+    if result.is_interrupted:
+        _print(f"interrupted; continue with --resume ({folder})")
+
+
+@contextmanager
+def _training_progress(timesteps: int) -> Iterator[Callable[[int, float | None], None]]:
+    """A progress bar on stderr where it is a terminal, nothing elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = _stderr()
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f} steps/s"),
+        TimeRemainingColumn(),
+        TextColumn("best {task.fields[best]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("training", total=timesteps, rate=0.0, best="-")
+
+        def report(done: int, best: float | None) -> None:
+            rate = progress.tasks[bar].speed or 0.0
+            progress.update(bar, completed=done, rate=rate, best="-" if best is None else f"{best:.4f}")
+
+        yield report
+
+
+@cache
+def _stderr() -> Console:
+    """One console for log and progress bar, so that neither overwrites the other."""
+    return Console(stderr=True)
+
+
+def _check_outputs(*paths: Path | None) -> None:
+    """Refuse a path that cannot be written before the work, not after it. Raises `ConfigError`."""
+    for path in filter(None, paths):
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder, not a file")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ConfigError(f"{path}: cannot be written")
+
+
+def _write_json(path: Path | None, make_content: Callable[[], dict[str, Any]]) -> None:
+    if path is not None:
+        from tierenv.train.run_dir import write_json
+
+        write_json(path, make_content())
+
+
+def _command_line() -> str:
+    """The command being run, as a shell takes it."""
+    return shlex.join(["tierenv", *sys.argv[1:]])

@@ -1,0 +1,162 @@
+"""Results for people: tables for the terminal and the timeline picture."""
+
+import importlib.util
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from tierenv.errors import ConfigError
+from tierenv.files import atomic_write_bytes
+from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline
+from tierenv.scenario import load_scenario
+from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
+from tierenv.train.search import SearchResult
+from tierenv.train.statistics import Estimate
+from tierenv.units import PAGE_BYTES, format_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMN_INCHES = 5.0
+_HEIGHT_INCHES = 6.0
+_DPI = 100
+
+
+def evaluation_tables(evaluation: Evaluation) -> list[Table]:
+    """One table for each scenario and, where policies can gain anything, one over all of them."""
+    scenarios = dict.fromkeys(row.scenario for row in evaluation.rows)
+    tables = [_scenario_table(evaluation, scenario) for scenario in scenarios]
+    aggregates = {policy: evaluation.aggregate(policy) for policy in evaluation.policies}
+    if len(scenarios) > 1 and any(aggregates.values()):
+        table = _table(f"suite {evaluation.suite}", ["policy", "gap closed, interquartile mean"])
+        for policy, estimate in aggregates.items():
+            table.add_row(policy, _with_interval(estimate, ".1%"))
+        tables.append(table)
+    return tables
+
+
+def _scenario_table(evaluation: Evaluation, scenario: str) -> Table:
+    rows = [row for row in evaluation.rows if row.scenario == scenario]
+    has_baseline = any(row.policy == BASELINE for row in rows)
+    columns = ["policy", "time [s]", "gap closed", "regret", "promoted", "wasted", "demoted", "failed"]
+    table = _table(str(load_scenario_title(rows[0])), columns + [f"less {BASELINE} [s]"] * has_baseline)
+    for row in rows:
+        seconds, counts = row.seconds, row.episodes.page_counts
+        gap_closed = row.bounds.mean_gap_closed(row.episodes.seconds)
+        cells = [
+            row.policy,
+            (">= " if row.num_truncated else "") + _with_interval(seconds, ".1f"),
+            "-" if gap_closed is None else f"{gap_closed:.1%}",
+            f"{row.bounds.regret(row.episodes.seconds):.1%}",
+            *(
+                format_bytes(float(counts[key].mean()) * PAGE_BYTES)
+                for key in ("promoted_pages", "wasted_promotions", "demoted_pages")
+            ),
+            f"{counts['failed_migrations'].mean():.3g}",
+        ]
+        if has_baseline:
+            cells.append(_with_interval(row.difference_to_baseline, "+.2f"))
+        table.add_row(*cells)
+    bounds = rows[0].bounds
+    table.caption = (
+        f"{len(evaluation.seeds)} episodes; bounds: all fast {bounds.all_fast.mean():.1f} s, "
+        f"clairvoyant {bounds.clairvoyant.mean():.1f} s, no migration {bounds.no_migration.mean():.1f} s"
+    )
+    if any(row.num_truncated for row in rows):
+        table.caption += f"; >=: given up at {MAX_TIME_MULTIPLE:g} x all fast"
+    return table
+
+
+def load_scenario_title(row: Row) -> str:
+    """The scenario's line for people, or its name when it is no longer there."""
+    try:
+        return str(load_scenario(row.scenario))
+    except ConfigError:
+        return row.scenario
+
+
+def search_table(result: SearchResult) -> Table:
+    """The finalists of a search and its budget."""
+    table = _table(
+        f"best static settings of {result.scenario.name} ({result.sampler})",
+        ["setting", "as a policy", "time [s]", "when picked [s]"],
+    )
+    for finalist in result.finalists:
+        table.add_row(
+            str(finalist.setting),
+            finalist.setting.policy_name,
+            _with_interval(finalist.seconds, ".2f"),
+            f"{finalist.screening_s:.2f}",
+        )
+    budget = result.budget
+    table.caption = (
+        f"{budget.trials} settings, {budget.episodes} runs, {budget.env_steps:,} environment steps, "
+        f"{budget.wall_s:.1f} s; judged on {len(result.fresh_seeds)} fresh seeds"
+    )
+    return table
+
+
+def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table of texts."""
+    table = _table(title, columns, text_columns=len(columns))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def require_matplotlib() -> None:
+    """Raise `ConfigError` without matplotlib, which only pictures need."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--plot: needs matplotlib; run: pip install 'tierenv[plots]'")
+
+
+def bench_table(result: dict[str, Any]) -> Table:
+    """The measurements of a machine."""
+    machine = result["machine"]
+    title = f"{machine['cpu']}, {machine['cores']} cores, {result['threads']['simulator']} for the model"
+    rows = [[row["name"], f"{row['value']:,.4g}", row["unit"]] for row in result["measurements"]]
+    table = plain_table(title, ["measurement", "value", "unit"], rows)
+    table.columns[1].justify = "right"
+    return table
+
+
+def write_plot(path: Path, timelines: dict[str, Timeline]) -> None:
+    """Draw the timelines of several policies side by side into a PNG file."""
+    buffer = io.BytesIO()
+    timeline_figure(timelines).savefig(buffer, format="png", dpi=_DPI)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def timeline_figure(timelines: dict[str, Timeline]) -> "Figure":
+    """A column for each policy, on common axes: fast tier by class, tunables, phase changes as lines."""
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures alive and wants a display
+
+    size = (_COLUMN_INCHES * len(timelines), _HEIGHT_INCHES)
+    figure = Figure(figsize=size, layout="constrained")
+    columns = figure.subplots(PANELS, len(timelines), sharex=True, squeeze=False, height_ratios=PANEL_HEIGHTS)
+    for axes, (policy, timeline) in zip(columns.T, timelines.items(), strict=True):
+        timeline.draw(axes)
+        axes[0].sharey(columns[0, 0])  # the tunables' axes differ: ranges belong to the daemon variant
+        axes[0].set_title(f"{policy}: {timeline.elapsed_s[-1]:.1f} s", fontsize="medium")
+    return figure
+
+
+def _table(title: str, columns: list[str], text_columns: int = 1) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        is_text = index < text_columns
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
+    return table
+
+
+def _with_interval(estimate: Estimate | None, number: str) -> str:
+    if estimate is None:
+        return "-"
+    if estimate.interval is None:
+        return format(estimate.value, number)
+    low, high = estimate.interval
+    return f"{estimate.value:{number}} [{low:{number}}, {high:{number}}]"
