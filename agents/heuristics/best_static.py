@@ -40,6 +40,11 @@ class BestStatic(Record):
     """Mean completion time over the tuning seeds."""
     trials: Annotated[int, Field(ge=1)]
     """Settings tried: the budget to print beside a learner's."""
+    episodes: Annotated[int, Field(ge=1)]
+    """Runs of the scenario it took."""
+    env_steps: Annotated[int, Field(ge=1)]
+    """Control intervals of all runs."""
+    wall_s: Annotated[float, Field(gt=0)]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """Tuning seeds each setting ran on; disjoint from the evaluation's."""
     command: str
