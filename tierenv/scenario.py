@@ -427,7 +427,8 @@ def _load_scenario(path: Path, _modified_ns: int) -> Scenario:
 
 
 def _first_problem(record: type[Record], error: ValidationError) -> str:
-    problem = error.errors()[0]
+    # a misspelt key is missing too: what stands in the file says more than what does not
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = [str(part) for part in problem["loc"]]
     field = ".".join(location)
     if problem["type"] == "extra_forbidden":
