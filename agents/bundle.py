@@ -1,4 +1,4 @@
-"""Policy bundles: trained networks in a form that is safe to load, and the numpy runtime that plays them.
+"""Policy bundles: trained networks and trees in a form that is safe to load, and the numpy runtime that plays them.
 
 A bundle is a folder of two files, policy.json and weights.safetensors. policy.json says what the numbers mean
 (observation, action ranges, daemon variant), where they come from (training), how to tell that they are whole
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
@@ -23,6 +23,7 @@ from safetensors.numpy import save as serialise_tensors
 from tierenv import __version__
 from tierenv.action import DEAD_ZONE_EDGE
 from tierenv.agents.policy import Array, daemon_for
+from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
 from tierenv.observation import LogScale, ObservationEncoder
@@ -42,6 +43,8 @@ _NUM_SELF_TESTS = 32
 _SELF_TEST_SEED = 0
 
 Size = Annotated[int, Field(ge=1, le=4096)]
+TensorType = tuple[str, tuple[int, ...]]
+"""Element type and shape."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,14 @@ class Network:
     activation: Activation
 
     @property
+    def num_features(self) -> int:
+        """Length of an observation."""
+        return self.weights[0].shape[1]
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """Inputs, then the outputs of each layer."""
-        return (self.weights[0].shape[1], *(len(bias) for bias in self.biases))
+        return (self.num_features, *(len(bias) for bias in self.biases))
 
     def __call__(self, observation: Array) -> Array:
         """Actions float32[n, outputs] for observations float32[n, inputs]."""
@@ -81,6 +89,55 @@ class NetworkDescription(Record):
     layers: Annotated[tuple[Size, ...], Field(min_length=2, max_length=10)]
     activation: Activation
     output: Literal["clip"] = "clip"
+
+    @property
+    def summary(self) -> str:
+        """For messages."""
+        return f"a network with layers {list(self.layers)}"
+
+    def tensors(self, num_features: int) -> dict[str, TensorType]:
+        """What weights.safetensors must hold. Raises ValueError unless the layers fit observation and action."""
+        if (self.layers[0], self.layers[-1]) != (num_features, NUM_TUNABLES):
+            raise ValueError(
+                f"network.layers: must lead from {num_features} features to {NUM_TUNABLES} tunables, "
+                f"got {list(self.layers)}"
+            )
+        expected: dict[str, TensorType] = {}
+        for index, (inputs, outputs) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
+            expected[f"layer{index}.weight"] = ("float32", (outputs, inputs))
+            expected[f"layer{index}.bias"] = ("float32", (outputs,))
+        return expected
+
+    def build(self, tensors: Mapping[str, Any], _num_features: int) -> Network:
+        """The network of these tensors."""
+        indices = range(len(self.layers) - 1)
+        return Network(
+            weights=tuple(tensors[f"layer{index}.weight"] for index in indices),
+            biases=tuple(tensors[f"layer{index}.bias"] for index in indices),
+            activation=self.activation,
+        )
+
+
+class TreeDescription(Record):
+    """The size of the tree."""
+
+    leaves: Size
+
+    @property
+    def summary(self) -> str:
+        """For messages."""
+        return f"a tree with {self.leaves} leaves"
+
+    def tensors(self, _num_features: int) -> dict[str, TensorType]:
+        """What weights.safetensors must hold."""
+        nodes = 2 * self.leaves - 1
+        kinds = {"feature": "int32", "threshold": "float32", "left": "int32", "right": "int32"}
+        expected: dict[str, TensorType] = {name: (kind, (nodes,)) for name, kind in kinds.items()}
+        return expected | {"value": ("float32", (nodes, NUM_TUNABLES))}
+
+    def build(self, tensors: Mapping[str, Any], num_features: int) -> DecisionTree:
+        """The tree of these tensors. Raises ValueError unless they are one."""
+        return DecisionTree(num_features, **tensors)
 
 
 class SelfTest(Record):
@@ -106,12 +163,27 @@ class BundleDocument(Record):
     """`observation_definition` of the daemon."""
     action: tuple[dict[str, Any], ...]
     """`action_definition` of the daemon."""
-    network: NetworkDescription
+    network: NetworkDescription | None = None
+    tree: TreeDescription | None = None
+    """What the tensors are: one of the two."""
     training: dict[str, Any]
     """Where the weights come from: configuration, revision, versions, evaluation."""
     self_test: SelfTest
     sha256: dict[str, str]
     """Of each file; policy.json's is that of its other content, see `_document_digest`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.network is None) == (self.tree is None):
+            raise ValueError("network, tree: exactly one of them must be described, the other null")
+        return self
+
+    @property
+    def model_description(self) -> NetworkDescription | TreeDescription:
+        """Whichever there is."""
+        description = self.network or self.tree
+        assert description is not None
+        return description
 
 
 class BundlePolicy:
@@ -119,11 +191,11 @@ class BundlePolicy:
 
     control: Control = "tunables"
 
-    def __init__(self, document: BundleDocument, network: Network) -> None:
+    def __init__(self, document: BundleDocument, model: Network | DecisionTree) -> None:
         self.name = document.name
         self.daemon: str | None = document.daemon
         self.document = document
-        self._network = network
+        self.model = model
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario) -> Self:
@@ -131,30 +203,30 @@ class BundlePolicy:
         document = _read_document(folder / DOCUMENT)
         daemon = daemon_for(document.daemon, scenario)
         _check_same_meaning(folder / DOCUMENT, document, daemon)
-        network = _read_network(folder / WEIGHTS, document)
-        _check_self_test(folder, document, network)
-        return cls(document, network)
+        model = _read_model(folder / WEIGHTS, document)
+        _check_self_test(folder, document, model)
+        return cls(document, model)
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
 
     def act(self, observation: Array) -> Array:
-        """The network's actions."""
-        return self._network(observation)
+        """The actions of the network or tree."""
+        return self.model(observation)
 
 
 def write_bundle(
     folder: Path,
     *,
     name: str,
-    network: Network,
+    model: Network | DecisionTree,
     daemon: DaemonVariant,
     scenarios: Sequence[str],
     training: Mapping[str, Any],
 ) -> None:
     """Write a bundle, whole or not at all. Raises `ConfigError` if the folder holds something already."""
-    weights = serialise_tensors(network.tensors())
-    num_features = network.layers[0]
+    weights = serialise_tensors(model.tensors())
+    num_features = model.num_features
     rng = np.random.default_rng(_SELF_TEST_SEED)
     random = rng.uniform(-1, 1, (_NUM_SELF_TESTS - 3, num_features))
     edges = np.repeat([[-1.0], [0.0], [1.0]], num_features, axis=1)
@@ -165,9 +237,9 @@ def write_bundle(
         scenarios=tuple(scenarios),
         observation=tuple(observation_definition(daemon)),
         action=tuple(action_definition(daemon)),
-        network=NetworkDescription(layers=network.layers, activation=network.activation),
+        **_description(model),
         training=dict(training),
-        self_test=SelfTest(observations=observations.tolist(), actions=network(observations).tolist()),
+        self_test=SelfTest(observations=observations.tolist(), actions=model(observations).tolist()),
         sha256={WEIGHTS: hashlib.sha256(weights).hexdigest()},
     )
     content = document.model_dump(mode="json", by_alias=True)
@@ -258,7 +330,13 @@ def _without_words(definition: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     return [{key: value for key, value in row.items() if key != "meaning"} for row in definition]
 
 
-def _read_network(path: Path, document: BundleDocument) -> Network:
+def _description(model: Network | DecisionTree) -> dict[str, Any]:
+    if isinstance(model, DecisionTree):
+        return {"tree": TreeDescription(leaves=model.num_leaves)}
+    return {"network": NetworkDescription(layers=model.layers, activation=model.activation)}
+
+
+def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
     weights = _read(path)
     if hashlib.sha256(weights).hexdigest() != document.sha256[WEIGHTS]:
         raise ConfigError(f"{path}: does not match the SHA-256 in {DOCUMENT}; export the policy again")
@@ -266,39 +344,33 @@ def _read_network(path: Path, document: BundleDocument) -> Network:
         tensors = parse_tensors(weights)
     except SafetensorError as error:
         raise ConfigError(f"{path}: not valid safetensors: {error}") from None
-    layers = document.network.layers
-    if (layers[0], layers[-1]) != (len(document.observation), NUM_TUNABLES):
-        raise ConfigError(
-            f"{path.with_name(DOCUMENT)}: network.layers: must lead from {len(document.observation)} features "
-            f"to {NUM_TUNABLES} tunables, got {list(layers)}"
-        )
-    expected: dict[str, tuple[int, ...]] = {}
-    for index, (inputs, outputs) in enumerate(zip(layers, layers[1:], strict=False)):
-        expected[f"layer{index}.weight"] = (outputs, inputs)
-        expected[f"layer{index}.bias"] = (outputs,)
-    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
-        raise ConfigError(f"{path}: tensors: must be those of a network with layers {list(layers)}")
+    description, num_features = document.model_description, len(document.observation)
+    try:
+        expected = description.tensors(num_features)
+    except ValueError as error:
+        raise ConfigError(f"{path.with_name(DOCUMENT)}: {error}") from None
+    shapes = {name: shape for name, (_, shape) in expected.items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+        raise ConfigError(f"{path}: tensors: must be those of {description.summary}")
     for name, tensor in tensors.items():
-        if tensor.dtype != np.float32:
-            raise ConfigError(f"{path}: {name}: must be float32, got {tensor.dtype}")
+        if tensor.dtype != expected[name][0]:
+            raise ConfigError(f"{path}: {name}: must be {expected[name][0]}, got {tensor.dtype}")
         if not np.isfinite(tensor).all():
             raise ConfigError(f"{path}: {name}: must be finite")
-    count = len(layers) - 1
-    return Network(
-        weights=tuple(tensors[f"layer{index}.weight"] for index in range(count)),
-        biases=tuple(tensors[f"layer{index}.bias"] for index in range(count)),
-        activation=document.network.activation,
-    )
+    try:
+        return description.build(tensors, num_features)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
-def _check_self_test(folder: Path, document: BundleDocument, network: Network) -> None:
+def _check_self_test(folder: Path, document: BundleDocument, model: Network | DecisionTree) -> None:
     rows = document.self_test.observations
-    is_rectangular = {len(row) for row in rows} == {network.layers[0]}
+    is_rectangular = {len(row) for row in rows} == {model.num_features}
     expected_shape = (len(rows), NUM_TUNABLES)
     actions = document.self_test.actions
     if not is_rectangular or (len(actions), *{len(row) for row in actions}) != expected_shape:
-        raise ConfigError(f"{folder / DOCUMENT}: self_test: must pair observations with actions of the network's size")
-    computed = network(np.array(rows, dtype=np.float32))
+        raise ConfigError(f"{folder / DOCUMENT}: self_test: must pair observations with actions of the policy's size")
+    computed = model(np.array(rows, dtype=np.float32))
     error = np.abs(computed - np.array(actions)).max()
     if not error <= SELF_TEST_TOLERANCE:
         raise ConfigError(f"{folder}: self-test failed: an action is off by {error:.2g}; export the policy again")

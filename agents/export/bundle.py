@@ -29,7 +29,7 @@ def write(policy: str, _scenario: Scenario | None, output: Path) -> None:
     write_bundle(
         output,
         name=output.resolve().name,
-        network=learned.network(),
+        model=learned.network(),
         daemon=scenarios[0].daemon,
         scenarios=[scenario.name for scenario in scenarios],
         training=_provenance(folder),

@@ -130,7 +130,7 @@ def test_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(bundle_module, "DOCUMENT", "no/such/folder.json")
     network = Network((np.eye(3, 14, dtype=np.float32),), (np.zeros(3, np.float32),), "tanh")
     with pytest.raises(FileNotFoundError):
-        write_bundle(tmp_path / "b", name="b", network=network, daemon=SCENARIO.daemon, scenarios=[], training={})
+        write_bundle(tmp_path / "b", name="b", model=network, daemon=SCENARIO.daemon, scenarios=[], training={})
     assert list(tmp_path.iterdir()) == []
 
 
