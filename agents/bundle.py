@@ -27,7 +27,7 @@ from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
 from tierenv.observation import LogScale, ObservationEncoder
-from tierenv.scenario import Control, DaemonVariant, Record, Scenario, validate_record
+from tierenv.scenario import Control, DaemonVariant, Record, Scenario, load_record, validate_record
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 
 DOCUMENT = "policy.json"
@@ -178,6 +178,12 @@ class BundleDocument(Record):
             raise ValueError("network, tree: exactly one of them must be described, the other null")
         return self
 
+    def find_daemon(self, scenario: Scenario | None) -> DaemonVariant:
+        """The variant of that name: the scenario's, or else the packaged one. Raises `ConfigError` if there is none."""
+        if scenario is None:
+            return load_record("daemons", DaemonVariant, self.daemon)
+        return daemon_for(self.daemon, scenario)
+
     @property
     def model_description(self) -> NetworkDescription | TreeDescription:
         """Whichever there is."""
@@ -198,10 +204,15 @@ class BundlePolicy:
         self.model = model
 
     @classmethod
-    def load(cls, folder: Path, scenario: Scenario) -> Self:
-        """Read and check a bundle. Raises `ConfigError` unless it is whole and means what this build means."""
+    def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
+        """Read and check a bundle. Raises `ConfigError` unless it is whole and means what this build means.
+
+        Args:
+            folder: of the bundle.
+            scenario: to run on, whose daemon is taken if it has the name the bundle wants; None for the packaged one.
+        """
         document = _read_document(folder / DOCUMENT)
-        daemon = daemon_for(document.daemon, scenario)
+        daemon = document.find_daemon(scenario)
         _check_same_meaning(folder / DOCUMENT, document, daemon)
         model = _read_model(folder / WEIGHTS, document)
         _check_self_test(folder, document, model)

@@ -1,14 +1,19 @@
 """Exporters: a policy in the form another program takes. One file per format, each with a line in `FORMATS`.
 
-An exporter writes all of its output or none.
+An exporter writes all of its output or none. Importing this package loads nothing heavy: `tierenv export --help` lists
+the formats.
 """
 
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.scenario import Scenario
+
+if TYPE_CHECKING:
+    from tierenv.agents.export.origin import Gain
+    from tierenv.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -17,17 +22,47 @@ class ExportFormat:
 
     summary: str
     module: str
-    """Module of this package whose `write(policy, scenario, output)` does it."""
+    """Module of this package whose `write(request)` does it."""
+    targets: tuple[str, ...] = ()
+    """For static settings that a kernel takes: keys of `targets.TARGETS`, the first is the default."""
 
 
 FORMATS = {
     "parameters": ExportFormat("a static setting as JSON, with units and kernel paths", "parameters"),
-    "sysfs": ExportFormat("a shell script that sets what a released kernel lets one set", "sysfs"),
+    "sysfs": ExportFormat(
+        "a shell script that applies a static setting to a released kernel, and takes it back",
+        "sysfs",
+        targets=("kmmscand",),
+    ),
     "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
 }
 
 
-def export_policy(policy: str, format_name: str, output: Path, scenario: Scenario | None = None) -> None:
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is to be written where."""
+
+    policy: str
+    """Name or path, as `load_policy` takes it."""
+    output: Path
+    """File or folder."""
+    scenario: "Scenario | None" = None
+    """That a policy given by name is for; what is learned knows its own."""
+    target: str = ""
+    """Kernel mechanism a static setting is for; empty where the format has no choice of them."""
+    gains: "tuple[Gain, ...]" = ()
+    """What an evaluation on the model found the policy to save."""
+
+
+def export_policy(
+    policy: str,
+    format_name: str,
+    output: Path,
+    scenario: "Scenario | None" = None,
+    *,
+    target: str | None = None,
+    gains: "tuple[Gain, ...]" = (),
+) -> None:
     """Write a policy in a format. Raises `ConfigError` if it cannot take that form.
 
     Args:
@@ -35,9 +70,16 @@ def export_policy(policy: str, format_name: str, output: Path, scenario: Scenari
         format_name: a key of `FORMATS`.
         output: file or folder to write.
         scenario: that a policy given by name was modelled on; a run folder knows its own.
+        target: kernel mechanism to write for, where the format has a choice; by default its first.
+        gains: what an evaluation on the model found the policy to save, for the header.
     """
     if format_name not in FORMATS:
         hint = close_match(format_name, FORMATS)
         raise ConfigError(f"unknown format {format_name!r}{hint}; run: tierenv list formats")
-    module = import_module(f"tierenv.agents.export.{FORMATS[format_name].module}")
-    module.write(policy, scenario, output)
+    row = FORMATS[format_name]
+    if target is not None and target not in row.targets:
+        allowed = f"allowed: {', '.join(row.targets)}" if row.targets else "this format has no target"
+        raise ConfigError(f"--target={target}: format {format_name}: {allowed}{close_match(target, row.targets)}")
+    target = target or next(iter(row.targets), "")
+    module = import_module(f"tierenv.agents.export.{row.module}")
+    module.write(ExportRequest(policy, output, scenario, target, gains))

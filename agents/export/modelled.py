@@ -1,9 +1,11 @@
-"""A static setting with what is to be said about where it comes from, for the formats that export one."""
+"""A static setting and where it comes from, for the formats that export one."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from tierenv import __version__
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.origin import Origin
 from tierenv.agents.heuristics.best_static import read_best_static
 from tierenv.agents.heuristics.static import StaticPolicy
 from tierenv.agents.policy import POLICIES, load_policy
@@ -11,21 +13,21 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import TunableSetting
 
-CAVEAT = "modelled, not measured on your machine"
-
 
 @dataclass(frozen=True)
 class ModelledSetting:
     """One setting and its origin."""
 
-    policy: str
     scenario: Scenario
     setting: TunableSetting
+    origin: Origin
     provenance: dict[str, Any]
+    """What is known of the search, for machines."""
 
 
-def modelled_setting(policy: str, scenario: Scenario | None) -> ModelledSetting:
+def modelled_setting(request: ExportRequest) -> ModelledSetting:
     """The setting a static policy holds. Raises `ConfigError` for any other policy."""
+    policy, scenario = request.policy, request.scenario
     if policy.partition(":")[0] not in ("static", "best-static"):
         kind = "does not hold one setting" if policy in POLICIES else "is not a static policy"
         raise ConfigError(
@@ -37,7 +39,8 @@ def modelled_setting(policy: str, scenario: Scenario | None) -> ModelledSetting:
     loaded = load_policy(policy, scenario)
     if not isinstance(loaded, StaticPolicy):
         raise TypeError(f"{policy} should have made a StaticPolicy")
-    provenance: dict[str, Any] = {"tierenv": __version__, "caveat": CAVEAT}
+    provenance: dict[str, Any] = {"tierenv": __version__}
+    training_run = "none: a static setting chosen by hand"
     if policy == "best-static":
         best = read_best_static()[scenario.name]
         provenance |= {
@@ -47,4 +50,16 @@ def modelled_setting(policy: str, scenario: Scenario | None) -> ModelledSetting:
             "mean_s": best.mean_s,
             "seeds": list(best.seeds),
         }
-    return ModelledSetting(policy, scenario, loaded.setting, provenance)
+        training_run = (
+            f"none: the best of {best.trials} static settings ({best.mean_s:.1f} s on {len(best.seeds)} tuning "
+            f"episodes), {best.command}, revision {best.git_revision or 'unknown'}"
+        )
+    setting = loaded.setting
+    origin = Origin(
+        policy=policy if policy == setting.policy_name else f"{policy} ({setting.policy_name})",
+        training_run=training_run,
+        trained_for=str(scenario),
+        daemon=scenario.daemon.name,
+        gains=request.gains,
+    )
+    return ModelledSetting(scenario, setting, origin, provenance)

@@ -2,23 +2,23 @@
 
 import json
 import math
-from pathlib import Path
 
+from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.modelled import modelled_setting
 from tierenv.files import atomic_write_text
-from tierenv.scenario import Scenario
 from tierenv.tunables import TUNABLES
 
 _UNITS = {"_ms": "ms", "_bytes_per_s": "bytes/s", "_bytes": "bytes"}
 """Unit by the ending of a tunable's name."""
 
 
-def write(policy: str, scenario: Scenario | None, output: Path) -> None:
+def write(request: ExportRequest) -> None:
     """Write the setting: each tunable's value (null: unlimited), unit and kernel path (null: not exposed)."""
-    modelled = modelled_setting(policy, scenario)
+    modelled = modelled_setting(request)
     content = {
         "schema": 1,
-        "policy": modelled.policy,
+        "policy": request.policy,
+        "origin": modelled.origin.rows(),
         "scenario": modelled.scenario.name,
         "platform": modelled.scenario.platform.name,
         "daemon": modelled.scenario.daemon.name,
@@ -34,7 +34,7 @@ def write(policy: str, scenario: Scenario | None, output: Path) -> None:
             for row, value in zip(TUNABLES, modelled.setting, strict=True)
         ],
     }
-    atomic_write_text(output, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    atomic_write_text(request.output, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def unit_of(name: str) -> str:

@@ -4,12 +4,12 @@ That is the scan period, and only as the first one of processes that start after
 scan size nor a throttle. The script says so, and this exporter refuses settings it could only pretend to apply.
 """
 
-from pathlib import Path
-
-from tierenv.agents.export.modelled import CAVEAT, ModelledSetting, modelled_setting
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
+from tierenv.agents.export.origin import CAVEAT
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text
-from tierenv.scenario import DaemonVariant, Scenario, load_record
+from tierenv.scenario import DaemonVariant, load_record
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes, format_bytes_per_s
 
@@ -17,10 +17,10 @@ KERNEL = "kmmscand-v1"
 """Variant whose interface the script writes."""
 
 
-def write(policy: str, scenario: Scenario | None, output: Path) -> None:
+def write(request: ExportRequest) -> None:
     """Write the script. Raises `ConfigError` for a setting whose scan period no kernel of the series takes."""
-    modelled = modelled_setting(policy, scenario)
-    atomic_write_text(output, script(modelled), executable=True)
+    modelled = modelled_setting(request)
+    atomic_write_text(request.output, script(modelled), executable=True)
 
 
 def script(modelled: ModelledSetting) -> str:
@@ -39,9 +39,9 @@ def script(modelled: ModelledSetting) -> str:
             "switch the daemon off instead: echo 0 > /sys/kernel/mm/kmmscand/scan_enabled"
         )
     header = {
-        "@POLICY@": modelled.policy,
+        "@POLICY@": modelled.origin.policy,
         "@SCENARIO@": str(modelled.scenario),
-        "@PROVENANCE@": "; ".join(f"{key} {value}" for key, value in modelled.provenance.items() if key != "caveat"),
+        "@PROVENANCE@": "; ".join(f"{key} {value}" for key, value in modelled.provenance.items()),
         "@CAVEAT@": CAVEAT,
         "@DAEMON@": modelled.scenario.daemon.name,
         "@PERIOD_MS@": str(period_ms),

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
+from tierenv.action import DEAD_ZONE_EDGE
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.bundle import BundlePolicy, Network, write_bundle
 from tierenv.agents.export import export_policy
@@ -107,7 +108,7 @@ def test_bundle_says_what_it_means_and_where_it_comes_from(exported: Path) -> No
     assert (content["name"], content["daemon"], content["scenarios"]) == ("some-bundle", "kmmscand-tunable", ["skewed"])
     assert content["training"]["config"]["seed"] == 3
     assert content["training"]["git_revision"] == "abc" and "machine" not in content["training"]
-    assert content["action"][2]["unlimited_above"] == pytest.approx(0.8)
+    assert content["action"][2]["unlimited_above"] == DEAD_ZONE_EDGE
     assert all({"name", "unit", "scale"} <= set(feature) for feature in content["observation"])
 
 

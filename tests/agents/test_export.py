@@ -206,7 +206,7 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
         "throttle_bytes_per_s": (None, "bytes/s"),
     }
     assert [row["kernel_path"]["kmmscand-v1"] for row in content["tunables"]] == [row.v1_path for row in TUNABLES]
-    assert (content["scenario"], content["provenance"]["caveat"]) == (
+    assert (content["scenario"], content["origin"]["caveat"]) == (
         "skewed",
         "modelled, not measured on your machine",
     )

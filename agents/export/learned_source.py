@@ -1,0 +1,114 @@
+"""A learned policy and where it comes from, for the formats that export one: from a run folder or from a bundle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tierenv.agents.bundle import DOCUMENT, BundlePolicy, Network
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.origin import Gain, Origin, describe_training
+from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
+from tierenv.agents.policy import POLICIES, find_policy_folder
+from tierenv.agents.tree import DecisionTree
+from tierenv.errors import ConfigError
+from tierenv.scenario import DaemonVariant, read_yaml, validate_record
+
+GAINS = "expected_gain"
+ORIGIN = "origin"
+"""Keys of a bundle's training record: its `Gain`s for machines, all of its origin for people."""
+
+_FROM_MANIFEST = ("command", "git_revision", "versions", "times_resumed")
+"""What of a run's manifest.json goes into an export; machine and times stay behind."""
+
+
+@dataclass(frozen=True)
+class LearnedSource:
+    """One network or tree and its origin."""
+
+    model: Network | DecisionTree
+    daemon: DaemonVariant
+    scenarios: tuple[str, ...]
+    """Names of those it was trained on."""
+    training: dict[str, Any]
+    """As policy.json holds it."""
+    origin: Origin
+    is_bundle: bool
+
+
+def learned_source(request: ExportRequest) -> LearnedSource:
+    """Read a run folder's best model, or a bundle. Raises `ConfigError` for anything else, and if it is not whole."""
+    if request.policy.partition(":")[0] in POLICIES:
+        raise ConfigError(
+            f"policy {request.policy!r} is not learned: this format takes a run folder or a bundle; "
+            "for a static policy use --format parameters, sysfs, tuned, sysctl.d or tmpfiles.d"
+        )
+    folder = find_policy_folder(request.policy)
+    return (_from_bundle if (folder / DOCUMENT).is_file() else _from_run)(folder, request)
+
+
+def _from_run(folder: Path, request: ExportRequest) -> LearnedSource:
+    scenarios = training_scenarios(folder)
+    name = folder.resolve().name
+    training = _provenance(folder)
+    origin = Origin(
+        policy=name,
+        training_run=describe_training(name, training),
+        trained_for="; ".join(str(scenario) for scenario in scenarios),
+        daemon=scenarios[0].daemon.name,
+        gains=request.gains,
+    )
+    return LearnedSource(
+        model=LearnedPolicy.load(folder).network(),
+        daemon=scenarios[0].daemon,
+        scenarios=tuple(scenario.name for scenario in scenarios),
+        training=_with_origin(training, origin),
+        origin=origin,
+        is_bundle=False,
+    )
+
+
+def _from_bundle(folder: Path, request: ExportRequest) -> LearnedSource:
+    policy = BundlePolicy.load(folder, request.scenario)
+    document, path = policy.document, folder / DOCUMENT
+    gains, rows = document.training.get(GAINS, []), document.training.get(ORIGIN, {})
+    if not (isinstance(gains, list) and all(isinstance(row, dict) for row in gains) and isinstance(rows, dict)):
+        raise ConfigError(f"{path}: training: {GAINS} must be a list of objects, {ORIGIN} an object")
+    origin = Origin(
+        policy=document.name,
+        training_run=str(rows.get("training run") or describe_training(document.name, document.training)),
+        trained_for=str(rows.get("trained for") or "; ".join(document.scenarios)),
+        daemon=document.daemon,
+        gains=request.gains or tuple(validate_record(Gain, row, f"{path}: training.{GAINS}") for row in gains),
+    )
+    return LearnedSource(
+        model=policy.model,
+        daemon=document.find_daemon(request.scenario),
+        scenarios=document.scenarios,
+        training=_with_origin(document.training, origin),
+        origin=origin,
+        is_bundle=True,
+    )
+
+
+def _with_origin(training: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+    return {**training, ORIGIN: origin.rows(), GAINS: [gain.model_dump(mode="json") for gain in origin.gains]}
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """Whatever of configuration, manifest and best evaluation the run folder holds."""
+    provenance: dict[str, Any] = {"config": read_yaml(folder / CONFIG)}
+    manifest = _read_json(folder / "manifest.json")
+    provenance |= {key: manifest[key] for key in _FROM_MANIFEST if key in manifest}
+    return provenance | {"evaluation": _read_json(folder / "best" / "evaluation.json")}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return content if isinstance(content, dict) else {}
