@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tierenv.errors import ConfigError, close_match
 
 if TYPE_CHECKING:
-    from tierenv.agents.export.origin import Gain
+    from tierenv.agents.export.header import Gain
     from tierenv.scenario import Scenario
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tierenv.agents.bundle import DOCUMENT, BundlePolicy, Network
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.origin import Gain, Origin, describe_training
+from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
 from tierenv.agents.policy import POLICIES, find_policy_folder
 from tierenv.agents.tree import DecisionTree

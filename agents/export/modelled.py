@@ -5,7 +5,7 @@ from typing import Any
 
 from tierenv import __version__
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.origin import Origin
+from tierenv.agents.export.header import Origin
 from tierenv.agents.heuristics.best_static import read_best_static
 from tierenv.agents.heuristics.static import StaticPolicy
 from tierenv.agents.policy import POLICIES, load_policy

@@ -6,7 +6,7 @@ scan size nor a throttle. The script says so, and this exporter refuses settings
 
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
-from tierenv.agents.export.origin import CAVEAT
+from tierenv.agents.export.header import CAVEAT
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text
 from tierenv.scenario import DaemonVariant, load_record
