@@ -32,7 +32,7 @@ FORMATS = {
     "sysfs": ExportFormat(
         "a shell script that applies a static setting to a released kernel, and takes it back",
         "sysfs",
-        targets=("kmmscand",),
+        targets=("kmmscand", "numa-balancing", "damon"),
     ),
     "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
 }

@@ -1,0 +1,120 @@
+"""How a static setting, modelled on our daemon, maps to the mechanisms of released kernels.
+
+One row of `TARGETS` and one file per mechanism. None of them is the daemon that was modelled, so a target says what it
+makes of each tunable and refuses a setting that it would silently turn into another one.
+"""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from tierenv.errors import ConfigError
+from tierenv.scenario import Scenario
+from tierenv.tunables import TunableSetting
+
+ROUNDING = 0.01
+"""Relative error up to which a value may be rounded to the unit of its file."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row of the table."""
+
+    summary: str
+    module: str
+    """Module of this package whose `apply_to(setting, scenario)` makes a `TargetSetting`."""
+    scan_period: str
+    scan_size: str
+    throttle: str
+    """What becomes of each tunable; R is the resident memory the setting was modelled for."""
+
+
+TARGETS = {
+    "kmmscand": Target(
+        summary="the promotion daemon of the kmmscand and kscand patch series, as posted",
+        module="kmmscand",
+        scan_period="mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
+        scan_size="not applied: not exposed",
+        throttle="not applied: does not exist; 0 is refused",
+    ),
+    "numa-balancing": Target(
+        summary="NUMA balancing in memory-tiering mode, Linux 6.1 and newer",
+        module="numa_balancing",
+        scan_period="scan_period_min_ms = scan_period_max_ms = period x ceil(R / scan size), refused below the "
+        "kernel's floor of 1000 ms / floor(2560 MiB / scan size)",
+        scan_size="scan_size_mb",
+        throttle="numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited; 0 is refused",
+    ),
+    "damon": Target(
+        summary="a DAMON scheme that migrates hot memory of the slow node, Linux 6.11 and newer",
+        module="damon",
+        scan_period="sample_us = period x ceil(R / scan size), one pass, up to 4294967295; aggr_us = 2 passes",
+        scan_size="with the period: sets the time of a pass",
+        throttle="quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class KernelFile:
+    """A file of /proc or /sys and the number to write."""
+
+    path: str
+    value: int
+    also_at: tuple[str, ...] = ()
+    """Where other kernels have it."""
+
+
+@dataclass(frozen=True)
+class TargetSetting:
+    """A static setting in the terms of a target."""
+
+    target: str
+    files: tuple[KernelFile, ...]
+    """To write, in this order; empty where numbers in files that always exist are not all there is to it."""
+    applied: dict[str, str]
+    """What becomes of each tunable, by its name, one line each; every value is said, applied or not."""
+    remarks: tuple[str, ...]
+    """What else an administrator has to know, one line each."""
+    if_missing: str
+    """What it means that a file is missing."""
+    values: dict[str, str] = field(default_factory=dict)
+    """For a script of the target's own."""
+
+    def comment(self, prefix: str = "#") -> str:
+        """What is said of the setting, as comment lines."""
+        rows = [f"{name:<20} {text}" for name, text in self.applied.items()]
+        return "\n".join(f"{prefix}   {row}" for row in [*rows, *self.remarks])
+
+
+def target_setting(target: str, setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+    """Translate. Raises `ConfigError` for what the target cannot express."""
+    module = import_module(f"tierenv.agents.export.targets.{TARGETS[target].module}")
+    translated: TargetSetting = module.apply_to(setting, scenario)
+    return translated
+
+
+def whole_number(name: str, value: float, unit: str, target: str) -> int:
+    """The value as a file takes it. Raises `ConfigError` if rounding would make it another one."""
+    rounded = round(value)
+    if rounded < 1 or abs(rounded - value) > ROUNDING * value:
+        raise ConfigError(f"{name}={value:g} {unit}: {target} takes whole numbers of {unit}, {rounded} is too far off")
+    return rounded
+
+
+def refuse_zero_throttle(setting: TunableSetting, switch_off: str) -> None:
+    """A throttle of 0, "promote nothing", has no counterpart but switching the mechanism off. Raises `ConfigError`."""
+    if setting.throttle_bytes_per_s == 0:
+        raise ConfigError(
+            f"throttle_bytes_per_s=0: promotes nothing, which this target cannot express; "
+            f"switch promotion off instead: {switch_off}"
+        )
+
+
+def num_chunks(setting: TunableSetting, scenario: Scenario) -> int:
+    """Chunks of one pass over the resident memory."""
+    return max(1, -(-scenario.size // round(setting.scan_size_bytes)))
+
+
+def demotion_remark(scenario: Scenario) -> str:
+    """What the model assumed of reclaim."""
+    return f"modelled with /sys/kernel/mm/numa/demotion_enabled = {'1' if scenario.demotion else '0'}"

@@ -1,0 +1,70 @@
+"""Target `damon`: a DAMON scheme that migrates hot memory of the slow node to the fast one.
+
+DAMON looks at one page of each region every sampling interval and asks whether it was touched since. The daemon asks
+that of every page once a pass, so a sampling interval is the time of a pass, and as many looks in a row make a page hot
+as the daemon's access rule wants. Regions are coarser than pages, so the scheme's young filter asks each page once more
+before it moves. Weights follow the kernel's sample module mtier. (kmmscand.md section 11)
+"""
+
+import math
+
+from tierenv.agents.export.targets import (
+    TargetSetting,
+    demotion_remark,
+    num_chunks,
+    refuse_zero_throttle,
+    whole_number,
+)
+from tierenv.errors import ConfigError
+from tierenv.scenario import Scenario
+from tierenv.tunables import TunableSetting
+from tierenv.units import format_bytes, format_bytes_per_s
+
+_MAX_SAMPLE_US = 2**32 - 1
+"""kdamond's sleep takes an unsigned int: a longer interval would wrap to a short one."""
+_RESET_MS = 1000
+"""Time over which the quota counts, unless an aggregation, at whose end the scheme runs, takes longer."""
+
+
+def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+    """Period and size as the time of a pass, the throttle as a quota. Raises `ConfigError` for what DAMON cannot do."""
+    refuse_zero_throttle(setting, "do not start the scheme (a quota of 0 bytes means no quota)")
+    chunks = num_chunks(setting, scenario)
+    sample_us = whole_number("scan_period", 1e3 * setting.scan_period_ms * chunks, "us", "damon")
+    if sample_us > _MAX_SAMPLE_US:
+        raise ConfigError(
+            f"scan_period_ms={setting.scan_period_ms:g}: a pass over {format_bytes(scenario.size)} takes {sample_us} "
+            f"us, DAMON samples at least every {_MAX_SAMPLE_US}; choose a shorter period or a larger scan size"
+        )
+    looks = 2 if scenario.daemon.access_rule == "second-access" else 1
+    aggregation_us = looks * sample_us
+    reset_ms = max(_RESET_MS, math.ceil(aggregation_us / 1000))
+    throttle = setting.throttle_bytes_per_s
+    quota = 0
+    if math.isfinite(throttle):
+        quota = whole_number("throttle", throttle * reset_ms / 1000, "bytes", "damon")
+    pass_text = f"one pass over {format_bytes(scenario.size)}, {sample_us} us, is the sampling interval"
+    quota_text = f"{quota} bytes every {reset_ms} ms" if quota else "no quota"
+    return TargetSetting(
+        target="damon",
+        files=(),
+        applied={
+            "scan_period_ms": f"{setting.scan_period_ms:g}: {pass_text}; hot is what {looks} looks in a row find",
+            "scan_size_bytes": f"{format_bytes(setting.scan_size_bytes)}: in the time of a pass",
+            "throttle_bytes_per_s": f"{format_bytes_per_s(throttle)}: {quota_text}",
+        },
+        remarks=(
+            f"pages move in bursts, at the end of every aggregation of {aggregation_us} us",
+            "DAMON watches 10 to 1000 regions of the slow node, not single pages; a filter asks each page once more",
+            "scheme weights are those of the kernel's mtier sample, not of the setting",
+            demotion_remark(scenario),
+        ),
+        values={
+            "SAMPLE_US": str(sample_us),
+            "AGGREGATION_US": str(aggregation_us),
+            "LOOKS": str(looks),
+            "QUOTA_BYTES": str(quota),
+            "RESET_MS": str(reset_ms),
+        },
+        if_missing="this kernel has no DAMON sysfs interface",
+    )

@@ -1,0 +1,92 @@
+"""Target `numa-balancing`: the kernel's NUMA balancing in memory-tiering mode.
+
+It unmaps a window of scan_size_mb every scan period and promotes slow-tier pages that are touched soon after. The
+kernel divides scan_period_min_ms and scan_period_max_ms by the number of windows the resident memory has, so the files
+take the time of a whole pass; equal, they leave its adaptation no room. (kmmscand.md sections 7.1 to 7.3)
+"""
+
+import math
+
+from tierenv.agents.export.targets import (
+    KernelFile,
+    TargetSetting,
+    demotion_remark,
+    num_chunks,
+    refuse_zero_throttle,
+    whole_number,
+)
+from tierenv.errors import ConfigError
+from tierenv.scenario import Scenario
+from tierenv.tunables import TunableSetting
+from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
+
+MEMORY_TIERING = 2
+"""Value of kernel.numa_balancing; 1, balancing between sockets, would be another bit."""
+
+UNLIMITED_MIB_PER_S = 65536
+"""The kernel's default promotion rate limit."""
+
+_MAX_SCAN_MIB_PER_S = 2560
+"""MAX_SCAN_WINDOW of kernel/sched/fair.c."""
+_UINT_MAX = 2**32 - 1
+_DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
+
+
+def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+    """All three tunables, if the kernel's limits let them be. Raises `ConfigError` otherwise."""
+    refuse_zero_throttle(setting, "sysctl kernel.numa_balancing=0")
+    name = "numa-balancing"
+    size_mib = whole_number("scan_size", setting.scan_size_bytes / MIB, "MiB", name)
+    floor_ms = 1000 // max(1, _MAX_SCAN_MIB_PER_S // size_mib)
+    if setting.scan_period_ms < floor_ms:
+        raise ConfigError(
+            f"scan_period_ms={setting.scan_period_ms:g}: NUMA balancing scans {size_mib} MiB no more often than every "
+            f"{floor_ms} ms; choose a smaller scan size or a longer period"
+        )
+    chunks = num_chunks(setting, scenario)
+    pass_ms = whole_number("scan_period", setting.scan_period_ms * chunks, "ms", name)
+    if pass_ms > _UINT_MAX:
+        raise ConfigError(f"scan_period_ms={setting.scan_period_ms:g}: {chunks} of them are more than {_UINT_MAX} ms")
+    resident = format_bytes(scenario.size)
+    return TargetSetting(
+        target=name,
+        files=(
+            KernelFile("/proc/sys/kernel/numa_balancing", MEMORY_TIERING),
+            KernelFile("/proc/sys/kernel/numa_balancing_promote_rate_limit_MBps", _rate_limit(setting, scenario)),
+            KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib),
+            KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms),
+            KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms),
+        ),
+        applied={
+            "scan_period_ms": f"{setting.scan_period_ms:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
+            "which the kernel divides; a larger process is scanned as often as a whole, hence faster",
+            "scan_size_bytes": f"{format_bytes(setting.scan_size_bytes)}: {size_mib} MiB",
+            "throttle_bytes_per_s": _throttle_text(setting, scenario),
+        },
+        remarks=(
+            "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",
+            "new threads start with scan_delay_ms; pages count as hot by hint-fault latency, not by Accessed bits",
+            demotion_remark(scenario),
+        ),
+        if_missing="this kernel has no NUMA balancing of memory tiers, or debugfs is not mounted or locked down "
+        "(mount -t debugfs none /sys/kernel/debug)",
+    )
+
+
+def _rate_limit(setting: TunableSetting, scenario: Scenario) -> int:
+    if math.isfinite(setting.throttle_bytes_per_s):
+        return whole_number("throttle", setting.throttle_bytes_per_s / MIB, "MiB/s", "numa-balancing")
+    if scenario.platform.cxl.bandwidth > UNLIMITED_MIB_PER_S * MIB:
+        raise ConfigError(
+            f"throttle_bytes_per_s=inf: the largest limit in use, {UNLIMITED_MIB_PER_S} MiB/s, is below the "
+            f"slow tier's bandwidth of {scenario.platform.cxl.bandwidth / GIB:g} GiB/s"
+        )
+    return UNLIMITED_MIB_PER_S
+
+
+def _throttle_text(setting: TunableSetting, scenario: Scenario) -> str:
+    spared = "the kernel spares nodes with plenty of free memory"
+    if math.isfinite(setting.throttle_bytes_per_s):
+        return f"{format_bytes_per_s(setting.throttle_bytes_per_s)}: applied; {spared}"
+    bandwidth = format_bytes_per_s(scenario.platform.cxl.bandwidth)
+    return f"unlimited: {UNLIMITED_MIB_PER_S} MiB/s, more than the slow tier's {bandwidth}"
