@@ -1,4 +1,4 @@
-"""Decision trees as policies: flat arrays and the numpy that walks them, many observations at once."""
+"""Decision trees: flat arrays and the numpy that walks them, many observations at once."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.agents.policy import Array
-from tierenv.scenario import Control
 from tierenv.tunables import NUM_TUNABLES
 
 LEAF = -1
@@ -100,21 +99,3 @@ class DecisionTree:
             "right": self.right,
             "value": self.value,
         }
-
-
-class TreePolicy:
-    """Plays a tree."""
-
-    control: Control = "tunables"
-
-    def __init__(self, name: str, daemon: str, tree: DecisionTree) -> None:
-        self.name = name
-        self.daemon: str | None = daemon
-        self.tree = tree
-
-    def reset(self, num_machines: int) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Array) -> Array:
-        """The actions of the leaves."""
-        return self.tree(observation)

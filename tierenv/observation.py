@@ -45,6 +45,10 @@ class LogScale:
         """What follows the logarithm."""
         return 2.0 / self.octaves, -1.0
 
+    def invert(self, scaled: float) -> float:
+        """What the feature was before scaling."""
+        return self.unit * float(np.exp2((scaled + 1) * self.octaves / 2) - 1)
+
     def __str__(self) -> str:
         """The scaling for people."""
         return f"2 log2(1 + x / 2^{np.log2(self.unit):g}) / {self.octaves:g} - 1"
@@ -61,6 +65,10 @@ class LinearScale:
     def gain_and_offset(self) -> tuple[float, float]:
         """The same as gain x + offset."""
         return 1.0 / self.half, -self.middle / self.half
+
+    def invert(self, scaled: float) -> float:
+        """What the feature was before scaling."""
+        return self.middle + self.half * scaled
 
     def __str__(self) -> str:
         """The scaling for people."""

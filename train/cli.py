@@ -139,6 +139,40 @@ class Tune:
 
 
 @dataclass(frozen=True)
+class Distil:
+    """Turn a learned policy into a decision tree that people can read."""
+
+    source: Annotated[Positional[str], arg(metavar="RUN_OR_BUNDLE")]
+    """The teacher: a run folder, a bundle folder, or a packaged bundle from `tierenv list policies`."""
+    output: Annotated[Path, arg(metavar="DIR")]
+    """Bundle folder to write; evaluate and export take it like any other."""
+    leaves: Annotated[int, arg(metavar="N")] = 16
+    """Size of the tree, at most: so many settings does it choose from."""
+    scenario: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SCENARIO")] = ()
+    """Scenarios to play on, in place of those the teacher was trained on; may be repeated."""
+    seeds: Annotated[int, arg(metavar="N")] = 10
+    """Evaluation episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
+    json: JsonFile = None
+    """Write the result to this file, for machines."""
+
+    def run(self) -> int:
+        """Distil."""
+        _check_outputs(self.json)
+        from tierenv.train import report
+        from tierenv.train.distil import distil
+
+        if self.output.exists():
+            raise ConfigError(f"{self.output}: already exists; remove it or choose another path")
+        with _stderr().status("distilling") as status:
+            result = distil(self.source, self.leaves, self.scenario, self.seeds, report_progress=status.update)
+        result.write(self.output, _command_line())
+        _print(report.distillation_table(result))
+        _write_json(self.json, result.to_json)
+        _print(f"wrote {self.output}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Export:
     """Turn a policy into what an operator installs."""
 
@@ -205,6 +239,7 @@ Verb = (
     Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
+    | Annotated[Distil, subcommand("distil")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]

@@ -13,9 +13,11 @@ from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes
 from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline
 from tierenv.scenario import load_scenario
+from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
 from tierenv.train.search import SearchResult
-from tierenv.train.statistics import Estimate
+from tierenv.train.statistics import Estimate, mean_estimate
+from tierenv.tunables import TUNABLES
 from tierenv.units import PAGE_BYTES, format_bytes
 
 if TYPE_CHECKING:
@@ -96,6 +98,29 @@ def search_table(result: SearchResult) -> Table:
     table.caption = (
         f"{budget.trials} settings, {budget.episodes} runs, {budget.env_steps:,} environment steps, "
         f"{budget.wall_s:.1f} s; judged on {len(result.fresh_seeds)} fresh seeds"
+    )
+    return table
+
+
+def distillation_table(result: Distillation) -> Table:
+    """A tree beside its teacher."""
+    columns = ["scenario", "teacher [s]", "tree [s]", "difference [s]", "on held-out orders [s]", "agreement"]
+    teacher = result.source.origin.policy
+    table = _table(f"{result.tree.num_leaves} leaves, depth {result.tree.depth}, distilled from {teacher}", columns)
+    for row in result.rows:
+        table.add_row(
+            row.scenario.name,
+            _with_interval(mean_estimate(row.teacher.seconds), ".1f"),
+            _with_interval(mean_estimate(row.tree.seconds), ".1f"),
+            _with_interval(row.difference, "+.2f"),
+            _with_interval(row.held_out_difference, "+.2f"),
+            ", ".join(f"{share:.0%}" for share in row.fidelity.agreement),
+        )
+    chosen = result.rounds[result.best_round]
+    table.caption = (
+        f"{len(result.rows[0].tree.seconds)} episodes; the tree of round {result.best_round + 1} of "
+        f"{len(result.rounds)}, fitted to {chosen.decisions:,} decisions; agreement: "
+        f"{', '.join(row.name for row in TUNABLES)} within {TOLERANCE:.0%} of the teacher's where the tree gets to"
     )
     return table
 

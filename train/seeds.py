@@ -6,7 +6,9 @@ from tierenv.scenario import PhaseOrders
 EVALUATION = 10_000
 TUNING = 20_000
 SELECTION = 30_000
-"""First seeds of the episodes that compare policies, tune static settings, pick the best model of a run."""
+DISTILLATION = 40_000
+"""First seeds of the episodes that compare policies, tune static settings, pick the best model or tree, show a tree
+what its teacher does."""
 
 BLOCK = 10_000
 """Seeds in each of these blocks."""

@@ -35,6 +35,7 @@ FORMATS = {
         targets=("kmmscand", "numa-balancing", "damon"),
     ),
     "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
+    "rules": ExportFormat("a decision tree as rules for people, beside the kernel's own rule", "rules"),
 }
 
 

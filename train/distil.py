@@ -1,0 +1,307 @@
+"""Distilling a learned policy into a decision tree that people can read.
+
+As VIPER (Bastani, Pu and Solar-Lezama, 2018): first the teacher plays, then each round's tree does, and the teacher
+says what it would have done wherever the tree got to. Every tree is fitted to all decisions so far, and the one with
+the least completion time on selection episodes is kept. Unlike in VIPER every decision weighs the same: an actor
+learned by policy gradients comes without the action values that would tell which of them matter.
+
+What a tree is fitted to are settings rather than raw outputs: every output within a dead zone counts as the end of the
+axis. A leaf takes the median of its decisions in each coordinate, since a mean would make a low throttle of "off" and
+"unlimited".
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.action import ActionCodec
+from tierenv.agents.bundle import write_bundle
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.learned_source import ORIGIN, LearnedSource, learned_source
+from tierenv.agents.learned import CONFIG, training_scenarios
+from tierenv.agents.policy import Array, find_policy_folder
+from tierenv.agents.tree import LEAF, DecisionTree
+from tierenv.errors import ConfigError
+from tierenv.scenario import Scenario, load_scenario
+from tierenv.task import TieredMemoryTask
+from tierenv.train import seeds as seed_blocks
+from tierenv.train.episodes import Episodes, run_episodes
+from tierenv.train.evaluate import MAX_TIME_MULTIPLE
+from tierenv.train.provenance import git_revision, versions
+from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
+from tierenv.tunables import TUNABLES
+
+ROUNDS = 10
+EPISODES = 16
+"""For each scenario and round."""
+SELECTION_EPISODES = 16
+"""For each scenario and tree."""
+MAX_LEAVES = 4096
+MIN_DECISIONS_IN_LEAF = 5
+"""No leaf for a single odd moment."""
+TOLERANCE = 0.25
+"""A tunable agrees with the teacher's when it differs by at most this share of the smaller one."""
+
+Model = Callable[[Array], Array]
+"""Actions for observations."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far tree and teacher agree where the tree gets to."""
+
+    action_error: list[float]
+    """Mean distance in each coordinate of the action, dead zones at their ends."""
+    agreement: list[float]
+    """Share of the decisions within `TOLERANCE` for each tunable."""
+    decisions: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tree and teacher on the evaluation episodes of one scenario."""
+
+    scenario: Scenario
+    teacher: Episodes
+    tree: Episodes
+    fidelity: Fidelity
+
+    @property
+    def difference(self) -> Estimate:
+        """Time of the tree less time of the teacher, paired [s]."""
+        return paired_difference(self.tree.seconds, self.teacher.seconds)
+
+    @property
+    def held_out_difference(self) -> Estimate | None:
+        """The same over phase orders that neither has seen; None without such episodes."""
+        tree, teacher = self.tree.seconds[1::2], self.teacher.seconds[1::2]
+        return paired_difference(tree, teacher) if len(tree) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` writes for the scenario."""
+        held_out = self.held_out_difference
+        return {
+            "scenario": self.scenario.name,
+            "teacher_seconds": _with_runs(self.teacher),
+            "tree_seconds": _with_runs(self.tree),
+            "difference_s": _with_interval(self.difference),
+            "held_out_difference_s": held_out and _with_interval(held_out),
+            "decisions": self.fidelity.decisions,
+            "action_error": _by_tunable(self.fidelity.action_error),
+            "agreement": _by_tunable(self.fidelity.agreement),
+        }
+
+
+@dataclass(frozen=True)
+class Round:
+    """One tree on the way."""
+
+    decisions: int
+    """Of the teacher's that it was fitted to."""
+    normalised_time: float
+    """Mean completion time over the reference time on the selection episodes."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The best tree, how it was found and how it compares."""
+
+    source: LearnedSource
+    tree: DecisionTree
+    rounds: list[Round]
+    rows: list[Comparison]
+
+    @property
+    def best_round(self) -> int:
+        """Index of the round that made the tree."""
+        return _best(self.rounds)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` writes."""
+        return {
+            "schema": 1,
+            "teacher": self.source.origin.policy,
+            "git_revision": git_revision(),
+            "leaves": self.tree.num_leaves,
+            "depth": self.tree.depth,
+            "tolerance": TOLERANCE,
+            "rounds": [vars(entry) for entry in self.rounds],
+            "best_round": self.best_round,
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+    def write(self, output: Path, command: str) -> None:
+        """Write the tree as a bundle."""
+        teacher = self.source.training
+        write_bundle(
+            output,
+            name=output.resolve().name,
+            model=self.tree,
+            daemon=self.source.daemon,
+            scenarios=[row.scenario.name for row in self.rows],
+            training={
+                "config": teacher.get("config", {}),
+                "command": command,
+                "git_revision": git_revision(),
+                "versions": versions() | {"scikit-learn": metadata.version("scikit-learn")},
+                "evaluation": self.to_json(),
+                ORIGIN: {"trained for": "; ".join(str(row.scenario) for row in self.rows)},
+                "teacher": {key: value for key, value in teacher.items() if key != "config"},
+            },
+        )
+
+
+def distil(
+    run_or_bundle: str,
+    leaves: int,
+    scenario_names: Sequence[str] = (),
+    num_seeds: int = 10,
+    *,
+    num_rounds: int = ROUNDS,
+    num_episodes: int = EPISODES,
+    report_progress: Callable[[str], None] = lambda _line: None,
+) -> Distillation:
+    """Find a tree that plays like a learned policy. Raises `ConfigError`.
+
+    Args:
+        run_or_bundle: the teacher.
+        leaves: at most this many.
+        scenario_names: to play on; by default those the teacher was trained on.
+        num_seeds: evaluation episodes for each scenario.
+        num_rounds: trees to choose from.
+        num_episodes: training episodes for each scenario and round.
+        report_progress: told what is being done.
+    """
+    if not 2 <= leaves <= MAX_LEAVES:
+        raise ConfigError(f"--leaves={leaves}: must be 2 to {MAX_LEAVES}")
+    if importlib.util.find_spec("sklearn") is None:
+        raise ConfigError("distil: needs scikit-learn; run: pip install 'tierenv[distil]'")
+    evaluation_seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
+    selection_seeds = seed_blocks.block(seed_blocks.SELECTION, SELECTION_EPISODES, "selection episodes")
+    seeds = seed_blocks.block(seed_blocks.DISTILLATION, num_rounds * num_episodes, "rounds x episodes")
+    given = [load_scenario(name) for name in scenario_names]
+    source = learned_source(ExportRequest(run_or_bundle, output=Path(), scenario=given[0] if given else None))
+    scenarios = [
+        scenario.replace(daemon=source.daemon, control="tunables")
+        for scenario in given or _training_scenarios(run_or_bundle, source)
+    ]
+    codec = ActionCodec(source.daemon)
+    observations = np.empty((0, source.model.num_features), np.float32)
+    practice = TieredMemoryTask([scenario for scenario in scenarios for _ in range(num_episodes)])
+    selection = TieredMemoryTask([scenario for scenario in scenarios for _ in selection_seeds])
+    player: Model = source.model
+    rounds: list[Round] = []
+    trees: list[DecisionTree] = []
+    for start in range(0, len(seeds), num_episodes):
+        report_progress(f"round {len(rounds) + 1} of {num_rounds}")
+        _, seen = _play(practice, player, seeds[start : start + num_episodes] * len(scenarios))
+        observations = np.concatenate((observations, seen))
+        player = fit_tree(observations, at_zone_ends(codec, source.model(observations)), leaves)
+        judged, _ = _play(selection, player, selection_seeds * len(scenarios))
+        rounds.append(Round(len(observations), float(judged.normalised_times.mean())))
+        trees.append(player)
+    tree = trees[_best(rounds)]
+    rows = []
+    for scenario in scenarios:
+        report_progress(f"evaluating on {scenario.name}")
+        orders = seed_blocks.evaluation_phase_orders(num_seeds)
+        task = TieredMemoryTask([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
+        of_teacher, _ = _play(task, source.model, evaluation_seeds)
+        of_tree, seen = _play(task, tree, evaluation_seeds)
+        rows.append(Comparison(scenario, of_teacher, of_tree, fidelity(source.model, tree, codec, seen)))
+    return Distillation(source, tree, rounds, rows)
+
+
+def fit_tree(observations: Array, actions: NDArray[np.float64], max_leaves: int) -> DecisionTree:
+    """The tree that least-squares splitting grows, leaf by leaf, with the median action in each leaf."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    regressor = DecisionTreeRegressor(
+        max_leaf_nodes=max_leaves, min_samples_leaf=MIN_DECISIONS_IN_LEAF, random_state=0
+    ).fit(observations, actions)
+    fitted = regressor.tree_
+    is_leaf = fitted.children_left < 0
+    threshold = fitted.threshold.astype(np.float32)
+    # an observation is a float32: rounding down leaves every comparison as it is
+    threshold = np.where(threshold > fitted.threshold, np.nextafter(threshold, np.float32(-np.inf)), threshold)
+    value = np.zeros((len(is_leaf), actions.shape[1]), np.float32)
+    leaf_of = regressor.apply(observations)
+    for leaf in np.flatnonzero(is_leaf):
+        value[leaf] = np.quantile(actions[leaf_of == leaf], 0.5, axis=0, method="lower")  # never between two
+    return DecisionTree(
+        num_features=observations.shape[1],
+        feature=np.where(is_leaf, LEAF, fitted.feature).astype(np.int32),
+        threshold=np.where(is_leaf, np.float32(0), threshold),
+        left=fitted.children_left.astype(np.int32),
+        right=fitted.children_right.astype(np.int32),
+        value=value,
+    )
+
+
+def at_zone_ends(codec: ActionCodec, actions: Array) -> NDArray[np.float64]:
+    """The same settings with every coordinate in a dead zone moved to the end of its axis."""
+    return codec.encode(codec.decode(actions))
+
+
+def fidelity(teacher: Model, tree: Model, codec: ActionCodec, observations: Array) -> Fidelity:
+    """Compare what two policies do on the same observations."""
+    error = np.abs(at_zone_ends(codec, tree(observations)) - at_zone_ends(codec, teacher(observations)))
+    # a dead zone lies further from the range than the tolerance reaches
+    agrees = error * codec.octaves_per_unit <= np.log2(1 + TOLERANCE)
+    return Fidelity(error.mean(axis=0).tolist(), agrees.mean(axis=0).tolist(), len(observations))
+
+
+class _Recorder:
+    """Plays a model and remembers what it saw."""
+
+    def __init__(self, model: Model, task: TieredMemoryTask) -> None:
+        self.seen: list[Array] = []
+        self._model = model
+        self._task = task
+
+    def reset(self, num_machines: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Array) -> Array:
+        """The model's actions."""
+        self.seen.append(observation[~self._task.system.is_done])
+        return self._model(observation)
+
+
+def _play(task: TieredMemoryTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
+    """Run the episodes of these seeds. Returns them and all observations on which the model decided."""
+    recorder = _Recorder(model, task)
+    episodes = run_episodes(task, recorder, seeds)
+    return episodes, np.concatenate(recorder.seen)
+
+
+def _best(rounds: Sequence[Round]) -> int:
+    return int(np.argmin([entry.normalised_time for entry in rounds]))
+
+
+def _training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scenario]:
+    folder = find_policy_folder(run_or_bundle)
+    if (folder / CONFIG).is_file():
+        return training_scenarios(folder)
+    try:
+        return [load_scenario(name) for name in source.scenarios]
+    except ConfigError as error:
+        raise ConfigError(f"{run_or_bundle}: {error}; name scenarios to distil on with --scenario") from None
+
+
+def _with_interval(estimate: Estimate) -> dict[str, Any]:
+    return {"mean": estimate.value, "ci95": estimate.interval}
+
+
+def _with_runs(episodes: Episodes) -> dict[str, Any]:
+    return _with_interval(mean_estimate(episodes.seconds)) | {"runs": episodes.seconds.tolist()}
+
+
+def _by_tunable(values: Sequence[float]) -> dict[str, float]:
+    return {row.name: value for row, value in zip(TUNABLES, values, strict=True)}
