@@ -71,23 +71,29 @@ def apply(machine, tunables):
     if state.period_ms != tunables[0] or state.size_bytes != tunables[1]:
         state.period_ms = tunables[0]
         state.size_bytes = tunables[1]
-        if state.now_s < state.scan_start_s and state.last_scan_end_s > 0.0:
+        if state.now_s < state.scan_start_s:
             schedule_scan(machine)
 
 
 @njit
 def run_servers(machine, until_s):
-    """Run migrator and kswapd to `until_s`, the one whose clock is behind first, a quantum at a time."""
+    """Run migrator and kswapd to `until_s`. While kswapd is awake it runs a quantum ahead, and the migrator follows.
+
+    The migrator must not pass kswapd's clock: its promotions would fail for want of pages that kswapd will have freed
+    by then.
+    """
     state = machine.state
     quantum_s = machine.parameters.server_quantum_s
     while True:
-        is_reclaiming = state.is_kswapd_awake and state.kswapd_clock_s < until_s
-        if is_reclaiming and (state.kswapd_clock_s <= state.migrator_clock_s or state.migrator_clock_s >= until_s):
-            reclaim(machine, min(until_s, state.kswapd_clock_s + quantum_s))
-        elif state.migrator_clock_s < until_s:
-            drain(machine, min(until_s, state.kswapd_clock_s + quantum_s) if is_reclaiming else until_s)
-        else:
+        limit_s = until_s
+        if state.is_kswapd_awake:
+            if state.kswapd_clock_s < until_s and state.kswapd_clock_s <= state.migrator_clock_s:
+                reclaim(machine, min(until_s, state.kswapd_clock_s + quantum_s))
+                continue
+            limit_s = min(until_s, state.kswapd_clock_s)
+        if state.migrator_clock_s >= limit_s:
             return
+        drain(machine, limit_s)
 
 
 @njit

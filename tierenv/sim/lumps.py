@@ -32,6 +32,12 @@ def move(counts, row, source, target, pages):
 
 
 @njit_inlined
+def ring_row(machine, record):
+    """Row of the ring in which a list record stands."""
+    return record & (machine.ring.shape[0] - 1)
+
+
+@njit_inlined
 def pages_in(counts, row, place):
     """Pages of a row in one place."""
     return counts[row, place] + counts[row, place + 1] + counts[row, place + 2] + counts[row, place + 3]
@@ -56,21 +62,23 @@ def take(state, wanted, cell_pages, total_pages):
 def touch_slow(machine, lump, place, touched, untouched):
     """Resolve one place of the slow tier: each page not known as touched has been so with probability `touched`.
 
-    Returns the pages newly known as touched.
+    Returns the Accessed bits this set: one for each page newly known as touched. MODEL: of a sticky "touched" it
+    knows no more, so those pages set theirs at every resolution, in expectation.
     """
     counts = machine.counts
     bit = 1 if machine.parameters.is_second_access else 2
     other = 3 - bit
     first = binomial(machine.state, counts[lump, place], touched, untouched)
     second = binomial(machine.state, counts[lump, place + other], touched, untouched)
+    sticky = 0 if machine.parameters.is_second_access else counts[lump, place + 2] + counts[lump, place + 3]
     move(counts, lump, place, place + bit, first)
     move(counts, lump, place + other, place + 3, second)
-    return first + second
+    return first + second + sticky * touched
 
 
 @njit_inlined
 def touch_fast(machine, row, touched, untouched):
-    """Resolve fast pages, as `touch_slow`."""
+    """Resolve fast pages. Returns the Accessed bits this set."""
     total = 0
     for cell in range(FAST, FAST + 3):
         pages = binomial(machine.state, machine.counts[row, cell], touched, untouched)
@@ -91,31 +99,38 @@ def touch_probability(machine, lump, clock, elapsed):
 
 
 @njit_inlined
+def set_accessed_bits(machine, pages):
+    """Charge the application for the page walks that set the Accessed bits of pages."""
+    machine.state.stall_s += pages * machine.parameters.accessed_bit_s / machine.parameters.threads
+
+
+@njit_inlined
 def resolve_slow(machine, lump, hazard):
-    """Bring the slow cells of a lump up to `hazard`. Returns the pages newly known as touched."""
+    """Bring the slow cells of a lump up to `hazard`."""
     elapsed = hazard - machine.clocks[lump, SLOW_CLOCK]
     if elapsed <= 0.0:
-        return 0
+        return
     machine.clocks[lump, SLOW_CLOCK] = hazard
     touched = touch_probability(machine, lump, SLOW_CLOCK, elapsed)
     untouched = 1.0 - touched
     total = touch_slow(machine, lump, SLOW, touched, untouched)
-    return total + touch_slow(machine, lump, QUEUED, touched, untouched)
+    total += touch_slow(machine, lump, QUEUED, touched, untouched)
+    set_accessed_bits(machine, total)
 
 
 @njit_inlined
 def resolve_fast(machine, lump, hazard):
-    """Bring the fast cells of a lump up to `hazard`. Returns the pages newly known as touched."""
+    """Bring the fast cells of a lump up to `hazard`."""
     elapsed = hazard - machine.clocks[lump, FAST_CLOCK]
     if elapsed <= 0.0:
-        return 0
+        return
     machine.clocks[lump, FAST_CLOCK] = hazard
     touched = touch_probability(machine, lump, FAST_CLOCK, elapsed)
     untouched = 1.0 - touched
     total = touch_fast(machine, lump, touched, untouched)
     if lump == machine.state.hand_lump:
         total += touch_fast(machine, HAND, touched, untouched)
-    return total
+    set_accessed_bits(machine, total)
 
 
 @njit_inlined
@@ -142,6 +157,7 @@ def promote(machine, lump, pages, time_s):
             continue
         counts[lump, QUEUED + cell] -= moved
         hits = binomial(state, moved, touched, untouched)
+        set_accessed_bits(machine, hits)
         scanned = (cell & 1) << 1
         # second access: the page was touched in two windows, and reclaim has not looked since
         referenced = 1 if parameters.is_second_access else cell >> 1

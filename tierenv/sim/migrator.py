@@ -4,10 +4,10 @@ import math
 
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages, move, promote
+from tierenv.sim.lumps import free_pages, move, promote, ring_row
 from tierenv.sim.random import binomial, round_randomly
 from tierenv.sim.reclaim import wake_kswapd
-from tierenv.sim.state import DUPLICATE, LIST_RECORDS, LISTED, LUMP, NEW, QUEUED, RECORDS, RETRY, SLOW
+from tierenv.sim.state import DUPLICATE, LISTED, LUMP, NEW, QUEUED, RECORDS, RETRY, SLOW
 
 
 @njit
@@ -21,7 +21,7 @@ def drain(machine, until_s):
             sleeps = math.floor((until_s - state.migrator_clock_s) / parameters.migrate_sleep_s) + 1
             state.migrator_clock_s += sleeps * parameters.migrate_sleep_s
             return
-        record = state.list_head % LIST_RECORDS
+        record = ring_row(machine, state.list_head)
         if ring[record, LISTED] > 0:
             draw_live_retries(machine, record)
         if ring[record, NEW] == 0:
@@ -49,6 +49,7 @@ def draw_live_retries(machine, record):
         live = min(binomial(machine.state, ring[record, DUPLICATE], chance, 1.0 - chance), counts[lump, RETRY])
         ring[record, DUPLICATE] -= live
         ring[record, NEW] += live
+        machine.state.list_new += live
         counts[lump, RETRY] -= live
         machine.state.retry_pages -= live
     ring[record, LISTED] = 0
@@ -133,6 +134,7 @@ def account(machine, record, new, stale, migrated, busy_s):
     ring[record, NEW] -= new
     ring[record, DUPLICATE] -= stale
     machine.state.list_entries -= new + stale
+    machine.state.list_new -= new
     machine.state.migrator_clock_s += busy_s
     machine.counters[MIGRATED] += migrated
     machine.counters[MIGRATE_FAILED] += new + stale - migrated
@@ -151,6 +153,9 @@ def finish_record(machine, record):
         if machine.counts[lump, RECORDS] == 0 and machine.counts[lump, RETRY] > 0:
             unlist(machine, lump)
     if state.list_head == state.list_tail:
+        # low rows of the ring stay in the processor's cache, and high ones need no memory
+        state.list_head = 0
+        state.list_tail = 0
         state.migrator_clock_s += machine.parameters.migrate_sleep_s
 
 
@@ -172,9 +177,11 @@ def flush_list(machine):
         return
     machine.counters[MIGRATE_FAILED] += state.list_entries
     for record in range(state.list_head, state.list_tail):
-        lump = machine.ring[record % LIST_RECORDS, LUMP]
+        lump = machine.ring[ring_row(machine, record), LUMP]
         if lump >= 0:
             machine.counts[lump, RECORDS] = 0
             unlist(machine, lump)
-    state.list_head = state.list_tail
+    state.list_head = 0
+    state.list_tail = 0
     state.list_entries = 0
+    state.list_new = 0

@@ -4,7 +4,7 @@ import math
 
 from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages, move, pages_in, resolve_fast, resolve_slow
+from tierenv.sim.lumps import free_pages, move, pages_in, resolve_fast, resolve_slow, ring_row
 from tierenv.sim.state import (
     ALLOCATION_FAILURES,
     CONTROL_KERNEL_RULE,
@@ -12,7 +12,6 @@ from tierenv.sim.state import (
     DUPLICATES,
     FAST,
     HAND,
-    LIST_RECORDS,
     LISTED,
     LUMP,
     NEW,
@@ -26,19 +25,23 @@ from tierenv.units import PAGE_BYTES
 
 @njit
 def schedule_scan(machine):
-    """Set start and end of the next chunk from the period and size in force.
+    """Fix start, length and end of the next chunk from the period and size in force.
 
-    A chunk is due one period after the last one ended; the scanner looks for due processes every `scan_sleep_s`.
+    The first chunk is due after the initial delay, whatever the period, the others one period after the last one ended;
+    the scanner looks for due processes every `scan_sleep_s`.
     """
     parameters = machine.parameters
     state = machine.state
-    due = max(state.last_scan_end_s + 1e-3 * state.period_ms, state.now_s)
-    state.scan_start_s = math.ceil(due / parameters.scan_sleep_s - 1e-9) * parameters.scan_sleep_s
-    state.scan_end_s = state.scan_start_s + chunk_pages(machine) * parameters.scan_s
+    due = parameters.initial_delay_s
+    if machine.counters[MM_SCANS] > 0:
+        due = state.last_scan_end_s + 1e-3 * state.period_ms
+    state.scan_start_s = math.ceil(max(due, state.now_s) / parameters.scan_sleep_s - 1e-9) * parameters.scan_sleep_s
+    state.chunk_pages = count_chunk_pages(machine)
+    state.scan_end_s = state.scan_start_s + state.chunk_pages * parameters.scan_s
 
 
 @njit_inlined
-def chunk_pages(machine):
+def count_chunk_pages(machine):
     """Pages the next chunk walks: to the end of its VMA, or the scan size, but never past the end of the list."""
     parameters = machine.parameters
     state = machine.state
@@ -85,7 +88,7 @@ def scan_bounded(machine):
     parameters = machine.parameters
     state = machine.state
     useful = 0
-    state.credit_pages += chunk_pages(machine)
+    state.credit_pages += state.chunk_pages
     while state.cursor < parameters.num_regions and state.credit_pages >= machine.region_pages[state.cursor]:
         useful += scan_region(machine, state.cursor)
         state.credit_pages -= machine.region_pages[state.cursor]
@@ -112,9 +115,8 @@ def scan_lump(machine, lump, hazard):
     """Visit the pages of a lump: count, list what passes the access rule, clear what the visit clears."""
     state = machine.state
     parameters = machine.parameters
-    touched = resolve_slow(machine, lump, hazard) + resolve_fast(machine, lump, hazard)
-    state.stall_s += touched * parameters.accessed_bit_s / parameters.threads
-
+    resolve_slow(machine, lump, hazard)
+    resolve_fast(machine, lump, hazard)
     visit_fast(machine, lump)
     if lump == state.hand_lump:
         visit_fast(machine, HAND)
@@ -179,7 +181,7 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     counts = machine.counts
     ring = machine.ring
     room = max(0, parameters.list_capacity - state.list_entries)
-    if state.list_tail - state.list_head >= LIST_RECORDS:
+    if state.list_tail - state.list_head >= ring.shape[0]:
         room = 0
     new = min(hits, room)
     again = min(duplicates, room - new)
@@ -193,16 +195,18 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     move(counts, lump, SLOW + 2, QUEUED + 2, new - idle)
     machine.counters[MIGADDED] += new + again
     state.list_entries += new + again
+    state.list_new += new
 
-    is_plain = new == 0 and state.retry_pages == 0 and free_pages(machine) > 2 * parameters.kswapd_target_pages
+    has_room = free_pages(machine) - state.list_new >= parameters.watermark_pages
+    is_plain = new == 0 and state.retry_pages == 0 and has_room
     if is_plain:
-        # With room to spare no promotion fails, so the page of a duplicate has moved when its turn comes: such entries
-        # cost time whatever their lump, and neighbours share a record.
-        tail = (state.list_tail - 1) % LIST_RECORDS
+        # With room for all pages on the list no promotion fails, so the page of a duplicate has moved when its turn
+        # comes: such entries cost time whatever their lump, and neighbours share a record.
+        tail = ring_row(machine, state.list_tail - 1)
         if state.list_tail > state.list_head and ring[tail, LUMP] < 0:
             ring[tail, DUPLICATE] += again
             return
-    record = state.list_tail % LIST_RECORDS
+    record = ring_row(machine, state.list_tail)
     state.list_tail += 1
     ring[record, NEW] = new
     ring[record, DUPLICATE] = again

@@ -40,8 +40,10 @@ NEW, DUPLICATE, LISTED, LUMP = 0, 1, 2, 3
 """Columns of a list record: entries of newly listed pages, entries of pages already listed, listed pages when the
 record was made (0 once its live retries are drawn), and the lump (-1: duplicates of several lumps, all without
 effect)."""
-LIST_RECORDS = 16384
-"""Records the ring of one machine holds; entries beyond it count as failed allocations."""
+SECOND_ACCESS_RECORDS = 1 << 16
+FIRST_ACCESS_RECORDS = 1 << 18
+"""Records the ring of one machine holds, powers of two; entries beyond it count as failed allocations. A first-access
+daemon lists every page ever touched at every visit, some 256 records each time."""
 
 WASTED, DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES = range(4)
 MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
@@ -122,6 +124,7 @@ STATE = np.dtype(
         ("last_scan_end_s", "f8"),
         ("scan_start_s", "f8"),
         ("scan_end_s", "f8"),
+        ("chunk_pages", "i8"),  # pages the next chunk walks
         ("is_rest_next", "b1"),
         ("cursor", "i8"),
         ("credit_pages", "i8"),  # walked pages of the region under the cursor
@@ -134,6 +137,7 @@ STATE = np.dtype(
         ("list_head", "i8"),
         ("list_tail", "i8"),
         ("list_entries", "i8"),
+        ("list_new", "i8"),  # those that name a page no earlier entry names
         ("retry_pages", "i8"),
         # kswapd
         ("is_kswapd_awake", "b1"),
@@ -175,7 +179,7 @@ class Machine(NamedTuple):
     is_waste: NDArray[np.bool_]
     """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
     ring: NDArray[np.int32]
-    """int32[LIST_RECORDS, 4]: the migration list; record k stands in row k modulo LIST_RECORDS."""
+    """int32[records, 4]: the migration list; record k stands in row k modulo the power of two `records`."""
     counters: NDArray[np.int64]
     """int64[NUM_COUNTERS], tierenv.counters."""
     model: NDArray[np.int64]

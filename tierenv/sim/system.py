@@ -1,6 +1,5 @@
 """SimulatedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,15 +9,17 @@ from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Scenario
 from tierenv.sim import engine
 from tierenv.sim.application import access_time
+from tierenv.sim.episode import draw_phases, place_classes
 from tierenv.sim.state import (
     CELLS,
     CONTROL_KERNEL_RULE,
     CONTROL_OFF,
     CONTROL_TUNABLES,
     FAST,
-    LIST_RECORDS,
+    FIRST_ACCESS_RECORDS,
     MODEL_COUNTERS,
     PARAMETERS,
+    SECOND_ACCESS_RECORDS,
     SLOW,
     STATE,
     Machine,
@@ -29,8 +30,8 @@ _CONTROLS = {"off": CONTROL_OFF, "tunables": CONTROL_TUNABLES, "kernel-rule": CO
 
 MAX_SUBSTEP_S = 0.1
 """Longest stretch over which the fast share is taken as linear while pages move [s]."""
-SERVER_QUANTUM_S = 20e-3
-"""Longest stretch one of migrator and kswapd runs ahead of the other [s]."""
+SERVER_QUANTUM_S = 10e-3
+"""Longest stretch kswapd runs ahead of the migrator [s]."""
 
 
 def scenario_parameters(
@@ -125,6 +126,8 @@ class SimulatedSystem:
         classes = max(len(scenario.workload.classes) for scenario in self.scenarios)
         phases = max(len(scenario.workload.phases) for scenario in self.scenarios)
         lumps = max(scenario.regions * len(scenario.workload.classes) for scenario in self.scenarios)
+        is_first_access = any(scenario.daemon.access_rule == "first-access" for scenario in self.scenarios)
+        records = FIRST_ACCESS_RECORDS if is_first_access else SECOND_ACCESS_RECORDS
         distinct = {
             id(scenario): scenario_parameters(scenario, max_substep_s, server_quantum_s) for scenario in self.scenarios
         }
@@ -142,7 +145,7 @@ class SimulatedSystem:
             access_share=np.zeros((n, phases, classes)),
             phase_end=np.zeros((n, phases)),
             is_waste=np.zeros((n, phases, classes), dtype=np.bool_),
-            ring=np.zeros((n, LIST_RECORDS, 4), dtype=np.int32),
+            ring=np.zeros((n, records, 4), dtype=np.int32),
             counters=np.zeros((n, NUM_COUNTERS), dtype=np.int64),
             model=np.zeros((n, len(MODEL_COUNTERS)), dtype=np.int64),
         )
@@ -169,8 +172,8 @@ class SimulatedSystem:
             mask: bool[n]; None for all.
         """
         chosen = np.ones(self.num_machines, dtype=np.bool_) if mask is None else np.asarray(mask, dtype=np.bool_)
-        for index in np.flatnonzero(chosen):
-            self._lay_out(int(index), int(seeds[index]), phase_orders[index])
+        for index in map(int, np.flatnonzero(chosen)):
+            self._lay_out(index, int(seeds[index]), phase_orders[index])
         engine.start_some(self._machines, chosen)
 
     def apply(self, tunables: NDArray[np.float64]) -> None:
@@ -261,7 +264,7 @@ class SimulatedSystem:
         num_regions, num_classes = scenario.regions, len(workload.classes)
         class_pages = np.array(scenario.class_pages)
 
-        by_region = _place_classes(workload.layout, class_pages, num_regions, rng)
+        by_region = place_classes(workload.layout, class_pages, num_regions, rng)
         fast = np.zeros_like(by_region)
         if workload.initial_placement == "random":
             target = machine.parameters["kswapd_target_pages"]
@@ -276,20 +279,12 @@ class SimulatedSystem:
         machine.fast_by_class[:num_classes] = fast.sum(axis=0)
         machine.region_pages[:num_regions] = by_region.sum(axis=1)
 
-        orders = workload.phase_orders(phase_orders)
-        order = orders[int(rng.integers(len(orders)))]
-        jitter = workload.phase_length_jitter
-        lengths = np.array([workload.phases[phase].work for phase in order])
-        lengths = lengths * rng.uniform(1 - jitter, 1 + jitter, len(order))
-        machine.phase_end[: len(order)] = np.cumsum(lengths / lengths.sum()) * scenario.total_accesses
-        machine.phase_end[len(order) - 1] = scenario.total_accesses
-        self._phase_orders[index] = order
-        for position, phase in enumerate(order):
-            share = [workload.phases[phase].access_share[page_class.name] for page_class in workload.classes]
-            machine.access_share[position, :num_classes] = share
-            hottest_first = np.argsort(-np.array(share) / class_pages, kind="stable")
-            pages_before = np.concatenate(([0], np.cumsum(class_pages[hottest_first])[:-1]))
-            machine.is_waste[position, hottest_first] = pages_before >= scenario.fast_capacity_pages
+        phases = draw_phases(scenario, phase_orders, rng)
+        num_phases = len(phases.order)
+        machine.phase_end[:num_phases] = phases.end
+        machine.access_share[:num_phases, :num_classes] = phases.access_share
+        machine.is_waste[:num_phases, :num_classes] = phases.is_waste
+        self._phase_orders[index] = phases.order
 
         daemon = scenario.daemon
         state = self._machines.state[index : index + 1]
@@ -298,36 +293,9 @@ class SimulatedSystem:
         state["fast_pages"] = fast.sum()
         state["period_ms"], state["size_bytes"], throttle = daemon.start_setting
         state["throttle_pages_per_s"] = throttle / PAGE_BYTES
-        # the first chunk is due after the initial delay, whatever the period
-        state["last_scan_end_s"] = daemon.initial_delay - 1e-3 * daemon.start_setting.scan_period_ms
         state["migrator_clock_s"] = rng.uniform(0, daemon.migrate_sleep)
 
 
 def _all_fast_s(scenario: Scenario) -> float:
     """Completion time with every page on the fast tier from the start and no daemon [s]."""
     return float(scenario.total_accesses * access_time_s(scenario, 1.0) / scenario.workload.threads)
-
-
-def _place_classes(
-    layout: str, class_pages: NDArray[np.int64], num_regions: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Pages of each class in each region: int64[regions, classes]. Regions are as equal in size as pages allow."""
-    total = int(class_pages.sum())
-    region_ends = [total * (region + 1) // num_regions for region in range(num_regions)]
-    region_pages = np.diff(region_ends, prepend=0)
-    if layout == "scattered":
-        left = region_pages.copy()
-        columns = []
-        for pages in class_pages[:-1]:
-            column = rng.multivariate_hypergeometric(left, int(pages), method="marginals")
-            left = left - column
-            columns.append(column)
-        return np.stack([*columns, left], axis=1)
-    order = rng.permutation(len(class_pages))
-    class_ends = np.cumsum(class_pages[order])
-    cuts = sorted({0, *region_ends, *(int(end) for end in class_ends)})
-    by_region = np.zeros((num_regions, len(class_pages)), dtype=np.int64)
-    for low, high in itertools.pairwise(cuts):
-        region = int(np.searchsorted(region_ends, low, side="right"))
-        by_region[region, order[int(np.searchsorted(class_ends, low, side="right"))]] += high - low
-    return by_region

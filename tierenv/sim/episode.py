@@ -1,0 +1,69 @@
+"""What a seed decides about an episode before it starts: order and length of the phases, and where classes lie."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.scenario import PhaseOrders, Scenario
+
+
+class Phases(NamedTuple):
+    """P phases in the order of the episode, C classes."""
+
+    order: tuple[int, ...]
+    """Which phases of the workload they are."""
+    end: NDArray[np.float64]
+    """float64[P]: accesses at which each phase ends."""
+    access_share: NDArray[np.float64]
+    """float64[P, C]: share of the accesses on each class."""
+    is_waste: NDArray[np.bool_]
+    """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
+
+
+def draw_phases(scenario: Scenario, phase_orders: PhaseOrders, rng: np.random.Generator) -> Phases:
+    """Draw the order of the phases from a split, and their lengths; the total work is always the scenario's."""
+    workload = scenario.workload
+    orders = workload.phase_orders(phase_orders)
+    order = orders[int(rng.integers(len(orders)))]
+    jitter = workload.phase_length_jitter
+    lengths = np.array([workload.phases[phase].work for phase in order])
+    lengths = lengths * rng.uniform(1 - jitter, 1 + jitter, len(order))
+    end = np.cumsum(lengths / lengths.sum()) * scenario.total_accesses
+    end[-1] = scenario.total_accesses
+
+    names = [page_class.name for page_class in workload.classes]
+    access_share = np.array([[workload.phases[phase].access_share[name] for name in names] for phase in order])
+    class_pages = np.array(scenario.class_pages)
+    is_waste = np.zeros(access_share.shape, dtype=np.bool_)
+    for share, row in zip(access_share, is_waste, strict=True):
+        hottest_first = np.argsort(-share / np.maximum(class_pages, 1), kind="stable")
+        pages_before = np.concatenate(([0], np.cumsum(class_pages[hottest_first])[:-1]))
+        row[hottest_first] = pages_before >= scenario.fast_capacity_pages
+    return Phases(order, end, access_share, is_waste)
+
+
+def place_classes(
+    layout: str, class_pages: NDArray[np.int64], num_regions: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Pages of each class in each region: int64[regions, classes]. Regions are as equal in size as pages allow."""
+    total = int(class_pages.sum())
+    region_ends = [total * (region + 1) // num_regions for region in range(num_regions)]
+    region_pages = np.diff(region_ends, prepend=0)
+    if layout == "scattered":
+        left = region_pages.copy()
+        columns = []
+        for pages in class_pages[:-1]:
+            column = rng.multivariate_hypergeometric(left, int(pages), method="marginals")
+            left = left - column
+            columns.append(column)
+        return np.stack([*columns, left], axis=1)
+    order = rng.permutation(len(class_pages))
+    class_ends = np.cumsum(class_pages[order])
+    cuts = sorted({0, *region_ends, *(int(end) for end in class_ends)})
+    by_region = np.zeros((num_regions, len(class_pages)), dtype=np.int64)
+    for low, high in itertools.pairwise(cuts):
+        region = int(np.searchsorted(region_ends, low, side="right"))
+        by_region[region, order[int(np.searchsorted(class_ends, low, side="right"))]] += high - low
+    return by_region
