@@ -81,6 +81,8 @@ class LearnedPolicy:
             biases=tuple(_array(layer.bias) for layer in layers),
             activation=cast(Activation, activations.pop() if activations else "tanh"),
         )
+        if not all(np.isfinite(tensor).all() for tensor in network.tensors().values()):
+            raise ConfigError(f"{self.name}: weights must be finite numbers; the training has diverged")
         probes = np.random.default_rng(0).uniform(-1, 1, (256, network.layers[0])).astype(np.float32)
         # whatever else a policy may be made of (other features, layers without bias) shows in its actions
         if np.abs(network(probes) - self.act(probes)).max() > SELF_TEST_TOLERANCE:

@@ -36,6 +36,7 @@ FORMATS = {
     ),
     "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
     "rules": ExportFormat("a decision tree as rules for people, beside the kernel's own rule", "rules"),
+    "kernel-c": ExportFormat("a learned policy as C for the daemon, in integers only", "kernel_c"),
 }
 
 

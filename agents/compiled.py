@@ -1,0 +1,123 @@
+"""The exported C, compiled and called from Python: for tests, and to see what integers cost in the closed loop."""
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.action import ActionCodec
+from tierenv.agents.fixed_point import SAMPLE, SETTING, samples_of, tunables_of
+from tierenv.agents.policy import Array
+from tierenv.errors import ConfigError
+from tierenv.system import System
+from tierenv.tunables import NUM_TUNABLES
+
+KERNEL_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mgeneral-regs-only")
+"""As a kernel would compile it: no floating-point or vector registers."""
+
+
+class CompiledPolicy:
+    """A folder of `tierenv export --format kernel-c` as a library.
+
+    Raises `ConfigError` without a C compiler or without the files.
+    """
+
+    def __init__(self, folder: Path, flags: Sequence[str] = KERNEL_FLAGS) -> None:
+        self._library = _build(folder, flags)
+        self._library.time_batch.restype = ctypes.c_int64
+
+    def observe(self, samples: NDArray[np.void], num_features: int) -> NDArray[np.int32]:
+        """tierenv_policy_observe() of every sample: int32[n, features]."""
+        observations = np.empty((len(samples), num_features), np.int32)
+        self._call("observe_batch", _checked(samples, SAMPLE), observations)
+        return observations
+
+    def act(self, observations: NDArray[np.int32]) -> NDArray[np.int32]:
+        """tierenv_policy_act() of every observation: int32[n, tunables]."""
+        actions = np.empty((len(observations), NUM_TUNABLES), np.int32)
+        self._call("act_batch", np.ascontiguousarray(observations, np.int32), actions)
+        return actions
+
+    def decide(self, samples: NDArray[np.void]) -> NDArray[np.void]:
+        """tierenv_policy_decide() of every sample: settings of `fixed_point.SETTING`."""
+        settings = np.zeros(len(samples), SETTING)
+        self._call("decide_batch", _checked(samples, SAMPLE), settings)
+        return settings
+
+    def decision_ns(self, samples: NDArray[np.void]) -> float:
+        """Mean time of a decision over the samples [ns]."""
+        return float(self._call("time_batch", _checked(samples, SAMPLE), np.empty(len(samples), SETTING))) / len(
+            samples
+        )
+
+    def _call(self, function: str, inputs: NDArray[np.generic], outputs: NDArray[np.generic]) -> int:
+        count = ctypes.c_size_t(len(inputs))
+        return int(
+            getattr(self._library, function)(
+                inputs.ctypes.data_as(ctypes.c_void_p), outputs.ctypes.data_as(ctypes.c_void_p), count
+            )
+        )
+
+
+class CompiledActor:
+    """Lets the C set the tunables of a system, from its counters on.
+
+    For `run_episodes`, which hands over observations: they are not looked at.
+    """
+
+    def __init__(self, policy: CompiledPolicy, system: System) -> None:
+        scenarios = system.scenarios
+        self._policy = policy
+        self._system = system
+        self._codec = ActionCodec(*(scenario.daemon for scenario in scenarios))
+        self._resident_pages = np.array([scenario.pages for scenario in scenarios])
+        self._fast_capacity_pages = np.array([scenario.fast_capacity_pages for scenario in scenarios])
+
+    def reset(self, num_machines: int) -> None:
+        """An episode has begun on all machines."""
+        self._counters, self._elapsed_s = self._system.counters, self._system.elapsed_s
+
+    def act(self, observation: Array) -> Array:
+        """Actions that stand for the settings the C decides on."""
+        system = self._system
+        counters, elapsed_s = system.counters, system.elapsed_s
+        step_s = elapsed_s - self._elapsed_s
+        samples = samples_of(
+            self._counters, counters, step_s, system.tunables, self._resident_pages, self._fast_capacity_pages
+        )
+        self._counters, self._elapsed_s = counters, elapsed_s
+        return self._codec.encode(tunables_of(self._policy.decide(samples))).astype(np.float32)
+
+
+def _checked(samples: NDArray[np.void], layout: np.dtype[np.void]) -> NDArray[np.void]:
+    if samples.dtype != layout:
+        raise TypeError(f"samples: must have the layout of {layout}")
+    return np.ascontiguousarray(samples)
+
+
+def _build(folder: Path, flags: Sequence[str]) -> ctypes.CDLL:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise ConfigError("no C compiler (gcc or cc) found; compiling an export needs one")
+    batch = resources.files("tierenv.agents.export") / "c_source" / "batch.c"
+    with resources.as_file(batch) as batch_path, tempfile.TemporaryDirectory() as temporary:
+        objects = []
+        for path, its_flags in ((folder / "tierenv_policy.c", flags), (batch_path, ("-O2",))):
+            objects.append(f"{temporary}/{path.stem}.o")
+            _run([compiler, *its_flags, "-fPIC", f"-I{folder}", "-c", str(path), "-o", objects[-1]])
+        library = f"{temporary}/policy.so"
+        _run([compiler, "-shared", *objects, "-o", library])
+        return ctypes.CDLL(library)
+
+
+def _run(command: list[str]) -> None:
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if finished.returncode != 0:
+        first_error = next((line for line in finished.stderr.splitlines() if "error" in line), "")
+        raise ConfigError(f"{' '.join(command)}: {first_error or finished.stderr.strip()}")

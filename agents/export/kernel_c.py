@@ -1,0 +1,221 @@
+"""Format `kernel-c`: a learned policy as C for the daemon, in integers only, with its header file.
+
+The C stands in c_source; this module fills in tables, observation and provenance. `tierenv.agents.integer_policy` is
+the same arithmetic in Python.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from importlib import resources
+
+import numpy as np
+
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.learned_source import LearnedSource, learned_source
+from tierenv.agents.fixed_point import ACTION_BITS, EXP2_TABLE, LOG2_TABLE, FeatureRule, Ints, TunableRange
+from tierenv.agents.integer_policy import TANH_TABLE, IntegerNetwork, IntegerPolicy, IntegerTree
+from tierenv.errors import ConfigError
+from tierenv.files import atomic_folder
+from tierenv.observation import LogScale
+from tierenv.scenario import load_scenario, packaged
+from tierenv.tunables import TUNABLES
+
+SOURCE = "tierenv_policy.c"
+HEADER = "tierenv_policy.h"
+
+TOLERANCE = 0.002
+"""Greatest difference of an action to the floating-point policy's."""
+_NUM_PROBES = 4096
+_LINE_LENGTH = 110
+
+
+def write(request: ExportRequest) -> None:
+    """Write a folder with both files. Raises `ConfigError` for what cannot take this form."""
+    source = learned_source(request)
+    try:
+        policy = IntegerPolicy(source.model, source.daemon)
+        _check_probes(policy, source)
+    except ConfigError as error:
+        raise ConfigError(f"{request.policy}: {error}") from None
+    files = {HEADER: header_text(policy, source), SOURCE: source_text(policy, source)}
+    with atomic_folder(request.output) as folder:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def header_text(policy: IntegerPolicy, source: LearnedSource) -> str:
+    """The header file."""
+    return _filled(
+        "policy.h",
+        PROVENANCE=_provenance(source),
+        NAME=_quoted(source.origin.policy),
+        INTERVAL=_interval(source),
+        STACK=str(stack_bytes(policy)),
+        FEATURES=str(len(policy.rules)),
+        ACTION_BITS=str(ACTION_BITS),
+    )
+
+
+def source_text(policy: IntegerPolicy, source: LearnedSource) -> str:
+    """The C file."""
+    arithmetic = _filled(
+        "arithmetic.c",
+        LOG2_TABLE=_numbers(LOG2_TABLE),
+        EXP2_TABLE=_numbers(EXP2_TABLE, "u"),
+        RANGES="\n".join(_range_row(span, row.name) for span, row in zip(policy.ranges, TUNABLES, strict=True)),
+    )
+    decide = _filled("decide.c", OBSERVE=_observe(policy.rules))
+    opening = f'// SPDX-License-Identifier: GPL-2.0-only OR MIT\n/*\n{_provenance(source)}\n */\n#include "{HEADER}"\n'
+    return "\n".join((opening, arithmetic, *_model(policy), decide))
+
+
+def stack_bytes(policy: IntegerPolicy) -> int:
+    """A bound on the stack of a decision."""
+    widest = _widest(policy.model) if isinstance(policy.model, IntegerNetwork) else 0
+    return 512 + 2 * 4 * widest
+
+
+def _check_probes(policy: IntegerPolicy, source: LearnedSource) -> None:
+    """The proof against overflow says nothing of precision, so compare."""
+    if isinstance(policy.model, IntegerTree):
+        return  # leaves are exact, and random observations seldom meet a threshold
+    probes = np.random.default_rng(0).uniform(-1, 1, (_NUM_PROBES, len(policy.rules))).astype(np.float32)
+    error = np.abs(policy.error(source.model, probes)).max()
+    if not error < TOLERANCE:
+        raise ConfigError(f"actions in fixed point are off by up to {error:.2g}, allowed is {TOLERANCE:g}")
+
+
+def _filled(name: str, **values: str) -> str:
+    text = (resources.files("tierenv.agents.export") / "c_source" / name).read_text(encoding="utf-8")
+    for mark, value in values.items():
+        text = text.replace(f"@{mark}@", value)
+    return text
+
+
+def _provenance(source: LearnedSource) -> str:
+    """Lines of a comment."""
+    title = "Settings of the page-promotion daemon from its counters, written by tierenv export --format kernel-c."
+    lines = [title, ""]
+    for label, text in source.origin.rows().items():
+        lines += textwrap.wrap(
+            f"{label + ':':<15}{_harmless(text)}", _LINE_LENGTH, subsequent_indent=" " * 15, break_on_hyphens=False
+        )
+    return "\n".join(f" * {line}".rstrip() for line in lines)
+
+
+def _harmless(text: str) -> str:
+    """Text that neither ends the comment it stands in nor makes a compiler warn."""
+    return " ".join(re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", _printable(text)).split())
+
+
+def _quoted(text: str) -> str:
+    """Content of a C string."""
+    return "".join("_" if char in '"\\?' else char for char in _printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isascii() and char.isprintable() else "_" for char in text)
+
+
+def _interval(source: LearnedSource) -> str:
+    known = [name for name in source.scenarios if name in packaged("scenarios")]
+    seconds = sorted({load_scenario(name).control_interval for name in known})
+    return " or ".join(f"{interval:g} s" for interval in seconds) or "its scenarios' control_interval"
+
+
+def _numbers(values: Iterable[int] | Ints, suffix: str = "") -> str:
+    """Values as the lines of an initialiser."""
+    words = " ".join(f"{int(value)}{suffix}," for value in values)
+    lines = textwrap.wrap(words, _LINE_LENGTH - 8)
+    return "\n".join(f"\t{line}" for line in lines)
+
+
+def _wide(value: int) -> str:
+    """A 64-bit constant on every target."""
+    return f"{value}LL"
+
+
+def _range_row(span: TunableRange, name: str) -> str:
+    octaves = f"{_wide(span.log2_min)}, {_wide(span.octaves_per_unit)}, {_wide(span.units_per_octave)}"
+    edges = f"{span.low_edge}, {span.high_edge}"
+    return f"\t{{ {span.min}ULL, {span.max}ULL, {octaves}, {edges} }}, /* {name} */"
+
+
+_LOG2_OF = {"resident_pages": "log2_pages", "fast_node_pages": "log2_node", "elapsed_ns": "log2_time"}
+"""Variables for the logarithms of fields that counts are divided by."""
+
+
+def _observe(rules: list[FeatureRule]) -> str:
+    used = {field: _LOG2_OF[field] for rule in rules for field in rule.divisors}
+    if any(rule.field == "resident_pages" for rule in rules):
+        used["resident_pages"] = _LOG2_OF["resident_pages"]
+    lines = [f"\tconst int64_t {name} = log2_of(at_least_one(sample->{field}));" for field, name in used.items()]
+    lines.append("")
+    for index, rule in enumerate(rules):
+        lines.append(f"\t/* {rule.feature.name}: {_harmless(rule.feature.meaning)} */")
+        lines.append(f"\tobservation[{index}] = {_feature(rule)};")
+    return "\n".join(lines)
+
+
+def _feature(rule: FeatureRule) -> str:
+    if rule.tunable is not None:
+        return f"encode(&ranges[{rule.tunable}], sample->in_force.{TUNABLES[rule.tunable].name})"
+    unit = _wide(rule.log2_unit)
+    scale = f"{_wide(rule.gain)}, {_wide(rule.offset)}"
+    if not rule.divisors:
+        return f"feature_of({_LOG2_OF[rule.field]} + {unit}, {scale})"
+    quotient = " - ".join((unit, *(_LOG2_OF[field] for field in rule.divisors)))
+    if isinstance(rule.feature.scale, LogScale):
+        return f"log_feature(sample->{rule.field}, {quotient}, {_wide(rule.octaves)}, {_wide(rule.gain)})"
+    return f"share_feature(sample->{rule.field}, {quotient}, {scale})"
+
+
+def _model(policy: IntegerPolicy) -> tuple[str, ...]:
+    model = policy.model
+    if isinstance(model, IntegerTree):
+        return (_filled("tree.c", **_tree_marks(model, [rule.feature.name for rule in policy.rules])),)
+    activation = _filled(f"{model.activation}.c", TANH_TABLE=_numbers(TANH_TABLE))
+    return activation, _filled("network.c", **_network_marks(model))
+
+
+def _widest(network: IntegerNetwork) -> int:
+    return max(size for layer in network.layers for size in layer.weights.shape)
+
+
+def _network_marks(network: IntegerNetwork) -> Mapping[str, str]:
+    tables, rows = [], []
+    for index, layer in enumerate(network.layers):
+        outputs, inputs = layer.weights.shape
+        weights = "\n".join(_numbers(row) for row in layer.weights)
+        biases = "\n".join(f"\t{_wide(bias)}," for bias in layer.biases.tolist())
+        tables.append(f"static const int32_t weights{index}[{outputs} * {inputs}] = {{\n{weights}\n}};\n")
+        tables.append(f"static const int64_t biases{index}[{outputs}] = {{\n{biases}\n}};\n")
+        rows.append(f"\t{{ weights{index}, biases{index}, {layer.limit}, {inputs}, {outputs}, {layer.shift} }},")
+    return {
+        "LAYERS": str(len(network.layers)),
+        "WIDEST": str(_widest(network)),
+        "WEIGHTS": "\n".join(tables).rstrip(),
+        "LAYER_ROWS": "\n".join(rows),
+    }
+
+
+def _tree_marks(integer_tree: IntegerTree, names: list[str]) -> Mapping[str, str]:
+    tree, thresholds = integer_tree.tree, integer_tree.thresholds
+    nodes: list[str] = []
+    actions: list[str] = []
+    for index, is_leaf in enumerate(tree.is_leaf):
+        if is_leaf:
+            nodes.append(f"\t{{ 0, -1, {len(actions)}, 0 }}, /* {index}: action {len(actions)} */")
+            actions.append(f"\t{{ {', '.join(map(str, integer_tree.values[index].tolist()))} }},")
+        else:
+            rule = f"{names[tree.feature[index]]} <= {tree.threshold[index]:.4f}"
+            ways = f"{tree.left[index]}, {tree.right[index]}"
+            nodes.append(f"\t{{ {thresholds[index]}, {tree.feature[index]}, {ways} }}, /* {index}: {rule} */")
+    return {
+        "DEPTH": str(tree.depth),
+        "NODES": str(len(nodes)),
+        "NODE_ROWS": "\n".join(nodes),
+        "LEAVES": str(len(actions)),
+        "ACTION_ROWS": "\n".join(actions),
+    }
