@@ -34,6 +34,11 @@ FORMATS = {
         "sysfs",
         targets=("kmmscand", "numa-balancing", "damon"),
     ),
+    "tuned": ExportFormat("a static setting as a TuneD profile", "tuned", targets=("kmmscand", "numa-balancing")),
+    "sysctl.d": ExportFormat("what of a static setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
+    "tmpfiles.d": ExportFormat(
+        "a static setting for systemd-tmpfiles to write at boot", "tmpfiles_d", targets=("kmmscand", "numa-balancing")
+    ),
     "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
     "rules": ExportFormat("a decision tree as rules for people, beside the kernel's own rule", "rules"),
     "kernel-c": ExportFormat("a learned policy as C for the daemon, in integers only", "kernel_c"),

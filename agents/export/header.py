@@ -1,6 +1,7 @@
 """What every export says of itself: where the policy comes from, what it was made for and what it should gain."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ from tierenv.scenario import Record
 
 CAVEAT = "modelled, not measured on your machine"
 NOT_EVALUATED = "not evaluated for this target"
+
+COMMENT_WIDTH = 110
 
 
 class Gain(Record):
@@ -66,8 +69,22 @@ class Origin:
 
     def comment(self, prefix: str = "#", *, is_other_target: bool = False) -> str:
         """The rows as comment lines."""
-        rows = self.rows(is_other_target=is_other_target)
-        return "\n".join(f"{prefix}   {label:<14} {text}" for label, text in rows.items())
+        return comment_lines(self.rows(is_other_target=is_other_target).items(), prefix)
+
+
+def comment_lines(rows: Iterable[tuple[str, str]], prefix: str = "#") -> str:
+    """Labels and texts as comment lines, wrapped."""
+    return "\n".join(
+        textwrap.fill(
+            " ".join(text.split()),
+            width=COMMENT_WIDTH,
+            initial_indent=f"{prefix}   {label:<20} ",
+            subsequent_indent=f"{prefix}   {'':<20} ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for label, text in rows
+    )
 
 
 def describe_training(name: str, training: Mapping[str, Any]) -> str:

@@ -8,44 +8,35 @@ import re
 from importlib import resources
 
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
-from tierenv.agents.export.targets import TARGETS, KernelFile, TargetSetting, target_setting
+from tierenv.agents.export.static_file import header, translated_setting
+from tierenv.agents.export.targets import KernelFile
 from tierenv.files import atomic_write_text
 
 _USAGE = """\
-# Usage: sh FILE              say what would change (dry run)
-#        sh FILE --apply      change it; what was found is kept under /run/tierenv
-#        sh FILE --restore    put that back"""
+Usage: sh FILE              say what would change (dry run)
+       sh FILE --apply      change it; what was found is kept under /run/tierenv
+       sh FILE --restore    put that back
+"""
 _DAMON_USAGE = f"""\
 {_USAGE}
-#
-# The fast node is the one with CPUs and memory, the slow node the one with memory alone; where that is not one each,
-# say which: TIERENV_FAST_NODE=0 TIERENV_SLOW_NODE=2 sh FILE. Nothing is done while DAMON is in use by somebody else."""
+The fast node is the one with CPUs and memory, the slow node the one with memory alone; where that is not one each,
+say which: TIERENV_FAST_NODE=0 TIERENV_SLOW_NODE=2 sh FILE. Nothing is done while DAMON is in use by somebody else.
+"""
 
 
 def write(request: ExportRequest) -> None:
     """Write the script. Raises `ConfigError` for a setting the target cannot express."""
-    modelled = modelled_setting(request)
-    setting = target_setting(request.target, modelled.setting, modelled.scenario)
-    atomic_write_text(request.output, script(modelled, setting), executable=True)
-
-
-def script(modelled: ModelledSetting, setting: TargetSetting) -> str:
-    """The text of the script."""
-    body = "files.sh" if setting.files else "damon.sh"
-    text = "".join(_part(name) for name in ("head.sh", body, "tail.sh"))
+    modelled, setting = translated_setting(request)
+    body, usage = ("files.sh", _USAGE) if setting.files else ("damon.sh", _DAMON_USAGE)
     marks = {
-        "TARGET": setting.target,
-        "SUMMARY": TARGETS[setting.target].summary,
-        "ORIGIN": modelled.origin.comment(is_other_target=True),
-        "DAEMON": modelled.scenario.daemon.name,
-        "SETTING": setting.comment(),
-        "USAGE": _USAGE if setting.files else _DAMON_USAGE,
+        "HEADER": header(modelled, setting, usage),
         "EACH": "\n".join(_call(file) for file in setting.files),
         "IF_MISSING": setting.if_missing,
         **setting.values,
     }
-    return re.sub("@([A-Z_]+)@", lambda match: marks[match[1]], text)
+    text = "".join(_part(name) for name in ("head.sh", body, "tail.sh"))
+    text = re.sub("@([A-Z_]+)@", lambda mark: marks[mark[1]], text)
+    atomic_write_text(request.output, text, executable=True)
 
 
 def _part(name: str) -> str:

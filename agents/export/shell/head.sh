@@ -1,13 +1,5 @@
 #!/bin/sh
-# Sets @TARGET@: @SUMMARY@.
-#
-@ORIGIN@
-#
-# The setting was modelled on the daemon @DAEMON@, which no released kernel has. Of it, this script makes:
-#
-@SETTING@
-#
-@USAGE@
+@HEADER@
 set -eu
 
 root=${TIERENV_ROOT:-} # a copy of the tree to work on, for tests

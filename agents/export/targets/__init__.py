@@ -7,6 +7,7 @@ makes of each tunable and refuses a setting that it would silently turn into ano
 from dataclasses import dataclass, field
 from importlib import import_module
 
+from tierenv.agents.export.header import comment_lines
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import TunableSetting
@@ -62,6 +63,8 @@ class KernelFile:
     value: int
     also_at: tuple[str, ...] = ()
     """Where other kernels have it."""
+    tunable: str = ""
+    """What it carries, empty where it only switches the mechanism on."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,7 @@ class TargetSetting:
 
     def comment(self, prefix: str = "#") -> str:
         """What is said of the setting, as comment lines."""
-        rows = [f"{name:<20} {text}" for name, text in self.applied.items()]
-        return "\n".join(f"{prefix}   {row}" for row in [*rows, *self.remarks])
+        return comment_lines([*self.applied.items(), *(("note", remark) for remark in self.remarks)], prefix)
 
 
 def target_setting(target: str, setting: TunableSetting, scenario: Scenario) -> TargetSetting:

@@ -30,7 +30,7 @@ def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
     path = str(period_row.v1_path)
     return TargetSetting(
         target="kmmscand",
-        files=(KernelFile(path, period_ms, also_at=(path.replace("kmmscand", "kscand"),)),),
+        files=(KernelFile(path, period_ms, (path.replace("kmmscand", "kscand"),), period_row.name),),
         applied={
             "scan_period_ms": f"{period_ms}: the first period of processes that start afterwards, which the kernel "
             "then adapts; running processes keep theirs",

@@ -29,6 +29,7 @@ UNLIMITED_MIB_PER_S = 65536
 _MAX_SCAN_MIB_PER_S = 2560
 """MAX_SCAN_WINDOW of kernel/sched/fair.c."""
 _UINT_MAX = 2**32 - 1
+_SYSCTL = "/proc/sys/kernel/numa_balancing"
 _DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
 
 
@@ -48,20 +49,21 @@ def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
     if pass_ms > _UINT_MAX:
         raise ConfigError(f"scan_period_ms={setting.scan_period_ms:g}: {chunks} of them are more than {_UINT_MAX} ms")
     resident = format_bytes(scenario.size)
+    period, size, throttle = TunableSetting._fields
     return TargetSetting(
         target=name,
         files=(
-            KernelFile("/proc/sys/kernel/numa_balancing", MEMORY_TIERING),
-            KernelFile("/proc/sys/kernel/numa_balancing_promote_rate_limit_MBps", _rate_limit(setting, scenario)),
-            KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib),
-            KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms),
-            KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms),
+            KernelFile(_SYSCTL, MEMORY_TIERING),
+            KernelFile(f"{_SYSCTL}_promote_rate_limit_MBps", _rate_limit(setting, scenario), tunable=throttle),
+            KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib, tunable=size),
+            KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable=period),
+            KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable=period),
         ),
         applied={
-            "scan_period_ms": f"{setting.scan_period_ms:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
+            period: f"{setting.scan_period_ms:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
             "which the kernel divides; a larger process is scanned as often as a whole, hence faster",
-            "scan_size_bytes": f"{format_bytes(setting.scan_size_bytes)}: {size_mib} MiB",
-            "throttle_bytes_per_s": _throttle_text(setting, scenario),
+            size: f"{format_bytes(setting.scan_size_bytes)}: {size_mib} MiB",
+            throttle: _throttle_text(setting, scenario),
         },
         remarks=(
             "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",

@@ -1,0 +1,30 @@
+"""What the formats of static settings for a kernel share: the header, and the setting in the target's terms."""
+
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
+from tierenv.agents.export.targets import TARGETS, TargetSetting, target_setting
+
+
+def translated_setting(request: ExportRequest) -> tuple[ModelledSetting, TargetSetting]:
+    """The request's setting, as modelled and as its target takes it. Raises `ConfigError` where it cannot."""
+    modelled = modelled_setting(request)
+    return modelled, target_setting(request.target, modelled.setting, modelled.scenario)
+
+
+def header(modelled: ModelledSetting, setting: TargetSetting, usage: str) -> str:
+    """The comment that a file begins with; `usage` are its last lines."""
+    lines = usage.rstrip("\n").split("\n")
+    return "\n".join(
+        [
+            f"# A setting of {setting.target}, {TARGETS[setting.target].summary}.",
+            "#",
+            modelled.origin.comment(is_other_target=True),
+            "#",
+            f"# It was modelled on the daemon {modelled.scenario.daemon.name}, which no released kernel has. What the "
+            "target makes of it:",
+            "#",
+            setting.comment(),
+            "#",
+            *[f"# {line}".rstrip() for line in lines],
+        ]
+    )
