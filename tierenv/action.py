@@ -4,7 +4,7 @@ A coordinate stands for a tunable on a logarithmic scale over the range of the d
 settings of its own beyond its range (throttle: 0 promotes nothing, infinity is unlimited) keeps a dead zone
 for each at the ends:
 
-    -1 .. -0.8    0            -0.8 .. 0.8    least to greatest value            0.8 .. 1    infinity
+    -1 .. -0.5    0            -0.5 .. 0.5    least to greatest value            0.5 .. 1    infinity
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tierenv.scenario import DaemonVariant
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 
-DEAD_ZONE_EDGE = float(np.float32(0.8))
+DEAD_ZONE_EDGE = 0.5
 """Where a dead zone begins; a float32, so that an end of the range survives a policy's float32 output."""
 
 _LOW_EDGE = np.array([-DEAD_ZONE_EDGE if row.has_zero else -1.0 for row in TUNABLES])

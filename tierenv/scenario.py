@@ -169,8 +169,8 @@ class DaemonVariant(Record):
     """The scanner looks for a due process this often."""
     migrate_sleep: Seconds
     """The migrator's sleep between two drains of its list."""
-    throttle_burst: Seconds
-    """Depth of the throttle's token bucket, in time at its rate."""
+    throttle_window: Annotated[Seconds, Field(gt=0)]
+    """The throttle grants a budget of this much time at its rate; entries beyond it are dropped until the next one."""
     list_entry: Bytes
     """Memory one migration-list entry takes."""
     decay_shift: Annotated[int, Field(ge=0, le=16)]

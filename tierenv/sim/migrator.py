@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumps import free_pages, move, promote, ring_row
@@ -27,7 +29,11 @@ def drain(machine, until_s):
         if ring[record, NEW] == 0:
             drop_stale(machine, record, until_s)
         elif free_pages(machine) > parameters.watermark_pages:
-            promote_some(machine, record, until_s)
+            budget = budget_left(machine)
+            if budget > 0:
+                promote_some(machine, record, until_s, budget)
+            else:
+                drop_some(machine, record, min(until_s, state.window_end_s), parameters.stale_entry_s)
         elif fail_some(machine, record, until_s):
             return
         if ring[record, NEW] + ring[record, DUPLICATE] == 0:
@@ -65,66 +71,64 @@ def drop_stale(machine, record, until_s):
 
 
 @njit_inlined
-def promote_some(machine, record, until_s):
-    """Promote pages of a record until the time is up, the tokens are spent or the fast node is at its watermark."""
+def budget_left(machine):
+    """Pages the throttle lets the migrator promote before the present window of its budget ends.
+
+    As the promotion rate limit of NUMA balancing (kmmscand.md section 7.3): a budget per window, none carried over.
+    """
+    state = machine.state
+    if state.migrator_clock_s >= state.window_end_s:
+        state.window_end_s = state.migrator_clock_s + machine.parameters.throttle_window_s
+        state.window_promotions = 0
+    if state.throttle_pages_per_s == math.inf:
+        return np.int64(1) << 40
+    budget = max(1.0, state.throttle_pages_per_s * machine.parameters.throttle_window_s)
+    return np.int64(budget) - state.window_promotions
+
+
+@njit_inlined
+def promote_some(machine, record, until_s, budget):
+    """Promote pages of a record until the time is up, the budget spent or the fast node at its watermark."""
     ring = machine.ring
     parameters = machine.parameters
     state = machine.state
-    rate = state.throttle_pages_per_s
     start = state.migrator_clock_s
-    pages = min(ring[record, NEW], free_pages(machine) - parameters.watermark_pages)
-    is_throttled = rate < math.inf
-    tokens = 0.0
-    if is_throttled:
-        burst = max(1.0, rate * parameters.throttle_burst_s)
-        tokens = min(burst, state.tokens + rate * (start - state.tokens_at_s))
-        affordable = int(tokens + rate * (until_s - start) + 1e-6)
-        if affordable < 1:
-            # sleeps until the next token, past `until_s` if need be: the clock is the migrator's own
-            state.migrator_clock_s = start + (1.0 - tokens) / rate
-            return
-        pages = min(pages, affordable)
     stale_per_page = ring[record, DUPLICATE] / ring[record, NEW]
     page_s = parameters.migration_s + stale_per_page * parameters.stale_entry_s
-    pages = min(pages, int((until_s - start) / page_s) + 1)
+    pages = min(ring[record, NEW], free_pages(machine) - parameters.watermark_pages)
+    pages = min(pages, min(budget, int((until_s - start) / page_s) + 1))
     stale = ring[record, DUPLICATE]
     if pages < ring[record, NEW]:
         stale = min(stale, round_randomly(state, pages * stale_per_page))
+    state.window_promotions += pages
     promote(machine, ring[record, LUMP], pages, start)
-    account(
-        machine,
-        record,
-        pages,
-        stale,
-        pages,
-        pages * parameters.migration_s + stale * parameters.stale_entry_s,
-    )
-    if is_throttled:
-        state.migrator_clock_s = max(state.migrator_clock_s, start + (pages - tokens) / rate)
-        state.tokens = tokens + rate * (state.migrator_clock_s - start) - pages
-        state.tokens_at_s = state.migrator_clock_s
+    busy_s = pages * parameters.migration_s + stale * parameters.stale_entry_s
+    account(machine, record, pages, stale, pages, busy_s)
 
 
 @njit_inlined
 def fail_some(machine, record, until_s):
-    """Try promotions the fast node has no room for. Returns whether that woke kswapd.
-
-    A failed entry is dropped. Its page stays listed while later entries of the lump may name it.
-    """
-    ring = machine.ring
-    parameters = machine.parameters
+    """Try promotions the fast node has no room for. Returns whether that woke kswapd."""
     state = machine.state
-    cost = parameters.failed_migration_s
-    wakes = parameters.demotion and not state.is_kswapd_awake
+    wakes = machine.parameters.demotion and not state.is_kswapd_awake
     if wakes:
-        tries = 1
         wake_kswapd(machine, state.migrator_clock_s)
-    else:
-        tries = min(ring[record, NEW], int((until_s - state.migrator_clock_s) / cost) + 1)
-    machine.counts[ring[record, LUMP], RETRY] += tries
-    state.retry_pages += tries
-    account(machine, record, tries, 0, 0, tries * cost)
+    drop_some(machine, record, state.migrator_clock_s if wakes else until_s, machine.parameters.failed_migration_s)
     return wakes
+
+
+@njit_inlined
+def drop_some(machine, record, until_s, entry_s):
+    """Drop entries, one at least, without a promotion until the time is up.
+
+    The page of a dropped entry stays listed while later entries of the lump may name it.
+    """
+    state = machine.state
+    ring = machine.ring
+    entries = min(ring[record, NEW], int(max(0.0, until_s - state.migrator_clock_s) / entry_s) + 1)
+    machine.counts[ring[record, LUMP], RETRY] += entries
+    state.retry_pages += entries
+    account(machine, record, entries, 0, 0, entries * entry_s)
 
 
 @njit_inlined

@@ -76,8 +76,8 @@ STATE = np.dtype(
         # migrator
         ("migrator_clock_s", "f8"),
         ("throttle_pages_per_s", "f8"),
-        ("tokens", "f8"),
-        ("tokens_at_s", "f8"),
+        ("window_end_s", "f8"),
+        ("window_promotions", "i8"),
         # kswapd
         ("kswapd_clock_s", "f8"),
         ("is_kswapd_awake", "b1"),
@@ -323,7 +323,10 @@ def migrate(pages, until_s):
                 state.kswapd_clock_s = max(state.kswapd_clock_s, state.migrator_clock_s)
             finish_entry(pages, parameters.failed_migration_s, MIGRATE_FAILED)
             return
-        elif has_token(pages):
+        elif not has_budget(pages):
+            pages.entries[page] -= 1
+            finish_entry(pages, parameters.stale_entry_s, MIGRATE_FAILED)
+        else:
             move(pages, page, True)
             state.stall_s += parameters.promotion_stall_s
             if pages.is_waste[state.phase, pages.page_class[page]]:
@@ -332,19 +335,15 @@ def migrate(pages, until_s):
 
 
 @njit_inlined
-def has_token(pages):
-    """Take a token of the throttle, or sleep until there is one."""
+def has_budget(pages):
+    """Take a page off the throttle's budget, if one is left in the present window."""
     state = pages.state
-    rate = state.throttle_pages_per_s
-    if math.isinf(rate):
-        return True
-    depth = max(1.0, rate * pages.parameters.throttle_burst_s)
-    state.tokens = min(depth, state.tokens + rate * (state.migrator_clock_s - state.tokens_at_s))
-    state.tokens_at_s = state.migrator_clock_s
-    if state.tokens < 1.0 - 1e-9:
-        state.migrator_clock_s += (1.0 - state.tokens) / rate
+    if state.migrator_clock_s >= state.window_end_s:
+        state.window_end_s = state.migrator_clock_s + pages.parameters.throttle_window_s
+        state.window_promotions = 0
+    if state.window_promotions >= math.floor(max(1.0, state.throttle_pages_per_s * pages.parameters.throttle_window_s)):
         return False
-    state.tokens -= 1.0
+    state.window_promotions += 1
     return True
 
 

@@ -85,7 +85,7 @@ PARAMETERS = np.dtype(
         ("initial_delay_s", "f8"),
         ("scan_sleep_s", "f8"),
         ("migrate_sleep_s", "f8"),
-        ("throttle_burst_s", "f8"),
+        ("throttle_window_s", "f8"),
         ("list_capacity", "i8"),
         ("decay_shift", "i8"),
         ("ignore_threshold_pages", "i8"),
@@ -131,8 +131,8 @@ STATE = np.dtype(
         ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
         # migrator
         ("throttle_pages_per_s", "f8"),
-        ("tokens", "f8"),
-        ("tokens_at_s", "f8"),
+        ("window_end_s", "f8"),  # of the throttle's budget
+        ("window_promotions", "i8"),
         ("migrator_clock_s", "f8"),
         ("list_head", "i8"),
         ("list_tail", "i8"),

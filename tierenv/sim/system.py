@@ -72,7 +72,7 @@ def scenario_parameters(
         "initial_delay_s": daemon.initial_delay,
         "scan_sleep_s": daemon.scan_sleep,
         "migrate_sleep_s": daemon.migrate_sleep,
-        "throttle_burst_s": daemon.throttle_burst,
+        "throttle_window_s": daemon.throttle_window,
         "list_capacity": platform.kernel_memory // daemon.list_entry,
         "decay_shift": daemon.decay_shift,
         "ignore_threshold_pages": daemon.ignore_threshold_pages,
