@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.scenario import Control, DaemonVariant, Scenario, load_record, packaged
+from tierenv.scenario import Control, DaemonVariant, NumaBalancingMode, Scenario, load_record, packaged
 from tierenv.tunables import NUM_TUNABLES
 
 Array = NDArray[np.float32]
@@ -44,6 +44,8 @@ class PassivePolicy:
     name: str
     daemon: str | None
     control: Control
+    numa_balancing_mode: NumaBalancingMode | None = None
+    """The kernel's own page balancing; None for the scenario's."""
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
@@ -70,6 +72,8 @@ class PolicyEntry:
 
 POLICIES = {
     "no-migration": PolicyEntry("daemon off: every page stays where it started", "no_migration:make"),
+    "numab1": PolicyEntry("daemon off, NUMA balancing mode 1 (normal)", "numa_balancing:make_mode_1"),
+    "numab2": PolicyEntry("daemon off, NUMA balancing mode 2 (memory tiering)", "numa_balancing:make_mode_2"),
     "kmmscand-v1": PolicyEntry("the series' V1 with its own adaptation rule", "kmmscand_v1:make"),
     "built-in": PolicyEntry("the kernel's adaptation rule on kmmscand-tunable", "built_in:make"),
     "static": PolicyEntry("one setting throughout", "static:make", "PERIOD_MS,SIZE_MIB,THROTTLE_MIBPS"),
@@ -123,5 +127,10 @@ def daemon_for(policy_daemon: str | None, scenario: Scenario) -> DaemonVariant:
 
 
 def scenario_for(policy: Policy, scenario: Scenario) -> Scenario:
-    """The scenario with the daemon and the control that the policy runs on."""
-    return scenario.replace(daemon=daemon_for(policy.daemon, scenario), control=policy.control)
+    """The scenario with the daemon, the control and the NUMA balancing that the policy runs on."""
+    mode = scenario.numa_balancing_mode
+    if isinstance(policy, PassivePolicy) and policy.numa_balancing_mode is not None:
+        mode = policy.numa_balancing_mode
+    return scenario.replace(
+        daemon=daemon_for(policy.daemon, scenario), control=policy.control, numa_balancing_mode=mode
+    )

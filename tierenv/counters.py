@@ -35,6 +35,11 @@ COUNTERS = (
     Counter("node0/nr_free_pages", "pages", "free pages of the fast node", is_gauge=True),
     Counter("kmmmigrated/schedstat", "ns", "CPU time of the migration thread"),
     Counter("kmmscand/schedstat", "ns", "CPU time of the scanning thread"),
+    Counter("numa_pte_updates", "pages", "pages marked for a NUMA hint fault"),
+    Counter("numa_hint_faults", "pages", "NUMA hint faults"),
+    Counter("numa_hint_faults_local", "pages", "NUMA hint faults on pages of the threads' own node"),
+    Counter("pgpromote_success", "pages", "pages promoted at a hint fault"),
+    Counter("pgpromote_candidate", "pages", "hot slow-tier pages at a hint fault, the free-space fast path left out"),
 )
 
 NUM_COUNTERS = len(COUNTERS)
@@ -53,5 +58,10 @@ COUNTER_INDEX = {counter.name: index for index, counter in enumerate(COUNTERS)}
     FREE_PAGES,
     MIGRATOR_NS,
     SCANNER_NS,
+    NUMA_PTE_UPDATES,
+    NUMA_HINT_FAULTS,
+    NUMA_HINT_FAULTS_LOCAL,
+    PGPROMOTE_SUCCESS,
+    PGPROMOTE_CANDIDATE,
 ) = range(NUM_COUNTERS)
 """Column numbers, for the compiled model."""

@@ -25,7 +25,7 @@ from pydantic import (
 
 from tierenv.errors import ConfigError, close_match
 from tierenv.tunables import TUNABLES, TunableSetting
-from tierenv.units import GIB, PAGE_BYTES, format_bytes, parse_bytes, parse_bytes_per_s, parse_seconds
+from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, parse_bytes, parse_bytes_per_s, parse_seconds
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda size: f"{size}B")]
 BytesPerSecond = Annotated[
@@ -43,6 +43,7 @@ HELD_OUT_EVERY = 5
 
 PhaseOrders = Literal["training", "held-out"]
 Control = Literal["tunables", "kernel-rule", "off"]
+NumaBalancingMode = Literal[0, 1, 2]
 
 
 class Record(BaseModel):
@@ -97,6 +98,14 @@ class Platform(Record):
     """Free share of the fast node below which a promotion fails and wakes kswapd (the high watermark)."""
     kswapd_target: Fraction
     """Free share of the fast node at which kswapd goes back to sleep."""
+    numa_fault: Seconds = 2e-6
+    """Time a thread loses to a NUMA hint fault, migration left out."""
+    numa_mark_per_page: Seconds = 0.5e-6
+    """Time a thread takes to mark one page for a hint fault."""
+    numa_window_interval: Annotated[Seconds, Field(gt=0)] = 1.4
+    """Time between two scan windows of NUMA balancing while the threads scan every second; scales with that period."""
+    numa_shared_move_share: Fraction = 0.01
+    """Share of repeated hint faults by different threads at which mode 1 promotes the page."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -271,6 +280,23 @@ class Workload(Record):
         return {"training": [order for order in orders if order not in held_out], "held-out": held_out}
 
 
+class NumaBalancing(Record):
+    """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
+
+    scan_delay: Annotated[Seconds, Field(gt=0)] = 1.0
+    """Time to a process's first scan window, and the scan period its threads start with."""
+    scan_period_min: Annotated[Seconds, Field(gt=0)] = 1.0
+    """Shortest pass over a process."""
+    scan_period_max: Annotated[Seconds, Field(gt=0)] = 60.0
+    """Longest pass over a process, at a thread's slowest scan period."""
+    scan_size: Annotated[Bytes, Field(ge=PAGE_BYTES)] = 256 * MIB
+    """Memory marked in one window."""
+    hot_threshold: Annotated[Seconds, Field(gt=0)] = 1.0
+    """Mode 2: a page is hot if it is touched this soon after it was marked."""
+    promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
+    """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""
+
+
 class Scenario(Record):
     """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon."""
 
@@ -286,6 +312,9 @@ class Scenario(Record):
     """Whether kswapd demotes cold pages of the fast tier (/sys/kernel/mm/numa/demotion_enabled)."""
     control: Control = "tunables"
     """Who sets the tunables: the caller, the kernel's adaptation rule, or nobody because the daemon is off."""
+    numa_balancing_mode: NumaBalancingMode = 0
+    """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering."""
+    numa_balancing: NumaBalancing = NumaBalancing()
     control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
     regions: Annotated[int, Field(ge=1, le=65536)] = 64
     """Resolution of the model: lumps per class."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tierenv.action import ActionCodec
-from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED
+from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.reward import Shaping, time_reward
@@ -226,7 +226,7 @@ class TieredMemoryTask:
             "scan_period_ms": period_ms,
             "scan_size_bytes": size_bytes,
             "throttle_bytes_per_s": throttle_bytes_per_s,
-            "promoted_pages": counters[:, MIGRATED].copy(),
+            "promoted_pages": counters[:, MIGRATED] + counters[:, PGPROMOTE_SUCCESS],
             "demoted_pages": counters[:, DEMOTED].copy(),
             "failed_migrations": counters[:, MIGRATE_FAILED].copy(),
             "wasted_promotions": system.model[:, WASTED],

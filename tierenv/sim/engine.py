@@ -7,11 +7,12 @@ fast share halfway between its values at the ends of a sub-step. `advance_all` i
 
 import numba
 
-from tierenv.counters import DEMOTED, FREE_PAGES, MIGRATED
+from tierenv.counters import DEMOTED, FREE_PAGES, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.sim.application import access_time, fast_share, remaining_time
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumps import free_pages
 from tierenv.sim.migrator import drain, flush_list
+from tierenv.sim.numa_balancing import hint_faults, mark_window
 from tierenv.sim.reclaim import reclaim
 from tierenv.sim.scanner import scan, schedule_scan
 from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES, Machine
@@ -19,6 +20,8 @@ from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9
 """Share of any sub-step the application can lose to stalls; what is left of them it loses later."""
+FAULT_QUANTUM_S = 20e-3
+"""Longest stretch kswapd runs ahead of the hint faults."""
 
 
 @njit_inlined
@@ -37,6 +40,7 @@ def machine_at(machines, index):
         machines.access_share[index],
         machines.phase_end[index],
         machines.is_waste[index],
+        machines.marks[index],
         machines.ring[index],
         machines.counters[index],
         machines.model[index],
@@ -75,6 +79,13 @@ def apply(machine, tunables):
             schedule_scan(machine)
 
 
+@njit_inlined
+def pages_moved(machine):
+    """Pages moved between the tiers so far."""
+    counters = machine.counters
+    return counters[MIGRATED] + counters[PGPROMOTE_SUCCESS] + counters[DEMOTED]
+
+
 @njit
 def run_servers(machine, until_s):
     """Run migrator and kswapd to `until_s`. While kswapd is awake it runs a quantum ahead, and the migrator follows.
@@ -94,6 +105,17 @@ def run_servers(machine, until_s):
         if state.migrator_clock_s >= limit_s:
             return
         drain(machine, limit_s)
+
+
+@njit
+def run_servers_and_faults(machine, until_s):
+    """Run migrator, kswapd and hint faults to `until_s`, a quantum at a time while kswapd makes room for them."""
+    state = machine.state
+    end_s = state.now_s
+    while end_s < until_s:
+        end_s = min(until_s, end_s + FAULT_QUANTUM_S) if state.is_kswapd_awake else until_s
+        run_servers(machine, end_s)
+        hint_faults(machine, end_s)
 
 
 @njit
@@ -131,6 +153,7 @@ def advance(machine, duration_s):
     """Advance one machine by `duration_s`, or until its work is done."""
     parameters = machine.parameters
     state = machine.state
+    has_numa_balancing = parameters.numa_mode > 0
     until_s = state.now_s + duration_s
     while not state.is_done and state.now_s < until_s:
         is_scanning = parameters.control != CONTROL_OFF
@@ -139,15 +162,22 @@ def advance(machine, duration_s):
             end_s = min(end_s, state.scan_end_s)
         if state.list_head != state.list_tail or state.is_kswapd_awake:
             end_s = min(end_s, state.now_s + parameters.max_substep_s)
+        if has_numa_balancing:
+            end_s = min(end_s, state.numa_scan_at_s)
+            if state.numa_marked_pages > 0:
+                end_s = min(end_s, state.now_s + parameters.max_substep_s)
         # a phase ends by work; what the estimate misses is split exactly in `progress`
         phase_s = (machine.phase_end[state.phase] - state.accesses) / state.access_rate
         if phase_s < end_s - state.now_s:
             end_s = state.now_s + phase_s * (1.0 + 1e-9) + 1e-9
 
-        moved = -machine.counters[MIGRATED] - machine.counters[DEMOTED]
+        moved = -pages_moved(machine)
         share = fast_share(machine, state.phase)
-        run_servers(machine, end_s)
-        moved += machine.counters[MIGRATED] + machine.counters[DEMOTED]
+        if has_numa_balancing:
+            run_servers_and_faults(machine, end_s)
+        else:
+            run_servers(machine, end_s)
+        moved += pages_moved(machine)
         share = 0.5 * (share + fast_share(machine, state.phase))
         span_s = end_s - state.now_s
         if span_s > 0.0:
@@ -156,6 +186,8 @@ def advance(machine, duration_s):
             state.now_s = end_s
             if is_scanning and state.now_s >= state.scan_end_s:
                 scan(machine)
+            if has_numa_balancing and state.now_s >= state.numa_scan_at_s:
+                mark_window(machine)
             update_rate(machine)
     machine.counters[FREE_PAGES] = free_pages(machine)
 

@@ -4,7 +4,20 @@ import math
 
 from tierenv.sim.jit import njit_inlined
 from tierenv.sim.random import binomial, round_randomly
-from tierenv.sim.state import FAST, FAST_CLOCK, HAND, QUEUED, SLOW, SLOW_CLOCK, WASTED
+from tierenv.sim.state import (
+    FAST,
+    FAST_CLOCK,
+    FAULTED,
+    FRESH,
+    HAND,
+    MARKED_FAST,
+    QUEUED,
+    SLOW,
+    SLOW_CLOCK,
+    STALE,
+    UNVISITED,
+    WASTED,
+)
 
 
 @njit_inlined
@@ -134,6 +147,36 @@ def resolve_fast(machine, lump, hazard):
 
 
 @njit_inlined
+def forget_slow_marks(machine, lump, pages):
+    """Migration maps pages anew: those that have just left the slow tier take what NUMA balancing noted with them."""
+    state = machine.state
+    marks = machine.marks
+    left = pages_in(machine.counts, lump, SLOW) + pages_in(machine.counts, lump, QUEUED) + pages
+    marks[lump, UNVISITED] -= take(state, pages, int(marks[lump, UNVISITED]), left)
+    wanted = pages
+    for column in (FRESH, STALE, FAULTED):
+        noted = int(marks[lump, column])
+        moved = take(state, wanted, noted, left)
+        left -= noted
+        wanted -= moved
+        marks[lump, column] -= moved
+        if column != FAULTED:
+            state.numa_marked_pages -= moved
+
+
+@njit_inlined
+def forget_fast_marks(machine, lump, pages):
+    """As `forget_slow_marks`, for pages that have just left the fast tier."""
+    state = machine.state
+    left = pages_in(machine.counts, lump, FAST) + pages
+    if lump == state.hand_lump:
+        left += pages_in(machine.counts, HAND, FAST)
+    moved = take(state, pages, int(machine.marks[lump, MARKED_FAST]), left)
+    machine.marks[lump, MARKED_FAST] -= moved
+    state.numa_marked_pages -= moved
+
+
+@njit_inlined
 def promote(machine, lump, pages, time_s):
     """Move listed pages of a lump to the fast tier."""
     parameters = machine.parameters
@@ -163,6 +206,8 @@ def promote(machine, lump, pages, time_s):
         referenced = 1 if parameters.is_second_access else cell >> 1
         counts[lump, FAST + 3] += hits
         counts[lump, FAST + (scanned | referenced)] += moved - hits
+    if parameters.numa_mode > 0:
+        forget_slow_marks(machine, lump, pages)
     state.fast_pages += pages
     machine.fast_by_class[page_class] += pages
     state.stall_s += pages * parameters.promotion_stall_s
@@ -176,6 +221,8 @@ def demote(machine, lump, pages, hazard):
     state = machine.state
     page_class = lump % machine.parameters.num_classes
     resolve_slow(machine, lump, hazard)
+    if machine.parameters.numa_mode == 1:
+        forget_fast_marks(machine, lump, pages)
     machine.counts[lump, SLOW] += pages
     state.fast_pages -= pages
     machine.fast_by_class[page_class] -= pages

@@ -6,10 +6,10 @@ import numpy as np
 
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages, move, promote, ring_row
+from tierenv.sim.lumps import free_pages, move, pages_in, promote, ring_row, take
 from tierenv.sim.random import binomial, round_randomly
 from tierenv.sim.reclaim import wake_kswapd
-from tierenv.sim.state import DUPLICATE, LISTED, LUMP, NEW, QUEUED, RECORDS, RETRY, SLOW
+from tierenv.sim.state import DUPLICATE, LISTED, LUMP, MOVED, NEW, QUEUED, RECORDS, RETRY, SLOW
 
 
 @njit
@@ -24,6 +24,8 @@ def drain(machine, until_s):
             state.migrator_clock_s += sleeps * parameters.migrate_sleep_s
             return
         record = ring_row(machine, state.list_head)
+        if parameters.numa_mode > 0 and ring[record, NEW] > 0 and machine.counts[ring[record, LUMP], MOVED] > 0:
+            draw_moved(machine, record)
         if ring[record, LISTED] > 0:
             draw_live_retries(machine, record)
         if ring[record, NEW] == 0:
@@ -38,6 +40,20 @@ def drain(machine, until_s):
             return
         if ring[record, NEW] + ring[record, DUPLICATE] == 0:
             finish_record(machine, record)
+
+
+@njit_inlined
+def draw_moved(machine, record):
+    """Make stale entries of the new ones whose page NUMA balancing has moved, this record's share of its lump's."""
+    ring = machine.ring
+    counts = machine.counts
+    lump = ring[record, LUMP]
+    pending = pages_in(counts, lump, QUEUED) - counts[lump, RETRY] + counts[lump, MOVED]
+    moved = take(machine.state, ring[record, NEW], counts[lump, MOVED], pending)
+    counts[lump, MOVED] -= moved
+    ring[record, NEW] -= moved
+    ring[record, DUPLICATE] += moved
+    machine.state.list_new -= moved
 
 
 @njit_inlined
@@ -184,6 +200,7 @@ def flush_list(machine):
         lump = machine.ring[ring_row(machine, record), LUMP]
         if lump >= 0:
             machine.counts[lump, RECORDS] = 0
+            machine.counts[lump, MOVED] = 0
             unlist(machine, lump)
     state.list_head = 0
     state.list_tail = 0

@@ -28,13 +28,15 @@ RETRY = 12
 """Listed pages whose promotion failed while later entries of theirs are pending (part of the queued cells)."""
 RECORDS = 13
 """Records of the migration list that name this lump."""
+MOVED = 14
+"""Pages that NUMA balancing promoted while they were listed, and whose entries (among the new ones) are now stale."""
 CELLS = 16
 
 HAND = -1
 """The last row of `counts`: fast pages of the lump under kswapd's hand that it has yet to visit, and which are not
 in the lump's own row."""
 
-SLOW_CLOCK, FAST_CLOCK = 0, 1
+SLOW_CLOCK, FAST_CLOCK, MARK_CLOCK = 0, 1, 2
 
 NEW, DUPLICATE, LISTED, LUMP = 0, 1, 2, 3
 """Columns of a list record: entries of newly listed pages, entries of pages already listed, listed pages when the
@@ -44,6 +46,15 @@ SECOND_ACCESS_RECORDS = 1 << 16
 FIRST_ACCESS_RECORDS = 1 << 18
 """Records the ring of one machine holds, powers of two; entries beyond it count as failed allocations. A first-access
 daemon lists every page ever touched at every visit, some 256 records each time."""
+
+FRESH, STALE, FRESH_AT_S, STALE_AT_S, MARK_HAZARD, UNVISITED, FAULTED, MARKED_FAST = range(8)
+"""Columns of `Machine.marks`: marked slow pages in two groups, when each group was last marked, the hazard at which the
+marks were last resolved, and unmarked slow pages the present pass has yet to visit.
+
+Mode 2 asks how long ago a page was marked: FRESH pages were marked by the last visit, STALE ones by an earlier one.
+Mode 1 asks whether a page had a hint fault before: FRESH pages had none, STALE ones had, and so had FAULTED pages,
+which are not marked; MARKED_FAST pages are marked pages of the fast tier."""
+MARK_COLUMNS = 8
 
 WASTED, DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES = range(4)
 MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
@@ -101,6 +112,18 @@ PARAMETERS = np.dtype(
         ("num_classes", "i8"),
         ("num_phases", "i8"),
         ("has_rest_vma", "b1"),
+        # NUMA balancing
+        ("numa_mode", "i8"),
+        ("numa_window_pages", "i8"),
+        ("numa_window_s", "f8"),  # between two windows, for each second of scan period
+        ("numa_period_min_ms", "f8"),
+        ("numa_period_max_ms", "f8"),
+        ("numa_fault_s", "f8"),
+        ("numa_mark_s", "f8"),
+        ("numa_shared_move_share", "f8"),
+        ("numa_hot_threshold_s", "f8"),
+        ("numa_rate_limit_pages", "f8"),  # per second
+        ("numa_spare_pages", "i8"),
         # resolution
         ("max_substep_s", "f8"),
         ("server_quantum_s", "f8"),
@@ -143,6 +166,22 @@ STATE = np.dtype(
         ("is_kswapd_awake", "b1"),
         ("kswapd_clock_s", "f8"),
         ("hand_lump", "i8"),
+        # NUMA balancing
+        ("numa_scan_at_s", "f8"),
+        ("numa_period_ms", "f8"),
+        ("numa_region", "i8"),
+        ("numa_walked_pages", "i8"),  # of that region, in this pass
+        ("numa_clock_s", "f8"),  # hint faults are known up to here
+        ("numa_marked_pages", "i8"),
+        ("numa_threshold_s", "f8"),
+        ("numa_threshold_at_s", "f8"),
+        ("numa_threshold_candidates", "i8"),
+        ("numa_rate_at_s", "f8"),
+        ("numa_rate_candidates", "i8"),
+        ("numa_local_faults", "f8"),  # this and the next three in this pass
+        ("numa_remote_faults", "f8"),
+        ("numa_private_faults", "f8"),
+        ("numa_failures", "i8"),
     ],
     align=True,
 )
@@ -163,7 +202,7 @@ class Machine(NamedTuple):
     clocks: NDArray[np.float64]
     """float64[L, 2]: hazard of the class at which the slow and the fast cells were last resolved."""
     memo: NDArray[np.float64]
-    """float64[C, 2, 2]: per class and clock the last elapsed hazard and its probability of a touch."""
+    """float64[C, 3, 2]: per class and clock the last elapsed hazard and its probability of a touch."""
     hazard: NDArray[np.float64]
     """float64[C]: accesses per page so far."""
     class_pages: NDArray[np.int64]
@@ -178,6 +217,8 @@ class Machine(NamedTuple):
     """float64[P]: accesses at which each phase ends."""
     is_waste: NDArray[np.bool_]
     """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
+    marks: NDArray[np.float64]
+    """float64[L, MARK_COLUMNS]: what NUMA balancing knows of each lump; empty where it is off."""
     ring: NDArray[np.int32]
     """int32[records, 4]: the migration list; record k stands in row k modulo the power of two `records`."""
     counters: NDArray[np.int64]

@@ -1,5 +1,6 @@
 """SimulatedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from tierenv.sim.state import (
     CONTROL_TUNABLES,
     FAST,
     FIRST_ACCESS_RECORDS,
+    MARK_COLUMNS,
     MODEL_COUNTERS,
     PARAMETERS,
     SECOND_ACCESS_RECORDS,
@@ -24,9 +26,12 @@ from tierenv.sim.state import (
     STATE,
     Machine,
 )
-from tierenv.units import PAGE_BYTES
+from tierenv.units import GIB, PAGE_BYTES
 
 _CONTROLS = {"off": CONTROL_OFF, "tunables": CONTROL_TUNABLES, "kernel-rule": CONTROL_KERNEL_RULE}
+
+_SHORTEST_NUMA_PERIOD_MS = 100.0
+"""The kernel's cap on scanning, 2560 MiB/s at 256 MiB a window [ms]."""
 
 MAX_SUBSTEP_S = 0.1
 """Longest stretch over which the fast share is taken as linear while pages move [s]."""
@@ -41,6 +46,8 @@ def scenario_parameters(
     platform, daemon, workload = scenario.platform, scenario.daemon, scenario.workload
     ranges = daemon.ranges.by_name
     capacity = scenario.fast_capacity_pages
+    numa = scenario.numa_balancing
+    numa_windows = math.ceil(scenario.size / numa.scan_size)
     row = np.zeros((), dtype=PARAMETERS)
     values = {
         "threads": workload.threads,
@@ -87,6 +94,17 @@ def scenario_parameters(
         "num_classes": len(workload.classes),
         "num_phases": len(workload.phases),
         "has_rest_vma": workload.rest_vma > 0,
+        "numa_mode": scenario.numa_balancing_mode,
+        "numa_window_pages": numa.scan_size // PAGE_BYTES,
+        "numa_window_s": platform.numa_window_interval,
+        "numa_period_min_ms": max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_min / numa_windows),
+        "numa_period_max_ms": max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_max / numa_windows),
+        "numa_fault_s": platform.numa_fault,
+        "numa_mark_s": platform.numa_mark_per_page,
+        "numa_shared_move_share": platform.numa_shared_move_share,
+        "numa_hot_threshold_s": numa.hot_threshold,
+        "numa_rate_limit_pages": numa.promote_rate_limit / PAGE_BYTES,
+        "numa_spare_pages": max(GIB // PAGE_BYTES, capacity // 16),
         "max_substep_s": max_substep_s,
         "server_quantum_s": server_quantum_s,
     }
@@ -137,7 +155,7 @@ class SimulatedSystem:
             state=np.zeros(n, dtype=STATE),
             counts=np.zeros((n, lumps + 1, CELLS), dtype=np.int32),
             clocks=np.zeros((n, lumps, 2)),
-            memo=np.zeros((n, classes, 2, 2)),
+            memo=np.zeros((n, classes, 3, 2)),
             hazard=np.zeros((n, classes)),
             class_pages=np.zeros((n, classes), dtype=np.int64),
             fast_by_class=np.zeros((n, classes), dtype=np.int64),
@@ -145,6 +163,7 @@ class SimulatedSystem:
             access_share=np.zeros((n, phases, classes)),
             phase_end=np.zeros((n, phases)),
             is_waste=np.zeros((n, phases, classes), dtype=np.bool_),
+            marks=np.zeros((n, lumps if (parameters["numa_mode"] > 0).any() else 0, MARK_COLUMNS)),
             ring=np.zeros((n, records, 4), dtype=np.int32),
             counters=np.zeros((n, NUM_COUNTERS), dtype=np.int64),
             model=np.zeros((n, len(MODEL_COUNTERS)), dtype=np.int64),
@@ -259,7 +278,7 @@ class SimulatedSystem:
         workload = scenario.workload
         rng = np.random.Generator(np.random.PCG64(seed))
         machine = Machine(*(array[index] for array in self._machines))
-        for array in (machine.counts, machine.clocks, machine.hazard, machine.counters, machine.model):
+        for array in (machine.counts, machine.clocks, machine.hazard, machine.marks, machine.counters, machine.model):
             array[...] = 0
         num_regions, num_classes = scenario.regions, len(workload.classes)
         class_pages = np.array(scenario.class_pages)
@@ -293,6 +312,9 @@ class SimulatedSystem:
         state["fast_pages"] = fast.sum()
         state["period_ms"], state["size_bytes"], throttle = daemon.start_setting
         state["throttle_pages_per_s"] = throttle / PAGE_BYTES
+        state["numa_scan_at_s"] = scenario.numa_balancing.scan_delay
+        state["numa_period_ms"] = 1e3 * scenario.numa_balancing.scan_delay
+        state["numa_threshold_s"] = scenario.numa_balancing.hot_threshold
         state["migrator_clock_s"] = rng.uniform(0, daemon.migrate_sleep)
 
 

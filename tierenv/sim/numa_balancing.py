@@ -1,0 +1,367 @@
+"""NUMA balancing: marks pages, learns from the hint faults that follow, promotes at them (kmmscand.md section 7).
+
+A scan window takes access rights away from 256 MiB of pages; the first touch of such a page is a hint fault, taken by
+the thread that touches it. Mode 2 marks slow-tier pages only and promotes at the first fault while the fast node has
+memory to spare, and otherwise pages touched soon after they were marked, up to a rate limit. Mode 1 marks all pages and
+moves a slow-tier page at a repeated fault of the same thread, and of different threads as far as group rules allow.
+
+All threads run on the fast node's socket, so every fault asks for that node.
+"""
+
+import math
+
+from tierenv.counters import (
+    NUMA_HINT_FAULTS,
+    NUMA_HINT_FAULTS_LOCAL,
+    NUMA_PTE_UPDATES,
+    PGPROMOTE_CANDIDATE,
+    PGPROMOTE_SUCCESS,
+)
+from tierenv.sim.jit import njit, njit_inlined
+from tierenv.sim.lumps import free_pages, hazard_at, pages_in, resolve_slow, take, touch_probability
+from tierenv.sim.random import binomial, round_randomly
+from tierenv.sim.reclaim import wake_kswapd
+from tierenv.sim.state import (
+    CONTROL_OFF,
+    FAST,
+    FAULTED,
+    FRESH,
+    FRESH_AT_S,
+    HAND,
+    MARK_CLOCK,
+    MARK_HAZARD,
+    MARKED_FAST,
+    MOVED,
+    QUEUED,
+    RETRY,
+    SLOW,
+    STALE,
+    STALE_AT_S,
+    UNVISITED,
+    WASTED,
+)
+
+MAX_RANGES = 8
+"""Ranges of the window's length a scan looks through for pages to mark."""
+PERIOD_SLOTS = 10
+FASTER_BELOW = 7
+"""Slots of local or private faults from which on a scan period grows (NUMA_PERIOD_THRESHOLD)."""
+THRESHOLD_EVERY_S = 60.0
+THRESHOLD_STEPS = 8
+"""The hot threshold moves by this fraction of its default, between one step and twice the default."""
+RATE_SPAN_S = 1.0
+
+
+@njit
+def mark_window(machine):
+    """Run one scan window at the present time and schedule the next.
+
+    The window ends with the first range of its length that held a page to mark, after MAX_RANGES, or at the end of the
+    address space, where the period adapts.
+    """
+    parameters = machine.parameters
+    state = machine.state
+    for _ in range(MAX_RANGES):
+        marked, is_pass_over = mark_range(machine)
+        if is_pass_over:
+            adapt_period(machine)
+        if marked > 0 or is_pass_over:
+            break
+    state.numa_scan_at_s = state.now_s + 1e-3 * state.numa_period_ms * parameters.numa_window_s
+
+
+@njit
+def mark_range(machine):
+    """Mark pages in a range of one window's length. Returns how many, and whether the address space ended in it."""
+    parameters = machine.parameters
+    state = machine.state
+    left = parameters.numa_window_pages
+    marked = 0
+    is_pass_over = False
+    while left > 0 and not is_pass_over:
+        region = state.numa_region
+        if state.numa_walked_pages == 0:
+            enter_region(machine, region)
+        ahead = machine.region_pages[region] - state.numa_walked_pages
+        pages = min(left, ahead)
+        if pages > 0:
+            marked += mark_region(machine, region, pages, ahead)
+        left -= pages
+        state.numa_walked_pages += pages
+        if pages == ahead:
+            state.numa_walked_pages = 0
+            state.numa_region = (region + 1) % parameters.num_regions
+            is_pass_over = state.numa_region == 0
+    walked_s = (parameters.numa_window_pages - left) * parameters.scan_s
+    state.stall_s += (walked_s + marked * parameters.numa_mark_s) / parameters.threads
+    state.numa_marked_pages += marked
+    machine.counters[NUMA_PTE_UPDATES] += marked
+    return marked, is_pass_over
+
+
+@njit_inlined
+def slow_pages(machine, lump):
+    """Pages of a lump on the slow tier."""
+    return pages_in(machine.counts, lump, SLOW) + pages_in(machine.counts, lump, QUEUED)
+
+
+@njit_inlined
+def enter_region(machine, region):
+    """Note which pages of a region the pass has before it."""
+    num_classes = machine.parameters.num_classes
+    marks = machine.marks
+    for lump in range(region * num_classes, (region + 1) * num_classes):
+        marks[lump, UNVISITED] = slow_pages(machine, lump) - marks[lump, FRESH] - marks[lump, STALE]
+
+
+@njit_inlined
+def mark_region(machine, region, pages, ahead):
+    """Mark what a range covers of a region: `pages` of the `ahead` that the pass has yet to visit. Returns how many.
+
+    Whether a page lies in the range does not depend on its class or history, so each lump gives its share.
+    """
+    parameters = machine.parameters
+    state = machine.state
+    marks = machine.marks
+    total = 0
+    for page_class in range(parameters.num_classes):
+        lump = region * parameters.num_classes + page_class
+        hazard = machine.hazard[page_class]
+        if marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST] > 0.0:
+            fault_lump(machine, lump, hazard, state.now_s)
+        marks[lump, MARK_HAZARD] = max(hazard, marks[lump, MARK_HAZARD])
+        visited = round_randomly(state, marks[lump, UNVISITED] * (pages / ahead))
+        marks[lump, UNVISITED] -= visited
+        unmarked = slow_pages(machine, lump) - int(marks[lump, FRESH] + marks[lump, STALE])
+        marked = min(visited, unmarked)
+        if parameters.numa_mode == 2:
+            if marked > 0:
+                # MODEL: pages marked at different earlier visits count as marked at the latest of them
+                marks[lump, STALE] += marks[lump, FRESH]
+                marks[lump, STALE_AT_S] = marks[lump, FRESH_AT_S]
+                marks[lump, FRESH] = marked
+                marks[lump, FRESH_AT_S] = state.now_s
+        else:
+            repeated = take(state, marked, int(marks[lump, FAULTED]), unmarked)
+            marks[lump, FAULTED] -= repeated
+            marks[lump, STALE] += repeated
+            marks[lump, FRESH] += marked - repeated
+            on_fast = round_randomly(
+                state, (fast_pages(machine, lump) - marks[lump, MARKED_FAST]) * (pages / machine.region_pages[region])
+            )
+            marks[lump, MARKED_FAST] += on_fast
+            marked += on_fast
+        total += marked
+    return total
+
+
+@njit_inlined
+def fast_pages(machine, lump):
+    """Pages of a lump on the fast tier."""
+    pages = pages_in(machine.counts, lump, FAST)
+    if lump == machine.state.hand_lump:
+        pages += pages_in(machine.counts, HAND, FAST)
+    return pages
+
+
+@njit
+def adapt_period(machine):
+    """Adapt the scan period after a pass to the faults of that pass (kmmscand.md section 7.3, period feedback).
+
+    MODEL: one period for the process, where every thread has its own, which it sets after a pass in which it faulted.
+    """
+    parameters = machine.parameters
+    state = machine.state
+    faults = state.numa_local_faults + state.numa_remote_faults
+    period = state.numa_period_ms
+    if faults == 0.0 or state.numa_failures > 0:
+        period = min(2.0 * period, parameters.numa_period_max_ms)
+    else:
+        slot = math.ceil(period / PERIOD_SLOTS)
+        private = math.floor(PERIOD_SLOTS * state.numa_private_faults / faults)
+        local = math.floor(PERIOD_SLOTS * state.numa_local_faults / faults)
+        if private >= FASTER_BELOW:
+            period += max(1, private - FASTER_BELOW) * slot
+        elif local >= FASTER_BELOW:
+            period += max(1, local - FASTER_BELOW) * slot
+        else:
+            period -= (FASTER_BELOW - max(local, private)) * slot
+        period = min(max(period, parameters.numa_period_min_ms), parameters.numa_period_max_ms)
+    state.numa_period_ms = period
+    state.numa_local_faults = 0.0
+    state.numa_remote_faults = 0.0
+    state.numa_private_faults = 0.0
+    state.numa_failures = 0
+
+
+@njit
+def hint_faults(machine, until_s):
+    """Take the hint faults up to `until_s`, a time at or after the present."""
+    parameters = machine.parameters
+    state = machine.state
+    marks = machine.marks
+    lumps = parameters.num_regions * parameters.num_classes
+    # from the scan on, since where room is short the first lumps get it
+    lump = state.numa_region * parameters.num_classes
+    for _ in range(lumps if state.numa_marked_pages > 0 else 0):
+        if marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST] > 0.0:
+            fault_lump(machine, lump, hazard_at(machine, lump % parameters.num_classes, until_s), until_s)
+        lump += 1
+        if lump == lumps:
+            lump = 0
+    state.numa_clock_s = until_s
+
+
+@njit
+def fault_lump(machine, lump, hazard, until_s):
+    """Take the hint faults of a lump up to `until_s`, when its class's hazard is `hazard`."""
+    state = machine.state
+    parameters = machine.parameters
+    marks = machine.marks
+    elapsed = hazard - marks[lump, MARK_HAZARD]
+    if elapsed <= 0.0:
+        return
+    marks[lump, MARK_HAZARD] = hazard
+    touched = touch_probability(machine, lump, MARK_CLOCK, elapsed)
+    fresh = binomial(state, int(marks[lump, FRESH]), touched, 1.0 - touched)
+    stale = binomial(state, int(marks[lump, STALE]), touched, 1.0 - touched)
+    local = binomial(state, int(marks[lump, MARKED_FAST]), touched, 1.0 - touched)
+    faults = fresh + stale + local
+    if faults == 0:
+        return
+    if parameters.numa_mode == 2:
+        hot = round_randomly(state, fresh * hot_share(machine, marks[lump, FRESH_AT_S], until_s, elapsed, touched))
+        hot += round_randomly(state, stale * hot_share(machine, marks[lump, STALE_AT_S], until_s, elapsed, touched))
+        promoted = promote_hot(machine, lump, fresh + stale, hot, until_s)
+        # of slow-tier faults the kernel books those alone whose page moved, as private ones from afar
+        state.numa_remote_faults += promoted
+        state.numa_private_faults += promoted
+    else:
+        promoted = promote_repeated(machine, lump, stale, until_s)
+        marks[lump, FAULTED] += fresh + stale - promoted
+        marks[lump, MARKED_FAST] -= local
+        state.numa_local_faults += local
+        state.numa_remote_faults += fresh + stale
+        state.numa_private_faults += fresh + (stale + local) / parameters.threads
+    marks[lump, FRESH] -= fresh
+    marks[lump, STALE] -= stale
+    state.numa_marked_pages -= faults
+    state.stall_s += faults * parameters.numa_fault_s / parameters.threads
+    machine.counters[NUMA_HINT_FAULTS] += faults
+    machine.counters[NUMA_HINT_FAULTS_LOCAL] += local
+
+
+@njit_inlined
+def hot_share(machine, marked_at_s, until_s, elapsed, touched):
+    """Share of the faults since `numa_clock_s` that came within the hot threshold of the marking."""
+    state = machine.state
+    cold_from_s = marked_at_s + state.numa_threshold_s
+    if cold_from_s >= until_s:
+        return 1.0
+    if cold_from_s <= state.numa_clock_s:
+        return 0.0
+    hot_part = (cold_from_s - state.numa_clock_s) / (until_s - state.numa_clock_s)
+    return -math.expm1(-elapsed * hot_part) / touched
+
+
+@njit_inlined
+def promote_hot(machine, lump, faults, hot, time_s):
+    """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns the promoted."""
+    state = machine.state
+    parameters = machine.parameters
+    spare = free_pages(machine) - parameters.kswapd_target_pages - parameters.numa_spare_pages
+    unlimited = min(faults, max(0, spare))
+    if unlimited > 0:
+        state.numa_threshold_s = parameters.numa_hot_threshold_s
+        move_up(machine, lump, unlimited, time_s)
+    candidates = take(state, faults - unlimited, hot, faults)
+    if candidates == 0:
+        return unlimited
+    adapt_threshold(machine, time_s)
+    if time_s - state.numa_rate_at_s > RATE_SPAN_S:
+        state.numa_rate_at_s = time_s
+        state.numa_rate_candidates = machine.counters[PGPROMOTE_CANDIDATE]
+    used = machine.counters[PGPROMOTE_CANDIDATE] - state.numa_rate_candidates
+    machine.counters[PGPROMOTE_CANDIDATE] += candidates
+    allowed = int(min(candidates, max(0.0, parameters.numa_rate_limit_pages - used)))
+    return unlimited + promote_if_room(machine, lump, allowed, time_s)
+
+
+@njit_inlined
+def adapt_threshold(machine, time_s):
+    """Move the hot threshold towards as many candidates as the rate limit lets through, every 60 s."""
+    state = machine.state
+    parameters = machine.parameters
+    if time_s - state.numa_threshold_at_s <= THRESHOLD_EVERY_S:
+        return
+    found = machine.counters[PGPROMOTE_CANDIDATE] - state.numa_threshold_candidates
+    wanted = parameters.numa_rate_limit_pages * THRESHOLD_EVERY_S
+    step = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
+    if found > 1.1 * wanted:
+        state.numa_threshold_s = max(step, state.numa_threshold_s - step)
+    elif found < 0.9 * wanted:
+        state.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, state.numa_threshold_s + step)
+    state.numa_threshold_at_s = time_s
+    state.numa_threshold_candidates = machine.counters[PGPROMOTE_CANDIDATE]
+
+
+@njit_inlined
+def promote_repeated(machine, lump, faults, time_s):
+    """Mode 1: promote at repeated faults on the slow tier. Returns the promoted.
+
+    The last fault was this node's, as all are. A page moves if it was also this thread's, and by the group rules
+    otherwise. MODEL: what those rules allow is one share, which is fitted.
+    """
+    parameters = machine.parameters
+    private = 1.0 / parameters.threads
+    share = private + (1.0 - private) * parameters.numa_shared_move_share
+    return promote_if_room(machine, lump, binomial(machine.state, faults, share, 1.0 - share), time_s)
+
+
+@njit_inlined
+def promote_if_room(machine, lump, pages, time_s):
+    """Promote pages as far as the fast node has room above its watermark; without, wake kswapd. Returns how many."""
+    state = machine.state
+    promoted = min(pages, max(0, free_pages(machine) - machine.parameters.watermark_pages))
+    if promoted < pages:
+        state.numa_failures += pages - promoted
+        wake_kswapd(machine, time_s)
+    if promoted > 0:
+        move_up(machine, lump, promoted, time_s)
+    return promoted
+
+
+@njit
+def move_up(machine, lump, pages, time_s):
+    """Move slow pages that have just been touched to the fast tier, in the context of the faulting threads.
+
+    MODEL: which of a lump's slow pages took a hint fault does not depend on what the daemon knows of them.
+    """
+    parameters = machine.parameters
+    state = machine.state
+    counts = machine.counts
+    page_class = lump % parameters.num_classes
+    if parameters.control != CONTROL_OFF:
+        resolve_slow(machine, lump, hazard_at(machine, page_class, time_s))
+    listed = pages_in(counts, lump, QUEUED)
+    left = listed + pages_in(counts, lump, SLOW)
+    wanted = pages
+    for cell in range(SLOW, QUEUED + 4):
+        available = counts[lump, cell]
+        moved = take(state, wanted, available, left)
+        left -= available
+        wanted -= moved
+        counts[lump, cell] -= moved
+    delisted = listed - pages_in(counts, lump, QUEUED)
+    if delisted > 0:
+        retries = take(state, delisted, counts[lump, RETRY], listed)
+        counts[lump, RETRY] -= retries
+        state.retry_pages -= retries
+        counts[lump, MOVED] += delisted - retries
+    counts[lump, FAST + 3] += pages
+    state.fast_pages += pages
+    machine.fast_by_class[page_class] += pages
+    machine.counters[PGPROMOTE_SUCCESS] += pages
+    state.stall_s += pages * (parameters.migration_s / parameters.threads + parameters.promotion_stall_s)
+    if machine.is_waste[state.phase, page_class]:
+        machine.model[WASTED] += pages
