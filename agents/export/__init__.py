@@ -40,6 +40,7 @@ FORMATS = {
         "a static setting for systemd-tmpfiles to write at boot", "tmpfiles_d", targets=("kmmscand", "numa-balancing")
     ),
     "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
+    "onnx": ExportFormat("a learned policy for ONNX Runtime and other programs that read ONNX", "onnx"),
     "rules": ExportFormat("a decision tree as rules for people, beside the kernel's own rule", "rules"),
     "kernel-c": ExportFormat("a learned policy as C for the daemon, in integers only", "kernel_c"),
 }

@@ -1,7 +1,7 @@
 """A learned policy and where it comes from, for the formats that export one: from a run folder or from a bundle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from tierenv.agents.bundle import DOCUMENT, BundlePolicy, Network
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
-from tierenv.agents.policy import POLICIES, find_policy_folder
+from tierenv.agents.policy import POLICIES, Array, find_policy_folder
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import DaemonVariant, read_yaml, validate_record
@@ -34,6 +34,8 @@ class LearnedSource:
     training: dict[str, Any]
     """As policy.json holds it."""
     origin: Origin
+    act: Callable[[Array], Array]
+    """The policy as it plays: of a run, stable-baselines3's own model."""
     is_bundle: bool
 
 
@@ -59,12 +61,14 @@ def _from_run(folder: Path, request: ExportRequest) -> LearnedSource:
         daemon=scenarios[0].daemon.name,
         gains=request.gains,
     )
+    policy = LearnedPolicy.load(folder)
     return LearnedSource(
-        model=LearnedPolicy.load(folder).network(),
+        model=policy.network(),
         daemon=scenarios[0].daemon,
         scenarios=tuple(scenario.name for scenario in scenarios),
         training=_with_origin(training, origin),
         origin=origin,
+        act=policy.act,
         is_bundle=False,
     )
 
@@ -88,6 +92,7 @@ def _from_bundle(folder: Path, request: ExportRequest) -> LearnedSource:
         scenarios=document.scenarios,
         training=_with_origin(document.training, origin),
         origin=origin,
+        act=policy.act,
         is_bundle=True,
     )
 
