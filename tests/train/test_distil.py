@@ -148,7 +148,7 @@ def test_run_is_distilled_evaluated_and_exported(
     rules = tmp_path / "rules.txt"
     assert main(["export", str(bundle), "--format", "rules", "--output", str(rules)]) == 0
     text = rules.read_text()
-    assert text.count("scan_period = ") == 4 and f"trained for    {SCENARIO}" in text
+    assert text.count("scan_period = ") == 4 and f"trained for {SCENARIO.name}: " in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
