@@ -2,8 +2,8 @@
 
 The reward of a step is minus its duration over the reference time, so an episode's return is minus its
 normalised completion time. Evaluation counts nothing else. Shaping (Ng, Harada and Russell, 1999) adds gamma
-Phi' - Phi with Phi = -(time for the remaining work at the present placement) / reference; with gamma = 1 it
-telescopes to Phi_end - Phi_0.
+Phi' - Phi with Phi = -(time for the rest of the present phase at the present placement, and for later phases on
+the fast tier) / reference; with gamma = 1 it telescopes to Phi_end - Phi_0.
 """
 
 import numpy as np

@@ -81,7 +81,7 @@ class ModelledSystem(System, Protocol):
         """int64[n, len(MODEL_COUNTERS)] since the reset, columns as `tierenv.sim.state.MODEL_COUNTERS`."""
 
     def remaining_s(self) -> NDArray[np.float64]:
-        """float64[n]: time for the rest of the work, all phases, if no page moved any more [s]."""
+        """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s]."""
 
     def phase_names(self, index: int) -> list[str]:
         """Names of one machine's phases in the order of its episode."""

@@ -79,15 +79,17 @@ def fast_share(machine, phase):
 
 @njit
 def remaining_time(machine):
-    """Time for the remaining work of all phases if no page moved any more [s]."""
+    """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
+
+    Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
+    page promoted in its phase would look like a loss.
+    """
     parameters = machine.parameters
     state = machine.state
     if state.is_done:
         return 0.0
-    total = 0.0
-    done = state.accesses
-    for phase in range(state.phase, parameters.num_phases):
-        work = machine.phase_end[phase] - done
-        done = machine.phase_end[phase]
-        total += work * access_time(parameters, fast_share(machine, phase), 0.0) / parameters.threads
-    return total
+    phase_end = machine.phase_end[state.phase]
+    work_now = phase_end - state.accesses
+    work_later = machine.phase_end[parameters.num_phases - 1] - phase_end
+    time_now = access_time(parameters, fast_share(machine, state.phase), 0.0)
+    return (work_now * time_now + work_later * access_time(parameters, 1.0, 0.0)) / parameters.threads

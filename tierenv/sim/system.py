@@ -245,7 +245,7 @@ class SimulatedSystem:
         return self._machines.state["phase"].copy()
 
     def remaining_s(self) -> NDArray[np.float64]:
-        """float64[n]: time for the rest of the work if no page moved any more."""
+        """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases."""
         out = np.empty(self.num_machines)
         engine.remaining_all(self._machines, out)
         return out
