@@ -18,8 +18,8 @@ class Algorithm:
     location: str
     """module:Class of a stable-baselines3 (or sb3-contrib) algorithm."""
     summary: str
-    has_log_std: bool
-    """Whether its policy's noise has a start value of its own."""
+    has_gaussian_policy: bool
+    """Whether its policy is a normal distribution about `action_net`'s output with a learned `log_std`."""
 
     @cached_property
     def algorithm_class(self) -> Any:
@@ -52,7 +52,9 @@ class Algorithm:
 
 ALGORITHMS = {
     row.name: row
-    for row in (Algorithm("ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy", has_log_std=True),)
+    for row in (
+        Algorithm("ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy", has_gaussian_policy=True),
+    )
 }
 
 RESERVED = {

@@ -1,7 +1,7 @@
 """What a training run is made of: one validated record, read from configs/algorithms/NAME.yaml or a path."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -17,6 +17,7 @@ from tierenv.scenario import (
     validate_record,
 )
 from tierenv.train.algorithms import Algorithm, find_algorithm
+from tierenv.tunables import NUM_TUNABLES
 
 
 def _number_from_text(value: Any) -> Any:
@@ -28,6 +29,11 @@ def _number_from_text(value: Any) -> Any:
             return value
     return value
 
+
+Coordinate = Annotated[float, Field(ge=-3, le=3)]
+LogStd = Annotated[float, Field(ge=-20, le=2)]
+Number = TypeVar("Number")
+ForEachTunable = Annotated[tuple[Number, ...], Field(min_length=NUM_TUNABLES, max_length=NUM_TUNABLES)]
 
 Hyperparameter = Annotated[bool | int | float | str | None, BeforeValidator(_number_from_text)]
 
@@ -59,10 +65,17 @@ class TrainingConfig(Record):
     """Discount factor of the learner and of the shaping."""
     shaping: bool = True
     """Whether the reward is shaped by the remaining work at the present placement."""
+    reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Factor on the rewards the learner sees: what is to be learned is a few percent of an episode's time, too
+    little for a value network whose weights start at random."""
     policy_net: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)] = (64, 64)
     """Hidden layers of policy and value function."""
-    log_std_init: Annotated[float, Field(ge=-20, le=2)] | None = None
-    """Start value of the log of the exploration noise's standard deviation; null leaves the algorithm's."""
+    initial_action: ForEachTunable[Coordinate] | None = None
+    """Action an untrained policy takes on average, for each tunable, beyond [-1, 1] to stay at that end of the range
+    in spite of the noise; null leaves 0, the middle of each range."""
+    log_std_init: LogStd | ForEachTunable[LogStd] | None = None
+    """Start value of the log of the exploration noise's standard deviation, for all tunables or for each; null
+    leaves the algorithm's."""
     hyperparameters: dict[str, Hyperparameter] = {}
     """Arguments of the algorithm's constructor."""
     evaluation: EvaluationPlan = EvaluationPlan()
@@ -88,8 +101,9 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
     config = load_record("algorithms", TrainingConfig, path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
-    if config.log_std_init is not None and not algorithm.has_log_std:
-        raise ConfigError(f"{path}: log_std_init={config.log_std_init}: {algorithm.name} has none; leave it out")
+    for field in ("log_std_init", "initial_action"):
+        if getattr(config, field) is not None and not algorithm.has_gaussian_policy:
+            raise ConfigError(f"{path}: {field}: {algorithm.name} has none; leave it out")
     _check_batches(config, algorithm, path)
     names = [Path(scenario).stem for scenario in config.scenarios]
     if len(set(names)) < len(names):

@@ -200,7 +200,8 @@ def learn(
             phase_orders=config.phase_orders,
             shaping_gamma=config.gamma if config.shaping else None,
             autoreset_mode=AutoresetMode.SAME_STEP,
-        )
+        ),
+        config.reward_scale,
     )
     times_resumed = run.manifest.get("times_resumed", 0)
     model = _make_model(config, run, adapter)
@@ -255,21 +256,29 @@ def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemory
             return algorithm.algorithm_class.load(checkpoint, env=adapter, device="cpu")
         except (ValueError, RuntimeError, KeyError) as error:
             raise ConfigError(f"{checkpoint}: cannot be resumed: {_one_line(error)}") from None
-    policy: dict[str, Any] = {"net_arch": list(config.policy_net)}
-    if config.log_std_init is not None:
-        policy["log_std_init"] = config.log_std_init
     try:
-        return algorithm.algorithm_class(
+        model = algorithm.algorithm_class(
             "MlpPolicy",
             adapter,
             gamma=config.gamma,
             seed=config.seed,
             device="cpu",
-            policy_kwargs=policy,
+            policy_kwargs={"net_arch": list(config.policy_net)},
             **config.hyperparameters,
         )
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"{run.config_path}: hyperparameters: {algorithm.name}: {_one_line(error)}") from None
+    _set_start(model.policy, config)
+    return model
+
+
+def _set_start(policy: Any, config: TrainingConfig) -> None:
+    """Let exploration begin where the configuration says."""
+    with torch.no_grad():
+        if config.initial_action is not None:
+            policy.action_net.bias.copy_(torch.tensor(config.initial_action))
+        if config.log_std_init is not None:
+            policy.log_std.copy_(torch.tensor(config.log_std_init).expand_as(policy.log_std))
 
 
 class _AppendingCsv(CSVOutputFormat):

@@ -27,11 +27,12 @@ class TieredMemoryVecEnv(VecEnv):
     as VecMonitor's does, so no VecMonitor is needed, and `EPISODE_KEYS`.
     """
 
-    def __init__(self, env: TieredMemoryVectorEnv) -> None:
+    def __init__(self, env: TieredMemoryVectorEnv, reward_scale: float = 1.0) -> None:
         mode = env.metadata["autoreset_mode"]
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"stable-baselines3 needs an environment in mode SAME_STEP, got {mode}")
         self.env = env
+        self._reward_scale = reward_scale
         self.seconds_in_model = 0.0
         """Wall time spent in the environment [s]."""
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
@@ -70,7 +71,7 @@ class TieredMemoryVecEnv(VecEnv):
                 infos[index] = self._final_info(int(index), bool(truncated[index] and not terminated[index]), info)
             self._returns[dones] = 0
             self._lengths[dones] = 0
-        return observations, rewards.astype(np.float32), dones, infos
+        return observations, (self._reward_scale * rewards).astype(np.float32), dones, infos
 
     def _final_info(self, index: int, is_truncated: bool, info: dict[str, Any]) -> dict[str, Any]:
         final = info["final_info"]

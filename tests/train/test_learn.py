@@ -104,6 +104,16 @@ def test_resume_goes_back_to_the_latest_whole_checkpoint(write_config: WriteConf
     assert [entry["timesteps"] for entry in evaluations] == [64, 128]
 
 
+def test_reward_scale_changes_what_the_learner_sees_only(write_config: WriteConfig, tmp_path: Path) -> None:
+    returns = []
+    for scale in (1.0, 50.0):
+        train(write_config(reward_scale=scale), tmp_path / f"run{scale}")
+        with (tmp_path / f"run{scale}" / "progress.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["rollout/ep_rew_mean"]]
+        returns.append(float(rows[0]["rollout/ep_rew_mean"]))
+    assert returns[0] == pytest.approx(returns[1], abs=0.02)
+
+
 def test_folder_in_use_is_not_overwritten(write_config: WriteConfig, tmp_path: Path) -> None:
     train(write_config(), tmp_path / "run", timesteps=32)
     with pytest.raises(ConfigError, match="already exists; continue it with --resume"):
@@ -140,7 +150,7 @@ def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path)
 def test_another_algorithm_is_one_row_and_one_file(
     write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic", has_log_std=True)
+    row = Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic", has_gaussian_policy=True)
     monkeypatch.setitem(algorithms.ALGORITHMS, "a2c", row)
     path = write_config(algorithm="a2c", hyperparameters={"n_steps": 8})
     assert train(path, tmp_path / "run").timesteps == 128
@@ -153,6 +163,20 @@ def test_what_only_the_algorithm_refuses_is_bad_input_too(
     path = write_config(hyperparameters={"n_steps": 8, "batch_size": 1})
     with pytest.raises(ConfigError, match="hyperparameters: ppo: `batch_size` must be greater than 1"):
         train(path, tmp_path / "run")
+
+
+def test_exploration_begins_where_the_configuration_says(
+    write_config: WriteConfig, scenario_path: Path, tmp_path: Path
+) -> None:
+    start = {"initial_action": [-1.2, 0.5, 0.0], "log_std_init": [-1.6, -1.6, -0.3]}
+    path = write_config(**start, hyperparameters={"n_steps": 8, "batch_size": 32, "learning_rate": 1e-8})
+    train(path, tmp_path / "run", timesteps=32)
+    policy = load_policy(str(tmp_path / "run"), load_scenario(str(scenario_path)))
+    actions = policy.act(np.zeros((1, 14), np.float32))[0]
+    assert actions[0] == -1 and actions[1:] == pytest.approx([0.5, 0.0], abs=0.05)
+    with (tmp_path / "run" / "progress.csv").open() as file:
+        stds = [float(row["train/std"]) for row in csv.DictReader(file) if row.get("train/std")]
+    assert stds[-1:] in ([], [pytest.approx(np.exp([-1.6, -1.6, -0.3]).mean(), rel=1e-3)])
 
 
 def test_threads_are_those_of_the_configuration(write_config: WriteConfig, tmp_path: Path) -> None:
