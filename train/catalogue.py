@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tierenv.agents.export import FORMATS
+from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.policy import POLICIES
 from tierenv.counters import COUNTERS
 from tierenv.errors import ConfigError, close_match
@@ -86,7 +87,11 @@ def _counters() -> list[list[str]]:
 
 
 def _formats() -> list[list[str]]:
-    return [[name, row.summary] for name, row in FORMATS.items()]
+    return [[name, row.summary, ", ".join(row.targets) or "-"] for name, row in FORMATS.items()]
+
+
+def _targets() -> list[list[str]]:
+    return [[name, row.summary, row.scan_period, row.scan_size, row.throttle] for name, row in TARGETS.items()]
 
 
 KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
@@ -99,6 +104,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "algorithms": (["training configuration", "what it trains"], _with_summary("algorithms")),
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
-    "formats": (["format", "what it is"], _formats),
+    "formats": (["format", "what it is", "targets"], _formats),
+    "targets": (["target", "what it is", "scan period", "scan size", "throttle"], _targets),
 }
 """Kind to columns and rows; a new kind is a line here."""

@@ -22,6 +22,7 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
+from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -177,21 +178,27 @@ class Export:
     """Turn a policy into what an operator installs."""
 
     source: Annotated[Positional[str], arg(metavar="RUN_OR_POLICY")]
-    """A run folder, or a policy from `tierenv list policies`."""
+    """A run folder, a bundle, or a policy from `tierenv list policies`."""
     format: Annotated[str, arg(metavar="FORMAT")]
-    """A form from `tierenv list formats`."""
+    """One of the formats above."""
     output: Annotated[Path, arg(metavar="PATH")]
     """File or folder to write."""
     scenario: Annotated[str | None, arg(metavar="SCENARIO")] = None
-    """The scenario a policy given by name is for; a run folder knows its own."""
+    """The scenario a policy given by name is for; what is learned knows its own."""
+    target: Annotated[str | None, arg(metavar="TARGET")] = None
+    """Kernel mechanism to set, for formats with a choice; the first named is the default."""
+    evaluation: Annotated[Path | None, arg(metavar="FILE")] = None
+    """What `evaluate --json` wrote of this policy beside others: puts the expected gain into the header."""
 
     def run(self) -> int:
         """Export."""
         from tierenv.agents.export import export_policy
         from tierenv.scenario import load_scenario
+        from tierenv.train.gains import read_gains
 
         scenario = None if self.scenario is None else load_scenario(self.scenario)
-        export_policy(self.source, self.format, self.output, scenario)
+        gains = () if self.evaluation is None else read_gains(self.evaluation, self.source)
+        export_policy(self.source, self.format, self.output, scenario, target=self.target, gains=gains)
         _print(f"wrote {self.output}")
         return 0
 
@@ -235,12 +242,22 @@ class List:
         return 0
 
 
+def _export_description() -> str:
+    """What the help of export says: the formats."""
+    width = max(map(len, FORMATS))
+    rows = [
+        f"  {name:<{width}}  {row.summary}" + f" ({', '.join(row.targets)})" * bool(row.targets)
+        for name, row in FORMATS.items()
+    ]
+    return "\n".join(["Turn a policy into what an operator installs. Formats, and the targets that some take:", *rows])
+
+
 Verb = (
     Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Distil, subcommand("distil")]
-    | Annotated[Export, subcommand("export")]
+    | Annotated[Export, subcommand("export", description=_export_description())]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )

@@ -1,16 +1,28 @@
 """Exporters: what all of them share, and the JSON of static settings."""
 
+import hashlib
 import json
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from tierenv.agents import bundle as bundle_module
+from tierenv.agents.bundle import observation_definition, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
+from tierenv.agents.export.header import CAVEAT, Gain
 from tierenv.agents.heuristics import best_static
 from tierenv.agents.heuristics.best_static import BestStatic, write_best_static
+from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
+from tierenv.train.cli import main
 from tierenv.tunables import TUNABLES, TunableSetting
 from tierenv.units import GIB, MIB
 
@@ -58,6 +70,200 @@ def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.M
     assert "the best of 144 static settings (201.5 s on 2 tuning episodes), tierenv tune skewed --save" in comment
 
 
+STATIC = [
+    (name, target)
+    for name, row in FORMATS.items()
+    for target in row.targets or ("",)
+    if row.targets or name == "parameters"
+]
+"""Formats of static settings, once for each target."""
+
+LEARNED = [name for name, row in FORMATS.items() if not row.targets and name != "parameters"]
+
+GAIN = Gain(scenario="skewed", against="built-in", share=0.123, ci95=(0.101, 0.145), episodes=10)
+GAIN_TEXT = "12.3 % [10.1, 14.5] less time than built-in on skewed (10 episodes)"
+
+
+def words_of(output: Path) -> str:
+    """All text of a file or folder, without line breaks and comment signs."""
+    paths = [path for path in sorted(output.rglob("*")) if path.is_file()] if output.is_dir() else [output]
+    lines = "\n".join(path.read_bytes().decode("latin-1") for path in paths).splitlines()
+    return " ".join(" ".join(line.strip().lstrip("#*").strip() for line in lines).split())
+
+
+def write_tree(folder: Path, **training: Any) -> Path:
+    """A bundle every format of learned policies takes."""
+    threshold, value = np.zeros(3, np.float32), np.zeros((3, 3), np.float32)
+    value[1:] = [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
+    feature, left, right = (np.array(row, np.int32) for row in ([0, -1, -1], [1, -1, -1], [2, -1, -1]))
+    tree = DecisionTree(len(observation_definition(SCENARIO.daemon)), feature, threshold, left, right, value)
+    write_bundle(folder, name="a-tree", model=tree, daemon=SCENARIO.daemon, scenarios=["skewed"], training=training)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "gains"),
+    [
+        (name, gains)
+        for name in LEARNED
+        for gains in ((), (GAIN,))
+        if gains or name != "bundle"  # a bundle is exported again only to tell its gain
+    ],
+)
+def test_learned_export_says_where_it_comes_from(tmp_path: Path, name: str, gains: tuple[Gain, ...]) -> None:
+    bundle = write_tree(tmp_path / "b", git_revision="abc123", command="tierenv distil some-run")
+    export_policy(str(bundle), name, tmp_path / "out", gains=gains)
+    words = words_of(tmp_path / "out")
+    expected = [GAIN_TEXT] if gains else ["not evaluated for this target"]
+    for text in ("a-tree", "revision abc123", "tierenv distil some-run", "skewed", CAVEAT, *expected):
+        assert text in words, text
+
+
+@pytest.mark.parametrize("gains", [(), (GAIN,)])
+@pytest.mark.parametrize(("name", "target"), STATIC)
+def test_static_export_says_where_it_comes_from(
+    tmp_path: Path, name: str, target: str, gains: tuple[Gain, ...]
+) -> None:
+    export_policy("static:1000,1024,256", name, tmp_path / "out", SCENARIO, target=target or None, gains=gains)
+    words = words_of(tmp_path / "out")
+    expected = [GAIN_TEXT] if gains else []
+    if target or not gains:
+        expected.append("not evaluated for this target")
+    for text in ("static:1000,1024,256", "chosen by hand", str(SCENARIO), "kmmscand-tunable", CAVEAT, *expected):
+        assert text in words, text
+
+
+def test_bundle_hands_on_what_it_knows(tmp_path: Path, run_folder: Path) -> None:
+    export_policy(str(run_folder), "bundle", tmp_path / "b", gains=(GAIN,))
+    export_policy(str(tmp_path / "b"), "onnx", tmp_path / "a.onnx")
+    words = words_of(tmp_path / "a.onnx")
+    assert GAIN_TEXT in words and "some-run, seed 3, revision abc" in words and str(SCENARIO) in words
+
+
+def spoil_schema(bundle: Path) -> None:
+    content = json.loads((bundle / "policy.json").read_text())
+    content["observation"][0]["name"] = "something_else"
+    content["sha256"]["policy.json"] = bundle_module._document_digest(content)
+    (bundle / "policy.json").write_text(json.dumps(content))
+
+
+def spoil_weights(bundle: Path) -> None:
+    path = bundle / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def spoil_document(bundle: Path) -> None:
+    path = bundle / "policy.json"
+    path.write_text(path.read_text()[:-100])
+
+
+def put_nan(bundle: Path) -> None:
+    path = bundle / "weights.safetensors"
+    tensors = load_file(path)
+    name = next(name for name, tensor in tensors.items() if tensor.dtype == np.float32)
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    save_file(tensors, path)
+    content = json.loads((bundle / "policy.json").read_text())
+    content["sha256"]["weights.safetensors"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    content["sha256"]["policy.json"] = bundle_module._document_digest(content)
+    (bundle / "policy.json").write_text(json.dumps(content))
+
+
+SPOILT_BUNDLES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "bundle-of-another-schema": (spoil_schema, "observation: defined otherwise"),
+    "bundle-with-corrupt-weights": (spoil_weights, "does not match the SHA-256"),
+    "bundle-with-corrupt-document": (spoil_document, "not valid JSON"),
+    "bundle-with-nan": (put_nan, "must be finite"),
+}
+
+
+@pytest.fixture(scope="module")
+def spoilt(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    """Policies that no format takes, by what is wrong with them, and the reason to be given."""
+    import stable_baselines3
+    import torch
+
+    root = tmp_path_factory.mktemp("spoilt")
+    policies = {"static-outside-the-daemons-range": ("static:1,1024,256", "scan_period_ms=1: daemon")}
+    for name, (spoil, reason) in SPOILT_BUNDLES.items():
+        spoil(write_tree(root / name))
+        policies[name] = (str(root / name), reason)
+    model = stable_baselines3.PPO.load(run_folder / "best/model.zip", device="cpu")
+    with torch.no_grad():
+        model.policy.action_net.bias[0] = np.nan
+    shutil.copytree(run_folder, root / "run-with-nan")
+    model.save(root / "run-with-nan/best/model.zip")
+    policies["run-with-nan"] = (str(root / "run-with-nan"), "finite")
+    shutil.copytree(run_folder, root / "run-of-another-schema")
+    env = gymnasium.make("Pendulum-v1")
+    stable_baselines3.PPO("MlpPolicy", env, device="cpu").save(root / "run-of-another-schema/best/model.zip")
+    env.close()
+    policies["run-of-another-schema"] = (str(root / "run-of-another-schema"), "observation has shape (3,)")
+    return policies
+
+
+@pytest.mark.parametrize(
+    "problem", [*SPOILT_BUNDLES, "run-with-nan", "run-of-another-schema", "static-outside-the-daemons-range"]
+)
+@pytest.mark.parametrize(("name", "target"), [*STATIC, *((name, "") for name in LEARNED)])
+def test_what_is_broken_is_refused_by_every_format(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoilt: dict[str, tuple[str, str]],
+    name: str,
+    target: str,
+    problem: str,
+) -> None:
+    policy, reason = spoilt[problem]
+    if (name in LEARNED) == policy.startswith("static"):
+        reason = "is not learned" if name in LEARNED else "is not a static policy"
+    arguments = ["export", policy, "--format", name, "--output", str(tmp_path / "out"), "--scenario", "skewed"]
+    assert main([*arguments, *(["--target", target] if target else [])]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert reason in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+OUTSIDE = {
+    "kmmscand": ("static:100,1024,256", "static:6000,1024,256", "static:1000,1024,0"),
+    "numa-balancing": ("static:100,1024,256", "static:900,4096,inf", "static:1000,1024,0"),
+    "damon": ("static:1000,1024,0",),
+}
+"""Settings that the daemon takes and a target does not."""
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "policy"),
+    [(name, target, policy) for name, target in STATIC if target for policy in OUTSIDE[target]],
+)
+def test_setting_outside_the_targets_range_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, target: str, policy: str
+) -> None:
+    arguments = ["export", policy, "--format", name, "--output", str(tmp_path / "out"), "--scenario", "skewed"]
+    assert main([*arguments, "--target", target]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and ("scan_period_ms=" in error or "throttle_bytes_per_s=0" in error)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "target"), [*STATIC, *((name, "") for name in LEARNED)])
+def test_nothing_that_exists_as_a_folder_is_overwritten(tmp_path: Path, name: str, target: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").touch()
+    policy = str(write_tree(tmp_path / "b")) if name in LEARNED else "static:1000,1024,256"
+    with pytest.raises(ConfigError, match="out: "):
+        export_policy(policy, name, tmp_path / "out", SCENARIO, target=target or None, gains=(GAIN,))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_help_lists_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--help"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert set(FORMATS) <= {line[0] for line in lines if line}
+
+
 def test_unknown_format_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'sysfs'.*tierenv list formats"):
         export_policy(POLICY, "sysf", tmp_path / "a", SCENARIO)
@@ -73,6 +279,7 @@ def test_static_formats_need_a_scenario(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["best-static", "static:800,1024,inf", "built-in"])
-def test_bundle_takes_learned_policies_only(tmp_path: Path, policy: str) -> None:
+@pytest.mark.parametrize("name", LEARNED)
+def test_other_formats_take_learned_policies_only(tmp_path: Path, name: str, policy: str) -> None:
     with pytest.raises(ConfigError, match="takes a run folder"):
-        export_policy(policy, "bundle", tmp_path / "a", SCENARIO)
+        export_policy(policy, name, tmp_path / "a", SCENARIO)

@@ -26,7 +26,7 @@ class Target:
     scan_period: str
     scan_size: str
     throttle: str
-    """What becomes of each tunable; R is the resident memory the setting was modelled for."""
+    """What becomes of each tunable; "resident" is the resident memory that the setting was modelled for."""
 
 
 TARGETS = {
@@ -40,7 +40,7 @@ TARGETS = {
     "numa-balancing": Target(
         summary="NUMA balancing in memory-tiering mode, Linux 6.1 and newer",
         module="numa_balancing",
-        scan_period="scan_period_min_ms = scan_period_max_ms = period x ceil(R / scan size), refused below the "
+        scan_period="scan_period_min_ms = scan_period_max_ms = period x ceil(resident / scan size), refused below the "
         "kernel's floor of 1000 ms / floor(2560 MiB / scan size)",
         scan_size="scan_size_mb",
         throttle="numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited; 0 is refused",
@@ -48,7 +48,7 @@ TARGETS = {
     "damon": Target(
         summary="a DAMON scheme that migrates hot memory of the slow node, Linux 6.11 and newer",
         module="damon",
-        scan_period="sample_us = period x ceil(R / scan size), one pass, up to 4294967295; aggr_us = 2 passes",
+        scan_period="sample_us = period x ceil(resident / scan size), one pass, up to 4294967295; aggr_us = 2 passes",
         scan_size="with the period: sets the time of a pass",
         throttle="quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
     ),

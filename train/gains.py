@@ -1,0 +1,84 @@
+"""What an exported policy is expected to gain, from the JSON of `tierenv evaluate`."""
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from tierenv.agents.export.header import Gain
+from tierenv.errors import ConfigError
+from tierenv.scenario import Record
+from tierenv.train.run_dir import read_json
+from tierenv.train.statistics import paired_difference
+
+BASELINES = ("built-in", "best-static", "no-migration")
+"""Policies a reader wants the comparison with."""
+
+
+class _Part(Record):
+    """A part of the evaluation; what is of no interest here is left unread."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Seconds(_Part):
+    runs: Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class _Row(_Part):
+    scenario: str
+    policy: str
+    seconds: _Seconds
+    truncated_runs: int = 0
+
+
+class _Evaluation(_Part):
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    rows: tuple[_Row, ...]
+
+
+def read_gains(path: Path, policy: str) -> tuple[Gain, ...]:
+    """The policy against each of `BASELINES` that the file holds, on every scenario.
+
+    Raises `ConfigError` for another file, one without this policy or without a baseline, and if runs were given up.
+    """
+    try:
+        evaluation = TypeAdapter(_Evaluation).validate_python(read_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(f"{path}: {field}: {problem['msg']}; give a file that `evaluate --json` wrote") from None
+    own = [row for row in evaluation.rows if os.path.normpath(row.policy) == os.path.normpath(policy)]
+    if not own:
+        known = ", ".join(dict.fromkeys(row.policy for row in evaluation.rows))
+        raise ConfigError(f"{path}: has no row for policy {policy!r}; it has {known}")
+    gains = [
+        _gain(path, row, other)
+        for row in own
+        for baseline in BASELINES
+        for other in evaluation.rows
+        if (other.policy, other.scenario) == (baseline, row.scenario) and other is not row
+    ]
+    if not gains:
+        raise ConfigError(f"{path}: has no policy to compare with; evaluate {' or '.join(BASELINES)} in the same call")
+    return tuple(gains)
+
+
+def _gain(path: Path, own: _Row, other: _Row) -> Gain:
+    for row in (own, other):
+        if row.truncated_runs:
+            raise ConfigError(f"{path}: {row.policy} was given up in {row.truncated_runs} runs of {row.scenario}")
+    if len(own.seconds.runs) != len(other.seconds.runs):
+        raise ConfigError(f"{path}: {own.policy} and {other.policy} have different numbers of runs on {own.scenario}")
+    saved = paired_difference(other.seconds.runs, own.seconds.runs)
+    scale = math.fsum(other.seconds.runs) / len(other.seconds.runs)
+    interval = None if saved.interval is None else (saved.low / scale, saved.high / scale)
+    return Gain(
+        scenario=own.scenario,
+        against=other.policy,
+        share=saved.value / scale,
+        ci95=interval,
+        episodes=len(own.seconds.runs),
+    )
