@@ -381,7 +381,8 @@ CONFIG_KINDS = (
 def packaged(kind: str) -> dict[str, Path]:
     """Packaged configurations of a kind (a folder of configs/), by name."""
     folder = Path(str(resources.files("tierenv.configs"))) / kind
-    found = (path for path in folder.iterdir() if not path.name.startswith("_"))
+    # a dot in the stem marks what belongs to another file, such as the report beside a calibrated platform
+    found = (path for path in folder.iterdir() if not path.name.startswith("_") and "." not in path.stem)
     return {path.stem if path.is_file() else path.name: path for path in sorted(found)}
 
 

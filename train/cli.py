@@ -204,6 +204,36 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    """Fit a platform's unknowns to completion times measured on it."""
+
+    measurements: Annotated[Positional[str], arg(metavar="MEASUREMENTS.csv")]
+    """Columns size_gb, system, seconds, stdev_percent: a path, or a name from `tierenv list measurements`."""
+    platform: Annotated[str, arg(metavar="START")]
+    """Platform whose other values stay as they are: a path, or a name from `tierenv list platforms`."""
+    output: Annotated[Path, arg(metavar="FITTED.yaml")]
+    """Platform file to write; FITTED.calibration.json beside it reports on the fit."""
+    scenario: Annotated[str, arg(metavar="SCENARIO")] = "abench-8g"
+    """What was measured: workload and fast tier of this scenario; each row says how large and under which system."""
+
+    def run(self) -> int:
+        """Calibrate."""
+        _check_outputs(self.output)
+        from tierenv.train.calibrate import calibration_tables, report_path, run_calibration
+
+        with _stderr().status("fitting") as status:
+            calibration = run_calibration(
+                self.measurements,
+                self.platform,
+                self.output,
+                self.scenario,
+                lambda part: status.update(f"fitting {part}"),
+            )
+        _print(*calibration_tables(calibration), f"wrote {self.output} and {report_path(self.output)}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure how fast model and training are on this machine."""
 
@@ -258,6 +288,7 @@ Verb = (
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Distil, subcommand("distil")]
     | Annotated[Export, subcommand("export", description=_export_description())]
+    | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )

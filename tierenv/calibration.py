@@ -1,0 +1,315 @@
+"""Fitting a platform's unknowns to completion times measured on it (design.md 3.5).
+
+What is fitted is a short table of physical quantities, each with a unit, a prior and the prior's source; none belongs
+to one size or one system. The fit maximises the posterior under log-normal priors and errors:
+
+    minimise  e' C^-1 e + sum_p (log value_p - log prior_p)^2 / s_p^2 ,   e = log modelled - log measured
+
+a bounded least-squares problem. A measured time is off the model by what all times of its size share (SIZE_ERROR:
+memory laid out anew, cache conflicts), by an error of its own (CELL_ERROR) and by the spread of its repeats; C is the
+covariance that follows. Intervals and correlations come from the curvature at the optimum. Leaving out one size at a
+time and predicting it shows what the fit is worth where nothing was measured.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from tierenv.errors import ConfigError
+from tierenv.measurements import Cell, check_sizes
+from tierenv.scenario import Platform, Scenario
+from tierenv.sim.system import SimulatedSystem
+from tierenv.units import GIB
+
+Floats = NDArray[np.float64]
+
+SIZE_ERROR = 0.02
+"""Standard deviation of the logarithm of what all times at one size share."""
+CELL_ERROR = 0.012
+"""Standard deviation of the logarithm of what is a time's own."""
+STEP = 0.05
+"""Step of the finite differences in the logarithm of a parameter: far above what a run's random draws do."""
+MAX_PRIOR_SDS = 3.5
+"""Bounds of a parameter in standard deviations of its prior."""
+TOLERANCE = 3e-4
+"""Relative change of cost or parameters at which the search stops; a run's random draws do as much."""
+INTERVAL_SDS = 1.96
+"""Half width of a 95 % interval in standard deviations."""
+SIGNIFICANT_DIGITS = 4
+"""Digits of a fitted value that are kept."""
+LEAST_SIZES = 2
+SEED = 0
+WHOLE_RUN_S = 1e6
+"""More model time than any run takes [s]."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table of what is fitted."""
+
+    field: str
+    """Field of `Platform`, dotted where nested."""
+    unit: str
+    """As in YAML; "" for a plain number."""
+    scale: float
+    """One `unit` in the field's own unit."""
+    prior: float
+    """Median [unit]."""
+    prior_sd: float
+    """Standard deviation of the logarithm."""
+    source: str
+
+
+PARAMETERS = (
+    Parameter("overlap", "", 1, 1.5, 0.5, "an access takes abench 112 ns, an idle DRAM access alone 130 ns"),
+    Parameter("page_walk_per_doubling", "ns", 1e-9, 8, 0.7, "assumed: one walk in ten more goes to memory"),
+    Parameter("cxl.idle_latency", "ns", 1e-9, 250, 0.25, "Vistara; the machine's device is unknown"),
+    Parameter("cxl.bandwidth", "GiB/s", GIB, 44.7, 0.3, "Vistara, 48 GB/s of reads; the machine's device is unknown"),
+    Parameter("migration_per_page_at_8gib", "us", 1e-6, 5.34, 0.2, "V0 overhead table at 8 GiB"),
+    Parameter(
+        "migration_footprint_exponent", "", 1, 0.55, 0.35, "V0 overhead table: 0.64, duplicates included, so at most"
+    ),
+    Parameter("numa_window_interval", "s", 1, 1.4, 0.5, "one scan period, or two where threads check in step"),
+    Parameter("numa_fault", "us", 1e-6, 2, 0.7, "a minor fault; V0's 18 to 31 us include a contended migration"),
+    Parameter("numa_shared_move_share", "", 1, 0.01, 1.0, "assumed: base NUMAB1 promotes little"),
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter's fitted value and 95 % interval, in its unit."""
+
+    parameter: Parameter
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_informed(self) -> bool:
+        """Whether the measurements at least halve the prior's standard deviation."""
+        return math.log(self.high / self.low) / (2 * INTERVAL_SDS) <= 0.5 * self.parameter.prior_sd
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted platform and how well it does."""
+
+    platform: Platform
+    estimates: list[Estimate]
+    correlations: Floats
+    """float64[parameters, parameters], of the logarithms."""
+    cells: list[Cell]
+    modelled_s: Floats
+    """float64[cells], at the fitted values as rounded."""
+    left_out_s: Floats
+    """float64[cells], each predicted by a fit without its size."""
+
+    @cached_property
+    def errors(self) -> Floats:
+        """float64[cells]: modelled over measured time, less one."""
+        return self.modelled_s / _seconds(self.cells) - 1
+
+    @cached_property
+    def left_out_errors(self) -> Floats:
+        """float64[cells]: `errors` of `left_out_s`."""
+        return self.left_out_s / _seconds(self.cells) - 1
+
+    def gains(self, system: str, baseline: str) -> list[tuple[float, float, float]]:
+        """Size in GiB, measured and modelled share of the baseline's time a system saves, where both were measured."""
+        rows = {(cell.size_gib, cell.system): index for index, cell in enumerate(self.cells)}
+        gains = []
+        for size_gib in sorted({cell.size_gib for cell in self.cells}):
+            pair = [rows.get((size_gib, name)) for name in (system, baseline)]
+            if None not in pair:
+                measured, modelled = (1 - times[pair[0]] / times[pair[1]] for times in self._times)
+                gains.append((size_gib, float(measured), float(modelled)))
+        return gains
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether at every size the modelled times order the systems as the measured ones do."""
+        sizes = np.array([cell.size_gib for cell in self.cells])
+        measured, modelled = self._times
+        return all(
+            np.array_equal(np.argsort(measured[sizes == size]), np.argsort(modelled[sizes == size]))
+            for size in np.unique(sizes)
+        )
+
+    @property
+    def _times(self) -> tuple[Floats, Floats]:
+        return _seconds(self.cells), self.modelled_s
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored beside the platform file."""
+        return {
+            "schema": 1,
+            "platform": self.platform.name,
+            "mean_absolute_error": float(np.abs(self.errors).mean()),
+            "worst_error": float(np.abs(self.errors).max()),
+            "worst_error_left_out": float(np.abs(self.left_out_errors).max()),
+            "keeps_order": self.keeps_order,
+            "parameters": [
+                {
+                    "field": estimate.parameter.field,
+                    "unit": estimate.parameter.unit,
+                    "value": estimate.value,
+                    "ci95": [estimate.low, estimate.high],
+                    "prior": estimate.parameter.prior,
+                    "prior_log_sd": estimate.parameter.prior_sd,
+                    "source": estimate.parameter.source,
+                }
+                for estimate in self.estimates
+            ],
+            "correlations": self.correlations.round(3).tolist(),
+            "cells": [
+                {
+                    "size_gb": cell.size_gib,
+                    "system": cell.system,
+                    "measured_s": cell.seconds,
+                    "modelled_s": round(float(modelled), 2),
+                    "error": round(float(error), 5),
+                    "error_left_out": round(float(left_out), 5),
+                }
+                for cell, modelled, error, left_out in zip(
+                    self.cells, self.modelled_s, self.errors, self.left_out_errors, strict=True
+                )
+            ],
+        }
+
+
+def calibrate(
+    cells: Sequence[Cell],
+    start: Platform,
+    like: Scenario,
+    origin: str = "measurements",
+    report_progress: Callable[[str], None] = lambda _line: None,
+) -> Calibration:
+    """Fit PARAMETERS to measured times. Raises `ConfigError`.
+
+    Args:
+        cells: what was measured.
+        start: platform whose other values stay as they are.
+        like: scenario whose workload and fast tier were measured.
+        origin: where the cells come from, for messages.
+        report_progress: told what is being fitted.
+    """
+    cells = sorted(
+        cells, key=lambda cell: (cell.size_gib, list(dict.fromkeys(c.system for c in cells)).index(cell.system))
+    )
+    sizes = sorted({cell.size_gib for cell in cells})
+    if len(cells) < len(PARAMETERS) or len(sizes) < LEAST_SIZES:
+        raise ConfigError(
+            f"{origin}: has {len(cells)} rows at {len(sizes)} sizes; fitting {len(PARAMETERS)} parameters takes at "
+            f"least {len(PARAMETERS)} rows at {LEAST_SIZES} sizes"
+        )
+    check_sizes(cells, like, origin)
+    report_progress("all sizes")
+    model = _Model(cells, start, like)
+    offsets, covariance = model.fit(np.zeros(len(PARAMETERS)), np.ones(len(cells), dtype=np.bool_))
+    sds = np.sqrt(np.diag(covariance))
+    spread = np.exp(INTERVAL_SDS * sds)
+    values = [_rounded(value) for value in model.values(offsets)]
+    platform = with_values(start, values)
+    left_out = np.empty(len(cells))
+    for size in sizes:
+        report_progress(f"all but {size:g} GiB")
+        is_left_out = np.array([cell.size_gib == size for cell in cells])
+        refitted, _ = model.fit(offsets, ~is_left_out)
+        left_out[is_left_out] = model.seconds([with_values(start, model.values(refitted))])[0, is_left_out]
+    return Calibration(
+        platform=platform,
+        estimates=[
+            Estimate(parameter, value, _rounded(value / factor), _rounded(value * factor))
+            for parameter, value, factor in zip(PARAMETERS, values, spread, strict=True)
+        ],
+        correlations=covariance / np.outer(sds, sds),
+        cells=cells,
+        modelled_s=model.seconds([platform])[0],
+        left_out_s=left_out,
+    )
+
+
+def with_values(platform: Platform, values: Sequence[float]) -> Platform:
+    """The platform with other values of PARAMETERS, in their units."""
+    changed: dict[str, Any] = {}
+    for parameter, value in zip(PARAMETERS, values, strict=True):
+        outer, _, inner = parameter.field.partition(".")
+        number = value * parameter.scale
+        if inner:
+            record = changed.get(outer, getattr(platform, outer))
+            changed[outer] = record.model_copy(update={inner: number})
+        else:
+            changed[outer] = number
+    return platform.model_copy(update=changed)
+
+
+class _Model:
+    """Modelled times of the cells as a function of the logarithms of parameters over priors."""
+
+    def __init__(self, cells: Sequence[Cell], start: Platform, like: Scenario) -> None:
+        self._start = start
+        self._scenarios = [cell.scenario(like, start) for cell in cells]
+        self._log_measured = np.log(_seconds(cells))
+        sizes = np.array([cell.size_gib for cell in cells])
+        own_variance = CELL_ERROR**2 + (0.01 * np.array([cell.stdev_percent for cell in cells])) ** 2
+        self._covariance = SIZE_ERROR**2 * (sizes[:, None] == sizes) + np.diag(own_variance)
+        self._priors = np.array([parameter.prior for parameter in PARAMETERS])
+        self._prior_sds = np.array([parameter.prior_sd for parameter in PARAMETERS])
+
+    def values(self, offsets: Floats) -> Floats:
+        """Parameters in their units."""
+        return self._priors * np.exp(offsets)
+
+    def seconds(self, platforms: Sequence[Platform]) -> Floats:
+        """float64[platforms, cells]: modelled times."""
+        scenarios = [
+            scenario.model_copy(update={"platform": platform}) for platform in platforms for scenario in self._scenarios
+        ]
+        system = SimulatedSystem(scenarios)
+        system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
+        system.advance(WHOLE_RUN_S)
+        return system.elapsed_s.reshape(len(platforms), -1)
+
+    def fit(self, start: Floats, is_used: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Offsets that fit the cells used best, and the covariance of their error."""
+        whiten = np.linalg.inv(np.linalg.cholesky(self._covariance[np.ix_(is_used, is_used)]))
+
+        def residuals(offsets: Floats) -> Floats:
+            error = (self._log_seconds([offsets])[0] - self._log_measured)[is_used]
+            return np.concatenate((whiten @ error, offsets / self._prior_sds))
+
+        def jacobian(offsets: Floats) -> Floats:
+            steps = STEP * np.eye(len(offsets))
+            up, down = np.split(self._log_seconds([*(offsets + steps), *(offsets - steps)]), 2)
+            slopes = ((up - down) / (2 * STEP)).T[is_used]
+            return np.concatenate((whiten @ slopes, np.diag(1 / self._prior_sds)))
+
+        limit = MAX_PRIOR_SDS * self._prior_sds
+        found = least_squares(
+            residuals,
+            start,
+            jac=jacobian,
+            bounds=(-limit, limit),
+            x_scale=self._prior_sds,
+            ftol=TOLERANCE,
+            xtol=TOLERANCE,
+        )
+        return found.x, np.linalg.inv(found.jac.T @ found.jac)
+
+    def _log_seconds(self, offsets: Sequence[Floats]) -> Floats:
+        """A batch, so that all processors take part."""
+        return np.log(self.seconds([with_values(self._start, self.values(row)) for row in offsets]))
+
+
+def _seconds(cells: Sequence[Cell]) -> Floats:
+    return np.array([cell.seconds for cell in cells])
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.{SIGNIFICANT_DIGITS}g}")

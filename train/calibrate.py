@@ -1,0 +1,161 @@
+"""Calibrating a platform file from a file of measurements, and what a person reads about it."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from rich.table import Table
+
+from tierenv.calibration import Calibration, Estimate, calibrate
+from tierenv.files import atomic_write_text
+from tierenv.measurements import read_measurements
+from tierenv.scenario import Platform, load_record, load_scenario, resolve
+from tierenv.train.report import plain_table
+from tierenv.train.run_dir import write_json
+
+BASELINE = "numab2"
+"""The system gains are counted from, as in the series."""
+
+COMMENT_COLUMN = 31
+
+
+def run_calibration(
+    measurements: str,
+    platform: str,
+    output: Path,
+    scenario: str,
+    report_progress: Callable[[str], None] = lambda _line: None,
+) -> Calibration:
+    """Fit, and write the platform and, beside it, the report. Raises `ConfigError`."""
+    start = load_record("platforms", Platform, platform)
+    cells = read_measurements(measurements)
+    calibration = calibrate(cells, start, load_scenario(scenario), measurements, report_progress)
+    text = resolve("platforms", platform).read_text(encoding="utf-8")
+    atomic_write_text(output, platform_yaml(text, calibration))
+    write_json(report_path(output), calibration.to_json() | {"measurements": Path(measurements).name})
+    return calibration
+
+
+def report_path(output: Path) -> Path:
+    """Where the report on a fitted platform file stands."""
+    return output.with_suffix(".calibration.json")
+
+
+def platform_yaml(start_text: str, calibration: Calibration) -> str:
+    """The text the fit started from with the fitted values put in, all other lines and comments as they are.
+
+    A text that is not laid out one key a line is written anew.
+    """
+    lines = start_text.splitlines()
+    for estimate in calibration.estimates:
+        _put(lines, estimate)
+    text = "\n".join(lines) + "\n"
+    name = {"name": calibration.platform.name}
+    try:
+        if Platform.model_validate(name | yaml.safe_load(text)) == calibration.platform:
+            return text
+    except (yaml.YAMLError, ValueError):
+        pass
+    return yaml.safe_dump(calibration.platform.model_dump(exclude={"name"}), sort_keys=False)
+
+
+def _put(lines: list[str], estimate: Estimate) -> None:
+    """Replace a value and its comment, or append a value that was left out."""
+    *outer, key = estimate.parameter.field.split(".")
+    first, indent = 0, ""
+    if outer:
+        first = next((number for number, line in enumerate(lines) if line.startswith(f"{outer[0]}:")), len(lines)) + 1
+        indent = "  "
+    entry = f"{indent}{key}: {estimate.value!r}{estimate.parameter.unit}"
+    comment = f"# fitted, 95 % interval {estimate.low:.3g} to {estimate.high:.3g}"
+    line = f"{entry:<{COMMENT_COLUMN - 1}} {comment}"
+    pattern = re.compile(rf"{indent}{key}:\s")
+    for number in range(first, len(lines)):
+        if pattern.match(lines[number]):
+            lines[number] = line
+            while number + 1 < len(lines) and re.match(rf"{indent}\s+#", lines[number + 1]):
+                del lines[number + 1]  # the old comment went on there
+            return
+    if not outer:
+        lines.append(line)
+
+
+def calibration_tables(calibration: Calibration) -> list[Table]:
+    """Residuals, gains over NUMA balancing mode 2, parameters and their correlations."""
+    return [
+        _residual_table(calibration),
+        *_gain_tables(calibration),
+        _parameter_table(calibration),
+        _correlation_table(calibration),
+    ]
+
+
+def _residual_table(calibration: Calibration) -> Table:
+    rows = [
+        (
+            f"{cell.size_gib:g}",
+            cell.system,
+            f"{cell.seconds:.2f}",
+            f"{modelled:.2f}",
+            f"{error:+.1%}",
+            f"{left_out:+.1%}",
+        )
+        for cell, modelled, error, left_out in zip(
+            calibration.cells,
+            calibration.modelled_s,
+            calibration.errors,
+            calibration.left_out_errors,
+            strict=True,
+        )
+    ]
+    columns = ["size [GiB]", "system", "measured [s]", "modelled [s]", "error", "error, size left out"]
+    table = plain_table("residuals", columns, rows)
+    errors, left_out = abs(calibration.errors), abs(calibration.left_out_errors)
+    order = "order of the systems kept" if calibration.keeps_order else "order of the systems not kept"
+    table.caption = (
+        f"mean absolute error {errors.mean():.1%}, worst {errors.max():.1%}, worst with its size left out "
+        f"{left_out.max():.1%}; {order} at every size"
+    )
+    return table
+
+
+def _gain_tables(calibration: Calibration) -> list[Table]:
+    systems = sorted({cell.system for cell in calibration.cells} - {BASELINE})
+    rows = [
+        (system, f"{size_gib:g}", f"{measured:.1%}", f"{modelled:.1%}", f"{100 * (modelled - measured):+.1f}")
+        for system in systems
+        for size_gib, measured, modelled in calibration.gains(system, BASELINE)
+    ]
+    columns = ["system", "size [GiB]", "measured", "modelled", "difference [points]"]
+    return [plain_table(f"time saved against {BASELINE}", columns, rows)] if rows else []
+
+
+def _parameter_table(calibration: Calibration) -> Table:
+    rows = [
+        (
+            estimate.parameter.field,
+            f"{estimate.value:g} {estimate.parameter.unit}".strip(),
+            f"{estimate.low:.3g} to {estimate.high:.3g}",
+            f"{estimate.parameter.prior:g} x/ {math.exp(estimate.parameter.prior_sd):.2f}",
+            estimate.parameter.source,
+        )
+        for estimate in calibration.estimates
+    ]
+    table = plain_table(
+        "parameters", ["parameter", "value", "95 % interval", "prior, one sd", "source of the prior"], rows
+    )
+    vague = [estimate.parameter.field for estimate in calibration.estimates if not estimate.is_informed]
+    if vague:
+        table.caption = f"little more than their prior: {', '.join(vague)}"
+    return table
+
+
+def _correlation_table(calibration: Calibration) -> Table:
+    names = [estimate.parameter.field for estimate in calibration.estimates]
+    rows = [
+        (f"{index + 1} {name}", *(f"{value:+.2f}" for value in row[: index + 1]), *[""] * (len(names) - index - 1))
+        for index, (name, row) in enumerate(zip(names, calibration.correlations, strict=True))
+    ]
+    return plain_table("correlations of the estimates", ["", *(str(index + 1) for index in range(len(names)))], rows)
