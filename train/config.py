@@ -56,6 +56,8 @@ class TrainingConfig(Record):
     """A row of tierenv.train.algorithms."""
     scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names or paths; environment i trains on scenario i mod their number."""
+    regions: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Resolution of the model the learner acts in; null for each scenario's own, at which policies are judged."""
     phase_orders: PhaseOrders = "training"
     seed: Annotated[int, Field(ge=0, lt=1_000_000)] = 0
     timesteps: Annotated[int, Field(ge=1)]

@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
 
 from tierenv.errors import ConfigError
-from tierenv.scenario import load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import TieredMemoryTask
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import TrainingConfig
@@ -196,7 +196,7 @@ def learn(
     adapter = TieredMemoryVecEnv(
         TieredMemoryVectorEnv(
             num_envs=config.num_envs,
-            scenario=config.scenarios,
+            scenario=_training_scenarios(config),
             phase_orders=config.phase_orders,
             shaping_gamma=config.gamma if config.shaping else None,
             autoreset_mode=AutoresetMode.SAME_STEP,
@@ -239,6 +239,14 @@ def learn(
         time_spent=asdict(result.time_spent),
     )
     return result
+
+
+def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
+    """The scenarios at the resolution the learner acts in."""
+    scenarios = [load_scenario(name) for name in config.scenarios]
+    if config.regions is None:
+        return scenarios
+    return [scenario.replace(regions=config.regions) for scenario in scenarios]
 
 
 def set_threads(config: TrainingConfig) -> None:

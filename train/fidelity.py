@@ -1,0 +1,71 @@
+"""Modelled against measured completion times: `python -m tierenv.train.fidelity`.
+
+Shows the cells of a measurement file whose system the platform file was fitted to. Nothing is fitted here.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from tierenv.errors import ConfigError
+from tierenv.measurements import Cell, read_measurements
+from tierenv.scenario import Scenario, load_scenario
+from tierenv.sim.system import SimulatedSystem
+from tierenv.train.report import plain_table
+
+LONGEST_S = 1e5
+"""No measured run takes longer."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Compare modelled with measured completion times."""
+
+    measurements: str = "abench_rfc_v1"
+    """Measured times: a path, or a packaged name."""
+    scenario: str = "abench-8g"
+    """Scenario that supplies workload, platform and fast tier."""
+    system: tuple[str, ...] = ("kmmscand-v1",)
+    """Systems to compare; the shipped platform is fitted to kmmscand-v1 alone so far."""
+
+
+def modelled_seconds(cells: Sequence[Cell], like: Scenario) -> list[float]:
+    """Completion time of each cell in the model, one seed [s]."""
+    system = SimulatedSystem([cell.scenario(like, like.platform) for cell in cells])
+    system.reset(np.arange(len(cells), dtype=np.uint64), ["training"] * len(cells))
+    system.advance(LONGEST_S)
+    return [float(seconds) for seconds in system.elapsed_s]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table. Returns the exit code."""
+    options = tyro.cli(Fidelity, args=arguments)
+    try:
+        cells = [cell for cell in read_measurements(options.measurements) if cell.system in options.system]
+        if not cells:
+            raise ConfigError(f"--system: {options.measurements} has no cell of {', '.join(options.system)}")
+        modelled = modelled_seconds(cells, load_scenario(options.scenario))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = [
+        (
+            cell.system,
+            f"{cell.size_gib:g} GiB",
+            f"{cell.seconds:.1f}",
+            f"{seconds:.1f}",
+            f"{100 * (seconds / cell.seconds - 1):+.1f} %",
+        )
+        for cell, seconds in zip(cells, modelled, strict=True)
+    ]
+    columns = ["system", "abench", "measured [s]", "modelled [s]", "error"]
+    Console().print(plain_table("modelled against measured completion times", columns, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
