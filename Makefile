@@ -10,16 +10,66 @@ TIERENV := $(BIN)/tierenv
 STAMP := .venv/.installed
 TYPES := build/types
 
-.PHONY: help demo test lint types check results results-kernel-c
+.PHONY: help demo test lint types check results policies best-static results-kernel-c
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-demo: $(STAMP) ## the product in a minute
-	$(TIERENV) --help
+DEMO := runs/demo
 
-results: $(STAMP) ## regenerate every table; resumes where it stopped
-	$(TIERENV) --help
+demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few minutes
+	@rm -rf $(DEMO)
+	@$(TIERENV) train ppo-moving-hot-set-demo --run-dir $(DEMO)/run
+	@$(TIERENV) export $(DEMO)/run --format bundle --output $(DEMO)/bundle
+	@$(TIERENV) export best-static --scenario moving-hot-set --format parameters --output $(DEMO)/parameters.json
+	@$(TIERENV) export static:2000,1024,inf --scenario skewed --format sysfs --output $(DEMO)/apply.sh
+	@$(TIERENV) evaluate moving-hot-set --seeds 2 --plot $(DEMO)/timeline.png \
+		--policy $(DEMO)/run --policy built-in --policy best-static > /dev/null
+	@$(BIN)/python -m tierenv.train.fidelity
+	@$(TIERENV) evaluate demo --seeds 20 --json $(DEMO)/evaluation.json --policy no-migration --policy kmmscand-v1 \
+		--policy built-in --policy best-static --policy $(DEMO)/bundle
+	@echo "run folder           $(DEMO)/run"
+	@echo "policy bundle        $(DEMO)/bundle"
+	@echo "exported parameters  $(DEMO)/parameters.json"
+	@echo "sysfs script         $(DEMO)/apply.sh (dry run unless called with --apply)"
+	@echo "timeline             $(DEMO)/timeline.png"
+
+MOVING_RUNS := $(foreach seed,0 1 2 3 4,runs/ppo-moving-hot-set-s$(seed))
+KERNEL_POLICIES := --policy no-migration --policy kmmscand-v1 --policy built-in --policy random --policy best-static
+
+results: results/first-round.json results/moving-hot-set.json results/bench.json docs/timeline.png ## regenerate every table
+	$(BIN)/python -m tierenv.train.readme
+
+results/first-round.json: configs/policies/moving-hot-set configs/policies/abench
+	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) --policy moving-hot-set --policy abench
+
+results/moving-hot-set.json: $(MOVING_RUNS)
+	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy best-static $(MOVING_RUNS:%=--policy %)
+
+results/bench.json: $(STAMP)
+	$(TIERENV) bench --json $@
+
+docs/timeline.png: configs/policies/moving-hot-set
+	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
+
+# A training that was stopped goes on from its last checkpoint.
+runs/ppo-moving-hot-set-s%: $(STAMP)
+	$(TIERENV) train ppo-moving-hot-set --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
+
+runs/ppo-abench-s%: $(STAMP)
+	$(TIERENV) train ppo-abench --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
+
+# The seed is the one that was best on the selection episodes of training (seeds 30000 and up), not on those of evaluation.
+SHIPPED_SEED := 0
+
+policies: runs/ppo-moving-hot-set-s$(SHIPPED_SEED) runs/ppo-abench-s0 ## export the packaged policies anew
+	rm -rf configs/policies/moving-hot-set configs/policies/abench
+	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle --output configs/policies/moving-hot-set
+	$(TIERENV) export runs/ppo-abench-s0 --format bundle --output configs/policies/abench
+
+best-static: $(STAMP) ## search the best static setting of every scenario anew
+	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set; do \
+		$(TIERENV) tune $$scenario --save; done
 
 results-kernel-c: $(STAMP) ## what the packaged policies lose as integers in C
 	$(BIN)/python -m tierenv.train.kernel_c --json results/kernel-c.json

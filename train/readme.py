@@ -1,0 +1,92 @@
+"""The generated parts of README.md: `python -m tierenv.train.readme` rewrites them from results/*.json.
+
+A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; a test checks that all are current.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tierenv.files import atomic_write_text
+from tierenv.train.run_dir import read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "results"
+
+
+def comparison() -> str:
+    """Policies by scenarios: gap closed, from results/first-round.json."""
+    rows = read_json(RESULTS / "first-round.json")["rows"]
+    scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    cells = {(row["policy"], row["scenario"]): _seconds(row) for row in rows}
+    bounds = {row["scenario"]: row["bounds"] for row in rows}
+    lines = [[f"`{_short(policy)}`", *(cells[policy, scenario] for scenario in scenarios)] for policy in policies]
+    for key, title in (("clairvoyant", "*clairvoyant bound*"), ("all_fast", "*all memory fast*")):
+        lines.append([title, *(f"{bounds[scenario][key]:.1f}" for scenario in scenarios)])
+    return _markdown(["policy", *scenarios], lines)
+
+
+def training_seeds() -> str:
+    """Each training seed against best-static, from results/moving-hot-set.json."""
+    rows = read_json(RESULTS / "moving-hot-set.json")["rows"]
+    lines = []
+    for row in rows:
+        difference = row["difference_to_best_static_s"]
+        low, high = row["seconds"]["ci95"]
+        gain = "" if difference is None else f"{-difference['mean']:.2f}"
+        interval = "" if difference is None else f"{-difference['ci95'][1]:.2f} to {-difference['ci95'][0]:.2f}"
+        name = f"`{_short(row['policy'])}`"
+        seconds = f"{row['seconds']['mean']:.1f}"
+        lines.append([name, seconds, f"{low:.1f} to {high:.1f}", gain, interval, f"{100 * row['gap_closed']:.0f} %"])
+    columns = ["policy", "mean [s]", "95 % interval", "faster than best-static [s]", "95 % interval", "gap closed"]
+    return _markdown(columns, lines)
+
+
+def speed() -> str:
+    """What `tierenv bench` measured, from results/bench.json."""
+    result = read_json(RESULTS / "bench.json")
+    machine = result["machine"]
+    lines = [[row["name"], f"{row['value']:,.4g}", row["unit"]] for row in result["measurements"]]
+    return f"{machine['cpu']}, {machine['cores']} cores:\n\n" + _markdown(["measurement", "value", "unit"], lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {"comparison": comparison, "training-seeds": training_seeds, "speed": speed}
+
+
+def render(text: str) -> str:
+    """The README with every part made anew."""
+    for name, make in PARTS.items():
+        pattern = re.compile(f"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        text, count = pattern.subn(lambda match, part=make(): f"{match[1]}{part}\n{match[2]}", text)
+        if count != 1:
+            raise ValueError(f"{README}: part {name} must stand there once, found {count} times")
+    return text
+
+
+def _seconds(row: dict[str, Any]) -> str:
+    prefix = "≥ " if row["truncated_runs"] else ""
+    gap = "" if row["gap_closed"] is None else f" ({100 * row['gap_closed']:.0f} %)"
+    return f"{prefix}{row['seconds']['mean']:.1f}{gap}"
+
+
+def _short(policy: str) -> str:
+    return Path(policy).name if "/" in policy else policy
+
+
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> int:
+    """Rewrite README.md. Returns the exit code."""
+    atomic_write_text(README, render(README.read_text(encoding="utf-8")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
