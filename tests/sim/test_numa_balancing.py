@@ -1,0 +1,317 @@
+"""NUMA balancing, one test for each mechanism of kmmscand.md section 7; each fails when the mechanism is taken out."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tiny import tiny
+from tierenv.agents.policy import load_policy, scenario_for
+from tierenv.counters import (
+    DEMOTED,
+    MIGADDED,
+    MIGRATE_FAILED,
+    MIGRATED,
+    NUMA_HINT_FAULTS,
+    NUMA_HINT_FAULTS_LOCAL,
+    NUMA_PTE_UPDATES,
+    PGPROMOTE_CANDIDATE,
+    PGPROMOTE_SUCCESS,
+)
+from tierenv.scenario import DaemonVariant, Scenario, load_record, load_scenario
+from tierenv.sim.state import FAULTED, FRESH, MARKED_FAST, MOVED, STALE, UNVISITED
+from tierenv.sim.system import SimulatedSystem, scenario_parameters
+
+WINDOW = 65536
+"""Pages of a 256 MiB window."""
+V1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+
+
+def balanced(mode: int, **changes) -> Scenario:
+    """Returns abench over 1 GiB, four windows, with plenty of room on the fast node; windows follow every 1.4 s."""
+    platform = load_scenario("abench-8g").platform.model_copy(
+        update={"numa_window_interval": 1.4, "migration_footprint_exponent": 0.0} | changes.pop("platform", {})
+    )
+    like = {"size": "1GiB", "fast_capacity": "32GiB", "regions": 16, "control": "off", "numa_balancing_mode": mode}
+    return load_scenario("abench-8g").replace(**like | {"platform": platform} | changes)
+
+
+FREE = {
+    "numa_fault": 0.0,
+    "numa_mark_per_page": 0.0,
+    "migration_per_page_at_8gib": 1e-9,
+    "shootdown_receiver": 0.0,
+    "scan_per_page": 0.0,
+}
+"""What faults and migrations cost, put to nothing."""
+
+
+def seldom(mode: int, **changes) -> Scenario:
+    """Returns `balanced` where a page is touched every ten seconds on average, and faults cost nothing."""
+    workload = load_scenario("abench-8g").workload.model_copy(
+        update={"threads": 1, "think": 10 / (4 * WINDOW), "accesses_per_page": 20.0}
+    )
+    return balanced(mode, workload=workload, **changes | {"platform": FREE | changes.get("platform", {})})
+
+
+def run(scenario: Scenario, seconds: float, seed: int = 0) -> SimulatedSystem:
+    system = SimulatedSystem([scenario])
+    system.reset(np.array([seed], dtype=np.uint64), ["training"])
+    system.advance(seconds)
+    return system
+
+
+def counter(system: SimulatedSystem, index: int) -> int:
+    return int(system.counters[0, index])
+
+
+def state(system: SimulatedSystem, field: str) -> float:
+    return system._machines.state[field][0]
+
+
+def marks(system: SimulatedSystem, column: int) -> int:
+    return int(system._machines.marks[0, :, column].sum())
+
+
+def test_mode_0_marks_nothing():
+    system = run(balanced(0), 10.0)
+    assert system.counters[0, NUMA_PTE_UPDATES : PGPROMOTE_CANDIDATE + 1].sum() == 0
+    assert system._machines.marks.size == 0
+
+
+def test_the_first_window_comes_after_the_scan_delay_and_marks_256_mib():
+    assert counter(run(balanced(2), 0.99), NUMA_PTE_UPDATES) == 0
+    assert counter(run(balanced(2), 1.01), NUMA_PTE_UPDATES) == WINDOW
+
+
+@pytest.mark.parametrize("interval_s", [0.5, 1.4])
+def test_windows_follow_at_the_platform_s_interval(interval_s):
+    scenario = balanced(2, platform={"numa_window_interval": interval_s})
+    assert counter(run(scenario, 1.0 + 0.99 * interval_s), NUMA_PTE_UPDATES) == WINDOW
+    assert counter(run(scenario, 1.0 + 1.01 * interval_s), NUMA_PTE_UPDATES) == 2 * WINDOW
+
+
+def test_a_marked_page_faults_at_its_first_touch_and_not_again():
+    changes = {
+        "classes": [{"name": "hot", "fraction": 0.5}, {"name": "dead", "fraction": 0.5}],
+        "phases": [{"name": "run", "access_share": {"hot": 1.0, "dead": 0.0}}],
+    }
+    workload = load_scenario("abench-8g").workload.model_dump() | changes
+    system = run(balanced(2, workload=workload), 6.9)
+    assert counter(system, NUMA_PTE_UPDATES) == 4 * WINDOW
+    assert counter(system, NUMA_HINT_FAULTS) == 2 * WINDOW
+    assert marks(system, FRESH) == state(system, "numa_marked_pages") == 2 * WINDOW
+    assert system.fast_pages_by_class(0).tolist() == [2 * WINDOW, 0]
+
+
+def test_touches_are_awaited_as_long_as_they_take():
+    system = run(seldom(2), 1.0 + 5.0)
+    expected = sum(1 - np.exp(-0.1 * waited) for waited in (5.0, 3.6, 2.2, 0.8)) * WINDOW
+    assert counter(system, NUMA_HINT_FAULTS) == pytest.approx(expected, rel=0.02)
+
+
+def test_mode_2_marks_slow_pages_only_and_mode_1_all():
+    on_fast_node = {"workload": load_scenario("abench-8g").workload.model_copy(update={"initial_placement": "random"})}
+    assert counter(run(balanced(2, **on_fast_node), 2.0), NUMA_PTE_UPDATES) == 0
+    system = run(balanced(1, **on_fast_node), 2.0)
+    assert counter(system, NUMA_HINT_FAULTS_LOCAL) == counter(system, NUMA_PTE_UPDATES) == WINDOW
+
+
+def test_a_scan_looks_through_eight_windows_for_a_page_to_mark():
+    workload = load_scenario("abench-8g").workload.model_copy(update={"initial_placement": "random"})
+    system = run(balanced(2, size="4GiB", workload=workload), 1.01)
+    assert state(system, "numa_region") == 8  # of the 16 regions of 256 MiB
+
+
+def test_with_room_to_spare_mode_2_promotes_at_the_first_fault_however_late():
+    system = run(seldom(2), 60.0)
+    assert counter(system, PGPROMOTE_SUCCESS) == counter(system, NUMA_HINT_FAULTS) > 3 * WINDOW
+    assert counter(system, PGPROMOTE_CANDIDATE) == 0
+
+
+def test_the_room_to_spare_is_1_gib_or_a_sixteenth_of_the_node():
+    for capacity, spare_gib in (("8GiB", 1), ("64GiB", 4)):
+        assert scenario_parameters(balanced(2, fast_capacity=capacity))["numa_spare_pages"] == spare_gib * 4 * WINDOW
+    almost = run(balanced(2, fast_capacity="1280MiB"), 1.5)  # 256 MiB to spare, less the watermark's 2 %
+    assert WINDOW * 0.85 < counter(almost, PGPROMOTE_SUCCESS) - counter(almost, PGPROMOTE_CANDIDATE) < WINDOW
+
+
+@pytest.mark.parametrize("threshold_s", [0.5, 1.0])
+def test_without_it_mode_2_promotes_what_is_touched_within_the_hot_threshold(threshold_s):
+    knobs = {"hot_threshold": f"{threshold_s}s"}
+    system = run(seldom(2, fast_capacity="1GiB", numa_balancing=knobs), 50.0)
+    faults = counter(system, NUMA_HINT_FAULTS)
+    assert counter(system, PGPROMOTE_SUCCESS) == counter(system, PGPROMOTE_CANDIDATE)
+    # most pages are touched during the first passes, each of which leaves a share to be hot
+    hot = 1 - np.exp(-0.1 * threshold_s)
+    assert hot * 0.95 < counter(system, PGPROMOTE_SUCCESS) / faults < hot * 1.15
+
+
+@pytest.mark.parametrize(("rate_limit", "threshold_s"), [("65536MiB/s", 1.125), ("1MiB/s", 0.875)])
+def test_every_60_s_the_hot_threshold_moves_towards_the_rate_limit(rate_limit, threshold_s):
+    knobs = {"promote_rate_limit": rate_limit}
+    scenario = seldom(2, fast_capacity="1GiB", numa_balancing=knobs)
+    assert state(run(scenario, 59.0), "numa_threshold_s") == 1.0
+    assert state(run(scenario, 75.0), "numa_threshold_s") == pytest.approx(threshold_s)
+
+
+def test_room_to_spare_resets_the_hot_threshold():
+    system = run(seldom(2), 1.5)
+    system._machines.state["numa_threshold_s"] = 0.5
+    system.advance(1.0)
+    assert state(system, "numa_threshold_s") == 1.0
+
+
+def test_the_rate_limit_holds_for_a_second_unless_there_is_room_to_spare():
+    knobs = {"promote_rate_limit": "64MiB/s"}
+    system = run(balanced(2, fast_capacity="1GiB", numa_balancing=knobs), 1.5)
+    assert counter(system, PGPROMOTE_CANDIDATE) == WINDOW
+    assert counter(system, PGPROMOTE_SUCCESS) == WINDOW // 4
+    system.advance(1.4)
+    assert counter(system, PGPROMOTE_SUCCESS) == WINDOW // 2
+    assert counter(run(balanced(2, numa_balancing=knobs), 1.5), PGPROMOTE_SUCCESS) == WINDOW
+
+
+def test_in_mode_1_a_first_fault_never_promotes_and_a_second_does_as_far_as_allowed():
+    free = balanced(1, platform={"numa_shared_move_share": 1.0})
+    first_pass = run(free, 6.9)
+    assert counter(first_pass, NUMA_HINT_FAULTS) == marks(first_pass, FAULTED) == 4 * WINDOW
+    assert counter(first_pass, PGPROMOTE_SUCCESS) == 0
+    assert counter(run(free, 7.5), PGPROMOTE_SUCCESS) == WINDOW
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_in_mode_1_the_same_thread_s_second_fault_promotes_and_a_share_of_others(shared):
+    system = run(balanced(1, platform={"numa_shared_move_share": shared}), 7.5)
+    share = 1 / 64 + 63 / 64 * shared
+    spread = np.sqrt(WINDOW * share * (1 - share))
+    assert counter(system, PGPROMOTE_SUCCESS) == pytest.approx(WINDOW * share, abs=4 * spread)
+
+
+def test_mode_2_scans_slower_after_a_pass_of_promotions_and_after_one_without_faults():
+    scenario = balanced(2)
+    assert state(run(scenario, 5.0), "numa_period_ms") == 1000.0
+    assert state(run(scenario, 5.5), "numa_period_ms") == 1300.0  # all private: three tenths more
+    # the faults of a pass's last window count for the next one, which finds nothing to mark and takes one shot
+    assert state(run(scenario, 7.1), "numa_period_ms") == 1690.0
+    assert state(run(scenario, 9.5), "numa_period_ms") == 3380.0  # no faults: doubled
+
+
+def test_mode_1_scans_faster_while_faults_are_shared_and_remote():
+    scenario = balanced(1, platform={"numa_shared_move_share": 0.0})
+    assert state(run(scenario, 5.5), "numa_period_ms") == 1300.0  # first faults count as private
+    # a quarter of the faults of the second pass were first ones: two of ten slots, seven less two are taken off
+    assert state(run(scenario, 12.6), "numa_period_ms") == 1300.0 - 5 * 130
+    assert state(run(scenario, 17.0), "numa_period_ms") == 250.0  # the least: a second for a pass
+
+
+def test_mode_1_scans_slower_while_faults_are_local():
+    workload = load_scenario("abench-8g").workload.model_copy(update={"initial_placement": "random"})
+    assert state(run(balanced(1, workload=workload), 5.5), "numa_period_ms") == 1300.0
+
+
+def test_failed_promotions_double_the_period_and_wake_kswapd():
+    scenario = balanced(2, fast_capacity="512MiB", demotion=False)
+    assert state(run(scenario, 5.5), "numa_period_ms") == 2000.0
+    assert not state(run(scenario, 5.5), "is_kswapd_awake")
+    assert state(run(scenario.replace(demotion=True), 5.5), "is_kswapd_awake")
+
+
+@pytest.mark.parametrize(
+    ("size", "least_ms", "most_ms"), [("1GiB", 250, 15000), ("8GiB", 100, 1875), ("64GiB", 100, 234.375)]
+)
+def test_a_pass_takes_1_to_60_s_and_a_window_at_least_100_ms(size, least_ms, most_ms):
+    row = scenario_parameters(balanced(1, size=size))
+    assert (row["numa_period_min_ms"], row["numa_period_max_ms"]) == (least_ms, most_ms)
+
+
+@pytest.mark.parametrize("cost", ["numa_fault", "numa_mark_per_page", "migration_per_page_at_8gib"])
+def test_faults_marks_and_migrations_cost_the_threads_time(cost):
+    # tiers alike, so that lost time is lost whenever it falls
+    even = FREE | {"cxl": balanced(2).platform.dram}
+    low = run(balanced(2, platform=even), 1e3).elapsed_s[0]
+    high = run(balanced(2, platform=even | {cost: FREE[cost] + 100e-6}), 1e3).elapsed_s[0]
+    assert high - low == pytest.approx(4 * WINDOW * 100e-6 / 64, rel=0.05)
+
+
+def test_the_daemon_s_entries_of_pages_that_hint_faults_promoted_end_as_failures():
+    scenario = balanced(2, daemon=V1, control="kernel-rule", platform={"migration_per_page_at_8gib": 1e-3})
+    system = run(scenario, 2.5)
+    # the second window's pages were all listed, but for those that the slow migrator had moved before
+    stale = system._machines.counts[0, :, MOVED].sum() + counter(system, MIGRATE_FAILED)
+    assert WINDOW * 0.9 < stale <= counter(system, PGPROMOTE_SUCCESS) - WINDOW
+    system.advance(1e3)
+    assert counter(system, MIGRATED) + counter(system, PGPROMOTE_SUCCESS) == 4 * WINDOW
+    assert counter(system, MIGRATE_FAILED) + counter(system, MIGRATED) <= counter(system, MIGADDED)
+    assert system._machines.counts[0, :, MOVED].sum() == 0
+
+
+def test_pages_the_daemon_promotes_lose_their_marks():
+    fast_daemon = {"migration_per_page_at_8gib": 1e-7}
+    system = run(seldom(1, daemon=V1, control="kernel-rule", platform=fast_daemon), 8.0)
+    slow = system.class_pages(0).sum() - system.fast_pages_by_class(0).sum()
+    assert marks(system, FRESH) + marks(system, STALE) + marks(system, FAULTED) <= slow
+    assert state(system, "numa_marked_pages") == sum(marks(system, column) for column in (FRESH, STALE, MARKED_FAST))
+
+
+def test_policies_turn_balancing_on_and_the_daemon_off():
+    scenario = load_scenario("abench-8g").replace(numa_balancing_mode=1)
+    for name, mode, control in (
+        ("numab1", 1, "off"),
+        ("numab2", 2, "off"),
+        ("no-migration", 0, "off"),
+        ("kmmscand-v1", 1, "kernel-rule"),
+    ):
+        played = scenario_for(load_policy(name, scenario), scenario)
+        assert (played.numa_balancing_mode, played.control) == (mode, control)
+
+
+@given(
+    mode=st.sampled_from([1, 2]),
+    daemon=st.sampled_from(["kmmscand-v1", "kmmscand-tunable", None]),
+    capacity_mib=st.sampled_from([64, 128, 400, 4096]),
+    interval_s=st.floats(0.02, 1.0),
+    seed=st.integers(0, 2**32),
+    steps_s=st.lists(st.floats(0.001, 2.0), min_size=1, max_size=6),
+)
+def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib, interval_s, seed, steps_s):
+    like = tiny(fast_capacity=f"{capacity_mib}MiB")
+    scenario = like.replace(
+        daemon=load_record("daemons", DaemonVariant, daemon or "kmmscand-v1"),
+        control="off" if daemon is None else "kernel-rule",
+        numa_balancing_mode=mode,
+        platform=like.platform.model_copy(update={"numa_window_interval": interval_s, "numa_shared_move_share": 0.3}),
+        numa_balancing={"scan_size": "32MiB", "scan_delay": "100ms", "hot_threshold": "100ms"},
+    )
+    system = SimulatedSystem([scenario])
+    system.reset(np.array([seed], dtype=np.uint64), ["training"])
+    at_start = system.fast_pages_by_class(0).sum()
+    lumps = scenario.regions * len(scenario.workload.classes)
+    for seconds in steps_s:
+        system.advance(seconds)
+        counts = system._machines.counts[0]
+        noted = system._machines.marks[0]
+        slow = counts[:lumps, :8].sum(axis=1)
+        fast = counts[:lumps, 8:12].sum(axis=1)
+        hand = counts[-1, 8:12].sum()
+        assert (counts[:, :12] >= 0).all() and (noted >= 0).all()
+        assert slow.sum() + fast.sum() + hand == scenario.pages
+        assert fast.sum() + hand == system.fast_pages_by_class(0).sum() <= scenario.fast_capacity_pages
+        row = system.counters[0]
+        assert fast.sum() + hand == at_start + row[MIGRATED] + row[PGPROMOTE_SUCCESS] - row[DEMOTED]
+        assert (noted[:, FRESH] + noted[:, STALE] + noted[:, FAULTED] <= slow).all()
+        assert (noted[:, UNVISITED] <= slow).all()
+        marked = noted[:, [FRESH, STALE, MARKED_FAST]].sum()
+        assert (
+            marked
+            == state(system, "numa_marked_pages")
+            == row[NUMA_PTE_UPDATES] - row[NUMA_HINT_FAULTS] - forgotten(system, marked)
+        )
+
+
+def forgotten(system: SimulatedSystem, marked: float) -> float:
+    """Marks that went with pages somebody else moved: never negative."""
+    row = system.counters[0]
+    lost = row[NUMA_PTE_UPDATES] - row[NUMA_HINT_FAULTS] - marked
+    assert lost >= 0
+    return lost
