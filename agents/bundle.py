@@ -213,7 +213,9 @@ class BundlePolicy:
         """
         document = _read_document(folder / DOCUMENT)
         daemon = document.find_daemon(scenario)
-        _check_same_meaning(folder / DOCUMENT, document, daemon)
+        definitions = {"observation": document.observation, "action": document.action}
+        remedy = f"the bundle is by {document.written_by}"
+        check_same_meaning(folder / DOCUMENT, definitions, daemon, remedy)
         model = _read_model(folder / WEIGHTS, document)
         _check_self_test(folder, document, model)
         return cls(document, model)
@@ -323,17 +325,16 @@ def _read_document(path: Path) -> BundleDocument:
     return document
 
 
-def _check_same_meaning(path: Path, document: BundleDocument, daemon: DaemonVariant) -> None:
-    """The words of a definition may change, its numbers and names may not."""
-    pairs = (
-        ("observation", document.observation, observation_definition(daemon)),
-        ("action", document.action, action_definition(daemon)),
-    )
-    for field, theirs, ours in pairs:
-        if _without_words(theirs) != _without_words(ours):
+def check_same_meaning(path: Path, definitions: Mapping[str, Any], daemon: DaemonVariant, remedy: str) -> None:
+    """Raise `ConfigError` unless the definitions of "observation" and "action" are those of this build.
+
+    Their words may have changed, their numbers and names may not.
+    """
+    ours = {"observation": observation_definition(daemon), "action": action_definition(daemon)}
+    for field, definition in definitions.items():
+        if _without_words(definition) != _without_words(ours[field]):
             raise ConfigError(
-                f"{path}: {field}: defined otherwise than in tierenv {__version__} on daemon {daemon.name}; "
-                f"the bundle is by {document.written_by}"
+                f"{path}: {field}: defined otherwise than in tierenv {__version__} on daemon {daemon.name}; {remedy}"
             )
 
 

@@ -4,6 +4,7 @@ A model.zip may hold pickled code: load only what you trained yourself, and depl
 stable-baselines3 and torch are imported when a policy is loaded.
 """
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any, Self, cast
@@ -11,14 +12,22 @@ from typing import Any, Self, cast
 import numpy as np
 
 from tierenv.action import action_space
-from tierenv.agents.bundle import ACTIVATIONS, SELF_TEST_TOLERANCE, Activation, Network, action_definition
+from tierenv.agents.bundle import (
+    ACTIVATIONS,
+    SELF_TEST_TOLERANCE,
+    Activation,
+    Network,
+    action_definition,
+    check_same_meaning,
+)
 from tierenv.agents.policy import Array, daemon_for
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
-from tierenv.scenario import Control, Scenario, load_scenario, read_yaml
+from tierenv.scenario import Control, DaemonVariant, Scenario, load_scenario, read_yaml
 
 MODEL = Path("best") / "model.zip"
 CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
 SCENARIOS = "scenarios"
 
 
@@ -48,6 +57,7 @@ class LearnedPolicy:
         daemon = daemon_for(name, scenario)
         if action_definition(daemon) != action_definition(trained_daemons[name]):
             raise ConfigError(f"{folder}: trained with other ranges than daemon {name} has now; train it again")
+        _check_definitions(folder / MANIFEST, trained_on[0].daemon)
         model = _load_model(folder)
         spaces = (ObservationEncoder(daemon).space, action_space())
         for kind, ours, theirs in zip(
@@ -102,6 +112,18 @@ def training_scenarios(folder: Path) -> list[Scenario]:
         raise ConfigError(f"{folder / CONFIG}: scenarios: must be a list of names")
     stored = {path.stem: path for path in (folder / SCENARIOS).glob("*.yaml")}
     return [load_scenario(str(stored.get(Path(str(name)).stem, name))) for name in names]
+
+
+def _check_definitions(manifest: Path, daemon: DaemonVariant) -> None:
+    """Refuse what was trained on other features or another scale of actions, where the manifest tells."""
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        definitions = {key: [dict(row) for row in content[key]] for key in ("observation", "action") if key in content}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{manifest}: {error}") from None
+    check_same_meaning(manifest, definitions, daemon, "train it again")
 
 
 def _load_model(folder: Path) -> Any:

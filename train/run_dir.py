@@ -2,7 +2,8 @@
 
     config.yaml          the resolved configuration; trains the run again
     scenarios/           the scenarios it named, whole, as they were
-    manifest.json        versions, git revision, machine, threads, command, time spent
+    manifest.json        versions, git revision, machine, threads, command, time spent, what observations and
+                         actions mean
     progress.csv, tb/    the learner's figures, for people and TensorBoard
     checkpoints/         step_<environment steps>.zip
     best/                model.zip and evaluation.json of the best evaluation
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tierenv.agents.bundle import action_definition, observation_definition
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes, atomic_write_text
 from tierenv.scenario import load_scenario, read_yaml, validate_record
@@ -41,8 +43,8 @@ class RunDirectory:
             raise ConfigError(f"{run.path}: is a file; choose another --run-dir")
         if run.path.exists() and any(run.path.iterdir()):
             raise ConfigError(f"{run.path}: already exists; continue it with --resume or choose another --run-dir")
-        for scenario in config.scenarios:
-            record = load_scenario(scenario)
+        records = [load_scenario(scenario) for scenario in config.scenarios]
+        for record in records:
             atomic_write_text(run.path / "scenarios" / f"{record.name}.yaml", to_yaml(record.model_dump(mode="json")))
         atomic_write_text(run.path / "config.yaml", to_yaml(config.model_dump(mode="json")))
         run.update_manifest(
@@ -51,6 +53,8 @@ class RunDirectory:
             versions=versions(),
             machine=machine(),
             times_resumed=0,
+            observation=observation_definition(records[0].daemon),
+            action=action_definition(records[0].daemon),
         )
         return run
 

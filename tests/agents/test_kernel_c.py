@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from tests.tiny import tiny
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
-from tierenv.agents.bundle import Network, write_bundle
+from tierenv.agents.bundle import Network, action_definition, observation_definition, write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.kernel_c import TOLERANCE
@@ -358,7 +358,8 @@ def not_a_number(tmp_path: Path) -> str:
     return str(bundle)
 
 
-def run_with_nan(tmp_path: Path) -> str:
+def run_of(tmp_path: Path, weight: float = 0.0, **manifest: Any) -> str:
+    """A run folder as training leaves it, with one weight set."""
     import gymnasium
     import stable_baselines3
     import torch
@@ -366,13 +367,24 @@ def run_with_nan(tmp_path: Path) -> str:
     folder = tmp_path / "run"
     (folder / "best").mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"algorithm": "ppo", "scenarios": ["skewed"]}))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     env = gymnasium.make("tierenv/TieredMemory-v0", scenario="skewed")
     model = stable_baselines3.PPO("MlpPolicy", env, device="cpu", policy_kwargs={"net_arch": [8]})
     with torch.no_grad():
-        model.policy.action_net.weight[0, 0] = math.nan
+        model.policy.action_net.weight[0, 0] = weight
     model.save(folder / "best" / "model.zip")
     env.close()
     return str(folder)
+
+
+def run_with_nan(tmp_path: Path) -> str:
+    return run_of(tmp_path, math.nan)
+
+
+def run_of_another_schema(tmp_path: Path) -> str:
+    action = action_definition(DAEMON)
+    action[2]["unlimited_above"] = 0.8
+    return run_of(tmp_path, observation=observation_definition(DAEMON), action=action)
 
 
 def too_wide(tmp_path: Path) -> str:
@@ -400,6 +412,7 @@ def too_steep(tmp_path: Path) -> str:
         (corrupted, "SHA-256"),
         (not_a_number, "must be finite"),
         (run_with_nan, "finite"),
+        (run_of_another_schema, "action: defined otherwise"),
         (too_wide, "128 units"),
         (too_many_weights, "32768"),
         (too_steep, "too large for 32-bit fixed point"),
