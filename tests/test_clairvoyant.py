@@ -1,4 +1,4 @@
-"""Attempts to beat the clairvoyant bound on full-size scenarios: nothing may be faster, and the best should come near."""
+"""Attempts to beat the clairvoyant bound: nothing may be faster, and the best should come near."""
 
 from collections.abc import Callable
 

@@ -61,7 +61,8 @@ def render(text: str) -> str:
     """The README with every part made anew."""
     for name, make in PARTS.items():
         pattern = re.compile(f"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        text, count = pattern.subn(lambda match, part=make(): f"{match[1]}{part}\n{match[2]}", text)
+        part = make().replace("\\", r"\\")
+        text, count = pattern.subn(rf"\g<1>{part}\n\g<2>", text)
         if count != 1:
             raise ValueError(f"{README}: part {name} must stand there once, found {count} times")
     return text
