@@ -120,6 +120,8 @@ class Timeline:
         labels = [page_class.name for page_class in scenario.workload.classes]
         occupancy.stackplot(self.elapsed_s, fast_gib, labels=labels)
         occupancy.set_ylabel("fast tier [GiB]")
+        capacity_gib = scenario.fast_capacity_pages * PAGE_BYTES / GIB
+        occupancy.set_ylim(0, 1.2 * capacity_gib)  # headroom, so that the legend hides no page
         occupancy.legend(loc="upper right", fontsize="small", ncols=len(labels))
         settings = np.array(self.tunables)
         for panel, row, values in zip(rows, TUNABLES, settings.T, strict=True):
