@@ -199,9 +199,7 @@ def calibrate(
         origin: where the cells come from, for messages.
         report_progress: told what is being fitted.
     """
-    cells = sorted(
-        cells, key=lambda cell: (cell.size_gib, list(dict.fromkeys(c.system for c in cells)).index(cell.system))
-    )
+    cells = sorted(cells, key=lambda cell: cell.size_gib)
     sizes = sorted({cell.size_gib for cell in cells})
     if len(cells) < len(PARAMETERS) or len(sizes) < LEAST_SIZES:
         raise ConfigError(
@@ -259,12 +257,11 @@ class _Model:
         sizes = np.array([cell.size_gib for cell in cells])
         own_variance = CELL_ERROR**2 + (0.01 * np.array([cell.stdev_percent for cell in cells])) ** 2
         self._covariance = SIZE_ERROR**2 * (sizes[:, None] == sizes) + np.diag(own_variance)
-        self._priors = np.array([parameter.prior for parameter in PARAMETERS])
         self._prior_sds = np.array([parameter.prior_sd for parameter in PARAMETERS])
 
-    def values(self, offsets: Floats) -> Floats:
+    def values(self, offsets: Floats) -> list[float]:
         """Parameters in their units."""
-        return self._priors * np.exp(offsets)
+        return [parameter.prior * math.exp(offset) for parameter, offset in zip(PARAMETERS, offsets, strict=True)]
 
     def seconds(self, platforms: Sequence[Platform]) -> Floats:
         """float64[platforms, cells]: modelled times."""

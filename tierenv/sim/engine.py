@@ -123,7 +123,8 @@ def progress(machine, duration_s, share, moved_pages):
     """Let the application work for `duration_s`. Returns how much of it passed before all work was done."""
     parameters = machine.parameters
     state = machine.state
-    # a page whose move ends in a very short sub-step was copied in the ones before, too
+    # A page whose move ends in a very short sub-step was copied in the ones before, too. MODEL: the copies of hint
+    # faults, which many threads make at once, load the links no more than those of migrator and kswapd.
     pages_per_s = min(moved_pages / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
     rate = parameters.threads / access_time(parameters, share, pages_per_s * PAGE_BYTES)
     stalled_s = min(state.stall_s, MAX_STALL_SHARE * duration_s)

@@ -58,6 +58,9 @@ def mark_window(machine):
 
     The window ends with the first range of its length that held a page to mark, after MAX_RANGES, or at the end of the
     address space, where the period adapts.
+
+    MODEL: the address space is the resident pages; that a thread passes over mappings it has not touched lately is left
+    out, as all threads touch all of them.
     """
     parameters = machine.parameters
     state = machine.state
@@ -196,7 +199,10 @@ def adapt_period(machine):
 
 @njit
 def hint_faults(machine, until_s):
-    """Take the hint faults up to `until_s`, a time at or after the present."""
+    """Take the hint faults up to `until_s`, a time at or after the present.
+
+    MODEL: where the fast node is short of room, what is left of it goes by address within one call, not by time.
+    """
     parameters = machine.parameters
     state = machine.state
     marks = machine.marks
@@ -214,7 +220,10 @@ def hint_faults(machine, until_s):
 
 @njit
 def fault_lump(machine, lump, hazard, until_s):
-    """Take the hint faults of a lump up to `until_s`, when its class's hazard is `hazard`."""
+    """Take the hint faults of a lump up to `until_s`, when its class's hazard is `hazard`.
+
+    MODEL: what a fault costs its thread is spread over all threads.
+    """
     state = machine.state
     parameters = machine.parameters
     marks = machine.marks
@@ -266,7 +275,10 @@ def hot_share(machine, marked_at_s, until_s, elapsed, touched):
 
 @njit_inlined
 def promote_hot(machine, lump, faults, hot, time_s):
-    """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns the promoted."""
+    """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns how many.
+
+    MODEL: the promo watermark is where kswapd stops.
+    """
     state = machine.state
     parameters = machine.parameters
     spare = free_pages(machine) - parameters.kswapd_target_pages - parameters.numa_spare_pages
@@ -307,7 +319,7 @@ def adapt_threshold(machine, time_s):
 
 @njit_inlined
 def promote_repeated(machine, lump, faults, time_s):
-    """Mode 1: promote at repeated faults on the slow tier. Returns the promoted.
+    """Mode 1: promote at repeated faults on the slow tier. Returns how many.
 
     The last fault was this node's, as all are. A page moves if it was also this thread's, and by the group rules
     otherwise. MODEL: what those rules allow is one share, which is fitted.
