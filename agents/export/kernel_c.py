@@ -13,13 +13,13 @@ import numpy as np
 
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import LearnedSource, learned_source
-from tierenv.agents.fixed_point import ACTION_BITS, EXP2_TABLE, LOG2_TABLE, FeatureRule, Ints, TunableRange
+from tierenv.agents.fixed_point import ACTION_BITS, EXP2_TABLE, LOG2_TABLE, FeatureRule, Ints, TunableRange, tunables_of
 from tierenv.agents.integer_policy import TANH_TABLE, IntegerNetwork, IntegerPolicy, IntegerTree
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
 from tierenv.observation import LogScale
 from tierenv.scenario import load_scenario, packaged
-from tierenv.tunables import TUNABLES
+from tierenv.tunables import TUNABLES, TunableSetting
 
 SOURCE = "tierenv_policy.c"
 HEADER = "tierenv_policy.h"
@@ -164,8 +164,9 @@ def _feature(rule: FeatureRule) -> str:
     unit = _wide(rule.log2_unit)
     scale = f"{_wide(rule.gain)}, {_wide(rule.offset)}"
     if not rule.divisors:
-        return f"feature_of({_LOG2_OF[rule.field]} + {unit}, {scale})"
-    quotient = " - ".join((unit, *(_LOG2_OF[field] for field in rule.divisors)))
+        return f"feature_of({_LOG2_OF[rule.field]} - {_wide(-rule.log2_unit)}, {scale})"
+    divisor = " - ".join(_LOG2_OF[field] for field in rule.divisors)
+    quotient = f"{unit} - {divisor}" if rule.log2_unit else f"-{divisor}"
     if isinstance(rule.feature.scale, LogScale):
         return f"log_feature(sample->{rule.field}, {quotient}, {_wide(rule.octaves)}, {_wide(rule.gain)})"
     return f"share_feature(sample->{rule.field}, {quotient}, {scale})"
@@ -174,7 +175,7 @@ def _feature(rule: FeatureRule) -> str:
 def _model(policy: IntegerPolicy) -> tuple[str, ...]:
     model = policy.model
     if isinstance(model, IntegerTree):
-        return (_filled("tree.c", **_tree_marks(model, [rule.feature.name for rule in policy.rules])),)
+        return (_filled("tree.c", **_tree_marks(policy, model)),)
     activation = _filled(f"{model.activation}.c", TANH_TABLE=_numbers(TANH_TABLE))
     return activation, _filled("network.c", **_network_marks(model))
 
@@ -200,14 +201,17 @@ def _network_marks(network: IntegerNetwork) -> Mapping[str, str]:
     }
 
 
-def _tree_marks(integer_tree: IntegerTree, names: list[str]) -> Mapping[str, str]:
-    tree, thresholds = integer_tree.tree, integer_tree.thresholds
+def _tree_marks(policy: IntegerPolicy, integer_tree: IntegerTree) -> Mapping[str, str]:
+    tree, thresholds, values = integer_tree.tree, integer_tree.thresholds, integer_tree.values
+    names = [rule.feature.name for rule in policy.rules]
+    settings = [TunableSetting(*row) for row in tunables_of(policy.decode(values)).tolist()]
     nodes: list[str] = []
     actions: list[str] = []
     for index, is_leaf in enumerate(tree.is_leaf):
         if is_leaf:
             nodes.append(f"\t{{ 0, -1, {len(actions)}, 0 }}, /* {index}: action {len(actions)} */")
-            actions.append(f"\t{{ {', '.join(map(str, integer_tree.values[index].tolist()))} }},")
+            numbers = ", ".join(map(str, values[index].tolist()))
+            actions.append(f"\t{{ {numbers} }}, /* {len(actions)}: {settings[index]} */")
         else:
             rule = f"{names[tree.feature[index]]} <= {tree.threshold[index]:.4f}"
             ways = f"{tree.left[index]}, {tree.right[index]}"

@@ -1,4 +1,3 @@
-
 void tierenv_policy_observe(const struct tierenv_sample *sample, int32_t observation[TIERENV_FEATURES])
 {
 @OBSERVE@

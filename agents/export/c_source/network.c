@@ -1,4 +1,3 @@
-
 /*
  * A fully connected layer. The scale of its weights was chosen so that no sum of them with inputs in range overflows:
  * below 2^61, whatever is observed.

@@ -1,4 +1,3 @@
-
 static const int32_t tanh_table[1025] = { /* tanh(i / 128), 20 fractional bits */
 @TANH_TABLE@
 };

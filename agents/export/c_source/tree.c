@@ -1,4 +1,3 @@
-
 #define DEPTH @DEPTH@
 
 struct node {
