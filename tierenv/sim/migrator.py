@@ -7,9 +7,12 @@ import numpy as np
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumps import free_pages, move, pages_in, promote, ring_row, take
-from tierenv.sim.random import binomial, round_randomly
+from tierenv.sim.random import binomial, hypergeometric, round_randomly
 from tierenv.sim.reclaim import wake_kswapd
 from tierenv.sim.state import DUPLICATE, LISTED, LUMP, MOVED, NEW, QUEUED, RECORDS, RETRY, SLOW
+
+UNLIMITED = 1 << 40
+"""More pages than any budget."""
 
 
 @njit
@@ -24,15 +27,14 @@ def drain(machine, until_s):
             state.migrator_clock_s += sleeps * parameters.migrate_sleep_s
             return
         record = ring_row(machine, state.list_head)
-        if parameters.numa_mode > 0 and ring[record, NEW] > 0 and machine.counts[ring[record, LUMP], MOVED] > 0:
-            draw_moved(machine, record)
-        if ring[record, LISTED] > 0:
-            draw_live_retries(machine, record)
+        draw_moves(machine, record)
         if ring[record, NEW] == 0:
             drop_stale(machine, record, until_s)
         elif free_pages(machine) > parameters.watermark_pages:
             budget = budget_left(machine)
             if budget > 0:
+                if budget < UNLIMITED and ration(machine, budget):
+                    continue
                 promote_some(machine, record, until_s, budget)
             else:
                 drop_some(machine, record, min(until_s, state.window_end_s), parameters.stale_entry_s)
@@ -40,6 +42,16 @@ def drain(machine, until_s):
             return
         if ring[record, NEW] + ring[record, DUPLICATE] == 0:
             finish_record(machine, record)
+
+
+@njit_inlined
+def draw_moves(machine, record):
+    """Find out which entries of a record name a page that has moved, and which duplicates one that has not."""
+    ring = machine.ring
+    if machine.parameters.numa_mode > 0 and ring[record, NEW] > 0 and machine.counts[ring[record, LUMP], MOVED] > 0:
+        draw_moved(machine, record)
+    if ring[record, LISTED] > 0:
+        draw_live_retries(machine, record)
 
 
 @njit_inlined
@@ -88,18 +100,68 @@ def drop_stale(machine, record, until_s):
 
 @njit_inlined
 def budget_left(machine):
-    """Pages the throttle lets the migrator promote before the present window of its budget ends.
+    """Pages the migrator may promote before it has to drop entries for good.
 
-    As the promotion rate limit of NUMA balancing (kmmscand.md section 7.3): a budget per window, none carried over.
+    The throttle grants a budget per window, none carried over, as the promotion rate limit of NUMA balancing does
+    (kmmscand.md section 7.3). Without demotion the free pages are all there will be.
     """
+    parameters = machine.parameters
     state = machine.state
+    room = UNLIMITED if parameters.demotion else free_pages(machine) - parameters.watermark_pages
     if state.migrator_clock_s >= state.window_end_s:
-        state.window_end_s = state.migrator_clock_s + machine.parameters.throttle_window_s
+        state.window_end_s = state.migrator_clock_s + parameters.throttle_window_s
         state.window_promotions = 0
     if state.throttle_pages_per_s == math.inf:
-        return np.int64(1) << 40
-    budget = max(1.0, state.throttle_pages_per_s * machine.parameters.throttle_window_s)
-    return np.int64(budget) - state.window_promotions
+        return np.int64(room)
+    budget = np.int64(max(1.0, state.throttle_pages_per_s * parameters.throttle_window_s))
+    return min(budget - state.window_promotions, room)
+
+
+@njit
+def ration(machine, budget):
+    """Give each class of the region at the head of the list its share of a budget too small for all of them.
+
+    The classes of a region have records of their own, but their pages are neighbours: those the budget promotes are a
+    random part of them all. They get new records at the head of the list. Returns whether that was so.
+    """
+    ring = machine.ring
+    state = machine.state
+    num_classes = machine.parameters.num_classes
+    head = state.list_head
+    first = ring[ring_row(machine, head), LUMP]
+    records = 0
+    total = 0
+    previous = first - 1
+    while head + records < state.list_tail:
+        record = ring_row(machine, head + records)
+        lump = ring[record, LUMP]
+        # within a scan the records of a region stand in the order of its classes
+        if lump <= previous or lump // num_classes != first // num_classes:
+            break
+        draw_moves(machine, record)
+        total += ring[record, NEW]
+        records += 1
+        previous = lump
+    if records < 2 or total <= budget or state.list_tail - head + records > ring.shape[0]:
+        return False
+    state.list_head -= records
+    wanted = budget
+    for index in range(records):
+        record = ring_row(machine, head + index)
+        share = ring_row(machine, state.list_head + index)
+        new = ring[record, NEW]
+        pages = hypergeometric(state, wanted, new, total)
+        stale = round_randomly(state, ring[record, DUPLICATE] * pages / new) if new > 0 else 0
+        wanted -= pages
+        total -= new
+        ring[share, NEW] = pages
+        ring[share, DUPLICATE] = stale
+        ring[share, LISTED] = 0
+        ring[share, LUMP] = ring[record, LUMP]
+        ring[record, NEW] -= pages
+        ring[record, DUPLICATE] -= stale
+        machine.counts[ring[record, LUMP], RECORDS] += 1
+    return True
 
 
 @njit_inlined

@@ -341,7 +341,8 @@ def has_budget(pages):
     if state.migrator_clock_s >= state.window_end_s:
         state.window_end_s = state.migrator_clock_s + pages.parameters.throttle_window_s
         state.window_promotions = 0
-    if state.window_promotions >= math.floor(max(1.0, state.throttle_pages_per_s * pages.parameters.throttle_window_s)):
+    budget = max(1.0, state.throttle_pages_per_s * pages.parameters.throttle_window_s)
+    if state.window_promotions + 1 > budget:
         return False
     state.window_promotions += 1
     return True

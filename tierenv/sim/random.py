@@ -19,6 +19,9 @@ _TO_UNIT = 2.0**-53
 _INVERSION_LIMIT = 10.0
 """Mean from which on a normal number, corrected for skewness, stands for a binomial one."""
 
+_URN_LIMIT = 32
+"""Draws up to which a hypergeometric number is made one by one."""
+
 
 @njit_inlined
 def _next_bits(state):
@@ -117,3 +120,23 @@ def binomial(state, n, p, q):
     if p <= 0.5:
         return _binomial_minority(state, n, p, q)
     return n - _binomial_minority(state, n, q, p)
+
+
+@njit
+def hypergeometric(state, wanted, marked, total):
+    """How many of `wanted` things drawn from `total` without replacement are among the `marked`."""
+    least = max(0, wanted - (total - marked))
+    most = min(wanted, marked)
+    if least >= most:
+        return np.int64(most)
+    if wanted <= _URN_LIMIT:
+        found = 0
+        for drawn in range(wanted):
+            if uniform(state) * (total - drawn) < marked - found:
+                found += 1
+        return np.int64(found)
+    # MODEL: a normal number of the right mean and variance
+    share = marked / total
+    variance = wanted * share * (1.0 - share) * (total - wanted) / (total - 1.0)
+    number = math.floor(wanted * share + math.sqrt(variance) * normal(state) + 0.5)
+    return np.int64(max(least, min(number, most)))

@@ -198,10 +198,10 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     state.list_new += new
 
     has_room = free_pages(machine) - state.list_new >= parameters.watermark_pages
-    is_plain = new == 0 and state.retry_pages == 0 and has_room
+    is_plain = new == 0 and state.retry_pages == 0 and has_room and state.throttle_pages_per_s == math.inf
     if is_plain:
-        # With room for all pages on the list no promotion fails, so the page of a duplicate has moved when its turn
-        # comes: such entries cost time whatever their lump, and neighbours share a record.
+        # With room for all pages on the list and no throttle every promotion succeeds, so the page of a duplicate has
+        # moved when its turn comes: such entries cost time whatever their lump, and neighbours share a record.
         tail = ring_row(machine, state.list_tail - 1)
         if state.list_tail > state.list_head and ring[tail, LUMP] < 0:
             ring[tail, DUPLICATE] += again
