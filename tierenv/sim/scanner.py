@@ -55,7 +55,10 @@ def count_chunk_pages(machine):
 
 @njit
 def scan(machine):
-    """Walk one chunk, adapt if the kernel's rule is in charge, and schedule the next."""
+    """Walk one chunk, adapt if the kernel's rule is in charge, and schedule the next.
+
+    MODEL: its pages are all visited at its end, not while it lasts (0.15 s for 16 GiB).
+    """
     parameters = machine.parameters
     state = machine.state
     machine.counters[MM_SCANS] += 1
