@@ -8,6 +8,7 @@ from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.policy import POLICIES
 from tierenv.counters import COUNTERS
 from tierenv.errors import ConfigError, close_match
+from tierenv.measurements import read_measurements
 from tierenv.scenario import (
     DaemonVariant,
     MemoryTier,
@@ -78,6 +79,15 @@ def _with_summary(kind: str) -> Callable[[], list[list[str]]]:
     return rows
 
 
+def _measurements() -> list[list[str]]:
+    rows = []
+    for name in packaged("measurements"):
+        cells = read_measurements(name)
+        sizes = ", ".join(f"{size:g}" for size in sorted({cell.size_gib for cell in cells}))
+        rows.append([name, str(len(cells)), sizes, ", ".join(dict.fromkeys(cell.system for cell in cells))])
+    return rows
+
+
 def _tunables() -> list[list[str]]:
     return [[row.name, row.meaning, row.v1_path or "-"] for row in TUNABLES]
 
@@ -102,6 +112,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "platforms": (["platform", "fast tier", "slow tier"], _platforms),
     "daemons": (["daemon", "what it is", "tunable at run time"], _daemons),
     "algorithms": (["training configuration", "what it trains"], _with_summary("algorithms")),
+    "measurements": (["measured times", "cells", "sizes [GiB]", "systems"], _measurements),
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "what it is", "targets"], _formats),

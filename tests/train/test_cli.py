@@ -15,7 +15,7 @@ from tierenv.train.cli import main
 
 WriteConfig = Callable[..., Path]
 
-VERBS = ("train", "evaluate", "tune", "distil", "export", "bench", "list")
+VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "bench", "list")
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
 
