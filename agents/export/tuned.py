@@ -15,7 +15,8 @@ Install: cp -r FOLDER /etc/tuned/profiles/ (/etc/tuned/ in older releases) && tu
 Look:    tuned-adm verify
 Back:    tuned-adm profile with the profile before (tuned-adm active names it), or tuned-adm off
 
-TuneD says nothing of a file in /sys that does not exist: look whether the values are there.
+TuneD keeps one profile at a time: to go on with the present one as well, add include=ITS_NAME to [main].
+It says nothing of a file in /sys that does not exist: look whether the values are there.
 """
 
 
