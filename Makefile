@@ -44,28 +44,32 @@ results/first-round.json: configs/policies/moving-hot-set configs/policies/abenc
 	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) --policy moving-hot-set --policy abench
 
 results/moving-hot-set.json: $(MOVING_RUNS)
-	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy best-static $(MOVING_RUNS:%=--policy %)
+	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy built-in --policy best-static $(MOVING_RUNS:%=--policy %)
 
-results/bench.json: $(STAMP)
+results/abench.json: runs/ppo-abench-s0
+	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy $<
+
+results/bench.json: | $(STAMP)
 	$(TIERENV) bench --json $@
 
 docs/timeline.png: configs/policies/moving-hot-set
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
 
 # A training that was stopped goes on from its last checkpoint.
-runs/ppo-moving-hot-set-s%: $(STAMP)
+runs/ppo-moving-hot-set-s%: | $(STAMP)
 	$(TIERENV) train ppo-moving-hot-set --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
 
-runs/ppo-abench-s%: $(STAMP)
+runs/ppo-abench-s%: | $(STAMP)
 	$(TIERENV) train ppo-abench --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
 
 # The seed is the one that was best on the selection episodes of training (seeds 30000 and up), not on those of evaluation.
 SHIPPED_SEED := 3
 
-policies: runs/ppo-moving-hot-set-s$(SHIPPED_SEED) runs/ppo-abench-s0 ## export the packaged policies anew
+policies: results/moving-hot-set.json results/abench.json ## export the packaged policies anew
 	rm -rf configs/policies/moving-hot-set configs/policies/abench
-	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle --output configs/policies/moving-hot-set
-	$(TIERENV) export runs/ppo-abench-s0 --format bundle --output configs/policies/abench
+	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle \
+		--output configs/policies/moving-hot-set --evaluation results/moving-hot-set.json
+	$(TIERENV) export runs/ppo-abench-s0 --format bundle --output configs/policies/abench --evaluation results/abench.json
 
 best-static: $(STAMP) ## search the best static setting of every scenario anew
 	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set; do \
