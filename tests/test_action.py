@@ -49,7 +49,7 @@ def test_only_the_throttle_has_dead_zones() -> None:
     lowest, highest = CODEC.decode([[-1, -1, -1], [1, 1, 1]])
     assert lowest.tolist() == pytest.approx([100, 256 * MIB, 0])
     assert highest.tolist() == pytest.approx([20_000, 16 * GIB, math.inf])
-    throttles = CODEC.decode([[0, 0, coordinate] for coordinate in (-0.81, -0.79, 0.79, 0.81)])[:, 2]
+    throttles = CODEC.decode([[0, 0, coordinate] for coordinate in (-0.51, -0.49, 0.49, 0.51)])[:, 2]
     assert throttles[0] == 0 and throttles[3] == math.inf
     assert MIB < throttles[1] < 1.2 * MIB and 3.5 * GIB < throttles[2] < 4 * GIB
 

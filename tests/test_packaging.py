@@ -27,7 +27,7 @@ PACKAGES = ["tierenv", "tierenv.agents", "tierenv.train"]
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [
     {"errors", "files", "units", "tunables", "counters", "scenario"},
-    {"system", "sim", "bounds"},
+    {"system", "sim", "bounds", "measurements"},
     {"observation", "action", "reward"},
     {"task"},
     {"env", "vector_env", "render", "wrappers", "calibration"},

@@ -21,7 +21,7 @@ RUNS = {
 
 
 def row(policy: str, runs: list[float], scenario: str = "skewed") -> dict[str, Any]:
-    seconds = {"mean": sum(runs) / len(runs), "ci95": None, "runs": runs}
+    seconds = {"mean": sum(runs) / len(runs), "ci95": None, "runs": list(runs)}
     return {"scenario": scenario, "policy": policy, "seconds": seconds, "truncated_runs": 0, "regret": 0.1}
 
 
