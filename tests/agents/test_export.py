@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tierenv.agents import bundle as bundle_module
-from tierenv.agents.bundle import observation_definition, write_bundle
+from tierenv.agents.bundle import action_definition, observation_definition, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import CAVEAT, Gain
 from tierenv.agents.heuristics import best_static
@@ -193,6 +193,12 @@ def spoilt(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         model.policy.action_net.bias[0] = np.nan
     shutil.copytree(run_folder, root / "run-with-nan")
     model.save(root / "run-with-nan/best/model.zip")
+    shutil.copytree(run_folder, root / "run-of-other-scaling")
+    observation = observation_definition(SCENARIO.daemon)
+    observation[0]["scale"]["octaves"] = 17
+    manifest = {"observation": observation, "action": action_definition(SCENARIO.daemon)}
+    (root / "run-of-other-scaling/manifest.json").write_text(json.dumps(manifest))
+    policies["run-of-other-scaling"] = (str(root / "run-of-other-scaling"), "observation")
     policies["run-with-nan"] = (str(root / "run-with-nan"), "finite")
     shutil.copytree(run_folder, root / "run-of-another-schema")
     env = gymnasium.make("Pendulum-v1")
@@ -203,7 +209,14 @@ def spoilt(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.mark.parametrize(
-    "problem", [*SPOILT_BUNDLES, "run-with-nan", "run-of-another-schema", "static-outside-the-daemons-range"]
+    "problem",
+    [
+        *SPOILT_BUNDLES,
+        "run-with-nan",
+        "run-of-another-schema",
+        "run-of-other-scaling",
+        "static-outside-the-daemons-range",
+    ],
 )
 @pytest.mark.parametrize(("name", "target"), [*STATIC, *((name, "") for name in LEARNED)])
 def test_what_is_broken_is_refused_by_every_format(
