@@ -40,8 +40,9 @@ KERNEL_POLICIES := --policy no-migration --policy kmmscand-v1 --policy built-in 
 results: results/first-round.json results/moving-hot-set.json results/bench.json docs/timeline.png ## regenerate every table
 	$(BIN)/python -m tierenv.train.readme
 
-results/first-round.json: configs/policies/moving-hot-set configs/policies/abench
-	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) --policy moving-hot-set --policy abench
+results/first-round.json: configs/policies/moving-hot-set configs/policies/moving-hot-set-tree configs/policies/abench
+	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) \
+		--policy moving-hot-set --policy moving-hot-set-tree --policy abench
 
 results/moving-hot-set.json: $(MOVING_RUNS)
 	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy built-in --policy best-static $(MOVING_RUNS:%=--policy %)
@@ -70,6 +71,9 @@ policies: results/moving-hot-set.json results/abench.json ## export the packaged
 	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle \
 		--output configs/policies/moving-hot-set --evaluation results/moving-hot-set.json
 	$(TIERENV) export runs/ppo-abench-s0 --format bundle --output configs/policies/abench --evaluation results/abench.json
+	rm -rf configs/policies/moving-hot-set-tree
+	$(TIERENV) distil moving-hot-set --scenario moving-hot-set --leaves 16 --seeds 20 \
+		--output configs/policies/moving-hot-set-tree --json results/distil.json
 
 best-static: $(STAMP) ## search the best static setting of every scenario anew
 	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set; do \
