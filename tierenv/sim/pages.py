@@ -284,11 +284,11 @@ def follow_kernel_rule(pages):
 
 
 @njit
-def scan(pages, until_s):
-    """Let the scanner act until its clock reaches `until_s`."""
+def scan(pages, until_s, limit_s):
+    """Let the scanner act until its clock reaches `until_s` or passes `limit_s`."""
     parameters = pages.parameters
     state = pages.state
-    while state.scanner_clock_s < until_s:
+    while state.scanner_clock_s < until_s and state.scanner_clock_s <= limit_s:
         if not state.is_scanning:
             begin_chunk(pages)
         if state.cursor < state.chunk_end:
@@ -304,11 +304,11 @@ def scan(pages, until_s):
 
 
 @njit
-def migrate(pages, until_s):
-    """Let the migrator act until its clock reaches `until_s`, or until it has woken kswapd."""
+def migrate(pages, until_s, limit_s):
+    """Let the migrator act until its clock reaches `until_s` or passes `limit_s`, or until it has woken kswapd."""
     parameters = pages.parameters
     state = pages.state
-    while state.migrator_clock_s < until_s:
+    while state.migrator_clock_s < until_s and state.migrator_clock_s <= limit_s:
         if state.list_head == state.list_tail:
             state.migrator_clock_s += parameters.migrate_sleep_s
             continue
@@ -374,11 +374,11 @@ def flush(pages):
 
 
 @njit
-def reclaim(pages, until_s):
-    """Let kswapd's hand look at fast pages until its clock reaches `until_s`, or it has freed enough and sleeps."""
+def reclaim(pages, until_s, limit_s):
+    """Let kswapd's hand look at fast pages until its clock reaches `until_s` or passes `limit_s`, or it sleeps."""
     parameters = pages.parameters
     state = pages.state
-    while state.is_kswapd_awake and state.kswapd_clock_s < until_s:
+    while state.is_kswapd_awake and state.kswapd_clock_s < until_s and state.kswapd_clock_s <= limit_s:
         if free_pages(pages) >= parameters.kswapd_target_pages or state.fast_pages == 0:
             state.is_kswapd_awake = False
             return
@@ -415,12 +415,14 @@ def begin_tick(pages, tick_s):
         if pages.class_pages[page_class] > 0:
             is_fast = pages.fast_by_class[page_class] / pages.class_pages[page_class]
             share += pages.access_share[state.phase, page_class] * is_fast
-    copied_per_s = state.moved_pages * PAGE_BYTES / tick_s
+    # a page whose move ended in a very short tick was copied in the ones before, too
+    moved_per_s = min(state.moved_pages / tick_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
     state.moved_pages = 0
     stalled_s = min(state.stall_s, MAX_STALL_SHARE * tick_s)
     state.stall_s -= stalled_s
     running = 1.0 - stalled_s / tick_s
-    state.access_rate = running * parameters.threads / access_time(parameters, min(1.0, share), copied_per_s)
+    access_s = access_time(parameters, min(1.0, share), moved_per_s * PAGE_BYTES)
+    state.access_rate = running * parameters.threads / access_s
     for page_class in range(parameters.num_classes):
         if pages.class_pages[page_class] > 0:
             share = pages.access_share[state.phase, page_class]
@@ -439,11 +441,11 @@ def run_servers(pages, until_s):
             return
         # each may go on until it overtakes the next of the other two
         if scanner_s <= min(migrator_s, kswapd_s):
-            scan(pages, min(migrator_s, kswapd_s) + 1e-12)
+            scan(pages, until_s, min(migrator_s, kswapd_s))
         elif migrator_s <= kswapd_s:
-            migrate(pages, min(scanner_s, kswapd_s) + 1e-12)
+            migrate(pages, until_s, min(scanner_s, kswapd_s))
         else:
-            reclaim(pages, min(scanner_s, migrator_s) + 1e-12)
+            reclaim(pages, until_s, min(scanner_s, migrator_s))
 
 
 @njit

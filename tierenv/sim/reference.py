@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
+from tierenv.errors import ConfigError
 from tierenv.scenario import PhaseOrders, Scenario, TunableRanges
 from tierenv.sim import pages as engine
 from tierenv.sim.episode import draw_phases
@@ -23,12 +24,16 @@ ENTRIES_PER_PAGE = 256
 class ReferenceSystem:
     """A `tierenv.system.System` of one machine; it knows no regions. For scenarios of up to some 100,000 pages.
 
+    Raises `ConfigError` for a scenario with NUMA balancing, which it does not know.
+
     Args:
         scenario: what runs; `shrink` makes large ones small.
         tick_s: resolution of the application's progress.
     """
 
     def __init__(self, scenario: Scenario, tick_s: float = TICK_S) -> None:
+        if scenario.numa_balancing_mode != 0:
+            raise ConfigError(f"numa_balancing_mode={scenario.numa_balancing_mode}: the reference knows only 0")
         self.scenarios = (scenario,)
         self._tick_s = tick_s
         num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
@@ -153,7 +158,7 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
 
     Latencies and the kernel's costs grow, bandwidths, rates and sizes shrink by the same factor, periods and delays
     stay: accesses per page and second and every expected share of pages are those of the full size, completion time
-    too, but the spread is that of few pages.
+    too, but the spread is that of few pages. NUMA balancing is not scaled.
     """
     factor = scenario.pages / pages
     platform, daemon, workload = scenario.platform, scenario.daemon, scenario.workload

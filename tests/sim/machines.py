@@ -1,0 +1,29 @@
+"""Views into simulated machines, and small scenarios, for the tests of the model."""
+
+import numpy as np
+
+from tierenv.scenario import Scenario, load_scenario
+from tierenv.sim.state import Machine
+from tierenv.sim.system import SimulatedSystem
+
+
+def start(scenario: Scenario, seed: int = 0, **resolution: float) -> SimulatedSystem:
+    """One machine at the start of an episode."""
+    system = SimulatedSystem([scenario], **resolution)
+    system.reset(np.array([seed], np.uint64), ["training"])
+    return system
+
+
+def machine_of(system: SimulatedSystem, index: int = 0) -> Machine:
+    """Views of one machine's state."""
+    return Machine(*(array[index] for array in system._machines))
+
+
+def with_workload(scenario: Scenario, **changes: object) -> Scenario:
+    """The scenario with another workload."""
+    return scenario.model_copy(update={"workload": scenario.workload.model_copy(update=changes)})
+
+
+def without_variation(name: str) -> Scenario:
+    """A packaged scenario with one phase order and phases of equal length."""
+    return with_workload(load_scenario(name), phase_order="fixed", phase_length_jitter=0.0)

@@ -1,0 +1,145 @@
+"""A seed decides everything: alone or in a batch, for any number of threads; and the resolution decides little."""
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.sim.machines import start, without_variation
+from tierenv.counters import DEMOTED, MIGRATED
+from tierenv.scenario import DaemonVariant, Scenario, load_record, load_scenario
+from tierenv.sim import engine
+from tierenv.sim.reference import ReferenceSystem, shrink
+from tierenv.sim.system import MAX_SUBSTEP_S, SERVER_QUANTUM_S, SimulatedSystem
+from tierenv.units import GIB, MIB
+
+SEEDS = np.arange(100, 106, dtype=np.uint64)
+STEPS = 12
+INTERVAL_S = 2.0
+
+
+def mixed_scenarios() -> list[Scenario]:
+    """Scenarios that differ in everything: classes, phases, daemon, control, regions, NUMA balancing."""
+    v1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+    return [
+        load_scenario("skewed"),
+        load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule", numa_balancing_mode=1),
+        load_scenario("moving-hot-set").replace(regions=8),
+        load_scenario("abench-16g").replace(control="off", numa_balancing_mode=2),
+        load_scenario("moving-hot-set").replace(daemon=v1, control="kernel-rule"),
+        load_scenario("abench-64g"),
+    ]
+
+
+def settings(seed: int) -> NDArray[np.float64]:
+    """Random tunables for every step of an episode: float64[STEPS, 3]."""
+    rng = np.random.default_rng(seed)
+    bounds = np.array([(100, 20_000), (256 * MIB, 16 * GIB), (MIB, 4 * GIB)]).T
+    tunables = np.exp(rng.uniform(*np.log(bounds), size=(STEPS, 3)))
+    tunables[rng.random(STEPS) < 0.3, 2] = np.inf
+    tunables[rng.random(STEPS) < 0.1, 2] = 0.0
+    return tunables
+
+
+def trajectory(system: SimulatedSystem, seeds: NDArray[np.uint64]) -> list[NDArray[np.float64]]:
+    """Everything a system tells, per machine, after every step: one float64[STEPS, columns] per machine."""
+    system.reset(seeds, ["training"] * len(seeds))
+    tunables = np.stack([settings(int(seed)) for seed in seeds], axis=1)
+    steps = []
+    for step in range(STEPS):
+        system.apply(tunables[step])
+        system.advance(INTERVAL_S)
+        columns = (system.counters, system.model, system.tunables, system.elapsed_s[:, None], system.work_done[:, None])
+        steps.append(np.hstack(columns))
+    return list(np.stack(steps, axis=1))
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[NDArray[np.float64]]:
+    """The trajectories of the mixed scenarios, each on a system of its own."""
+    pairs = zip(mixed_scenarios(), SEEDS, strict=True)
+    return [trajectory(SimulatedSystem([scenario]), np.array([seed]))[0] for scenario, seed in pairs]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_trajectories_are_the_same_alone_and_in_a_batch(alone: list[NDArray[np.float64]], threads: int) -> None:
+    before = numba.get_num_threads()
+    if threads > before:
+        pytest.skip("one processor")
+    numba.set_num_threads(threads)
+    try:
+        batch = trajectory(SimulatedSystem(mixed_scenarios()), SEEDS)
+    finally:
+        numba.set_num_threads(before)
+    for one, other in zip(alone, batch, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_trajectories_do_not_depend_on_what_ran_before(alone: list[NDArray[np.float64]]) -> None:
+    system = SimulatedSystem([mixed_scenarios()[0]])
+    trajectory(system, np.array([7], np.uint64))
+    np.testing.assert_array_equal(trajectory(system, SEEDS[:1])[0], alone[0])
+
+
+def test_another_seed_is_another_trajectory(alone: list[NDArray[np.float64]]) -> None:
+    other = trajectory(SimulatedSystem([mixed_scenarios()[0]]), np.array([7], np.uint64))[0]
+    assert (other[:, [MIGRATED, DEMOTED]] != alone[0][:, [MIGRATED, DEMOTED]]).any()
+
+
+def test_a_masked_reset_leaves_the_other_machines_alone() -> None:
+    scenarios = [load_scenario("skewed")] * 3
+    system, undisturbed = SimulatedSystem(scenarios), SimulatedSystem(scenarios)
+    for each in (system, undisturbed):
+        each.reset(SEEDS[:3], ["training"] * 3)
+        each.advance(4.0)
+    system.reset(SEEDS[3:], ["training"] * 3, mask=np.array([False, True, False]))
+    assert system.elapsed_s.tolist() == [4.0, 0.0, 4.0]
+    for each in (system, undisturbed):
+        each.advance(4.0)
+    np.testing.assert_array_equal(system.counters[[0, 2]], undisturbed.counters[[0, 2]])
+    fresh = start(scenarios[0], int(SEEDS[4]))
+    fresh.advance(4.0)
+    np.testing.assert_array_equal(system.counters[1], fresh.counters[0])
+
+
+def test_serial_and_parallel_engines_are_twins() -> None:
+    systems = [SimulatedSystem([load_scenario("skewed")] * 2) for _ in range(2)]
+    for system, advance in zip(systems, (engine.advance_serially, engine.advance_all), strict=True):
+        system.reset(SEEDS[:2], ["training"] * 2)
+        advance(system._machines, 10.0)
+    np.testing.assert_array_equal(systems[0].counters, systems[1].counters)
+
+
+def test_the_twin_is_determined_by_its_seed() -> None:
+    twin = ReferenceSystem(shrink(load_scenario("skewed"), 2048))
+    runs = []
+    for seed in (1, 1, 2):
+        twin.reset(np.array([seed], np.uint64), ["training"])
+        twin.advance(20.0)
+        runs.append(twin.counters[0].tolist())
+    assert runs[0] == runs[1] != runs[2]
+
+
+def mean_completion_s(scenario: Scenario, setting: tuple[float, float, float], **resolution: float) -> float:
+    seconds = []
+    for seed in range(4):
+        system = start(scenario, seed, **resolution)
+        system.apply(np.array([setting]))
+        system.advance(1e5)
+        seconds.append(system.elapsed_s[0])
+    return float(np.mean(seconds))
+
+
+THRASH = (500.0, 4.0 * GIB, np.inf)
+BUDGET = (500.0, 16.0 * GIB, 256.0 * MIB)
+
+
+@pytest.mark.parametrize("name", ["skewed", "moving-hot-set"])
+@pytest.mark.parametrize("setting", [THRASH, BUDGET], ids=["thrash", "budget"])
+@pytest.mark.parametrize("finer", [{"max_substep_s": MAX_SUBSTEP_S / 2}, {"server_quantum_s": SERVER_QUANTUM_S / 2}])
+def test_halving_the_resolution_moves_completion_by_less_than_half_a_percent(
+    name: str, setting: tuple[float, float, float], finer: dict[str, float]
+) -> None:
+    scenario = without_variation(name)
+    shipped_s = mean_completion_s(scenario, setting)
+    assert mean_completion_s(scenario, setting, **finer) == pytest.approx(shipped_s, rel=0.005)
