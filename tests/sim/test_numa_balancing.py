@@ -136,7 +136,7 @@ def test_the_room_to_spare_is_1_gib_or_a_sixteenth_of_the_node():
     assert WINDOW * 0.85 < counter(almost, PGPROMOTE_SUCCESS) - counter(almost, PGPROMOTE_CANDIDATE) < WINDOW
 
 
-@pytest.mark.parametrize("threshold_s", [0.55, 1.0])  # one of them amid a sub-step
+@pytest.mark.parametrize("threshold_s", [0.5, 1.0])
 def test_without_it_mode_2_promotes_what_is_touched_within_the_hot_threshold(threshold_s):
     knobs = {"hot_threshold": f"{threshold_s}s"}
     system = run(seldom(2, fast_capacity="1GiB", numa_balancing=knobs), 50.0)
@@ -145,6 +145,13 @@ def test_without_it_mode_2_promotes_what_is_touched_within_the_hot_threshold(thr
     # most pages are touched during the first passes, each of which leaves a share to be hot
     hot = 1 - np.exp(-0.1 * threshold_s)
     assert hot * 0.95 < counter(system, PGPROMOTE_SUCCESS) / faults < hot * 1.15
+
+
+def test_the_hot_threshold_is_exact_amid_a_sub_step():
+    scenario = seldom(2, fast_capacity="1GiB", numa_balancing={"hot_threshold": "550ms"})
+    hot = 1 - np.exp(-0.1 * 0.55)
+    spread = np.sqrt(WINDOW * hot * (1 - hot))
+    assert counter(run(scenario, 2.3), PGPROMOTE_CANDIDATE) == pytest.approx(WINDOW * hot, abs=4 * spread)
 
 
 @pytest.mark.parametrize(("rate_limit", "threshold_s"), [("65536MiB/s", 1.125), ("1MiB/s", 0.875)])
@@ -301,6 +308,8 @@ def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib
         assert fast.sum() + hand == at_start + row[MIGRATED] + row[PGPROMOTE_SUCCESS] - row[DEMOTED]
         assert (noted[:, FRESH] + noted[:, STALE] + noted[:, FAULTED] <= slow).all()
         assert (noted[:, UNVISITED] <= slow).all()
+        fast[int(state(system, "hand_lump"))] += hand
+        assert (noted[:, MARKED_FAST] <= fast).all()
         marked = noted[:, [FRESH, STALE, MARKED_FAST]].sum()
         assert (
             marked
