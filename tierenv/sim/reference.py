@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from tierenv.counters import NUM_COUNTERS
 from tierenv.errors import ConfigError
 from tierenv.scenario import PhaseOrders, Scenario, TunableRanges
-from tierenv.sim import pages as engine
+from tierenv.sim import pages_engine as engine
 from tierenv.sim.episode import draw_phases
+from tierenv.sim.pages import STATE, Pages
 from tierenv.sim.state import MODEL_COUNTERS
 from tierenv.sim.system import scenario_parameters
 from tierenv.units import PAGE_BYTES
@@ -38,8 +39,8 @@ class ReferenceSystem:
         self._tick_s = tick_s
         num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
         classes, phases = len(scenario.workload.classes), len(scenario.workload.phases)
-        self._states = np.zeros(1, dtype=engine.STATE)
-        self._pages = engine.Pages(
+        self._states = np.zeros(1, dtype=STATE)
+        self._pages = Pages(
             parameters=scenario_parameters(scenario)[()],
             state=self._states[0],
             page_class=np.zeros(num_pages, dtype=np.int32),
@@ -144,7 +145,7 @@ class ReferenceSystem:
         pages.is_waste[:] = phases.is_waste
 
         daemon = scenario.daemon
-        self._states[:] = np.zeros((), dtype=engine.STATE)
+        self._states[:] = np.zeros((), dtype=STATE)
         state = pages.state
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
         state["fast_pages"] = pages.is_fast.sum()
