@@ -24,10 +24,12 @@ from tierenv import __version__
 from tierenv.action import DEAD_ZONE_EDGE
 from tierenv.agents.policy import Array, daemon_for
 from tierenv.agents.tree import DecisionTree
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
 from tierenv.observation import LogScale, ObservationEncoder
-from tierenv.scenario import Control, DaemonVariant, Record, Scenario, load_record, validate_record
+from tierenv.records import Record, load_record, validate_record
+from tierenv.scenario import Control, Scenario
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 
 DOCUMENT = "policy.json"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tierenv.action import DEAD_ZONE_EDGE
 from tierenv.counters import COUNTER_INDEX, FREE_PAGES, MIGADDED, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.observation import PER_PAGE_SECOND, Feature, LogScale, ObservationEncoder
-from tierenv.scenario import DaemonVariant
 from tierenv.tunables import TUNABLES
 from tierenv.units import GIB, PAGE_BYTES
 

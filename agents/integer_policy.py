@@ -15,8 +15,8 @@ from tierenv.agents.bundle import Activation, Network
 from tierenv.agents.fixed_point import ACTION_BITS, ONE, SETTING, Ints, feature_rules, shift_rounded, tunable_ranges
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import DaemonVariant
 from tierenv.tunables import TUNABLES
 
 TANH_TABLE = np.round(np.tanh(np.arange(1025) / 128) * ONE).astype(np.int64)

@@ -21,9 +21,11 @@ from tierenv.agents.bundle import (
     check_same_meaning,
 )
 from tierenv.agents.policy import Array, daemon_for
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
-from tierenv.scenario import Control, DaemonVariant, Scenario, load_scenario, read_yaml
+from tierenv.records import read_yaml
+from tierenv.scenario import Control, Scenario, load_scenario
 
 MODEL = Path("best") / "model.zip"
 CONFIG = "config.yaml"

@@ -12,8 +12,10 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError, close_match
-from tierenv.scenario import Control, DaemonVariant, NumaBalancingMode, Scenario, load_record, packaged
+from tierenv.records import load_record, packaged
+from tierenv.scenario import Control, NumaBalancingMode, Scenario
 from tierenv.tunables import NUM_TUNABLES
 
 Array = NDArray[np.float32]

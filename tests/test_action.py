@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierenv.action import ActionCodec, action_space
-from tierenv.scenario import DaemonVariant, load_record
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
 from tierenv.tunables import TUNABLES, TunableSetting
 from tierenv.units import GIB, MIB
 

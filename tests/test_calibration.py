@@ -11,7 +11,8 @@ import yaml
 from tierenv.calibration import PARAMETERS, Parameter, calibrate, with_values
 from tierenv.errors import ConfigError
 from tierenv.measurements import SYSTEMS, Cell, check_sizes, read_measurements
-from tierenv.scenario import Platform, load_record, load_scenario, packaged
+from tierenv.records import load_record, packaged
+from tierenv.scenario import Platform, load_scenario
 from tierenv.sim.system import SimulatedSystem
 from tierenv.train.calibrate import calibration_tables, platform_yaml, report_path, run_calibration
 from tierenv.train.cli import main

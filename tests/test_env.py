@@ -16,7 +16,7 @@ import tierenv  # noqa: F401  registers the environment
 from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
 from tierenv.errors import ConfigError
-from tierenv.scenario import packaged
+from tierenv.records import packaged
 from tierenv.task import INFO_KEYS, TieredMemoryTask, resolve_scenarios
 from tierenv.wrappers import MENU, DiscreteMenu, MultiplicativeAction
 

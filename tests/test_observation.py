@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tierenv.counters import COUNTER_INDEX, NUM_COUNTERS
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.observation import FEATURES, RATE, LinearScale, LogScale, ObservationEncoder
-from tierenv.scenario import DaemonVariant, load_record
+from tierenv.records import load_record
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 TUNABLE = load_record("daemons", DaemonVariant, "kmmscand-tunable")

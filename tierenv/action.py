@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.scenario import DaemonVariant
+from tierenv.daemon import DaemonVariant
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 
 DEAD_ZONE_EDGE = 0.5

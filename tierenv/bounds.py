@@ -35,7 +35,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from tierenv.sim import system as simulation
+from tierenv.sim.parameters import access_time_s
+from tierenv.sim.system import SimulatedSystem
 
 Floats = NDArray[np.float64]
 
@@ -48,19 +49,27 @@ NUM_SAMPLES = 513
 """Fast shares at which the access time is sampled, and lines drawn below it."""
 
 
-def clairvoyant_bound_s(system: simulation.SimulatedSystem, index: int) -> float:
-    """Time no policy beats in the episode that a machine has just been reset to [s]."""
+def clairvoyant_bound_s(system: SimulatedSystem, index: int) -> float:
+    """Time no policy beats in the episode that a machine has just been reset to [s].
+
+    Of several processes each gets the machine to itself: the run takes at least as long as any of them does then.
+    """
     scenario = system.scenarios[index]
-    return clairvoyant_seconds(
-        access_shares=system.access_share(index),
-        work=system.phase_work(index),
-        class_pages=system.class_pages(index),
-        fast_pages_at_start=system.fast_pages_by_class(index),
-        capacity_pages=scenario.fast_capacity_pages,
-        promotions_per_s=1 / scenario.migration_s,
-        stall_s_per_promotion=scenario.platform.shootdown_receiver,
-        threads=scenario.workload.threads,
-        access_time_s=partial(simulation.access_time_s, scenario),
+    platform = scenario.platform
+    return max(
+        process.start
+        + clairvoyant_seconds(
+            access_shares=system.access_share(index, number),
+            work=system.phase_work(index, number),
+            class_pages=system.class_pages(index, number),
+            fast_pages_at_start=system.fast_pages_by_class(index, number),
+            capacity_pages=scenario.fast_capacity_pages,
+            promotions_per_s=1 / scenario.migration_s,
+            stall_s_per_promotion=platform.shootdown_receiver,
+            threads=process.workload.threads,
+            access_time_s=partial(access_time_s, scenario, process_index=number),
+        )
+        for number, process in enumerate(scenario.processes)
     )
 
 

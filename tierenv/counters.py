@@ -32,7 +32,12 @@ COUNTERS = (
     Counter("nr_kmmscand_toptier", "pages", "top-tier pages visited, accessed or not"),
     Counter("nr_kmmscand_idlepage", "pages", "pages of either tier not accessed since their last visit"),
     Counter("pgdemote_kswapd", "pages", "pages demoted by kswapd"),
-    Counter("node0/nr_free_pages", "pages", "free pages of the fast node", is_gauge=True),
+    Counter(
+        "node0/nr_free_pages",
+        "pages",
+        "free pages of the fast tier (node1 included if part of it)",
+        is_gauge=True,
+    ),
     Counter("kmmmigrated/schedstat", "ns", "CPU time of the migration thread"),
     Counter("kmmscand/schedstat", "ns", "CPU time of the scanning thread"),
     Counter("numa_pte_updates", "pages", "pages marked for a NUMA hint fault"),
@@ -40,6 +45,8 @@ COUNTERS = (
     Counter("numa_hint_faults_local", "pages", "NUMA hint faults on pages of the threads' own node"),
     Counter("pgpromote_success", "pages", "pages promoted at a hint fault"),
     Counter("pgpromote_candidate", "pages", "hot slow-tier pages at a hint fault, the free-space fast path left out"),
+    Counter("nr_kscand_hotpage", "pages", "listed pages touched again before their migration", ("kscand-v3",)),
+    Counter("nr_kscand_coldpage", "pages", "slow-tier pages not accessed at the visit before", ("kscand-v3",)),
 )
 
 NUM_COUNTERS = len(COUNTERS)
@@ -63,5 +70,7 @@ COUNTER_INDEX = {counter.name: index for index, counter in enumerate(COUNTERS)}
     NUMA_HINT_FAULTS_LOCAL,
     PGPROMOTE_SUCCESS,
     PGPROMOTE_CANDIDATE,
+    HOTPAGE,
+    COLDPAGE,
 ) = range(NUM_COUNTERS)
 """Column numbers, for the compiled model."""

@@ -5,17 +5,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError, close_match
-from tierenv.scenario import (
-    Control,
-    DaemonVariant,
-    NumaBalancingMode,
-    Platform,
-    Scenario,
-    load_record,
-    resolve,
-    validate_record,
-)
+from tierenv.records import load_record, resolve, validate_record
+from tierenv.scenario import Control, NumaBalancingMode, Platform, Scenario
 from tierenv.units import GIB
 
 COLUMNS = ("size_gb", "system", "seconds", "stdev_percent")

@@ -27,8 +27,8 @@ from tierenv.counters import (
     MIGRATED,
     MIGRATOR_NS,
 )
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import DaemonVariant
 from tierenv.tunables import NUM_TUNABLES
 from tierenv.units import GIB, PAGE_BYTES
 

@@ -81,13 +81,13 @@ class Timeline:
             f"{system.work_done[index]:.1%} done, phase {system.phase_names(index)[self.phase[-1]]}",
             f"tunables: {self.tunables[-1]}",
         ]
-        width = max(len(page_class.name) for page_class in scenario.workload.classes)
-        rows = zip(scenario.workload.classes, system.class_pages(index), self.fast_pages[-1], strict=True)
-        for page_class, pages, fast in rows:
+        width = max(map(len, scenario.class_names))
+        rows = zip(scenario.class_names, system.class_pages(index), self.fast_pages[-1], strict=True)
+        for name, pages, fast in rows:
             filled = round(_BAR_WIDTH * fast / pages)
             bar = "#" * filled + "." * (_BAR_WIDTH - filled)
             sizes = f"{format_bytes(int(fast) * PAGE_BYTES)} of {format_bytes(int(pages) * PAGE_BYTES)} fast"
-            lines.append(f"{page_class.name:<{width}} [{bar}] {sizes}")
+            lines.append(f"{name:<{width}} [{bar}] {sizes}")
         return "\n".join(lines) + "\n"
 
     def image(self) -> NDArray[np.uint8]:
@@ -117,7 +117,7 @@ class Timeline:
         scenario = self._system.scenarios[self._index]
         occupancy, *rows = axes
         fast_gib = np.array(self.fast_pages).T * (PAGE_BYTES / GIB)
-        labels = [page_class.name for page_class in scenario.workload.classes]
+        labels = scenario.class_names
         occupancy.stackplot(self.elapsed_s, fast_gib, labels=labels)
         occupancy.set_ylabel("fast tier [GiB]")
         capacity_gib = scenario.fast_capacity_pages * PAGE_BYTES / GIB

@@ -1,42 +1,32 @@
-"""Platform, daemon variant, workload and scenario: frozen records read from YAML.
+"""Platform, workload, process and scenario: frozen records read from YAML.
 
-Every record refuses unknown keys and values outside their range with a `ConfigError` of one line. A scenario names its
-platform, daemon and workload; names resolve to the packaged files under `tierenv.configs`, paths to the user's own.
+A scenario names its platform, its daemon and its workloads; names resolve to the packaged files under
+`tierenv.configs`, paths to the user's own (`tierenv.records`).
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
+from pydantic import Field, model_validator
+
+from tierenv.daemon import DaemonVariant
+from tierenv.errors import ConfigError
+from tierenv.records import (
+    Bytes,
+    BytesPerSecond,
+    Fraction,
+    Record,
+    Seconds,
+    load_record,
+    read_yaml,
+    resolve,
+    validate_record,
 )
-
-from tierenv.errors import ConfigError, close_match
-from tierenv.tunables import TUNABLES, TunableSetting
-from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, parse_bytes, parse_bytes_per_s, parse_seconds
-
-Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda size: f"{size}B")]
-BytesPerSecond = Annotated[
-    float,
-    BeforeValidator(parse_bytes_per_s),
-    PlainSerializer(lambda rate: "unlimited" if math.isinf(rate) else f"{rate!r}B/s"),
-]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), PlainSerializer(lambda seconds: f"{seconds!r}s")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-Quantity = TypeVar("Quantity")
+from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes
 
 HELD_OUT_EVERY = 5
 """One phase order in this many (by lexicographic rank) is held out of training."""
@@ -44,12 +34,8 @@ HELD_OUT_EVERY = 5
 PhaseOrders = Literal["training", "held-out"]
 Control = Literal["tunables", "kernel-rule", "off"]
 NumaBalancingMode = Literal[0, 1, 2]
-
-
-class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+ScanScale = Annotated[int, Field(ge=0, le=10)]
+"""prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes a process out of the scan (kmmscand.md section 5)."""
 
 
 class MemoryTier(Record):
@@ -68,6 +54,8 @@ class Platform(Record):
     name: str
     dram: MemoryTier
     cxl: MemoryTier
+    remote_latency: Seconds = 100e-9
+    """What an access to the other socket's DRAM takes longer than one to the own."""
     overlap: Annotated[float, Field(gt=0)]
     """Memory-level parallelism: the latency of an access is divided by it [1]."""
     page_walk_per_doubling: Seconds
@@ -115,93 +103,6 @@ class Platform(Record):
                 "and below 1"
             )
         return self
-
-
-class Range(Record, Generic[Quantity]):
-    """Least and greatest value of a tunable and the value at start."""
-
-    min: Quantity
-    max: Quantity
-    start: Quantity
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        low, high, start = cast("tuple[float, float, float]", (self.min, self.max, self.start))
-        if not 0 < low < high:
-            raise ValueError(f"max={high:g}: must be above min={low:g}, and both above 0")
-        if not (low <= start <= high or start == math.inf):
-            raise ValueError(f"start={start:g}: must lie between min={low:g} and max={high:g}")
-        return self
-
-
-class Bounds(NamedTuple):
-    """A range in the unit of the tunable's name."""
-
-    min: float
-    max: float
-    start: float
-
-
-class TunableRanges(Record):
-    """The range of every tunable of a variant."""
-
-    scan_period: Range[Seconds]
-    scan_size: Range[Bytes]
-    throttle: Range[BytesPerSecond]
-
-    @cached_property
-    def by_name(self) -> dict[str, Bounds]:
-        """Ranges keyed by the name of the tunable, in the table's order and units."""
-        period, size, throttle = self.scan_period, self.scan_size, self.throttle
-        rows = (
-            Bounds(1e3 * period.min, 1e3 * period.max, 1e3 * period.start),
-            Bounds(size.min, size.max, size.start),
-            Bounds(throttle.min, throttle.max, throttle.start),
-        )
-        return {row.name: bounds for row, bounds in zip(TUNABLES, rows, strict=True)}
-
-
-class DaemonVariant(Record):
-    """What distinguishes one daemon of the series from another."""
-
-    name: str
-    summary: str
-    access_rule: Literal["first-access", "second-access"]
-    """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
-    chunk_rule: Literal["whole-vma", "scan-size"]
-    """Whether a chunk ends with the VMA that fills it, or with the scan size."""
-    tunable_at_run_time: bool
-    """Whether writes reach a running process (otherwise they only seed new ones)."""
-    ranges: TunableRanges
-    initial_delay: Seconds
-    scan_sleep: Seconds
-    """The scanner looks for a due process this often."""
-    migrate_sleep: Seconds
-    """The migrator's sleep between two drains of its list."""
-    throttle_window: Annotated[Seconds, Field(gt=0)]
-    """The throttle grants a budget of this much time at its rate; entries beyond it are dropped until the next one."""
-    list_entry: Bytes
-    """Memory one migration-list entry takes."""
-    decay_shift: Annotated[int, Field(ge=0, le=16)]
-    ignore_threshold_pages: Annotated[int, Field(ge=0)]
-    period_step_percent: Annotated[int, Field(ge=0, le=100)]
-    period_jump_shift: Annotated[int, Field(ge=0, le=8)]
-
-    @property
-    def start_setting(self) -> TunableSetting:
-        """Tunables in force when a process starts."""
-        return TunableSetting(*(row.start for row in self.ranges.by_name.values()))
-
-    def check_setting(self, setting: TunableSetting) -> None:
-        """Raise `ConfigError` unless every tunable lies in its range (or is an allowed 0 or infinity)."""
-        for row, value in zip(TUNABLES, setting, strict=True):
-            bounds = self.ranges.by_name[row.name]
-            special = (row.has_zero and value == 0) or (row.has_unlimited and value == math.inf)
-            if not special and not bounds.min <= value <= bounds.max:
-                extra = " or 0" * row.has_zero + " or inf" * row.has_unlimited
-                raise ConfigError(
-                    f"{row.name}={value:g}: daemon {self.name} allows {bounds.min:g} to {bounds.max:g}{extra}"
-                )
 
 
 class PageClass(Record):
@@ -295,10 +196,56 @@ class NumaBalancing(Record):
     """Mode 2: a page is hot if it is touched this soon after it was marked."""
     promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
     """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""
+    spare: Bytes = GIB
+    """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
+    target."""
+
+
+class Process(Record):
+    """One process of a machine: a workload over its own memory."""
+
+    workload: Workload
+    size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
+    """Resident memory."""
+    start: Seconds = 0.0
+    """Time at which it is executed."""
+    cpu_node: Literal[0, 1] = 0
+    """Socket its threads run on."""
+    scan_scale: ScanScale = 1
+
+    @property
+    def pages(self) -> int:
+        """Resident pages."""
+        return self.size // PAGE_BYTES
+
+    @property
+    def total_accesses(self) -> float:
+        """Work [accesses of all threads]."""
+        return self.workload.accesses_per_page * self.pages
+
+    @property
+    def class_pages(self) -> list[int]:
+        """Pages of each class, rounded so that they add up to `pages`."""
+        edges = [0.0, *itertools.accumulate(page_class.fraction for page_class in self.workload.classes)]
+        ends = [round(edge * self.pages) for edge in edges]
+        ends[-1] = self.pages
+        return [high - low for low, high in itertools.pairwise(ends)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.start > 0 and self.workload.initial_placement != "slow":
+            raise ValueError(
+                f"start={self.start:g}s: a process that starts later finds room on the slow node only; "
+                f"workload {self.workload.name} must have initial_placement: slow"
+            )
+        return self
 
 
 class Scenario(Record):
-    """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon."""
+    """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon.
+
+    Other processes may run beside it (`corunners`); the run is complete when the last of them is.
+    """
 
     name: str
     summary: str
@@ -307,7 +254,16 @@ class Scenario(Record):
     workload: Workload
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
+    scan_scale: ScanScale = 1
+    """prctl(PR_SET_PTE_A_SCAN_SCALE) of the application; see `DaemonVariant.scale_rule`."""
+    corunners: tuple[Process, ...] = ()
+    """Other processes, in the order in which they start."""
     fast_capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
+    """DRAM of node 0, on whose socket the application's threads run."""
+    remote_fast_capacity: Bytes = 0
+    """DRAM of the other socket, node 1, as far as it belongs to the fast tier; 0: none."""
+    target_node: Literal[0, 1] = 0
+    """/sys/kernel/mm/kmmscand/target_node: where promotions go if a scan has seen no top-tier page."""
     demotion: bool = True
     """Whether kswapd demotes cold pages of the fast tier (/sys/kernel/mm/numa/demotion_enabled)."""
     control: Control = "tunables"
@@ -319,118 +275,78 @@ class Scenario(Record):
     regions: Annotated[int, Field(ge=1, le=65536)] = 64
     """Resolution of the model: lumps per class."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        starts = [process.start for process in self.corunners]
+        if starts != sorted(starts):
+            raise ValueError(f"corunners: must be in the order in which they start, got {starts} s")
+        if 0 < self.remote_fast_capacity < 64 * PAGE_BYTES:
+            raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0 or at least 256KiB")
+        if self.target_node > 0 and not self.remote_fast_capacity:
+            raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
+        return self
+
+    @cached_property
+    def processes(self) -> tuple[Process, ...]:
+        """The application and its corunners."""
+        application = Process.model_construct(workload=self.workload, size=self.size, scan_scale=self.scan_scale)
+        return (application, *self.corunners)
+
     @property
     def pages(self) -> int:
-        """Resident pages."""
-        return self.size // PAGE_BYTES
+        """Resident pages of all processes."""
+        return sum(process.pages for process in self.processes)
+
+    @property
+    def node_capacity_pages(self) -> list[int]:
+        """Pages each node of the fast tier holds."""
+        return [size // PAGE_BYTES for size in (self.fast_capacity, self.remote_fast_capacity) if size]
 
     @property
     def fast_capacity_pages(self) -> int:
         """Pages the fast tier holds."""
-        return self.fast_capacity // PAGE_BYTES
+        return sum(self.node_capacity_pages)
 
     @property
     def total_accesses(self) -> float:
         """Work of one run [accesses of all threads]."""
-        return self.workload.accesses_per_page * self.pages
+        return sum(process.total_accesses for process in self.processes)
 
     @property
     def class_pages(self) -> list[int]:
-        """Pages of each class, rounded so that they add up to `pages`."""
-        edges = [0.0, *itertools.accumulate(page_class.fraction for page_class in self.workload.classes)]
-        ends = [round(edge * self.pages) for edge in edges]
-        ends[-1] = self.pages
-        return [high - low for low, high in itertools.pairwise(ends)]
+        """Pages of each class, those of the application first."""
+        return [pages for process in self.processes for pages in process.class_pages]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class, those of a corunner after its workload."""
+        own = [page_class.name for page_class in self.workload.classes]
+        return own + [
+            f"{process.workload.name}/{page_class.name}"
+            for process in self.corunners
+            for page_class in process.workload.classes
+        ]
 
     @property
     def migration_s(self) -> float:
-        """Migrator time for one promotion at this footprint [s]."""
-        growth = (self.size / (8 * GIB)) ** self.platform.migration_footprint_exponent
+        """Migrator time for one promotion at the footprint of all processes [s]."""
+        growth = (self.pages * PAGE_BYTES / (8 * GIB)) ** self.platform.migration_footprint_exponent
         return self.platform.migration_per_page_at_8gib * growth
 
-    @property
-    def page_walk_s(self) -> float:
-        """Page-walk time of one access at this footprint, before overlap [s]."""
-        return self.platform.page_walk_per_doubling * max(0.0, math.log2(self.size / GIB))
+    def page_walk_s(self, process: Process) -> float:
+        """Page-walk time of one access at a process's footprint, before overlap [s]."""
+        return self.platform.page_walk_per_doubling * max(0.0, math.log2(process.size / GIB))
 
     def replace(self, **changes: Any) -> "Scenario":
         """A copy with other fields, validated; values as in YAML ("16GiB"), or whole records."""
-        new = {key: value.model_dump() if isinstance(value, Record) else value for key, value in changes.items()}
+        new = {key: _dumped(value) for key, value in changes.items()}
         return validate_record(Scenario, self.model_dump() | new, f"scenario {self.name}")
 
     def __str__(self) -> str:
         """One line for people."""
-        fast = format_bytes(self.fast_capacity)
-        return f"{self.name}: {format_bytes(self.size)} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
-
-
-RecordType = TypeVar("RecordType", bound=Record)
-
-CONFIG_KINDS = (
-    "platforms",
-    "daemons",
-    "workloads",
-    "scenarios",
-    "suites",
-    "algorithms",
-    "measurements",
-    "policies",
-)
-
-
-def packaged(kind: str) -> dict[str, Path]:
-    """Packaged configurations of a kind (a folder of configs/), by name."""
-    folder = Path(str(resources.files("tierenv.configs"))) / kind
-    # a dot in the stem marks what belongs to another file, such as the report beside a calibrated platform
-    found = (path for path in folder.iterdir() if not path.name.startswith("_") and "." not in path.stem)
-    return {path.stem if path.is_file() else path.name: path for path in sorted(found)}
-
-
-def resolve(kind: str, name_or_path: str) -> Path:
-    """The file (or bundle folder) a name or path stands for.
-
-    A word without a slash and without a suffix is a packaged name; anything else is a path. Raises `ConfigError`.
-    """
-    path = Path(name_or_path)
-    if "/" in name_or_path or path.suffix or path.exists():
-        if not path.exists():
-            raise ConfigError(f"{name_or_path}: no such file; for packaged {kind} run: tierenv list {kind}")
-        return path
-    known = packaged(kind)
-    if name_or_path not in known:
-        raise ConfigError(
-            f"unknown {kind.removesuffix('s')} {name_or_path!r}{close_match(name_or_path, known)}; "
-            f"run: tierenv list {kind}"
-        )
-    return known[name_or_path]
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping a YAML file holds. Raises `ConfigError` for unreadable files and other content."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {reason}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(content).__name__}")
-    return content
-
-
-def load_record(kind: str, record: type[RecordType], name_or_path: str) -> RecordType:
-    """Read one record from a packaged name or a path; its `name` defaults to the file's."""
-    path = resolve(kind, name_or_path)
-    return validate_record(record, {"name": path.stem} | read_yaml(path), str(path))
-
-
-def validate_record(record: type[RecordType], values: dict[str, Any], origin: str) -> RecordType:
-    """Build a record; the first thing wrong becomes a `ConfigError` that starts with `origin`."""
-    try:
-        return record.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{origin}: {_first_problem(record, error)}") from None
+        fast = format_bytes(self.fast_capacity + self.remote_fast_capacity)
+        resident = format_bytes(self.pages * PAGE_BYTES)
+        return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
 
 
 def load_scenario(name_or_path: str) -> Scenario:
@@ -442,40 +358,35 @@ def load_scenario(name_or_path: str) -> Scenario:
 @lru_cache(maxsize=64)
 def _load_scenario(path: Path, _modified_ns: int) -> Scenario:
     values = {"name": path.stem} | read_yaml(path)
-    parts: Sequence[tuple[str, str, type[Record]]] = (
-        ("platform", "platforms", Platform),
-        ("daemon", "daemons", DaemonVariant),
-        ("workload", "workloads", Workload),
-    )
-    for field, kind, record in parts:
-        if isinstance(values.get(field), str):
-            try:
-                values[field] = load_record(kind, record, values[field])
-            except ConfigError as error:
-                raise ConfigError(f"{path}: {field}: {error}") from None
+    corunners = values.get("corunners")
+    holders = [(values, ""), *((row, f"corunners.{index}.") for index, row in enumerate(_mappings(corunners)))]
+    for holder, prefix in holders:
+        for field, (kind, record) in _PARTS.items():
+            if isinstance(holder.get(field), str):
+                try:
+                    holder[field] = load_record(kind, record, holder[field])
+                except ConfigError as error:
+                    raise ConfigError(f"{path}: {prefix}{field}: {error}") from None
     return validate_record(Scenario, values, str(path))
 
 
-def _first_problem(record: type[Record], error: ValidationError) -> str:
-    # a misspelt key is missing too: what stands in the file says more than what does not
-    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    location = [str(part) for part in problem["loc"]]
-    field = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(record, location[:-1])
-        return f"{field}: unknown key{close_match(location[-1], known)}; allowed: {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"{field}: required key is missing"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    if problem["type"] == "value_error":
-        return f"{field}: {message}" if field else message
-    return f"{field}={problem['input']!r}: {message}"
+_PARTS: dict[str, tuple[str, type[Record]]] = {
+    "platform": ("platforms", Platform),
+    "daemon": ("daemons", DaemonVariant),
+    "workload": ("workloads", Workload),
+}
+"""Fields that may name a file, its kind, and what it holds."""
 
 
-def _fields_at(record: type[Record], location: list[str]) -> list[str]:
-    fields = record.model_fields
-    for part in location:
-        nested = getattr(fields.get(part), "annotation", None)
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            fields = nested.model_fields
-    return list(fields)
+def _mappings(values: object) -> Iterator[dict[str, Any]]:
+    """Those entries of a list that are mappings; what else is wrong with it the record will say."""
+    for value in values if isinstance(values, list) else ():
+        if isinstance(value, dict):
+            yield value
+
+
+def _dumped(value: object) -> object:
+    """Records as the mappings they are read from, also within sequences."""
+    if isinstance(value, list | tuple):
+        return [_dumped(entry) for entry in value]
+    return value.model_dump() if isinstance(value, Record) else value

@@ -38,7 +38,8 @@ class System(Protocol):
     def apply(self, tunables: NDArray[np.float64]) -> None:
         """Put tunables in force: float64[n, 3], columns as `TUNABLES`; infinity is unlimited.
 
-        A machine whose scenario leaves control to the kernel or to nobody ignores its row.
+        A machine whose scenario leaves control to the kernel or to nobody ignores its row. On a daemon whose tunables
+        only seed new processes it is the period, clamped, of processes that start later.
         """
 
     def advance(self, duration_s: float) -> None:
@@ -50,7 +51,7 @@ class System(Protocol):
 
     @property
     def tunables(self) -> NDArray[np.float64]:
-        """float64[n, 3]: the tunables in force."""
+        """float64[n, 3]: the tunables in force for a machine's first process."""
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -74,17 +75,20 @@ class ModelledSystem(System, Protocol):
 
     @property
     def phase(self) -> NDArray[np.int64]:
-        """int64[n]: present phase, counted in the order of the episode."""
+        """int64[n]: present phase of a machine's first process, counted in the order of the episode."""
 
     @property
     def model(self) -> NDArray[np.int64]:
         """int64[n, len(MODEL_COUNTERS)] since the reset, columns as `tierenv.sim.state.MODEL_COUNTERS`."""
 
     def remaining_s(self) -> NDArray[np.float64]:
-        """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s]."""
+        """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s].
+
+        Of several processes the longest counts.
+        """
 
     def phase_names(self, index: int) -> list[str]:
-        """Names of one machine's phases in the order of its episode."""
+        """Names of the phases of one machine's first process in the order of its episode."""
 
     def class_pages(self, index: int) -> NDArray[np.int64]:
         """int64[classes]: one machine's pages by class."""

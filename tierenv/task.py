@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCESS
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
+from tierenv.records import load_record
 from tierenv.reward import Shaping, time_reward
-from tierenv.scenario import Control, DaemonVariant, PhaseOrders, Scenario, load_record, load_scenario
+from tierenv.scenario import Control, PhaseOrders, Scenario, load_scenario
 from tierenv.sim.state import WASTED
 from tierenv.system import ModelledSystem
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from tierenv.calibration import Calibration, Estimate, calibrate
 from tierenv.files import atomic_write_text
 from tierenv.measurements import read_measurements
-from tierenv.scenario import Platform, load_record, load_scenario, resolve
+from tierenv.records import load_record, resolve
+from tierenv.scenario import Platform, load_scenario
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 

@@ -7,17 +7,11 @@ from tierenv.agents.export import FORMATS
 from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.policy import POLICIES
 from tierenv.counters import COUNTERS
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError, close_match
 from tierenv.measurements import read_measurements
-from tierenv.scenario import (
-    DaemonVariant,
-    MemoryTier,
-    Platform,
-    load_record,
-    load_scenario,
-    packaged,
-    read_yaml,
-)
+from tierenv.records import load_record, packaged, read_yaml
+from tierenv.scenario import MemoryTier, Platform, load_scenario
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
 

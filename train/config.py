@@ -6,16 +6,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.scenario import (
-    PhaseOrders,
-    Record,
-    load_record,
-    load_scenario,
-    packaged,
-    read_yaml,
-    resolve,
-    validate_record,
-)
+from tierenv.records import Record, load_record, packaged, read_yaml, resolve, validate_record
+from tierenv.scenario import PhaseOrders, load_scenario
 from tierenv.train.algorithms import Algorithm, find_algorithm
 from tierenv.tunables import NUM_TUNABLES
 

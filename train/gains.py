@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from tierenv.agents.export.header import Gain
 from tierenv.errors import ConfigError
-from tierenv.scenario import Record
+from tierenv.records import Record
 from tierenv.train.run_dir import read_json
 from tierenv.train.statistics import paired_difference
 

@@ -25,7 +25,8 @@ from tierenv.agents.fixed_point import ONE
 from tierenv.agents.policy import Array, Policy, load_policy
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
-from tierenv.scenario import load_scenario, packaged
+from tierenv.records import packaged
+from tierenv.scenario import load_scenario
 from tierenv.system import System
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import run_episodes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tierenv.files import atomic_write_text
-from tierenv.scenario import packaged
+from tierenv.records import packaged
 from tierenv.train.calibrate import report_path
 from tierenv.train.run_dir import read_json
 

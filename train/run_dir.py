@@ -22,7 +22,8 @@ import yaml
 from tierenv.agents.bundle import action_definition, observation_definition
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes, atomic_write_text
-from tierenv.scenario import load_scenario, read_yaml, validate_record
+from tierenv.records import read_yaml, validate_record
+from tierenv.scenario import load_scenario
 from tierenv.train.config import TrainingConfig
 from tierenv.train.provenance import git_revision, machine, versions
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.agents.heuristics.best_static import BestStatic, write_best_static
+from tierenv.daemon import Bounds, DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import Bounds, DaemonVariant, Scenario, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import TieredMemoryTask
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import Episodes, HeldActions, run_episodes

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tierenv.scenario import Record
+from tierenv.records import Record
 
 CAVEAT = "modelled, not measured on your machine"
 NOT_EVALUATED = "not evaluated for this target"

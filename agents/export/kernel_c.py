@@ -18,7 +18,8 @@ from tierenv.agents.integer_policy import TANH_TABLE, IntegerNetwork, IntegerPol
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
 from tierenv.observation import LogScale
-from tierenv.scenario import load_scenario, packaged
+from tierenv.records import packaged
+from tierenv.scenario import load_scenario
 from tierenv.tunables import TUNABLES, TunableSetting
 
 SOURCE = "tierenv_policy.c"

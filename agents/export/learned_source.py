@@ -12,8 +12,9 @@ from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
 from tierenv.agents.policy import POLICIES, Array, find_policy_folder
 from tierenv.agents.tree import DecisionTree
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import DaemonVariant, read_yaml, validate_record
+from tierenv.records import read_yaml, validate_record
 
 GAINS = "expected_gain"
 ORIGIN = "origin"

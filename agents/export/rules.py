@@ -9,10 +9,10 @@ from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Origin
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.tree import DecisionTree
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text
 from tierenv.observation import Feature, ObservationEncoder
-from tierenv.scenario import DaemonVariant
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 from tierenv.units import GIB, format_bytes, format_bytes_per_s
 

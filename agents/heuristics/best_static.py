@@ -15,7 +15,8 @@ from pydantic import ConfigDict, Field
 from tierenv.agents.heuristics.static import StaticPolicy
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_write_text
-from tierenv.scenario import Record, Scenario, validate_record
+from tierenv.records import Record, validate_record
+from tierenv.scenario import Scenario
 from tierenv.tunables import TunableSetting
 
 FILE_NAME = "best-static.json"

@@ -6,8 +6,9 @@ import numpy as np
 
 from tierenv.action import ActionCodec
 from tierenv.agents.policy import Array
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import Control, DaemonVariant, Scenario
+from tierenv.scenario import Control, Scenario
 from tierenv.tunables import TunableSetting
 from tierenv.units import MIB
 

@@ -26,9 +26,10 @@ from tierenv.agents.fixed_point import GAUGES, INCREMENTS, ONE, SAMPLE, SETTING,
 from tierenv.agents.integer_policy import IntegerPolicy
 from tierenv.agents.policy import Array, load_policy, scenario_for
 from tierenv.agents.tree import DecisionTree
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.observation import FEATURES, ObservationEncoder
-from tierenv.scenario import DaemonVariant, load_record
+from tierenv.records import load_record
 from tierenv.task import TieredMemoryTask
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes

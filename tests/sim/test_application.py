@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierenv.counters import MIGRATED, SCANNER_NS
-from tierenv.scenario import DaemonVariant, MemoryTier, Scenario, load_record, load_scenario
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
+from tierenv.scenario import MemoryTier, Scenario, load_scenario
 from tierenv.sim.application import CACHE_LINE_BYTES, access_time
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.system import SimulatedSystem, access_time_s, scenario_parameters

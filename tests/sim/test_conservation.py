@@ -19,7 +19,9 @@ from tierenv.counters import (
     PGPROMOTE_SUCCESS,
     SLOWTIER,
 )
-from tierenv.scenario import DaemonVariant, Scenario, load_record, load_scenario
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.state import (
     ALLOCATION_FAILURES,

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from tests.sim.machines import start, without_variation
 from tierenv.counters import DEMOTED, MIGRATED
-from tierenv.scenario import DaemonVariant, Scenario, load_record, load_scenario
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim import engine
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.system import MAX_SUBSTEP_S, SERVER_QUANTUM_S, SimulatedSystem

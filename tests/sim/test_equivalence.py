@@ -22,7 +22,9 @@ from scipy.stats import ks_2samp
 
 from tests.sim.machines import machine_of, without_variation
 from tierenv.counters import DEMOTED, IDLEPAGE, MIGADDED, MIGRATE_FAILED, MIGRATED, SLOWTIER, TOPTIER
-from tierenv.scenario import DaemonVariant, Scenario, load_record, load_scenario
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.state import DUPLICATES, PEAK_LIST, SLOW_CLOCK, WASTED
 from tierenv.sim.system import SimulatedSystem

@@ -18,7 +18,9 @@ from tierenv.counters import (
     PGPROMOTE_CANDIDATE,
     PGPROMOTE_SUCCESS,
 )
-from tierenv.scenario import DaemonVariant, Scenario, load_record, load_scenario
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.state import FAULTED, FRESH, MARKED_FAST, MOVED, STALE, UNVISITED
 from tierenv.sim.system import SimulatedSystem, scenario_parameters
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from tests.sim.machines import machine_of, start, with_workload
 from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
-from tierenv.scenario import DaemonVariant, PageClass, Phase, Scenario, load_record, load_scenario
+from tierenv.daemon import DaemonVariant
+from tierenv.records import load_record
+from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
 from tierenv.sim import pages as twin
 from tierenv.sim import scanner
 from tierenv.sim.reference import ReferenceSystem, shrink

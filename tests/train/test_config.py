@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tierenv.errors import ConfigError
-from tierenv.scenario import packaged
+from tierenv.records import packaged
 from tierenv.train import seeds
 from tierenv.train.algorithms import ALGORITHMS
 from tierenv.train.config import load_suite, load_training_config

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tierenv.agents.heuristics import best_static
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import DaemonVariant, load_record, load_scenario
+from tierenv.records import load_record
+from tierenv.scenario import load_scenario
 from tierenv.train import search as search_module
 from tierenv.train import seeds
 from tierenv.train.search import GRID_SIZE, grid, random, save_best_static, search

@@ -1,4 +1,4 @@
-"""The application: a closed loop of threads whose access time depends on where its pages lie (design.md 3.2)."""
+"""Applications: closed loops of threads whose access time depends on where their pages lie (design.md 3.2)."""
 
 from tierenv.sim.jit import njit, njit_inlined
 
@@ -7,59 +7,50 @@ CACHE_LINE_BYTES = 64
 
 _TOLERANCE = 1e-9
 _MAX_ITERATIONS = 60
-
-
-@njit_inlined
-def _loaded_latency(idle_s, queueing_s, utilisation):
-    """Latency of a tier at a share of its bandwidth: idle + a u / (1 - u)."""
-    return idle_s + queueing_s * utilisation / (1.0 - utilisation)
+_MAX_SWEEPS = 200
 
 
 @njit
-def access_time(parameters, fast_share, migration_bytes_per_s):
-    """Time of one access of one thread [s], stalls excluded.
+def access_time(parameters, process, links, shares):
+    """Time of one access of one thread of a process [s], stalls excluded.
 
-    t = think + (fast_share latency_dram + (1 - fast_share) latency_cxl + page walk) / overlap, where the latencies
-    depend on the bandwidth in use, and that on the access rate threads / t: a fixed point in the access rate k,
-    found by Newton's method on k t(k) = threads, whose left side is convex and grows without bound as k nears what
-    the links carry.
+    t = think + (sum over nodes of share latency(use) + page walk) / overlap, latency = idle + a u / (1 - u) with u the
+    share of the node's bandwidth in use (that of all others stands in `links`). As u depends on the process's access
+    rate and that on t, it is a fixed point in the access rate k, found by Newton's method on k t(k) = threads, whose
+    left side is convex and grows without bound as k nears what the links carry.
+
+    Args:
+        parameters: `tierenv.sim.state.PARAMETERS`.
+        process: `tierenv.sim.state.PROCESS`.
+        links: `tierenv.sim.state.LINK`[K + 1].
+        shares: float64[K + 1], share of the accesses that lands on each node.
     """
-    threads = parameters.threads
-    slow_share = 1.0 - fast_share
-    dram_per_access = fast_share * CACHE_LINE_BYTES / parameters.dram_bandwidth
-    cxl_per_access = slow_share * CACHE_LINE_BYTES / parameters.cxl_bandwidth
-    dram_base = migration_bytes_per_s / parameters.dram_bandwidth
-    cxl_base = migration_bytes_per_s / parameters.cxl_bandwidth
-    constant = parameters.think_s + parameters.page_walk_s / parameters.overlap
-
-    limit = 1e300
-    if dram_per_access > 0.0:
-        limit = min(limit, (1.0 - dram_base) / dram_per_access)
-    if cxl_per_access > 0.0:
-        limit = min(limit, (1.0 - cxl_base) / cxl_per_access)
-    unloaded = (
-        constant + (fast_share * parameters.dram_idle_s + slow_share * parameters.cxl_idle_s) / parameters.overlap
-    )
+    threads = process.threads
+    per_overlap = 1.0 / parameters.overlap
+    slow = parameters.num_nodes
+    # node by node, in local variables: a loop over the nodes takes half as long again
+    latency_0, queueing_0, free_0, use_0 = _load(parameters, process, links, shares, 0)
+    latency_1, queueing_1, free_1, use_1 = 0.0, 0.0, 1.0, 0.0
+    if slow == 2:
+        latency_1, queueing_1, free_1, use_1 = _load(parameters, process, links, shares, 1)
+    latency_s, queueing_s, free_s, use_s = _load(parameters, process, links, shares, slow)
+    unloaded = process.think_s + (process.page_walk_s + latency_0 + latency_1 + latency_s) * per_overlap
+    limit = min(_most(free_0, use_0), min(_most(free_1, use_1), _most(free_s, use_s)))
     rate = min(threads / unloaded, 0.999 * limit)
-    time = unloaded
+    if process.access_rate > 0.0:
+        rate = min(rate, process.access_rate)  # the last solution is hardly ever far off
     for _ in range(_MAX_ITERATIONS):
-        dram_use = dram_base + rate * dram_per_access
-        cxl_use = cxl_base + rate * cxl_per_access
-        time = (
-            constant
-            + (
-                fast_share * _loaded_latency(parameters.dram_idle_s, parameters.dram_queueing_s, dram_use)
-                + slow_share * _loaded_latency(parameters.cxl_idle_s, parameters.cxl_queueing_s, cxl_use)
-            )
-            / parameters.overlap
-        )
-        growth = (
-            fast_share * parameters.dram_queueing_s * dram_per_access / (1.0 - dram_use) ** 2
-            + slow_share * parameters.cxl_queueing_s * cxl_per_access / (1.0 - cxl_use) ** 2
-        ) / parameters.overlap
-        step = (rate * time - threads) / (time + rate * growth)
+        per_free_0 = 1.0 / (free_0 - rate * use_0)
+        per_free_1 = 1.0 / (free_1 - rate * use_1)
+        per_free_s = 1.0 / (free_s - rate * use_s)
+        waited_0, waited_1, waited_s = queueing_0 * per_free_0, queueing_1 * per_free_1, queueing_s * per_free_s
+        # a u / (1 - u) = a / (1 - u) - a
+        queueing = waited_0 - queueing_0 + waited_1 - queueing_1 + waited_s - queueing_s
+        growth = waited_0 * use_0 * per_free_0 + waited_1 * use_1 * per_free_1 + waited_s * use_s * per_free_s
+        time = unloaded + queueing * per_overlap
+        step = (rate * time - threads) / (time + rate * growth * per_overlap)
         rate -= step
-        if rate >= limit:  # cannot happen coming from above; guards the first step
+        if rate >= limit:  # cannot happen coming from above, but a first step from below may lead too far
             rate = 0.5 * (rate + step + limit)
         if abs(step) <= _TOLERANCE * rate:
             break
@@ -67,29 +58,55 @@ def access_time(parameters, fast_share, migration_bytes_per_s):
 
 
 @njit_inlined
-def fast_share(machine, phase):
-    """Probability that an access of a phase lands on the fast tier at the present placement."""
-    share = 0.0
-    for page_class in range(machine.parameters.num_classes):
-        pages = machine.class_pages[page_class]
-        if pages > 0:
-            share += machine.access_share[phase, page_class] * machine.fast_by_class[page_class] / pages
-    return min(1.0, share)
+def _load(parameters, process, links, shares, node):
+    """What a node adds to an access: latency, queueing latency, share of its bandwidth that others leave, that used.
 
-
-@njit
-def remaining_time(machine):
-    """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
-
-    Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
-    page promoted in its phase would look like a loss.
+    MODEL: the slow node is as far from either socket.
     """
-    parameters = machine.parameters
-    state = machine.state
-    if state.is_done:
-        return 0.0
-    phase_end = machine.phase_end[state.phase]
-    work_now = phase_end - state.accesses
-    work_later = machine.phase_end[parameters.num_phases - 1] - phase_end
-    time_now = access_time(parameters, fast_share(machine, state.phase), 0.0)
-    return (work_now * time_now + work_later * access_time(parameters, 1.0, 0.0)) / parameters.threads
+    link = links[node]
+    is_remote = node < parameters.num_nodes and node != process.cpu_node
+    idle_s = link.idle_s + (parameters.remote_s if is_remote else 0.0)
+    share = shares[node]
+    use = share * CACHE_LINE_BYTES / link.bandwidth
+    return share * idle_s, share * link.queueing_s, 1.0 - link.traffic / link.bandwidth, use
+
+
+@njit_inlined
+def _most(free, use):
+    """Access rate at which the free share of a link would be used up."""
+    return free / use if use > 0.0 else 1e300
+
+
+@njit_inlined
+def solve_rates(parameters, processes, links, shares):
+    """Set the access rate of every running process, when all share the links and migration copies load them, too.
+
+    One process after another solves for its own rate beside the others' last ones, until none changes.
+
+    Args:
+        parameters: `tierenv.sim.state.PARAMETERS`.
+        processes: `tierenv.sim.state.PROCESS`[M]; `access_rate` is set.
+        links: `tierenv.sim.state.LINK`[K + 1].
+        shares: float64[M, K + 1], share of a process's accesses that lands on each node.
+    """
+    for node in range(parameters.num_nodes + 1):
+        links[node].traffic = links[node].copied_per_s
+    if parameters.num_processes == 1:
+        processes[0].access_rate = processes[0].threads / access_time(parameters, processes[0], links, shares[0])
+        return
+    for index in range(parameters.num_processes):
+        processes[index].access_rate = 0.0
+    for _ in range(_MAX_SWEEPS):
+        change = 0.0
+        for index in range(parameters.num_processes):
+            process = processes[index]
+            if process.is_running:
+                before = process.access_rate
+                for node in range(parameters.num_nodes + 1):
+                    links[node].traffic -= before * shares[index, node] * CACHE_LINE_BYTES
+                process.access_rate = process.threads / access_time(parameters, process, links, shares[index])
+                for node in range(parameters.num_nodes + 1):
+                    links[node].traffic += process.access_rate * shares[index, node] * CACHE_LINE_BYTES
+                change = max(change, abs(process.access_rate - before) / process.access_rate)
+        if change <= _TOLERANCE:
+            return

@@ -1,25 +1,29 @@
 """The engine: advances machines from event to event (design.md 3.4).
 
-Each server (scanner, migrator, kswapd) owns a clock; the application's progress is integrated between events, with the
-fast share halfway between its values at the ends of a sub-step. `advance_all` is parallel over machines and
-`advance_serially` is its twin for one machine, because a process that forks after a parallel kernel ran is killed.
+Each server (scanner, migrator, one kswapd a node) owns a clock; the applications' progress is integrated between
+events, with their shares of fast accesses halfway between those at the ends of a sub-step. `advance_all` is parallel
+over machines and `advance_serially` is its twin for one machine, because a process that forks after a parallel kernel
+ran is killed.
 """
+
+import math
 
 import numba
 
-from tierenv.counters import DEMOTED, FREE_PAGES, MIGRATED, PGPROMOTE_SUCCESS
-from tierenv.sim.application import access_time, fast_share, remaining_time
+from tierenv.counters import FREE_PAGES
+from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages
-from tierenv.sim.migrator import drain, flush_list
-from tierenv.sim.numa_balancing import hint_faults, mark_window
+from tierenv.sim.lumps import fast_place, free_pages
+from tierenv.sim.migrator import blank_entries, drain, flush_list
+from tierenv.sim.numa_balancing import forget_marks, hint_faults, mark_window
 from tierenv.sim.reclaim import reclaim
-from tierenv.sim.scanner import scan, schedule_scan
-from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES, Machine
+from tierenv.sim.scanner import scan, schedule_scan, set_due
+from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES, HALFWAY, NOW, QUEUED, SLOW, Machine
+from tierenv.sim.trace import MM_ENTER, MM_EXIT, trace_mm
 from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9
-"""Share of any sub-step the application can lose to stalls; what is left of them it loses later."""
+"""Share of any sub-step an application can lose to stalls; what is left of them it loses later."""
 FAULT_QUANTUM_S = 20e-3
 """Longest stretch kswapd runs ahead of the hint faults."""
 
@@ -30,13 +34,17 @@ def machine_at(machines, index):
     return Machine(
         machines.parameters[index],
         machines.state[index],
+        machines.processes[index],
+        machines.mms[index],
+        machines.nodes[index],
+        machines.links[index],
+        machines.classes[index],
+        machines.regions[index],
         machines.counts[index],
         machines.clocks[index],
         machines.memo[index],
-        machines.hazard[index],
-        machines.class_pages[index],
         machines.fast_by_class[index],
-        machines.region_pages[index],
+        machines.shares[index],
         machines.access_share[index],
         machines.phase_end[index],
         machines.is_waste[index],
@@ -44,51 +52,138 @@ def machine_at(machines, index):
         machines.ring[index],
         machines.counters[index],
         machines.model[index],
+        machines.trace[index],
     )
 
 
 @njit
 def start(machine):
-    """Set the rates and the first scan of a machine whose pages, tunables and phases have just been laid out."""
-    update_rate(machine)
-    schedule_scan(machine)
-    machine.counters[FREE_PAGES] = free_pages(machine)
+    """Begin an episode on a machine whose pages, tunables and phases have just been laid out."""
+    machine.state.scan_start_s = math.inf
+    machine.state.scan_end_s = math.inf
+    execute_due(machine)
+    update_rates(machine)
+    count_free_pages(machine)
 
 
 @njit
-def update_rate(machine):
-    """The access rate at the present placement."""
-    state = machine.state
+def execute_due(machine):
+    """Execute the processes whose time has come: registered with the scanner (V1 P2), with the tunables as written."""
     parameters = machine.parameters
-    state.access_rate = parameters.threads / access_time(parameters, fast_share(machine, state.phase), 0.0)
+    state = machine.state
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running or process.is_done or process.start_s > state.now_s:
+            continue
+        mm = machine.mms[index]
+        process.is_running = True
+        mm.period_ms = state.seed_period_ms
+        mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s
+        mm.numa_period_ms = 1e3 * parameters.numa_delay_s
+        set_due(machine, index)
+        trace_mm(machine, process.start_s, MM_ENTER, index)
+        if state.now_s < state.scan_start_s and parameters.control != CONTROL_OFF:
+            schedule_scan(machine, False)
+
+
+@njit
+def release(machine, index):
+    """Let a process exit whose work is done: its memory is free again, the daemon forgets it (V1 P2, P4)."""
+    parameters = machine.parameters
+    state = machine.state
+    mm = machine.mms[index]
+    first_lump = machine.regions[mm.first_region].first_lump
+    end_lump = machine.regions[mm.end_region - 1].end_lump
+    blank_entries(machine, first_lump, end_lump)
+    for lump in range(first_lump, end_lump):
+        for cell in range(SLOW, QUEUED + 4):
+            machine.counts[lump, cell] = 0
+        for node in range(parameters.num_nodes):
+            for cell in range(fast_place(node), fast_place(node) + 4):
+                machine.counts[lump, cell] = 0
+        if parameters.numa_mode > 0:
+            forget_marks(machine, lump)
+    for node in range(parameters.num_nodes):
+        row = machine.nodes[node]
+        if first_lump <= row.hand_lump < end_lump:
+            for cell in range(fast_place(node), fast_place(node) + 4):
+                machine.counts[row.hand_row, cell] = 0
+        for page_class in range(machine.processes[index].first_class, machine.processes[index].end_class):
+            row.fast_pages -= machine.fast_by_class[page_class, node]
+            machine.fast_by_class[page_class, node] = 0
+    if index == state.scan_process and parameters.control != CONTROL_OFF:
+        schedule_scan(machine, state.now_s >= state.scan_start_s)
+
+
+@njit_inlined
+def update_rates(machine):
+    """Shares, access rates and hazard rates at the present placement and phases."""
+    parameters = machine.parameters
+    set_shares(machine, machine.shares[NOW])
+    for node in range(parameters.num_nodes + 1):
+        machine.links[node].copied_per_s = 0.0
+    solve_rates(parameters, machine.processes, machine.links, machine.shares[NOW])
+    for page_class in range(parameters.num_classes):
+        row = machine.classes[page_class]
+        process = machine.processes[row.process]
+        row.hazard_rate = 0.0
+        if process.is_running and row.pages > 0:
+            row.hazard_rate = machine.access_share[process.phase, page_class] * process.access_rate / row.pages
+
+
+@njit_inlined
+def set_shares(machine, shares):
+    """Share of each process's accesses that lands on each node at the present placement: float64[M, K + 1]."""
+    parameters = machine.parameters
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        slow = 1.0
+        for node in range(parameters.num_nodes):
+            share = 0.0
+            for page_class in range(process.first_class, process.end_class):
+                pages = machine.classes[page_class].pages
+                if pages > 0:
+                    fast = machine.fast_by_class[page_class, node] / pages
+                    share += machine.access_share[process.phase, page_class] * fast
+            shares[index, node] = min(1.0, share)
+            slow -= shares[index, node]
+        shares[index, parameters.num_nodes] = max(0.0, slow)
 
 
 @njit
 def apply(machine, tunables):
-    """Put tunables in force: the throttle at once, period and size from the next chunk that has not begun."""
+    """Put tunables in force: the throttle at once, period and size from the next chunk that has not begun.
+
+    On a daemon whose tunables only seed new processes (V1 P10) the period, clamped, is that of those that start later;
+    size and throttle cannot be written there.
+    """
     state = machine.state
-    if machine.parameters.control != CONTROL_TUNABLES:
+    parameters = machine.parameters
+    if parameters.control != CONTROL_TUNABLES:
+        return
+    if not parameters.is_tunable_at_run_time:
+        state.seed_period_ms = min(max(tunables[0], parameters.period_min_ms), parameters.period_max_ms)
         return
     state.throttle_pages_per_s = tunables[2] / PAGE_BYTES
     if state.throttle_pages_per_s == 0.0:
         flush_list(machine)
-    if state.period_ms != tunables[0] or state.size_bytes != tunables[1]:
-        state.period_ms = tunables[0]
-        state.size_bytes = tunables[1]
-        if state.now_s < state.scan_start_s:
-            schedule_scan(machine)
+    is_scanning = state.now_s >= state.scan_start_s
+    is_changed = False
+    state.seed_period_ms = tunables[0]
+    for index in range(parameters.num_processes):
+        mm = machine.mms[index]
+        if mm.period_ms != tunables[0] or mm.size_bytes != tunables[1]:
+            mm.period_ms = tunables[0]
+            mm.size_bytes = tunables[1]
+            is_changed = True
+            set_due(machine, index)
+    if is_changed and not is_scanning:
+        schedule_scan(machine, False)
 
 
 @njit_inlined
-def pages_moved(machine):
-    """Pages moved between the tiers so far."""
-    counters = machine.counters
-    return counters[MIGRATED] + counters[PGPROMOTE_SUCCESS] + counters[DEMOTED]
-
-
-@njit
 def run_servers(machine, until_s):
-    """Run migrator and kswapd to `until_s`. While kswapd is awake it runs a quantum ahead, and the migrator follows.
+    """Run migrator and kswapds to `until_s`. While a kswapd is awake it runs a quantum ahead, and the migrator follows.
 
     The migrator must not pass kswapd's clock: its promotions would fail for want of pages that kswapd will have freed
     by then.
@@ -97,56 +192,137 @@ def run_servers(machine, until_s):
     quantum_s = machine.parameters.server_quantum_s
     while True:
         limit_s = until_s
-        if state.is_kswapd_awake:
-            if state.kswapd_clock_s < until_s and state.kswapd_clock_s <= state.migrator_clock_s:
-                reclaim(machine, min(until_s, state.kswapd_clock_s + quantum_s))
-                continue
-            limit_s = min(until_s, state.kswapd_clock_s)
+        has_run = False
+        for index in range(machine.parameters.num_nodes):
+            node = machine.nodes[index]
+            if node.is_kswapd_awake:
+                if node.kswapd_clock_s < until_s and node.kswapd_clock_s <= state.migrator_clock_s:
+                    reclaim(machine, index, min(until_s, node.kswapd_clock_s + quantum_s))
+                    has_run = True
+                else:
+                    limit_s = min(limit_s, node.kswapd_clock_s)
+        if has_run:
+            continue
         if state.migrator_clock_s >= limit_s:
             return
         drain(machine, limit_s)
 
 
+@njit_inlined
+def is_any_kswapd_awake(machine):
+    """Whether a node is being reclaimed."""
+    is_awake = False
+    for node in range(machine.parameters.num_nodes):
+        is_awake |= machine.nodes[node].is_kswapd_awake
+    return is_awake
+
+
 @njit
 def run_servers_and_faults(machine, until_s):
-    """Run migrator, kswapd and hint faults to `until_s`, a quantum at a time while kswapd makes room for them."""
-    state = machine.state
-    end_s = state.now_s
+    """Run migrator, kswapds and hint faults to `until_s`, a quantum at a time while kswapd makes room for them."""
+    end_s = machine.state.now_s
     while end_s < until_s:
-        end_s = min(until_s, end_s + FAULT_QUANTUM_S) if state.is_kswapd_awake else until_s
+        end_s = min(until_s, end_s + FAULT_QUANTUM_S) if is_any_kswapd_awake(machine) else until_s
         run_servers(machine, end_s)
         hint_faults(machine, end_s)
 
 
-@njit
-def progress(machine, duration_s, share, moved_pages):
-    """Let the application work for `duration_s`. Returns how much of it passed before all work was done."""
+@njit_inlined
+def load_links(machine, duration_s):
+    """Put the copies of a sub-step on the links of the nodes between which pages moved.
+
+    A page whose move ends in a very short sub-step was copied in the ones before, too. MODEL: the copies of hint
+    faults, which many threads make at once, load the links no more than those of migrator and kswapd.
+    """
+    parameters = machine.parameters
+    moved = 0
+    for node in range(parameters.num_nodes):
+        moved += machine.nodes[node].moved_pages
+    pages_per_s = min(moved / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
+    for node in range(parameters.num_nodes):
+        share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
+        machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
+    machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
+
+
+@njit_inlined
+def progress(machine, duration_s):
+    """Let the applications work for `duration_s`, at the shares halfway through it.
+
+    Returns how much of it passed before the last of them had done all its work, and whether a process finished.
+    """
     parameters = machine.parameters
     state = machine.state
-    # A page whose move ends in a very short sub-step was copied in the ones before, too. MODEL: the copies of hint
-    # faults, which many threads make at once, load the links no more than those of migrator and kswapd.
-    pages_per_s = min(moved_pages / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
-    rate = parameters.threads / access_time(parameters, share, pages_per_s * PAGE_BYTES)
-    stalled_s = min(state.stall_s, MAX_STALL_SHARE * duration_s)
-    state.stall_s -= stalled_s
-    rate *= 1.0 - stalled_s / duration_s
+    load_links(machine, duration_s)
+    solve_rates(parameters, machine.processes, machine.links, machine.shares[HALFWAY])
+    is_any_left = False
+    is_any_finished = False
+    passed_s = 0.0
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running:
+            work(machine, index, duration_s)
+            if process.is_done:
+                is_any_finished = True
+                passed_s = max(passed_s, process.finished_s - state.now_s)
+        is_any_left |= not process.is_done
+    state.is_done = not is_any_left
+    return (passed_s if state.is_done else duration_s), is_any_finished
+
+
+@njit_inlined
+def work(machine, index, duration_s):
+    """Let one process work at its access rate, less its stalls, through the ends of phases."""
+    process = machine.processes[index]
+    stalled_s = min(process.stall_s, MAX_STALL_SHARE * duration_s)
+    process.stall_s -= stalled_s
+    rate = process.access_rate * (1.0 - stalled_s / duration_s)
     left_s = duration_s
     while True:
-        work = machine.phase_end[state.phase] - state.accesses
-        done = min(work, rate * left_s)
-        for page_class in range(parameters.num_classes):
-            if machine.class_pages[page_class] > 0:
-                share_of_class = machine.access_share[state.phase, page_class]
-                machine.hazard[page_class] += share_of_class * done / machine.class_pages[page_class]
-        if done < work:
-            state.accesses += done
-            return duration_s
-        state.accesses = machine.phase_end[state.phase]
-        left_s -= work / rate
-        if state.phase + 1 == parameters.num_phases:
-            state.is_done = True
-            return duration_s - max(0.0, left_s)
-        state.phase += 1
+        phase_work = machine.phase_end[process.phase, index] - process.accesses
+        done = min(phase_work, rate * left_s)
+        for page_class in range(process.first_class, process.end_class):
+            row = machine.classes[page_class]
+            if row.pages > 0:
+                row.hazard += machine.access_share[process.phase, page_class] * done / row.pages
+        if done < phase_work:
+            process.accesses += done
+            return
+        process.accesses = machine.phase_end[process.phase, index]
+        left_s -= phase_work / rate
+        if process.phase + 1 == process.num_phases:
+            process.is_done = True
+            process.is_running = False
+            process.finished_s = machine.state.now_s + duration_s - max(0.0, left_s)
+            return
+        process.phase += 1
+
+
+@njit_inlined
+def end_of_substep(machine, until_s):
+    """When the next thing happens that the sub-step must not run past."""
+    parameters = machine.parameters
+    state = machine.state
+    end_s = until_s
+    if parameters.control != CONTROL_OFF:
+        end_s = min(end_s, state.scan_end_s)
+    if state.list_head != state.list_tail or is_any_kswapd_awake(machine) or state.numa_marked_pages > 0:
+        end_s = min(end_s, state.now_s + parameters.max_substep_s)
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running:
+            if parameters.numa_mode > 0:
+                end_s = min(end_s, machine.mms[index].numa_scan_at_s)
+        elif not process.is_done:
+            end_s = min(end_s, process.start_s)
+    # a phase ends by work; what the estimate misses is split exactly in `work`
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running:
+            phase_s = (machine.phase_end[process.phase, index] - process.accesses) / process.access_rate
+            if phase_s < end_s - state.now_s:
+                end_s = state.now_s + phase_s * (1.0 + 1e-9) + 1e-9
+    return end_s
 
 
 @njit
@@ -154,43 +330,95 @@ def advance(machine, duration_s):
     """Advance one machine by `duration_s`, or until its work is done."""
     parameters = machine.parameters
     state = machine.state
-    has_numa_balancing = parameters.numa_mode > 0
     until_s = state.now_s + duration_s
     while not state.is_done and state.now_s < until_s:
-        is_scanning = parameters.control != CONTROL_OFF
-        end_s = until_s
-        if is_scanning:
-            end_s = min(end_s, state.scan_end_s)
-        if state.list_head != state.list_tail or state.is_kswapd_awake:
-            end_s = min(end_s, state.now_s + parameters.max_substep_s)
-        if has_numa_balancing:
-            end_s = min(end_s, state.numa_scan_at_s)
-            if state.numa_marked_pages > 0:
-                end_s = min(end_s, state.now_s + parameters.max_substep_s)
-        # a phase ends by work; what the estimate misses is split exactly in `progress`
-        phase_s = (machine.phase_end[state.phase] - state.accesses) / state.access_rate
-        if phase_s < end_s - state.now_s:
-            end_s = state.now_s + phase_s * (1.0 + 1e-9) + 1e-9
-
-        moved = -pages_moved(machine)
-        share = fast_share(machine, state.phase)
-        if has_numa_balancing:
+        end_s = end_of_substep(machine, until_s)
+        for node in range(parameters.num_nodes):
+            machine.nodes[node].moved_pages = 0
+        if parameters.numa_mode > 0:
             run_servers_and_faults(machine, end_s)
         else:
             run_servers(machine, end_s)
-        moved += pages_moved(machine)
-        share = 0.5 * (share + fast_share(machine, state.phase))
+        set_shares(machine, machine.shares[HALFWAY])
+        for index in range(parameters.num_processes):
+            for node in range(parameters.num_nodes + 1):
+                mean = 0.5 * (machine.shares[NOW, index, node] + machine.shares[HALFWAY, index, node])
+                machine.shares[HALFWAY, index, node] = mean
         span_s = end_s - state.now_s
+        is_any_finished = False
         if span_s > 0.0:
-            state.now_s += progress(machine, span_s, share, moved)
+            passed_s, is_any_finished = progress(machine, span_s)
+            state.now_s += passed_s
+        if is_any_finished:
+            finish(machine, end_s)
         if not state.is_done:
             state.now_s = end_s
-            if is_scanning and state.now_s >= state.scan_end_s:
-                scan(machine)
-            if has_numa_balancing and state.now_s >= state.numa_scan_at_s:
-                mark_window(machine)
-            update_rate(machine)
-    machine.counters[FREE_PAGES] = free_pages(machine)
+            act_at_events(machine)
+            update_rates(machine)
+    count_free_pages(machine)
+
+
+@njit
+def finish(machine, end_s):
+    """Note which processes have finished in a sub-step, and let them exit unless they were the last."""
+    state = machine.state
+    if not state.is_done:
+        state.now_s = end_s
+    for index in range(machine.parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_done and not machine.mms[index].has_exited:
+            machine.mms[index].has_exited = True
+            trace_mm(machine, process.finished_s, MM_EXIT, index)
+            if not state.is_done:
+                release(machine, index)
+
+
+@njit_inlined
+def act_at_events(machine):
+    """Do what is due at the present time: start processes, end a chunk, mark a window."""
+    parameters = machine.parameters
+    state = machine.state
+    if parameters.control != CONTROL_OFF:
+        if state.now_s >= state.scan_end_s:
+            scan(machine)
+        elif not parameters.has_migration_thread and state.scan_end_s == math.inf and state.list_entries == 0:
+            schedule_scan(machine, True)
+    if parameters.num_processes > 1:
+        execute_due(machine)
+    if parameters.numa_mode > 0:
+        for index in range(parameters.num_processes):
+            if machine.processes[index].is_running and state.now_s >= machine.mms[index].numa_scan_at_s:
+                mark_window(machine, index)
+
+
+@njit_inlined
+def count_free_pages(machine):
+    """Set the gauge of free pages: those of all nodes of the fast tier."""
+    free = 0
+    for node in range(machine.parameters.num_nodes):
+        free += free_pages(machine, node)
+    machine.counters[FREE_PAGES] = free
+
+
+@njit
+def remaining_time(machine):
+    """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
+
+    Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
+    page promoted in its phase would look like a loss. Of several processes the longest counts, beside what all do now.
+    """
+    parameters = machine.parameters
+    longest_s = 0.0
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_done:
+            continue
+        phase_end = machine.phase_end[process.phase, index]
+        work_later = process.total_accesses - phase_end
+        time_s = work_later * process.all_fast_access_s / process.threads
+        rate = process.access_rate if process.is_running else process.threads / process.all_fast_access_s
+        longest_s = max(longest_s, time_s + (phase_end - process.accesses) / rate)
+    return longest_s
 
 
 @njit

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.scenario import PhaseOrders, Scenario
+from tierenv.scenario import PhaseOrders, Process
 
 
 class Phases(NamedTuple):
@@ -22,25 +22,27 @@ class Phases(NamedTuple):
     """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
 
 
-def draw_phases(scenario: Scenario, phase_orders: PhaseOrders, rng: np.random.Generator) -> Phases:
-    """Draw the order of the phases from a split, and their lengths; the total work is always the scenario's."""
-    workload = scenario.workload
+def draw_phases(
+    process: Process, fast_capacity_pages: int, phase_orders: PhaseOrders, rng: np.random.Generator
+) -> Phases:
+    """Draw the order of a process's phases from a split, and their lengths; the total work is always the process's."""
+    workload = process.workload
     orders = workload.phase_orders(phase_orders)
     order = orders[int(rng.integers(len(orders)))]
     jitter = workload.phase_length_jitter
     lengths = np.array([workload.phases[phase].work for phase in order])
     lengths = lengths * rng.uniform(1 - jitter, 1 + jitter, len(order))
-    end = np.cumsum(lengths / lengths.sum()) * scenario.total_accesses
-    end[-1] = scenario.total_accesses
+    end = np.cumsum(lengths / lengths.sum()) * process.total_accesses
+    end[-1] = process.total_accesses
 
     names = [page_class.name for page_class in workload.classes]
     access_share = np.array([[workload.phases[phase].access_share[name] for name in names] for phase in order])
-    class_pages = np.array(scenario.class_pages)
+    class_pages = np.array(process.class_pages)
     is_waste = np.zeros(access_share.shape, dtype=np.bool_)
     for share, row in zip(access_share, is_waste, strict=True):
         hottest_first = np.argsort(-share / np.maximum(class_pages, 1), kind="stable")
         pages_before = np.concatenate(([0], np.cumsum(class_pages[hottest_first])[:-1]))
-        row[hottest_first] = pages_before >= scenario.fast_capacity_pages
+        row[hottest_first] = pages_before >= fast_capacity_pages
     return Phases(order, end, access_share, is_waste)
 
 

@@ -5,11 +5,11 @@ import math
 from tierenv.sim.jit import njit_inlined
 from tierenv.sim.random import binomial, round_randomly
 from tierenv.sim.state import (
+    CLASS,
     FAST,
     FAST_CLOCK,
     FAULTED,
     FRESH,
-    HAND,
     MARKED_FAST,
     QUEUED,
     SLOW,
@@ -21,20 +21,31 @@ from tierenv.sim.state import (
 
 
 @njit_inlined
-def free_pages(machine):
-    """Free pages of the fast node."""
-    return machine.parameters.capacity_pages - machine.state.fast_pages
+def free_pages(machine, node):
+    """Free pages of a node of the fast tier."""
+    return machine.nodes[node].capacity_pages - machine.nodes[node].fast_pages
 
 
 @njit_inlined
 def hazard_at(machine, page_class, time_s):
     """Accesses per page of a class until a time at or after the present [1]."""
-    pages = machine.class_pages[page_class]
-    if pages == 0:
-        return 0.0
-    state = machine.state
-    rate = machine.access_share[state.phase, page_class] * state.access_rate / pages
-    return machine.hazard[page_class] + rate * max(0.0, time_s - state.now_s)
+    row = machine.classes[page_class]
+    return row.hazard + row.hazard_rate * max(0.0, time_s - machine.state.now_s)
+
+
+@njit_inlined
+def process_of(machine, lump):
+    """The process whose pages a lump holds."""
+    return machine.classes[machine.counts[lump, CLASS]].process
+
+
+@njit_inlined
+def end_of_region(machine, lump):
+    """The first lump beyond the region of a lump."""
+    index = process_of(machine, lump)
+    first = machine.regions[machine.mms[index].first_region].first_lump
+    num_classes = machine.processes[index].end_class - machine.processes[index].first_class
+    return lump + num_classes - (lump - first) % num_classes
 
 
 @njit_inlined
@@ -54,6 +65,29 @@ def ring_row(machine, record):
 def pages_in(counts, row, place):
     """Pages of a row in one place."""
     return counts[row, place] + counts[row, place + 1] + counts[row, place + 2] + counts[row, place + 3]
+
+
+@njit_inlined
+def fast_place(node):
+    """Where a row's pages on a node of the fast tier begin."""
+    return FAST + 4 * node
+
+
+@njit_inlined
+def slow_pages(machine, lump):
+    """Pages of a lump on the slow tier."""
+    return pages_in(machine.counts, lump, SLOW) + pages_in(machine.counts, lump, QUEUED)
+
+
+@njit_inlined
+def fast_pages(machine, lump):
+    """Pages of a lump on the fast tier."""
+    total = 0
+    for node in range(machine.parameters.num_nodes):
+        total += pages_in(machine.counts, lump, fast_place(node))
+        if lump == machine.nodes[node].hand_lump:
+            total += pages_in(machine.counts, machine.nodes[node].hand_row, fast_place(node))
+    return total
 
 
 @njit_inlined
@@ -90,20 +124,19 @@ def touch_slow(machine, lump, place, touched, untouched):
 
 
 @njit_inlined
-def touch_fast(machine, row, touched, untouched):
-    """Resolve fast pages. Returns the Accessed bits this set."""
+def touch_fast(machine, row, place, touched, untouched):
+    """Resolve pages on one node of the fast tier. Returns the Accessed bits this set."""
     total = 0
-    for cell in range(FAST, FAST + 3):
+    for cell in range(place, place + 3):
         pages = binomial(machine.state, machine.counts[row, cell], touched, untouched)
-        move(machine.counts, row, cell, FAST + 3, pages)
+        move(machine.counts, row, cell, place + 3, pages)
         total += pages
     return total
 
 
 @njit_inlined
-def touch_probability(machine, lump, clock, elapsed):
+def touch_probability(machine, page_class, clock, elapsed):
     """1 - exp(-elapsed); the last value of each class and clock is kept, as lumps visited together share it."""
-    page_class = lump % machine.parameters.num_classes
     memo = machine.memo
     if memo[page_class, clock, 0] != elapsed:
         memo[page_class, clock, 0] = elapsed
@@ -112,9 +145,10 @@ def touch_probability(machine, lump, clock, elapsed):
 
 
 @njit_inlined
-def set_accessed_bits(machine, pages):
-    """Charge the application for the page walks that set the Accessed bits of pages."""
-    machine.state.stall_s += pages * machine.parameters.accessed_bit_s / machine.parameters.threads
+def set_accessed_bits(machine, page_class, pages):
+    """Charge a process for the page walks that set the Accessed bits of pages of one of its classes."""
+    process = machine.processes[machine.classes[page_class].process]
+    process.stall_s += pages * machine.parameters.accessed_bit_s / process.threads
 
 
 @njit_inlined
@@ -124,26 +158,31 @@ def resolve_slow(machine, lump, hazard):
     if elapsed <= 0.0:
         return
     machine.clocks[lump, SLOW_CLOCK] = hazard
-    touched = touch_probability(machine, lump, SLOW_CLOCK, elapsed)
+    page_class = machine.counts[lump, CLASS]
+    touched = touch_probability(machine, page_class, SLOW_CLOCK, elapsed)
     untouched = 1.0 - touched
     total = touch_slow(machine, lump, SLOW, touched, untouched)
     total += touch_slow(machine, lump, QUEUED, touched, untouched)
-    set_accessed_bits(machine, total)
+    set_accessed_bits(machine, page_class, total)
 
 
 @njit_inlined
 def resolve_fast(machine, lump, hazard):
-    """Bring the fast cells of a lump up to `hazard`."""
+    """Bring the fast cells of a lump up to `hazard`, those under a hand included."""
     elapsed = hazard - machine.clocks[lump, FAST_CLOCK]
     if elapsed <= 0.0:
         return
     machine.clocks[lump, FAST_CLOCK] = hazard
-    touched = touch_probability(machine, lump, FAST_CLOCK, elapsed)
+    page_class = machine.counts[lump, CLASS]
+    touched = touch_probability(machine, page_class, FAST_CLOCK, elapsed)
     untouched = 1.0 - touched
-    total = touch_fast(machine, lump, touched, untouched)
-    if lump == machine.state.hand_lump:
-        total += touch_fast(machine, HAND, touched, untouched)
-    set_accessed_bits(machine, total)
+    total = 0
+    for node in range(machine.parameters.num_nodes):
+        place = fast_place(node)
+        total += touch_fast(machine, lump, place, touched, untouched)
+        if lump == machine.nodes[node].hand_lump:
+            total += touch_fast(machine, machine.nodes[node].hand_row, place, touched, untouched)
+    set_accessed_bits(machine, page_class, total)
 
 
 @njit_inlined
@@ -151,7 +190,7 @@ def forget_slow_marks(machine, lump, pages):
     """Migration maps pages anew: those that have just left the slow tier take what NUMA balancing noted with them."""
     state = machine.state
     marks = machine.marks
-    left = pages_in(machine.counts, lump, SLOW) + pages_in(machine.counts, lump, QUEUED) + pages
+    left = slow_pages(machine, lump) + pages
     marks[lump, UNVISITED] -= take(state, pages, int(marks[lump, UNVISITED]), left)
     wanted = pages
     for column in (FRESH, STALE, FAULTED):
@@ -168,30 +207,48 @@ def forget_slow_marks(machine, lump, pages):
 def forget_fast_marks(machine, lump, pages):
     """As `forget_slow_marks`, for pages that have just left the fast tier."""
     state = machine.state
-    left = pages_in(machine.counts, lump, FAST) + pages
-    if lump == state.hand_lump:
-        left += pages_in(machine.counts, HAND, FAST)
+    left = fast_pages(machine, lump) + pages
     moved = take(state, pages, int(machine.marks[lump, MARKED_FAST]), left)
     machine.marks[lump, MARKED_FAST] -= moved
     state.numa_marked_pages -= moved
 
 
 @njit_inlined
-def promote(machine, lump, pages, time_s):
-    """Move listed pages of a lump to the fast tier."""
+def arrive(machine, page_class, node, pages):
+    """Count pages of a class that have come to a node of the fast tier."""
+    machine.nodes[node].fast_pages += pages
+    machine.nodes[node].moved_pages += pages
+    machine.fast_by_class[page_class, node] += pages
+    process = machine.classes[page_class].process
+    if machine.is_waste[machine.processes[process].phase, page_class]:
+        machine.model[WASTED] += pages
+
+
+@njit_inlined
+def promote(machine, lump, node, pages, time_s, touched_only):
+    """Move listed pages of a lump to a node of the fast tier.
+
+    `touched_only` takes them from those touched since the last visit, which has been resolved up to `time_s`.
+    """
     parameters = machine.parameters
     state = machine.state
-    page_class = lump % parameters.num_classes
+    counts = machine.counts
+    page_class = counts[lump, CLASS]
     hazard = hazard_at(machine, page_class, time_s)
     resolve_fast(machine, lump, hazard)
     hazard = max(hazard, machine.clocks[lump, FAST_CLOCK])
-    touched = touch_probability(machine, lump, SLOW_CLOCK, max(0.0, hazard - machine.clocks[lump, SLOW_CLOCK]))
+    elapsed = max(0.0, hazard - machine.clocks[lump, SLOW_CLOCK])
+    touched = touch_probability(machine, page_class, SLOW_CLOCK, elapsed)
     untouched = 1.0 - touched
 
-    counts = machine.counts
-    left = pages_in(counts, lump, QUEUED)
+    place = fast_place(node)
+    left = counts[lump, QUEUED + 1] + counts[lump, QUEUED + 3]
+    if not touched_only:
+        left += counts[lump, QUEUED] + counts[lump, QUEUED + 2]
     wanted = pages
     for cell in range(4):
+        if touched_only and cell & 1 == 0:
+            continue
         available = counts[lump, QUEUED + cell]
         moved = take(state, wanted, available, left)
         left -= available
@@ -200,30 +257,27 @@ def promote(machine, lump, pages, time_s):
             continue
         counts[lump, QUEUED + cell] -= moved
         hits = binomial(state, moved, touched, untouched)
-        set_accessed_bits(machine, hits)
+        set_accessed_bits(machine, page_class, hits)
         scanned = (cell & 1) << 1
         # second access: the page was touched in two windows, and reclaim has not looked since
         referenced = 1 if parameters.is_second_access else cell >> 1
-        counts[lump, FAST + 3] += hits
-        counts[lump, FAST + (scanned | referenced)] += moved - hits
+        counts[lump, place + 3] += hits
+        counts[lump, place + (scanned | referenced)] += moved - hits
     if parameters.numa_mode > 0:
         forget_slow_marks(machine, lump, pages)
-    state.fast_pages += pages
-    machine.fast_by_class[page_class] += pages
-    state.stall_s += pages * parameters.promotion_stall_s
-    if machine.is_waste[state.phase, page_class]:
-        machine.model[WASTED] += pages
+    arrive(machine, page_class, node, pages)
+    machine.processes[machine.classes[page_class].process].stall_s += pages * parameters.promotion_stall_s
 
 
 @njit_inlined
-def demote(machine, lump, pages, hazard):
-    """Let pages that have left the fast cells arrive on the slow tier, idle."""
-    state = machine.state
-    page_class = lump % machine.parameters.num_classes
+def demote(machine, lump, node, pages, hazard):
+    """Let pages that have left the cells of a node of the fast tier arrive on the slow tier, idle."""
+    page_class = machine.counts[lump, CLASS]
     resolve_slow(machine, lump, hazard)
     if machine.parameters.numa_mode == 1:
         forget_fast_marks(machine, lump, pages)
     machine.counts[lump, SLOW] += pages
-    state.fast_pages -= pages
-    machine.fast_by_class[page_class] -= pages
-    state.stall_s += pages * machine.parameters.demotion_stall_s
+    machine.nodes[node].fast_pages -= pages
+    machine.nodes[node].moved_pages += pages
+    machine.fast_by_class[page_class, node] -= pages
+    machine.processes[machine.classes[page_class].process].stall_s += pages * machine.parameters.demotion_stall_s

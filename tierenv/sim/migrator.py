@@ -4,12 +4,31 @@ import math
 
 import numpy as np
 
-from tierenv.counters import MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
+from tierenv.counters import HOTPAGE, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages, move, pages_in, promote, ring_row, take
+from tierenv.sim.lumps import (
+    end_of_region,
+    free_pages,
+    hazard_at,
+    move,
+    pages_in,
+    process_of,
+    promote,
+    resolve_slow,
+    ring_row,
+    take,
+)
 from tierenv.sim.random import binomial, hypergeometric, round_randomly
 from tierenv.sim.reclaim import wake_kswapd
-from tierenv.sim.state import DUPLICATE, LISTED, LUMP, MOVED, NEW, QUEUED, RECORDS, RETRY, SLOW
+from tierenv.sim.state import CLASS, DUPLICATE, LISTED, LUMP, MOVED, NEW, QUEUED, RECORDS, RETRY, SLOW
+from tierenv.sim.trace import (
+    RC_FOLIO_INVALID,
+    RC_MM_GONE,
+    RC_PREPARE_FAILED,
+    RC_SUCCESS,
+    RC_THROTTLED,
+    trace_migrate,
+)
 
 UNLIMITED = 1 << 40
 """More pages than any budget."""
@@ -17,31 +36,49 @@ UNLIMITED = 1 << 40
 
 @njit
 def drain(machine, until_s):
-    """Run the migrator until its clock reaches `until_s`. A failed promotion that wakes kswapd ends the run early."""
+    """Run the migrator until its clock reaches `until_s`. A failed promotion that wakes kswapd ends the run early.
+
+    The list's pages go to the node that the last chunk of their process chose. MODEL: the migrator never fails to get
+    the lock of a process, for which V1 would send its pages to the sysfs node, and per-process lists (V2, V3) are one
+    list in the order of listing.
+    """
     parameters = machine.parameters
     state = machine.state
     ring = machine.ring
     while state.migrator_clock_s < until_s:
         if state.list_head == state.list_tail:
-            sleeps = math.floor((until_s - state.migrator_clock_s) / parameters.migrate_sleep_s) + 1
-            state.migrator_clock_s += sleeps * parameters.migrate_sleep_s
+            sleep_s = parameters.migrate_sleep_s
+            if parameters.has_migration_thread:
+                state.migrator_clock_s += (math.floor((until_s - state.migrator_clock_s) / sleep_s) + 1) * sleep_s
+            else:
+                state.migrator_clock_s = until_s
             return
         record = ring_row(machine, state.list_head)
         draw_moves(machine, record)
         if ring[record, NEW] == 0:
             drop_stale(machine, record, until_s)
-        elif free_pages(machine) > parameters.watermark_pages:
-            budget = budget_left(machine)
-            if budget > 0:
-                if budget < UNLIMITED and ration(machine, budget):
-                    continue
-                promote_some(machine, record, until_s, budget)
-            else:
-                drop_some(machine, record, min(until_s, state.window_end_s), parameters.stale_entry_s)
-        elif fail_some(machine, record, until_s):
-            return
+        else:
+            node = machine.mms[owner(machine, record)].target_node
+            if free_pages(machine, node) > machine.nodes[node].watermark_pages:
+                budget = budget_left(machine, node)
+                if budget > 0:
+                    if budget < UNLIMITED and ration(machine, budget):
+                        continue
+                    promote_some(machine, record, node, until_s, budget)
+                else:
+                    limit_s = min(until_s, state.window_end_s)
+                    drop_some(machine, record, node, limit_s, parameters.stale_entry_s, RC_THROTTLED)
+            elif fail_some(machine, record, node, until_s):
+                return
         if ring[record, NEW] + ring[record, DUPLICATE] == 0:
             finish_record(machine, record)
+
+
+@njit_inlined
+def owner(machine, record):
+    """The process whose pages a record names."""
+    lump = machine.ring[record, LUMP]
+    return process_of(machine, lump) if lump >= 0 else np.int64(-1 - lump)
 
 
 @njit_inlined
@@ -91,23 +128,25 @@ def draw_live_retries(machine, record):
 
 @njit_inlined
 def drop_stale(machine, record, until_s):
-    """Take entries off the list whose page has moved: the folio they name is gone."""
-    ring = machine.ring
+    """Take entries off the list whose page has moved or whose process has exited: the folio they name is gone."""
+    index = owner(machine, record)
     cost = machine.parameters.stale_entry_s
-    entries = min(ring[record, DUPLICATE], int((until_s - machine.state.migrator_clock_s) / cost) + 1)
+    entries = min(machine.ring[record, DUPLICATE], int((until_s - machine.state.migrator_clock_s) / cost) + 1)
+    rc = RC_FOLIO_INVALID if machine.processes[index].is_running else RC_MM_GONE
+    trace_migrate(machine, index, rc, machine.mms[index].target_node, entries)
     account(machine, record, 0, entries, 0, entries * cost)
 
 
 @njit_inlined
-def budget_left(machine):
-    """Pages the migrator may promote before it has to drop entries for good.
+def budget_left(machine, node):
+    """Pages the migrator may promote to a node before it has to drop entries for good.
 
     The throttle grants a budget per window, none carried over, as the promotion rate limit of NUMA balancing does
     (kmmscand.md section 7.3). Without demotion the free pages are all there will be.
     """
     parameters = machine.parameters
     state = machine.state
-    room = UNLIMITED if parameters.demotion else free_pages(machine) - parameters.watermark_pages
+    room = UNLIMITED if parameters.demotion else free_pages(machine, node) - machine.nodes[node].watermark_pages
     if state.migrator_clock_s >= state.window_end_s:
         state.window_end_s = state.migrator_clock_s + parameters.throttle_window_s
         state.window_promotions = 0
@@ -126,9 +165,9 @@ def ration(machine, budget):
     """
     ring = machine.ring
     state = machine.state
-    num_classes = machine.parameters.num_classes
     head = state.list_head
     first = ring[ring_row(machine, head), LUMP]
+    end = end_of_region(machine, first)
     records = 0
     total = 0
     previous = first - 1
@@ -136,7 +175,7 @@ def ration(machine, budget):
         record = ring_row(machine, head + records)
         lump = ring[record, LUMP]
         # within a scan the records of a region stand in the order of its classes
-        if lump <= previous or lump // num_classes != first // num_classes:
+        if lump <= previous or lump >= end:
             break
         draw_moves(machine, record)
         total += ring[record, NEW]
@@ -165,47 +204,78 @@ def ration(machine, budget):
 
 
 @njit_inlined
-def promote_some(machine, record, until_s, budget):
-    """Promote pages of a record until the time is up, the budget spent or the fast node at its watermark."""
+def promote_some(machine, record, node, until_s, budget):
+    """Promote pages of a record until the time is up, the budget spent or the node at its watermark."""
     ring = machine.ring
     parameters = machine.parameters
     state = machine.state
     start = state.migrator_clock_s
     stale_per_page = ring[record, DUPLICATE] / ring[record, NEW]
     page_s = parameters.migration_s + stale_per_page * parameters.stale_entry_s
-    pages = min(ring[record, NEW], free_pages(machine) - parameters.watermark_pages)
+    pages = min(ring[record, NEW], free_pages(machine, node) - machine.nodes[node].watermark_pages)
     pages = min(pages, min(budget, int((until_s - start) / page_s) + 1))
+    if parameters.rechecks_hotness:
+        pages = recheck(machine, record, node, pages)
+        if pages == 0:
+            return
     stale = ring[record, DUPLICATE]
     if pages < ring[record, NEW]:
         stale = min(stale, round_randomly(state, pages * stale_per_page))
     state.window_promotions += pages
-    promote(machine, ring[record, LUMP], pages, start)
+    lump = ring[record, LUMP]
+    index = process_of(machine, lump)
+    promote(machine, lump, node, pages, start, parameters.rechecks_hotness)
+    trace_migrate(machine, index, RC_SUCCESS, node, pages)
+    if stale > 0:
+        trace_migrate(machine, index, RC_FOLIO_INVALID, node, stale)
     busy_s = pages * parameters.migration_s + stale * parameters.stale_entry_s
     account(machine, record, pages, stale, pages, busy_s)
 
 
 @njit_inlined
-def fail_some(machine, record, until_s):
-    """Try promotions the fast node has no room for. Returns whether that woke kswapd."""
+def recheck(machine, record, node, pages):
+    """V3: of some entries drop those whose page nobody has touched since the visit that listed it. Returns the others.
+
+    MODEL: pages under a retry are as likely to have been touched as those of the record.
+    """
+    counts = machine.counts
+    lump = machine.ring[record, LUMP]
+    hazard = hazard_at(machine, counts[lump, CLASS], machine.state.migrator_clock_s)
+    resolve_slow(machine, lump, hazard)
+    touched = counts[lump, QUEUED + 1] + counts[lump, QUEUED + 3]
+    hot = hypergeometric(machine.state, pages, touched, pages_in(counts, lump, QUEUED))
+    machine.counters[HOTPAGE] += hot
+    if pages > hot:
+        drop(machine, record, node, pages - hot, machine.parameters.stale_entry_s, RC_FOLIO_INVALID)
+    return hot
+
+
+@njit_inlined
+def fail_some(machine, record, node, until_s):
+    """Try promotions the node has no room for. Returns whether that woke its kswapd."""
     state = machine.state
-    wakes = machine.parameters.demotion and not state.is_kswapd_awake
+    wakes = machine.parameters.demotion and not machine.nodes[node].is_kswapd_awake
     if wakes:
-        wake_kswapd(machine, state.migrator_clock_s)
-    drop_some(machine, record, state.migrator_clock_s if wakes else until_s, machine.parameters.failed_migration_s)
+        wake_kswapd(machine, node, state.migrator_clock_s)
+    limit_s = state.migrator_clock_s if wakes else until_s
+    drop_some(machine, record, node, limit_s, machine.parameters.failed_migration_s, RC_PREPARE_FAILED)
     return wakes
 
 
 @njit_inlined
-def drop_some(machine, record, until_s, entry_s):
-    """Drop entries, one at least, without a promotion until the time is up.
+def drop_some(machine, record, node, until_s, entry_s, rc):
+    """Drop entries, one at least, without a promotion until the time is up."""
+    entries = int(max(0.0, until_s - machine.state.migrator_clock_s) / entry_s) + 1
+    drop(machine, record, node, min(machine.ring[record, NEW], entries), entry_s, rc)
 
-    The page of a dropped entry stays listed while later entries of the lump may name it.
-    """
-    state = machine.state
-    ring = machine.ring
-    entries = min(ring[record, NEW], int(max(0.0, until_s - state.migrator_clock_s) / entry_s) + 1)
-    machine.counts[ring[record, LUMP], RETRY] += entries
-    state.retry_pages += entries
+
+@njit_inlined
+def drop(machine, record, node, entries, entry_s, rc):
+    """Drop entries without a promotion. Their pages stay listed while later entries of the lump may name them."""
+    lump = machine.ring[record, LUMP]
+    machine.counts[lump, RETRY] += entries
+    machine.state.retry_pages += entries
+    trace_migrate(machine, process_of(machine, lump), rc, node, entries)
     account(machine, record, entries, 0, 0, entries * entry_s)
 
 
@@ -221,6 +291,24 @@ def account(machine, record, new, stale, migrated, busy_s):
     machine.counters[MIGRATED] += migrated
     machine.counters[MIGRATE_FAILED] += new + stale - migrated
     machine.counters[MIGRATOR_NS] += int(1e9 * busy_s)
+    if machine.parameters.failure_window > 0:
+        note_outcomes(machine.parameters, machine.mms[owner(machine, record)], migrated, new + stale - migrated)
+
+
+@njit_inlined
+def note_outcomes(parameters, mm, successes, failures):
+    """V3's failure feedback: every failure_window migrations the share of failures, older ones counting a quarter.
+
+    MODEL: entries that end together count together, however many windows they fill.
+    """
+    mm.recent_successes += successes
+    mm.recent_failures += failures
+    if mm.recent_successes + mm.recent_failures >= parameters.failure_window:
+        mm.successes = mm.successes // 4 + mm.recent_successes
+        mm.failures = mm.failures // 4 + mm.recent_failures
+        mm.failure_percent = 100 * mm.failures // (mm.successes + mm.failures)
+        mm.recent_successes = 0
+        mm.recent_failures = 0
 
 
 @njit_inlined
@@ -238,7 +326,8 @@ def finish_record(machine, record):
         # low rows of the ring stay in the processor's cache, and high ones need no memory
         state.list_head = 0
         state.list_tail = 0
-        state.migrator_clock_s += machine.parameters.migrate_sleep_s
+        if machine.parameters.has_migration_thread:
+            state.migrator_clock_s += machine.parameters.migrate_sleep_s
 
 
 @njit_inlined
@@ -268,3 +357,21 @@ def flush_list(machine):
     state.list_tail = 0
     state.list_entries = 0
     state.list_new = 0
+
+
+@njit
+def blank_entries(machine, first_lump, end_lump):
+    """Make a process's entries stale: its teardown walks the list and blanks them (kmmscand.md section 1 P4)."""
+    state = machine.state
+    ring = machine.ring
+    for number in range(state.list_head, state.list_tail):
+        record = ring_row(machine, number)
+        if first_lump <= ring[record, LUMP] < end_lump:
+            state.list_new -= ring[record, NEW]
+            ring[record, DUPLICATE] += ring[record, NEW]
+            ring[record, NEW] = 0
+            ring[record, LISTED] = 0
+    for lump in range(first_lump, end_lump):
+        state.retry_pages -= machine.counts[lump, RETRY]
+        machine.counts[lump, RETRY] = 0
+        machine.counts[lump, MOVED] = 0

@@ -5,7 +5,7 @@ the thread that touches it. Mode 2 marks slow-tier pages only and promotes at th
 memory to spare, and otherwise pages touched soon after they were marked, up to a rate limit. Mode 1 marks all pages and
 moves a slow-tier page at a repeated fault of the same thread, and of different threads as far as group rules allow.
 
-All threads run on the fast node's socket, so every fault asks for that node.
+A fault asks for the node of its thread's socket.
 """
 
 import math
@@ -18,16 +18,26 @@ from tierenv.counters import (
     PGPROMOTE_SUCCESS,
 )
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages, hazard_at, pages_in, resolve_slow, take, touch_probability
+from tierenv.sim.lumps import (
+    arrive,
+    fast_pages,
+    fast_place,
+    free_pages,
+    hazard_at,
+    pages_in,
+    resolve_slow,
+    slow_pages,
+    take,
+    touch_probability,
+)
 from tierenv.sim.random import binomial, round_randomly
 from tierenv.sim.reclaim import wake_kswapd
 from tierenv.sim.state import (
+    CLASS,
     CONTROL_OFF,
-    FAST,
     FAULTED,
     FRESH,
     FRESH_AT_S,
-    HAND,
     MARK_CLOCK,
     MARK_HAZARD,
     MARKED_FAST,
@@ -38,7 +48,6 @@ from tierenv.sim.state import (
     STALE,
     STALE_AT_S,
     UNVISITED,
-    WASTED,
 )
 
 MAX_RANGES = 8
@@ -53,8 +62,8 @@ RATE_SPAN_S = 1.0
 
 
 @njit
-def mark_window(machine):
-    """Run one scan window at the present time and schedule the next.
+def mark_window(machine, index):
+    """Run one scan window of a process at the present time and schedule the next.
 
     The window ends with the first range of its length that held a page to mark, after MAX_RANGES, or at the end of the
     address space, where the period adapts.
@@ -63,57 +72,54 @@ def mark_window(machine):
     out, as all threads touch all of them.
     """
     parameters = machine.parameters
-    state = machine.state
+    mm = machine.mms[index]
     for _ in range(MAX_RANGES):
-        marked, is_pass_over = mark_range(machine)
+        marked, is_pass_over = mark_range(machine, index)
         if is_pass_over:
-            adapt_period(machine)
+            adapt_period(machine, index)
         if marked > 0 or is_pass_over:
             break
-    state.numa_scan_at_s = state.now_s + 1e-3 * state.numa_period_ms * parameters.numa_window_s
+    mm.numa_scan_at_s = machine.state.now_s + 1e-3 * mm.numa_period_ms * parameters.numa_window_s
 
 
 @njit
-def mark_range(machine):
+def mark_range(machine, index):
     """Mark pages in a range of one window's length. Returns how many, and whether the address space ended in it."""
     parameters = machine.parameters
     state = machine.state
+    process = machine.processes[index]
+    mm = machine.mms[index]
     left = parameters.numa_window_pages
     marked = 0
     is_pass_over = False
     while left > 0 and not is_pass_over:
-        region = state.numa_region
-        if state.numa_walked_pages == 0:
+        region = mm.numa_region
+        if mm.numa_walked_pages == 0:
             enter_region(machine, region)
-        ahead = machine.region_pages[region] - state.numa_walked_pages
+        ahead = machine.regions[region].pages - mm.numa_walked_pages
         pages = min(left, ahead)
         if pages > 0:
             marked += mark_region(machine, region, pages, ahead)
         left -= pages
-        state.numa_walked_pages += pages
+        mm.numa_walked_pages += pages
         if pages == ahead:
-            state.numa_walked_pages = 0
-            state.numa_region = (region + 1) % parameters.num_regions
-            is_pass_over = state.numa_region == 0
+            mm.numa_walked_pages = 0
+            mm.numa_region = region + 1
+            if mm.numa_region == mm.end_region:
+                mm.numa_region = mm.first_region
+                is_pass_over = True
     walked_s = (parameters.numa_window_pages - left) * parameters.scan_s
-    state.stall_s += (walked_s + marked * parameters.numa_mark_s) / parameters.threads
+    process.stall_s += (walked_s + marked * parameters.numa_mark_s) / process.threads
     state.numa_marked_pages += marked
     machine.counters[NUMA_PTE_UPDATES] += marked
     return marked, is_pass_over
 
 
 @njit_inlined
-def slow_pages(machine, lump):
-    """Pages of a lump on the slow tier."""
-    return pages_in(machine.counts, lump, SLOW) + pages_in(machine.counts, lump, QUEUED)
-
-
-@njit_inlined
 def enter_region(machine, region):
     """Note which pages of a region the pass has before it."""
-    num_classes = machine.parameters.num_classes
     marks = machine.marks
-    for lump in range(region * num_classes, (region + 1) * num_classes):
+    for lump in range(machine.regions[region].first_lump, machine.regions[region].end_lump):
         marks[lump, UNVISITED] = slow_pages(machine, lump) - marks[lump, FRESH] - marks[lump, STALE]
 
 
@@ -127,9 +133,8 @@ def mark_region(machine, region, pages, ahead):
     state = machine.state
     marks = machine.marks
     total = 0
-    for page_class in range(parameters.num_classes):
-        lump = region * parameters.num_classes + page_class
-        hazard = machine.hazard[page_class]
+    for lump in range(machine.regions[region].first_lump, machine.regions[region].end_lump):
+        hazard = machine.classes[machine.counts[lump, CLASS]].hazard
         if marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST] > 0.0:
             fault_lump(machine, lump, hazard, state.now_s)
         marks[lump, MARK_HAZARD] = max(hazard, marks[lump, MARK_HAZARD])
@@ -150,7 +155,7 @@ def mark_region(machine, region, pages, ahead):
             marks[lump, STALE] += repeated
             marks[lump, FRESH] += marked - repeated
             on_fast = round_randomly(
-                state, (fast_pages(machine, lump) - marks[lump, MARKED_FAST]) * (pages / machine.region_pages[region])
+                state, (fast_pages(machine, lump) - marks[lump, MARKED_FAST]) * (pages / machine.regions[region].pages)
             )
             marks[lump, MARKED_FAST] += on_fast
             marked += on_fast
@@ -158,43 +163,34 @@ def mark_region(machine, region, pages, ahead):
     return total
 
 
-@njit_inlined
-def fast_pages(machine, lump):
-    """Pages of a lump on the fast tier."""
-    pages = pages_in(machine.counts, lump, FAST)
-    if lump == machine.state.hand_lump:
-        pages += pages_in(machine.counts, HAND, FAST)
-    return pages
-
-
 @njit
-def adapt_period(machine):
-    """Adapt the scan period after a pass to the faults of that pass (kmmscand.md section 7.3, period feedback).
+def adapt_period(machine, index):
+    """Adapt a process's scan period after a pass to the faults of that pass (kmmscand.md section 7.3, period feedback).
 
     MODEL: one period for the process, where every thread has its own, which it sets after a pass in which it faulted.
     """
-    parameters = machine.parameters
-    state = machine.state
-    faults = state.numa_local_faults + state.numa_remote_faults
-    period = state.numa_period_ms
-    if faults == 0.0 or state.numa_failures > 0:
-        period = min(2.0 * period, parameters.numa_period_max_ms)
+    process = machine.processes[index]
+    mm = machine.mms[index]
+    faults = mm.numa_local_faults + mm.numa_remote_faults
+    period = mm.numa_period_ms
+    if faults == 0.0 or mm.numa_failures > 0:
+        period = min(2.0 * period, process.numa_period_max_ms)
     else:
         slot = math.ceil(period / PERIOD_SLOTS)
-        private = math.floor(PERIOD_SLOTS * state.numa_private_faults / faults)
-        local = math.floor(PERIOD_SLOTS * state.numa_local_faults / faults)
+        private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
+        local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)
         if private >= FASTER_BELOW:
             period += max(1, private - FASTER_BELOW) * slot
         elif local >= FASTER_BELOW:
             period += max(1, local - FASTER_BELOW) * slot
         else:
             period -= (FASTER_BELOW - max(local, private)) * slot
-        period = min(max(period, parameters.numa_period_min_ms), parameters.numa_period_max_ms)
-    state.numa_period_ms = period
-    state.numa_local_faults = 0.0
-    state.numa_remote_faults = 0.0
-    state.numa_private_faults = 0.0
-    state.numa_failures = 0
+        period = min(max(period, process.numa_period_min_ms), process.numa_period_max_ms)
+    mm.numa_period_ms = period
+    mm.numa_local_faults = 0.0
+    mm.numa_remote_faults = 0.0
+    mm.numa_private_faults = 0.0
+    mm.numa_failures = 0
 
 
 @njit
@@ -203,26 +199,32 @@ def hint_faults(machine, until_s):
 
     MODEL: where the fast node is short of room, what is left of it goes by address within one call, not by time.
     """
-    parameters = machine.parameters
-    state = machine.state
     marks = machine.marks
-    lumps = parameters.num_regions * parameters.num_classes
-    # from the scan on, since where room is short the first lumps get it
-    lump = state.numa_region * parameters.num_classes
-    for _ in range(lumps if state.numa_marked_pages > 0 else 0):
-        if marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST] > 0.0:
-            fault_lump(machine, lump, hazard_at(machine, lump % parameters.num_classes, until_s), until_s)
-        lump += 1
-        if lump == lumps:
-            lump = 0
-    state.numa_clock_s = until_s
+    if machine.state.numa_marked_pages > 0:
+        for index in range(machine.parameters.num_processes):
+            mm = machine.mms[index]
+            if not machine.processes[index].is_running:
+                continue
+            first = machine.regions[mm.first_region].first_lump
+            end = machine.regions[mm.end_region - 1].end_lump
+            # from the scan on, since where room is short the first lumps get it
+            lump = machine.regions[mm.numa_region].first_lump
+            for _ in range(first, end):
+                if marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST] > 0.0:
+                    hazard = hazard_at(machine, machine.counts[lump, CLASS], until_s)
+                    fault_lump(machine, lump, hazard, until_s)
+                lump += 1
+                if lump == end:
+                    lump = first
+    machine.state.numa_clock_s = until_s
 
 
 @njit
 def fault_lump(machine, lump, hazard, until_s):
     """Take the hint faults of a lump up to `until_s`, when its class's hazard is `hazard`.
 
-    MODEL: what a fault costs its thread is spread over all threads.
+    MODEL: what a fault costs its thread is spread over all threads, and a fault on either node of the fast tier counts
+    as local and moves nothing.
     """
     state = machine.state
     parameters = machine.parameters
@@ -231,7 +233,12 @@ def fault_lump(machine, lump, hazard, until_s):
     if elapsed <= 0.0:
         return
     marks[lump, MARK_HAZARD] = hazard
-    touched = touch_probability(machine, lump, MARK_CLOCK, elapsed)
+    page_class = machine.counts[lump, CLASS]
+    index = machine.classes[page_class].process
+    process = machine.processes[index]
+    mm = machine.mms[index]
+    node = min(process.cpu_node, parameters.num_nodes - 1)
+    touched = touch_probability(machine, page_class, MARK_CLOCK, elapsed)
     fresh = binomial(state, int(marks[lump, FRESH]), touched, 1.0 - touched)
     stale = binomial(state, int(marks[lump, STALE]), touched, 1.0 - touched)
     local = binomial(state, int(marks[lump, MARKED_FAST]), touched, 1.0 - touched)
@@ -239,32 +246,36 @@ def fault_lump(machine, lump, hazard, until_s):
     if faults == 0:
         return
     if parameters.numa_mode == 2:
-        hot = round_randomly(state, fresh * hot_share(machine, marks[lump, FRESH_AT_S], until_s, elapsed, touched))
-        hot += round_randomly(state, stale * hot_share(machine, marks[lump, STALE_AT_S], until_s, elapsed, touched))
-        promoted = promote_hot(machine, lump, fresh + stale, hot, until_s)
+        threshold_s = machine.nodes[node].numa_threshold_s
+        hot = round_randomly(
+            state, fresh * hot_share(state, threshold_s, marks[lump, FRESH_AT_S], until_s, elapsed, touched)
+        )
+        hot += round_randomly(
+            state, stale * hot_share(state, threshold_s, marks[lump, STALE_AT_S], until_s, elapsed, touched)
+        )
+        promoted = promote_hot(machine, lump, node, fresh + stale, hot, until_s)
         # of slow-tier faults the kernel books those alone whose page moved, as private ones from afar
-        state.numa_remote_faults += promoted
-        state.numa_private_faults += promoted
+        mm.numa_remote_faults += promoted
+        mm.numa_private_faults += promoted
     else:
-        promoted = promote_repeated(machine, lump, stale, until_s)
+        promoted = promote_repeated(machine, lump, node, stale, until_s)
         marks[lump, FAULTED] += fresh + stale - promoted
         marks[lump, MARKED_FAST] -= local
-        state.numa_local_faults += local
-        state.numa_remote_faults += fresh + stale
-        state.numa_private_faults += fresh + (stale + local) / parameters.threads
+        mm.numa_local_faults += local
+        mm.numa_remote_faults += fresh + stale
+        mm.numa_private_faults += fresh + (stale + local) / process.threads
     marks[lump, FRESH] -= fresh
     marks[lump, STALE] -= stale
     state.numa_marked_pages -= faults
-    state.stall_s += faults * parameters.numa_fault_s / parameters.threads
+    process.stall_s += faults * parameters.numa_fault_s / process.threads
     machine.counters[NUMA_HINT_FAULTS] += faults
     machine.counters[NUMA_HINT_FAULTS_LOCAL] += local
 
 
 @njit_inlined
-def hot_share(machine, marked_at_s, until_s, elapsed, touched):
+def hot_share(state, threshold_s, marked_at_s, until_s, elapsed, touched):
     """Share of the faults since `numa_clock_s` that came within the hot threshold of the marking."""
-    state = machine.state
-    cold_from_s = marked_at_s + state.numa_threshold_s
+    cold_from_s = marked_at_s + threshold_s
     if cold_from_s >= until_s:
         return 1.0
     if cold_from_s <= state.numa_clock_s:
@@ -274,85 +285,82 @@ def hot_share(machine, marked_at_s, until_s, elapsed, touched):
 
 
 @njit_inlined
-def promote_hot(machine, lump, faults, hot, time_s):
+def promote_hot(machine, lump, index, faults, hot, time_s):
     """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns how many.
 
     MODEL: the promo watermark is where kswapd stops.
     """
-    state = machine.state
+    node = machine.nodes[index]
     parameters = machine.parameters
-    spare = free_pages(machine) - parameters.kswapd_target_pages - parameters.numa_spare_pages
+    spare = free_pages(machine, index) - node.kswapd_target_pages - node.spare_pages
     unlimited = min(faults, max(0, spare))
     if unlimited > 0:
-        state.numa_threshold_s = parameters.numa_hot_threshold_s
-        move_up(machine, lump, unlimited, time_s)
-    candidates = take(state, faults - unlimited, hot, faults)
+        node.numa_threshold_s = parameters.numa_hot_threshold_s
+        move_up(machine, lump, index, unlimited, time_s)
+    candidates = take(machine.state, faults - unlimited, hot, faults)
     if candidates == 0:
         return unlimited
-    adapt_threshold(machine, time_s)
-    if time_s - state.numa_rate_at_s > RATE_SPAN_S:
-        state.numa_rate_at_s = time_s
-        state.numa_rate_candidates = machine.counters[PGPROMOTE_CANDIDATE]
-    used = machine.counters[PGPROMOTE_CANDIDATE] - state.numa_rate_candidates
+    adapt_threshold(parameters, node, time_s)
+    if time_s - node.numa_rate_at_s > RATE_SPAN_S:
+        node.numa_rate_at_s = time_s
+        node.numa_rate_candidates = node.numa_candidates
+    used = node.numa_candidates - node.numa_rate_candidates
+    node.numa_candidates += candidates
     machine.counters[PGPROMOTE_CANDIDATE] += candidates
     allowed = int(min(candidates, max(0.0, parameters.numa_rate_limit_pages - used)))
-    return unlimited + promote_if_room(machine, lump, allowed, time_s)
+    return unlimited + promote_if_room(machine, lump, index, allowed, time_s)
 
 
 @njit_inlined
-def adapt_threshold(machine, time_s):
+def adapt_threshold(parameters, node, time_s):
     """Move the hot threshold towards as many candidates as the rate limit lets through, every 60 s."""
-    state = machine.state
-    parameters = machine.parameters
-    if time_s - state.numa_threshold_at_s <= THRESHOLD_EVERY_S:
+    if time_s - node.numa_threshold_at_s <= THRESHOLD_EVERY_S:
         return
-    found = machine.counters[PGPROMOTE_CANDIDATE] - state.numa_threshold_candidates
+    found = node.numa_candidates - node.numa_threshold_candidates
     wanted = parameters.numa_rate_limit_pages * THRESHOLD_EVERY_S
     step = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
     if found > 1.1 * wanted:
-        state.numa_threshold_s = max(step, state.numa_threshold_s - step)
+        node.numa_threshold_s = max(step, node.numa_threshold_s - step)
     elif found < 0.9 * wanted:
-        state.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, state.numa_threshold_s + step)
-    state.numa_threshold_at_s = time_s
-    state.numa_threshold_candidates = machine.counters[PGPROMOTE_CANDIDATE]
+        node.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, node.numa_threshold_s + step)
+    node.numa_threshold_at_s = time_s
+    node.numa_threshold_candidates = node.numa_candidates
 
 
 @njit_inlined
-def promote_repeated(machine, lump, faults, time_s):
+def promote_repeated(machine, lump, index, faults, time_s):
     """Mode 1: promote at repeated faults on the slow tier. Returns how many.
 
     The last fault was this node's, as all are. A page moves if it was also this thread's, and by the group rules
     otherwise. MODEL: what those rules allow is one share, which is fitted.
     """
-    parameters = machine.parameters
-    private = 1.0 / parameters.threads
-    share = private + (1.0 - private) * parameters.numa_shared_move_share
-    return promote_if_room(machine, lump, binomial(machine.state, faults, share, 1.0 - share), time_s)
+    private = 1.0 / machine.processes[machine.classes[machine.counts[lump, CLASS]].process].threads
+    share = private + (1.0 - private) * machine.parameters.numa_shared_move_share
+    return promote_if_room(machine, lump, index, binomial(machine.state, faults, share, 1.0 - share), time_s)
 
 
 @njit_inlined
-def promote_if_room(machine, lump, pages, time_s):
-    """Promote pages as far as the fast node has room above its watermark; without, wake kswapd. Returns how many."""
-    state = machine.state
-    promoted = min(pages, max(0, free_pages(machine) - machine.parameters.watermark_pages))
+def promote_if_room(machine, lump, index, pages, time_s):
+    """Promote pages as far as the node has room above its watermark; without, wake kswapd. Returns how many."""
+    promoted = min(pages, max(0, free_pages(machine, index) - machine.nodes[index].watermark_pages))
     if promoted < pages:
-        state.numa_failures += pages - promoted
-        wake_kswapd(machine, time_s)
+        machine.mms[machine.classes[machine.counts[lump, CLASS]].process].numa_failures += pages - promoted
+        wake_kswapd(machine, index, time_s)
     if promoted > 0:
-        move_up(machine, lump, promoted, time_s)
+        move_up(machine, lump, index, promoted, time_s)
     return promoted
 
 
 @njit
-def move_up(machine, lump, pages, time_s):
-    """Move slow pages that have just been touched to the fast tier, in the context of the faulting threads.
+def move_up(machine, lump, index, pages, time_s):
+    """Move slow pages that have just been touched to a node of the fast tier, in the context of the faulting threads.
 
     MODEL: which of a lump's slow pages took a hint fault does not depend on what the daemon knows of them.
     """
     parameters = machine.parameters
     state = machine.state
     counts = machine.counts
-    page_class = lump % parameters.num_classes
+    page_class = counts[lump, CLASS]
     if parameters.control != CONTROL_OFF:
         resolve_slow(machine, lump, hazard_at(machine, page_class, time_s))
     listed = pages_in(counts, lump, QUEUED)
@@ -370,10 +378,17 @@ def move_up(machine, lump, pages, time_s):
         counts[lump, RETRY] -= retries
         state.retry_pages -= retries
         counts[lump, MOVED] += delisted - retries
-    counts[lump, FAST + 3] += pages
-    state.fast_pages += pages
-    machine.fast_by_class[page_class] += pages
+    counts[lump, fast_place(index) + 3] += pages
+    arrive(machine, page_class, index, pages)
     machine.counters[PGPROMOTE_SUCCESS] += pages
-    state.stall_s += pages * (parameters.migration_s / parameters.threads + parameters.promotion_stall_s)
-    if machine.is_waste[state.phase, page_class]:
-        machine.model[WASTED] += pages
+    process = machine.processes[machine.classes[page_class].process]
+    process.stall_s += pages * (parameters.migration_s / process.threads + parameters.promotion_stall_s)
+
+
+@njit_inlined
+def forget_marks(machine, lump):
+    """Drop what is noted of a lump whose process exits."""
+    marks = machine.marks
+    machine.state.numa_marked_pages -= int(marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST])
+    for column in (FRESH, STALE, FAULTED, MARKED_FAST, UNVISITED):
+        marks[lump, column] = 0.0

@@ -3,58 +3,209 @@
 import math
 
 from tierenv.counters import FREE_PAGES
-from tierenv.sim.application import access_time
+from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages import flush, free_pages, migrate, reclaim, scan, schedule_chunk
-from tierenv.sim.random import uniform
+from tierenv.sim.pages import SLOW, exponential, free_pages, place
+from tierenv.sim.pages_migrator import flush, migrate
+from tierenv.sim.pages_numa import mark_window, take_faults
+from tierenv.sim.pages_reclaim import reclaim
+from tierenv.sim.pages_scanner import leave_chunk, reschedule, scan, set_due
 from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES
 from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9
-"""Share of a tick the application can lose to stalls; what is left of them it loses later."""
+"""Share of a tick a process can lose to stalls; what is left of them it loses later."""
+
+SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
+"""Numbers of the servers; of those whose clocks are equal the first acts first."""
+
+
+# Rates
 
 
 @njit_inlined
 def begin_tick(pages, tick_s):
     """Set the rates for the next `tick_s` from the placement, the stalls and the copying of the last tick."""
+    if load_links(pages, tick_s) or not pages.state.are_rates_known:
+        find_shares(pages)
+        solve_rates(pages.parameters, pages.processes, pages.links, pages.shares)
+        pages.state.are_rates_known = True
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        pages.rates[index] = 0.0
+        if process.is_running:
+            stalled_s = min(process.stall_s, MAX_STALL_SHARE * tick_s)
+            process.stall_s -= stalled_s
+            pages.rates[index] = (1.0 - stalled_s / tick_s) * process.access_rate
+        for page_class in range(process.first_class, process.end_class):
+            if pages.class_pages[page_class] > 0:
+                share = pages.access_share[process.phase, page_class]
+                pages.hazard_rate[page_class] = share * pages.rates[index] / pages.class_pages[page_class]
+
+
+@njit_inlined
+def load_links(pages, tick_s):
+    """Put what was copied since the last tick on the links. Returns whether that changes what they carry."""
     parameters = pages.parameters
-    state = pages.state
-    share = 0.0
-    for page_class in range(parameters.num_classes):
-        if pages.class_pages[page_class] > 0:
-            is_fast = pages.fast_by_class[page_class] / pages.class_pages[page_class]
-            share += pages.access_share[state.phase, page_class] * is_fast
+    moved = 0
+    for node in range(parameters.num_nodes):
+        moved += pages.nodes[node].moved_pages
     # a page whose move ended in a very short tick was copied in the ones before, too
-    moved_per_s = min(state.moved_pages / tick_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
-    state.moved_pages = 0
-    stalled_s = min(state.stall_s, MAX_STALL_SHARE * tick_s)
-    state.stall_s -= stalled_s
-    running = 1.0 - stalled_s / tick_s
-    access_s = access_time(parameters, min(1.0, share), moved_per_s * PAGE_BYTES)
-    state.access_rate = running * parameters.threads / access_s
-    for page_class in range(parameters.num_classes):
-        if pages.class_pages[page_class] > 0:
-            share = pages.access_share[state.phase, page_class]
-            pages.hazard_rate[page_class] = share * state.access_rate / pages.class_pages[page_class]
+    moved_per_s = min(moved / tick_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
+    slow_link = pages.links[parameters.num_nodes]
+    if moved == 0 and slow_link.copied_per_s == 0.0:
+        return False
+    slow_link.copied_per_s = moved_per_s * PAGE_BYTES
+    for node in range(parameters.num_nodes):
+        share = pages.nodes[node].moved_pages / moved if moved > 0 else 0.0
+        pages.links[node].copied_per_s = share * slow_link.copied_per_s
+        pages.nodes[node].moved_pages = 0
+    return True
+
+
+@njit_inlined
+def find_shares(pages):
+    """Find where the accesses of each process land."""
+    num_nodes = pages.parameters.num_nodes
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        on_slow = 1.0
+        for node in range(num_nodes):
+            share = 0.0
+            for page_class in range(process.first_class, process.end_class):
+                if pages.class_pages[page_class] > 0:
+                    is_there = pages.fast_by_class[page_class, node] / pages.class_pages[page_class]
+                    share += pages.access_share[process.phase, page_class] * is_there
+            pages.shares[index, node] = share
+            on_slow -= share
+        pages.shares[index, num_nodes] = max(0.0, on_slow)
+
+
+# The kernel's threads
+
+
+@njit_inlined
+def server_clock(pages, server):
+    """Time up to which a server has acted, infinity if it waits to be woken."""
+    if server == SCANNER:
+        return pages.state.scanner_clock_s
+    if server == MIGRATOR:
+        return pages.state.migrator_clock_s
+    kswapd = pages.nodes[server - FIRST_KSWAPD]
+    return kswapd.kswapd_clock_s if kswapd.is_kswapd_awake else math.inf
 
 
 @njit_inlined
 def run_servers(pages, until_s):
-    """Let scanner, migrator and kswapd act in the order of their clocks, all until `until_s`."""
-    state = pages.state
+    """Let scanner, migrator and each kswapd act in the order of their clocks, all until `until_s`."""
     while True:
-        migrator_s = min(until_s, state.migrator_clock_s)
-        scanner_s = min(until_s, state.scanner_clock_s)
-        kswapd_s = min(until_s, state.kswapd_clock_s) if state.is_kswapd_awake else until_s
-        if min(migrator_s, scanner_s, kswapd_s) >= until_s:
-            return
-        # each may go on until it overtakes the next of the other two
-        if scanner_s <= min(migrator_s, kswapd_s):
-            scan(pages, until_s, min(migrator_s, kswapd_s))
-        elif migrator_s <= kswapd_s:
-            migrate(pages, until_s, min(scanner_s, kswapd_s))
+        server, clock_s, limit_s = -1, until_s, until_s
+        for other in range(FIRST_KSWAPD + pages.parameters.num_nodes):
+            other_s = server_clock(pages, other)
+            if other_s < clock_s:
+                server, clock_s, limit_s = other, other_s, clock_s
+            elif other_s < limit_s:
+                limit_s = other_s
+        # the one that is behind may go on until it overtakes the next
+        if server == SCANNER:
+            scan(pages, until_s, limit_s)
+        elif server == MIGRATOR:
+            migrate(pages, until_s, limit_s)
+        elif server >= FIRST_KSWAPD:
+            reclaim(pages, server - FIRST_KSWAPD, until_s, limit_s)
         else:
-            reclaim(pages, until_s, min(scanner_s, migrator_s))
+            return
+
+
+# Processes
+
+
+@njit
+def begin_processes(pages):
+    """Start the processes whose time has come: the kernel's books of each begin with the defaults then in force."""
+    parameters = pages.parameters
+    state = pages.state
+    for index in range(parameters.num_processes):
+        process = pages.processes[index]
+        if process.is_running or process.is_done or process.start_s > state.now_s:
+            continue
+        process.is_running = True
+        mm = pages.mms[index]
+        mm.period_ms = state.seed_period_ms
+        mm.due_s = process.start_s + parameters.initial_delay_s
+        mm.target_node = parameters.fixed_target_node
+        mm.numa_period_ms = 1e3 * parameters.numa_delay_s
+        mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s
+        state.are_rates_known = False
+        if parameters.control != CONTROL_OFF:
+            reschedule(pages, state.now_s)
+
+
+@njit
+def end_process(pages, index):
+    """Let a process exit whose work is done. After the last one everything stands still."""
+    state = pages.state
+    process = pages.processes[index]
+    process.is_running = False
+    process.is_done = True
+    process.finished_s = state.now_s
+    state.are_rates_known = False
+    is_last = True
+    for other in range(pages.parameters.num_processes):
+        is_last = is_last and pages.processes[other].is_done
+    if is_last:
+        state.is_done = True
+        return
+    for page in range(pages.mms[index].first_page, pages.mms[index].end_page):
+        place(pages, page, SLOW)
+    if pages.parameters.control == CONTROL_OFF:
+        return
+    if state.is_scanning and state.scan_process == index:
+        leave_chunk(pages, state.now_s)
+    else:
+        reschedule(pages, state.now_s)
+
+
+@njit_inlined
+def next_event(pages, end_s):
+    """When the next process starts or the next window of NUMA balancing is due, `end_s` at the latest."""
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        if process.is_running and pages.parameters.numa_mode > 0:
+            end_s = min(end_s, pages.mms[index].numa_scan_at_s)
+        elif not process.is_running and not process.is_done:
+            end_s = min(end_s, process.start_s)
+    return end_s
+
+
+@njit_inlined
+def first_phase_end(pages, end_s):
+    """The process whose phase ends first, -1 if none does by `end_s`, and the time at which it does."""
+    state = pages.state
+    ending = -1
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        if process.is_running:
+            left = pages.phase_end[process.phase, index] - process.accesses
+            if left <= pages.rates[index] * (end_s - state.now_s):
+                ending = index
+                end_s = state.now_s + left / pages.rates[index]
+    return ending, end_s
+
+
+@njit
+def end_phase(pages, index):
+    """Let a process go on to its next phase, or exit."""
+    process = pages.processes[index]
+    process.accesses = pages.phase_end[process.phase, index]
+    pages.state.are_rates_known = False
+    if process.phase + 1 < process.num_phases:
+        process.phase += 1
+    else:
+        end_process(pages, index)
+
+
+# Time
 
 
 @njit
@@ -64,47 +215,80 @@ def advance(pages, duration_s, tick_s):
     state = pages.state
     until_s = state.now_s + duration_s
     while not state.is_done and state.now_s < until_s:
-        end_s = min(until_s, state.now_s + tick_s)
+        end_s = next_event(pages, min(until_s, state.now_s + tick_s))
         begin_tick(pages, end_s - state.now_s)
-        left = pages.phase_end[state.phase] - state.accesses
-        is_phase_over = left <= state.access_rate * (end_s - state.now_s)
-        if is_phase_over:
-            end_s = state.now_s + left / state.access_rate
+        ending, end_s = first_phase_end(pages, end_s)
         run_servers(pages, end_s)
+        if parameters.numa_mode > 0:
+            take_faults(pages, end_s)
         span_s = end_s - state.now_s
         for page_class in range(parameters.num_classes):
             pages.hazard[page_class] += pages.hazard_rate[page_class] * span_s
-        state.accesses = pages.phase_end[state.phase] if is_phase_over else state.accesses + state.access_rate * span_s
+        for index in range(parameters.num_processes):
+            pages.processes[index].accesses += pages.rates[index] * span_s
         state.now_s = end_s
-        if is_phase_over and state.phase + 1 < parameters.num_phases:
-            state.phase += 1
-        elif is_phase_over:
-            state.is_done = True
-    pages.counters[FREE_PAGES] = free_pages(pages)
+        if ending >= 0:
+            end_phase(pages, ending)
+        begin_processes(pages)
+        if parameters.numa_mode > 0:
+            mark_due_windows(pages)
+    count_free_pages(pages)
+
+
+@njit_inlined
+def count_free_pages(pages):
+    """Set the gauge of free pages: those of all nodes of the fast tier."""
+    free = 0
+    for node in range(pages.parameters.num_nodes):
+        free += free_pages(pages, node)
+    pages.counters[FREE_PAGES] = free
+
+
+@njit
+def mark_due_windows(pages):
+    """Run the windows of NUMA balancing that are due now."""
+    for index in range(pages.parameters.num_processes):
+        if pages.processes[index].is_running and pages.mms[index].numa_scan_at_s <= pages.state.now_s:
+            mark_window(pages, index)
 
 
 @njit
 def start(pages):
-    """Set the first chunk and the free pages of a machine whose pages, tunables and phases have just been laid out."""
-    state = pages.state
-    for page in range(pages.parameters.pages):
-        pages.next_access[page] = -math.log(1.0 - uniform(state))
-    schedule_chunk(pages)
-    if pages.parameters.control == CONTROL_OFF:
-        state.scanner_clock_s = math.inf
-    pages.counters[FREE_PAGES] = free_pages(pages)
+    """Begin an episode whose pages, tunables and phases have just been laid out."""
+    for page in range(len(pages.next_access)):
+        pages.next_access[page] = exponential(pages)
+    pages.state.scanner_clock_s = math.inf
+    pages.state.scan_process = pages.parameters.num_processes - 1
+    if not pages.parameters.has_migration_thread:
+        pages.state.migrator_clock_s = math.inf
+    for node in range(pages.parameters.num_nodes):
+        pages.nodes[node].numa_threshold_s = pages.parameters.numa_hot_threshold_s
+    begin_processes(pages)
+    count_free_pages(pages)
 
 
 @njit
 def apply(pages, period_ms, size_bytes, throttle_bytes_per_s):
-    """Put tunables in force: the throttle at once, period and size from the next chunk that has not begun."""
+    """Put tunables in force.
+
+    Where they reach running processes the throttle changes at once, period and size from the next chunk that has not
+    begun; elsewhere the period alone is exposed, for processes that start later.
+    """
+    parameters = pages.parameters
     state = pages.state
-    if pages.parameters.control != CONTROL_TUNABLES:
+    if parameters.control != CONTROL_TUNABLES:
         return
-    state.period_ms = period_ms
-    state.size_bytes = size_bytes
+    if not parameters.is_tunable_at_run_time:
+        state.seed_period_ms = min(max(period_ms, parameters.period_min_ms), parameters.period_max_ms)
+        return
+    state.seed_period_ms = period_ms
     state.throttle_pages_per_s = throttle_bytes_per_s / PAGE_BYTES
     if state.throttle_pages_per_s == 0.0:
         flush(pages)
-    if not state.is_scanning:
-        schedule_chunk(pages)
+    for index in range(parameters.num_processes):
+        mm = pages.mms[index]
+        mm.period_ms = period_ms
+        mm.size_bytes = size_bytes
+        if mm.scans > 0:
+            set_due(pages, index)
+    reschedule(pages, state.now_s)

@@ -1,84 +1,90 @@
-"""kswapd of the fast node: a clock hand that demotes pages nobody touched since its last visit (design.md 3.3)."""
+"""kswapd of a node: a clock hand that demotes pages nobody touched since its last visit (design.md 3.3)."""
 
 import math
 
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import demote, free_pages, hazard_at, pages_in, resolve_fast, take
-from tierenv.sim.state import FAST, HAND
+from tierenv.sim.lumps import demote, fast_place, free_pages, hazard_at, pages_in, resolve_fast, take
+from tierenv.sim.state import CLASS
 
 
 @njit_inlined
-def wake_kswapd(machine, time_s):
-    """Wake kswapd if it sleeps and demotion is enabled."""
-    state = machine.state
-    if machine.parameters.demotion and not state.is_kswapd_awake:
-        state.is_kswapd_awake = True
-        state.kswapd_clock_s = max(state.kswapd_clock_s, time_s)
+def wake_kswapd(machine, index, time_s):
+    """Wake a node's kswapd if it sleeps and demotion is enabled."""
+    node = machine.nodes[index]
+    if machine.parameters.demotion and not node.is_kswapd_awake:
+        node.is_kswapd_awake = True
+        node.kswapd_clock_s = max(node.kswapd_clock_s, time_s)
 
 
 @njit
-def reclaim(machine, until_s):
-    """Run kswapd until its clock reaches `until_s` or it has freed enough and sleeps."""
+def reclaim(machine, index, until_s):
+    """Run a node's kswapd until its clock reaches `until_s` or it has freed enough and sleeps."""
     parameters = machine.parameters
-    state = machine.state
     counts = machine.counts
-    while state.is_kswapd_awake and state.kswapd_clock_s < until_s:
-        needed = parameters.kswapd_target_pages - free_pages(machine)
-        if needed <= 0 or state.fast_pages == 0:
-            state.is_kswapd_awake = False
+    node = machine.nodes[index]
+    place = fast_place(index)
+    while node.is_kswapd_awake and node.kswapd_clock_s < until_s:
+        needed = node.kswapd_target_pages - free_pages(machine, index)
+        if needed <= 0 or node.fast_pages == 0:
+            node.is_kswapd_awake = False
             return
-        unvisited = pages_in(counts, HAND, FAST)
+        unvisited = pages_in(counts, node.hand_row, place)
         if unvisited == 0:
-            advance_hand(machine)
+            advance_hand(machine, index)
             continue
-        lump = state.hand_lump
-        hazard = hazard_at(machine, lump % parameters.num_classes, state.kswapd_clock_s)
+        lump = node.hand_lump
+        hazard = hazard_at(machine, counts[lump, CLASS], node.kswapd_clock_s)
         resolve_fast(machine, lump, hazard)
-        cold = counts[HAND, FAST] + counts[HAND, FAST + 2]
+        cold = counts[node.hand_row, place] + counts[node.hand_row, place + 2]
         page_s = parameters.reclaim_visit_s + cold / unvisited * parameters.demotion_s
         # one page at least: the clock, not a budget, keeps the pace
-        visits = min(unvisited, int((until_s - state.kswapd_clock_s) / page_s) + 1)
+        visits = min(unvisited, int((until_s - node.kswapd_clock_s) / page_s) + 1)
         if cold > 0:
             visits = min(visits, int(math.ceil(needed * unvisited / cold)))
-        demoted = visit(machine, lump, visits, unvisited)
-        state.kswapd_clock_s += visits * parameters.reclaim_visit_s + demoted * parameters.demotion_s
+        demoted = visit(machine, index, visits, unvisited)
+        node.kswapd_clock_s += visits * parameters.reclaim_visit_s + demoted * parameters.demotion_s
         if demoted > 0:
-            demote(machine, lump, demoted, hazard)
+            demote(machine, lump, index, demoted, hazard)
             machine.counters[DEMOTED] += demoted
 
 
 @njit_inlined
-def advance_hand(machine):
-    """Move the hand to the next lump with fast pages, all of them unvisited."""
-    parameters = machine.parameters
-    state = machine.state
+def advance_hand(machine, index):
+    """Move a node's hand to the next lump with pages there, all of them unvisited."""
+    node = machine.nodes[index]
     counts = machine.counts
-    lumps = parameters.num_regions * parameters.num_classes
+    place = fast_place(index)
+    lumps = machine.regions[machine.parameters.num_regions - 1].end_lump
+    lump = node.hand_lump
     for _ in range(lumps):
-        state.hand_lump = (state.hand_lump + 1) % lumps
-        if pages_in(counts, state.hand_lump, FAST) > 0:
-            for cell in range(FAST, FAST + 4):
-                counts[HAND, cell] = counts[state.hand_lump, cell]
-                counts[state.hand_lump, cell] = 0
-            return
+        lump += 1
+        if lump == lumps:
+            lump = 0
+        if pages_in(counts, lump, place) > 0:
+            break
+    node.hand_lump = lump
+    for cell in range(place, place + 4):
+        counts[node.hand_row, cell] = counts[lump, cell]
+        counts[lump, cell] = 0
 
 
 @njit_inlined
-def visit(machine, lump, visits, unvisited):
-    """Let the hand look at some of its unvisited pages: a referenced one stays, the others leave. Returns those."""
-    state = machine.state
+def visit(machine, index, visits, unvisited):
+    """Let a hand look at some of its unvisited pages: a referenced one stays, the others leave. Returns those."""
+    node = machine.nodes[index]
     counts = machine.counts
+    place = fast_place(index)
     demoted = 0
     left = unvisited
-    for cell in range(FAST, FAST + 4):
-        available = counts[HAND, cell]
-        seen = take(state, visits, available, left)
+    for cell in range(place, place + 4):
+        available = counts[node.hand_row, cell]
+        seen = take(machine.state, visits, available, left)
         left -= available
         visits -= seen
-        counts[HAND, cell] -= seen
-        if (cell - FAST) & 1:
-            counts[lump, cell - 1] += seen
+        counts[node.hand_row, cell] -= seen
+        if (cell - place) & 1:
+            counts[node.hand_lump, cell - 1] += seen
         else:
             demoted += seen
     return demoted

@@ -1,23 +1,24 @@
 """ReferenceSystem: one machine simulated page by page, the twin that tests and the benchmark compare the model with."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
-from tierenv.errors import ConfigError
-from tierenv.scenario import PhaseOrders, Scenario, TunableRanges
+from tierenv.daemon import DaemonVariant, TunableRanges
+from tierenv.scenario import NumaBalancing, PhaseOrders, Platform, Process, Scenario, Workload
 from tierenv.sim import pages_engine as engine
 from tierenv.sim.episode import draw_phases
-from tierenv.sim.pages import STATE, Pages
+from tierenv.sim.pages import MM, SLOW, STATE, Pages
+from tierenv.sim.parameters import scenario_arrays
 from tierenv.sim.state import MODEL_COUNTERS
-from tierenv.sim.system import scenario_parameters
 from tierenv.units import PAGE_BYTES
 
 TICK_S = 5e-3
-"""How often the access rate follows the placement [s]."""
+"""How often the access rates follow the placement [s]."""
 ENTRIES_PER_PAGE = 256
 """Room of the migration list for each page of the scenario; entries beyond it count as failed allocations."""
 
@@ -25,40 +26,52 @@ ENTRIES_PER_PAGE = 256
 class ReferenceSystem:
     """A `tierenv.system.System` of one machine; it knows no regions. For scenarios of up to some 100,000 pages.
 
-    Raises `ConfigError` for a scenario with NUMA balancing, which it does not know.
-
     Args:
         scenario: what runs; `shrink` makes large ones small.
-        tick_s: resolution of the application's progress.
+        tick_s: resolution of the applications' progress.
     """
 
     def __init__(self, scenario: Scenario, tick_s: float = TICK_S) -> None:
-        if scenario.numa_balancing_mode != 0:
-            raise ConfigError(f"numa_balancing_mode={scenario.numa_balancing_mode}: the reference knows only 0")
         self.scenarios = (scenario,)
         self._tick_s = tick_s
-        num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
-        classes, phases = len(scenario.workload.classes), len(scenario.workload.phases)
+        self._start = scenario_arrays(scenario)
         self._states = np.zeros(1, dtype=STATE)
+        num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
+        classes, nodes = len(scenario.class_pages), len(self._start.nodes)
+        processes = len(scenario.processes)
+        phases = max(len(process.workload.phases) for process in scenario.processes)
         self._pages = Pages(
-            parameters=scenario_parameters(scenario)[()],
+            parameters=self._start.parameters[()],
             state=self._states[0],
+            processes=self._start.processes.copy(),
+            mms=np.zeros(processes, dtype=MM),
+            nodes=self._start.nodes.copy(),
+            links=self._start.links.copy(),
+            hands=np.zeros(nodes, dtype=np.int64),
+            shares=np.zeros((processes, nodes + 1)),
+            rates=np.zeros(processes),
             page_class=np.zeros(num_pages, dtype=np.int32),
-            is_fast=np.zeros(num_pages, dtype=np.bool_),
+            node=np.zeros(num_pages, dtype=np.int8),
             next_access=np.zeros(num_pages),
             is_idle=np.zeros(num_pages, dtype=np.bool_),
             is_young=np.zeros(num_pages, dtype=np.bool_),
             was_accessed=np.zeros(num_pages, dtype=np.bool_),
+            fault_hazard=np.zeros(num_pages),
+            marked_at_s=np.zeros(num_pages),
+            has_faulted=np.zeros(num_pages, dtype=np.bool_),
             moves=np.zeros(num_pages, dtype=np.int32),
             entries=np.zeros(num_pages, dtype=np.int32),
             list_page=np.zeros(entries, dtype=np.int32),
             list_moves=np.zeros(entries, dtype=np.int32),
+            class_process=np.repeat(
+                np.arange(processes), [len(process.workload.classes) for process in scenario.processes]
+            ),
+            class_pages=np.array(scenario.class_pages, dtype=np.int64),
             hazard=np.zeros(classes),
             hazard_rate=np.zeros(classes),
-            class_pages=np.array(scenario.class_pages, dtype=np.int64),
-            fast_by_class=np.zeros(classes, dtype=np.int64),
+            fast_by_class=np.zeros((classes, nodes), dtype=np.int64),
             access_share=np.zeros((phases, classes)),
-            phase_end=np.zeros(phases),
+            phase_end=np.zeros((phases, processes)),
             is_waste=np.zeros((phases, classes), dtype=np.bool_),
             counters=np.zeros(NUM_COUNTERS, dtype=np.int64),
             model=np.zeros(len(MODEL_COUNTERS), dtype=np.int64),
@@ -95,10 +108,10 @@ class ReferenceSystem:
 
     @property
     def tunables(self) -> NDArray[np.float64]:
-        """float64[1, 3]: the tunables in force."""
-        state = self._pages.state
-        throttle = state["throttle_pages_per_s"] * PAGE_BYTES
-        return np.array([[state["period_ms"], state["size_bytes"], throttle]])
+        """float64[1, 3]: the tunables in force for the first process."""
+        mm = self._pages.mms[0]
+        throttle = self._pages.state["throttle_pages_per_s"] * PAGE_BYTES
+        return np.array([[mm["period_ms"], mm["size_bytes"], throttle]])
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -106,83 +119,163 @@ class ReferenceSystem:
         return np.array([self._pages.state["now_s"]])
 
     @property
+    def finished_s(self) -> NDArray[np.float64]:
+        """float64[1, processes]: when each process finished, 0 while it has not."""
+        return self._pages.processes["finished_s"][np.newaxis].copy()
+
+    @property
     def is_done(self) -> NDArray[np.bool_]:
         """bool[1]: all work is done."""
         return np.array([self._pages.state["is_done"]])
 
     def fast_pages_by_class(self, index: int = 0) -> NDArray[np.int64]:
-        """int64[classes]: pages on the fast tier by class."""
-        return self._pages.fast_by_class.copy()
+        """int64[classes]: pages on the fast tier by class, on all its nodes together."""
+        return self._pages.fast_by_class.sum(axis=1)
 
     def _lay_out(self, seed: int, phase_orders: PhaseOrders) -> None:
-        """Draw the episode: a class for every address, placement at start, order and length of phases."""
+        """Draw the episode: classes and phases of every process, and the placement at start."""
         scenario = self.scenarios[0]
         pages = self._pages
         rng = np.random.Generator(np.random.PCG64(seed))
-        for array in (pages.moves, pages.entries, pages.hazard, pages.hazard_rate, pages.counters, pages.model):
-            array[...] = 0
+        for array in map(partial(getattr, pages), _ZERO_AT_START):
+            array[...] = np.zeros((), array.dtype)
+        pages.processes[:] = self._start.processes
+        pages.nodes[:] = self._start.nodes
+        pages.links[:] = self._start.links
+        pages.fault_hazard[:] = np.inf
+        pages.node[:] = SLOW
 
-        order = np.arange(len(pages.class_pages))
-        if scenario.workload.layout == "contiguous":
-            order = rng.permutation(order)
-        pages.page_class[:] = np.repeat(order, pages.class_pages[order])
-        if scenario.workload.layout == "scattered":
-            rng.shuffle(pages.page_class)
-        pages.is_fast[:] = False
-        if scenario.workload.initial_placement == "random":
-            room = scenario.fast_capacity_pages - int(pages.parameters["kswapd_target_pages"])
-            pages.is_fast[rng.permutation(scenario.pages)[:room]] = True
-        pages.fast_by_class[:] = np.bincount(pages.page_class[pages.is_fast], minlength=len(pages.class_pages))
+        randomly_placed = []
+        first_page = 0
+        for index, process in enumerate(scenario.processes):
+            end_page = first_page + process.pages
+            self._lay_out_process(index, process, slice(first_page, end_page), phase_orders, rng)
+            if process.workload.initial_placement == "random":
+                randomly_placed.append(np.arange(first_page, end_page))
+            first_page = end_page
+        if randomly_placed:
+            self._fill_nodes(rng.permutation(np.concatenate(randomly_placed)))
+        is_fast = pages.node != SLOW
         is_second_access = scenario.daemon.access_rule == "second-access"
         # a page starts as touched: not marked idle (first access), accessed in the previous window (second access)
-        pages.is_idle[:] = is_second_access & ~pages.is_fast
-        pages.is_young[:] = pages.is_fast
-        pages.was_accessed[:] = is_second_access & ~pages.is_fast
-
-        phases = draw_phases(scenario, phase_orders, rng)
-        pages.phase_end[:] = phases.end
-        pages.access_share[:] = phases.access_share
-        pages.is_waste[:] = phases.is_waste
+        pages.is_idle[:] = is_second_access & ~is_fast
+        pages.is_young[:] = is_fast
+        pages.was_accessed[:] = is_second_access & ~is_fast
 
         daemon = scenario.daemon
         self._states[:] = np.zeros((), dtype=STATE)
         state = pages.state
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
-        state["fast_pages"] = pages.is_fast.sum()
-        state["period_ms"], state["size_bytes"], throttle = daemon.start_setting
+        state["seed_period_ms"], size_bytes, throttle = daemon.start_setting
+        pages.mms["size_bytes"] = size_bytes
         state["throttle_pages_per_s"] = throttle / PAGE_BYTES
         state["migrator_clock_s"] = rng.uniform(0, daemon.migrate_sleep)
+
+    def _lay_out_process(
+        self, index: int, process: Process, span: slice, phase_orders: PhaseOrders, rng: np.random.Generator
+    ) -> None:
+        """Draw a class for every address of a process, and order and length of its phases."""
+        pages = self._pages
+        mm, row = pages.mms[index], pages.processes[index]
+        mm["first_page"] = mm["cursor"] = mm["numa_cursor"] = span.start
+        mm["end_page"] = span.stop
+        classes = np.arange(row["first_class"], row["end_class"])
+        order = rng.permutation(classes) if process.workload.layout == "contiguous" else classes
+        pages.page_class[span] = np.repeat(order, pages.class_pages[order])
+        if process.workload.layout == "scattered":
+            rng.shuffle(pages.page_class[span])
+        phases = draw_phases(process, self.scenarios[0].fast_capacity_pages, phase_orders, rng)
+        pages.phase_end[: len(phases.end), index] = phases.end
+        pages.access_share[: len(phases.end), classes] = phases.access_share
+        pages.is_waste[: len(phases.end), classes] = phases.is_waste
+
+    def _fill_nodes(self, addresses: NDArray[np.int64]) -> None:
+        """Put pages on one node of the fast tier after another, as many as kswapd would leave there."""
+        pages = self._pages
+        for index, node in enumerate(pages.nodes):
+            room = int(node["capacity_pages"] - node["kswapd_target_pages"])
+            placed, addresses = addresses[:room], addresses[room:]
+            pages.node[placed] = index
+            node["fast_pages"] = len(placed)
+            pages.fast_by_class[:, index] = np.bincount(pages.page_class[placed], minlength=len(pages.class_pages))
+
+
+_ZERO_AT_START = (
+    "mms",
+    "hands",
+    "moves",
+    "entries",
+    "marked_at_s",
+    "has_faulted",
+    "hazard",
+    "hazard_rate",
+    "fast_by_class",
+    "access_share",
+    "phase_end",
+    "is_waste",
+    "counters",
+    "model",
+)
 
 
 def shrink(scenario: Scenario, pages: int) -> Scenario:
     """The scenario with fewer pages, each of which is as much work to its machine as the pages it stands for.
 
     Latencies and the kernel's costs grow, bandwidths, rates and sizes shrink by the same factor, periods and delays
-    stay: accesses per page and second and every expected share of pages are those of the full size, completion time
-    too, but the spread is that of few pages. NUMA balancing is not scaled.
+    stay: accesses per page and second and every expected share of pages are those of the full size, completion times
+    too, but the spread is that of few pages.
     """
     factor = scenario.pages / pages
-    platform, daemon, workload = scenario.platform, scenario.daemon, scenario.workload
+    corunners = tuple(
+        process.model_copy(
+            update={
+                "size": _fewer_bytes(process.size, factor),
+                "workload": _shrink_workload(scenario, process, factor),
+            }
+        )
+        for process in scenario.corunners
+    )
+    own_pages = pages - sum(process.pages for process in corunners)
+    changes = {
+        "platform": _shrink_platform(scenario, factor),
+        "daemon": _shrink_daemon(scenario.daemon, factor),
+        "workload": _shrink_workload(scenario, scenario.processes[0], factor),
+        "size": own_pages * PAGE_BYTES,
+        "corunners": corunners,
+        "fast_capacity": _fewer_bytes(scenario.fast_capacity, factor),
+        "remote_fast_capacity": _fewer_bytes(scenario.remote_fast_capacity, factor),
+        "numa_balancing": _shrink_numa_balancing(scenario.numa_balancing, factor),
+    }
+    return scenario.model_copy(update=changes)
 
-    def scaled(record: Any, by: float, *fields: str) -> dict[str, Any]:
-        return {field: getattr(record, field) * by for field in fields}
 
-    def bytes_of(size: float) -> int:
-        return max(1, round(size / factor / PAGE_BYTES)) * PAGE_BYTES
+def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
+    platform = scenario.platform
+    costs = (
+        "remote_latency",
+        "scan_per_page",
+        "accessed_bit",
+        "failed_migration",
+        "stale_entry",
+        "reclaim_visit",
+        "demotion_per_page",
+        "shootdown_receiver",
+        "numa_fault",
+        "numa_mark_per_page",
+    )
 
     def tier(record: Any) -> Any:
-        latencies = scaled(record, factor, "idle_latency", "queueing_latency")
-        return record.model_copy(update=latencies | scaled(record, 1 / factor, "bandwidth"))
+        latencies = _scaled(record, factor, "idle_latency", "queueing_latency")
+        return record.model_copy(update=latencies | _scaled(record, 1 / factor, "bandwidth"))
 
-    costs = ("scan_per_page", "accessed_bit", "failed_migration", "stale_entry", "reclaim_visit", "demotion_per_page")
     # both grow with the footprint, which shrinks
     footprint_costs = {
         "migration_per_page_at_8gib": scenario.migration_s * factor,
         "migration_footprint_exponent": 0.0,
         "page_walk_per_doubling": 0.0,
     }
-    new_platform = platform.model_copy(
-        update=scaled(platform, factor, *costs, "shootdown_receiver")
+    return platform.model_copy(
+        update=_scaled(platform, factor, *costs)
         | footprint_costs
         | {
             "dram": tier(platform.dram),
@@ -190,26 +283,45 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
             "kernel_memory": round(platform.kernel_memory / factor),
         }
     )
+
+
+def _shrink_daemon(daemon: DaemonVariant, factor: float) -> DaemonVariant:
     sizes, rates = daemon.ranges.scan_size, daemon.ranges.throttle
     ranges = TunableRanges.model_construct(
         scan_period=daemon.ranges.scan_period,
         scan_size=sizes.model_copy(
-            update={field: bytes_of(getattr(sizes, field)) for field in ("min", "max", "start")}
+            update={field: _fewer_bytes(getattr(sizes, field), factor) for field in ("min", "max", "start")}
         ),
-        throttle=rates.model_copy(update=scaled(rates, 1 / factor, "min", "max", "start")),
+        throttle=rates.model_copy(update=_scaled(rates, 1 / factor, "min", "max", "start")),
     )
     threshold = round(daemon.ignore_threshold_pages / factor)
-    new_daemon = daemon.model_copy(
-        update={"ranges": ranges, "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages))}
+    changes: dict[str, object] = {
+        "ranges": ranges,
+        "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages)),
+    }
+    if daemon.failure_window is not None:
+        changes["failure_window"] = max(1, round(daemon.failure_window / factor))
+    return daemon.model_copy(update=changes)
+
+
+def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Workload:
+    """The page walks of full size become part of the time between accesses."""
+    workload = process.workload
+    think = (workload.think + scenario.page_walk_s(process) / scenario.platform.overlap) * factor
+    return workload.model_copy(update={"think": think, "rest_vma": round(workload.rest_vma / factor)})
+
+
+def _shrink_numa_balancing(numa: NumaBalancing, factor: float) -> NumaBalancing:
+    return numa.model_copy(
+        update={field: _fewer_bytes(getattr(numa, field), factor) for field in ("scan_size", "spare")}
+        | _scaled(numa, 1 / factor, "promote_rate_limit")
     )
-    think = (workload.think + scenario.page_walk_s / platform.overlap) * factor
-    new_workload = workload.model_copy(update={"think": think, "rest_vma": round(workload.rest_vma / factor)})
-    return scenario.model_copy(
-        update={
-            "platform": new_platform,
-            "daemon": new_daemon,
-            "workload": new_workload,
-            "size": pages * PAGE_BYTES,
-            "fast_capacity": bytes_of(scenario.fast_capacity),
-        }
-    )
+
+
+def _scaled(record: Any, by: float, *fields: str) -> dict[str, Any]:
+    return {field: getattr(record, field) * by for field in fields}
+
+
+def _fewer_bytes(size: float, factor: float) -> int:
+    """Bytes of whole pages, one at least unless there were none."""
+    return max(1, round(size / factor / PAGE_BYTES)) * PAGE_BYTES if size else 0

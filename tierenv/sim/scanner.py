@@ -1,56 +1,126 @@
-"""kmmscand: when a chunk is due, what it finds, how the kernel's rule adapts (kmmscand.md sections 1 P3, P6-P8, 6)."""
+"""kmmscand: whose chunk is due when, what it finds, how the kernel's rule adapts (kmmscand.md sections 1, 5 and 6)."""
 
 import math
 
-from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
+from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import free_pages, move, pages_in, resolve_fast, resolve_slow, ring_row
+from tierenv.sim.lumps import fast_place, free_pages, move, pages_in, resolve_fast, resolve_slow, ring_row, slow_pages
 from tierenv.sim.state import (
     ALLOCATION_FAILURES,
+    CLASS,
     CONTROL_KERNEL_RULE,
     DUPLICATE,
     DUPLICATES,
-    FAST,
-    HAND,
     LISTED,
     LUMP,
     NEW,
     PEAK_LIST,
     QUEUED,
     RECORDS,
+    SCALE_IGNORED,
+    SCALE_LENGTHENS_PERIOD,
     SLOW,
+    TARGET_FIXED,
+    TARGET_MOST_SCANNED,
 )
+from tierenv.sim.trace import SCAN_START, is_traced, trace_mm, trace_scan_end
 from tierenv.units import PAGE_BYTES
 
-
-@njit
-def schedule_scan(machine):
-    """Fix start, length and end of the next chunk from the period and size in force.
-
-    The first chunk is due after the initial delay, whatever the period, the others one period after the last one ended;
-    the scanner looks for due processes every `scan_sleep_s`.
-    """
-    parameters = machine.parameters
-    state = machine.state
-    due = parameters.initial_delay_s
-    if machine.counters[MM_SCANS] > 0:
-        due = state.last_scan_end_s + 1e-3 * state.period_ms
-    state.scan_start_s = math.ceil(max(due, state.now_s) / parameters.scan_sleep_s - 1e-9) * parameters.scan_sleep_s
-    state.chunk_pages = count_chunk_pages(machine)
-    state.scan_end_s = state.scan_start_s + state.chunk_pages * parameters.scan_s
+_TOLERANCE_S = 1e-9
+SCALE_STEPS = 9
+"""prctl scale 10 is this many steps above 1, and doubles the period (kmmscand.md section 6.5)."""
 
 
 @njit_inlined
-def count_chunk_pages(machine):
-    """Pages the next chunk walks: to the end of its VMA, or the scan size, but never past the end of the list."""
+def is_scanned(machine, index):
+    """Whether the scanner's list holds a process and its scan scale does not take it out."""
+    process = machine.processes[index]
+    rule = machine.parameters.scale_rule
+    return process.is_running and (process.scan_scale > 0 or rule == SCALE_IGNORED)
+
+
+@njit_inlined
+def set_due(machine, index):
+    """Fix when a process's next chunk is due: the first after the initial delay, others a period after the last ended.
+
+    V3's scan scale and its failed promotions lengthen that period (kmmscand.md section 6.5).
+    """
+    parameters = machine.parameters
+    process = machine.processes[index]
+    mm = machine.mms[index]
+    if mm.scans == 0:
+        mm.due_s = process.start_s + parameters.initial_delay_s
+        return
+    period_ms = mm.period_ms
+    if parameters.scale_rule == SCALE_LENGTHENS_PERIOD:
+        period_ms += math.floor(period_ms * (process.scan_scale - 1) / SCALE_STEPS)
+    if parameters.failure_window > 0:
+        period_ms *= 1 + mm.failure_percent // 10
+    mm.due_s = mm.last_scan_end_s + 1e-3 * period_ms
+
+
+@njit
+def schedule_scan(machine, is_awake):
+    """Fix whose chunk is next, when it begins, how long it is and when it ends.
+
+    A round takes the processes in turn, from the one after the last, those not due costing nothing (MODEL); after
+    `mms_to_scan` visits, or when nobody is due, the scanner sleeps and looks again every `scan_sleep_s`. Without a
+    migration thread it migrates first: then nothing is fixed while there are entries.
+    """
     parameters = machine.parameters
     state = machine.state
-    if parameters.is_whole_vma:
-        return 0 if state.is_rest_next else parameters.pages
-    left = -state.credit_pages
-    for region in range(state.cursor, parameters.num_regions):
-        left += machine.region_pages[region]
-    return min(left, int(state.size_bytes) // PAGE_BYTES)
+    state.scan_start_s = math.inf
+    state.scan_end_s = math.inf
+    if not parameters.has_migration_thread and state.list_entries > 0:
+        return
+    if is_awake:
+        distance = next_due(machine, state.now_s)
+        if 0 < distance <= parameters.mms_to_scan - state.round_visits:
+            state.round_visits += distance
+            fix_chunk(machine, distance, state.now_s)
+            return
+    earliest_s = math.inf
+    for index in range(parameters.num_processes):
+        if is_scanned(machine, index):
+            earliest_s = min(earliest_s, machine.mms[index].due_s)
+    if earliest_s == math.inf:
+        return
+    start_s = math.ceil(max(earliest_s, state.now_s) / parameters.scan_sleep_s - 1e-9) * parameters.scan_sleep_s
+    state.round_visits = next_due(machine, start_s)
+    fix_chunk(machine, state.round_visits, start_s)
+
+
+@njit_inlined
+def next_due(machine, time_s):
+    """Slots from the cursor to the next process due at a time; 0 if there is none."""
+    processes = machine.parameters.num_processes
+    for distance in range(1, processes + 1):
+        index = (machine.state.mm_cursor + distance) % processes
+        if is_scanned(machine, index) and machine.mms[index].due_s <= time_s + _TOLERANCE_S:
+            return distance
+    return 0
+
+
+@njit_inlined
+def fix_chunk(machine, distance, start_s):
+    """The next chunk is that of the process some slots on, and begins at a time."""
+    state = machine.state
+    state.scan_process = (state.mm_cursor + distance) % machine.parameters.num_processes
+    state.scan_start_s = start_s
+    state.chunk_pages = count_chunk_pages(machine, state.scan_process)
+    state.scan_end_s = start_s + state.chunk_pages * machine.parameters.scan_s
+
+
+@njit_inlined
+def count_chunk_pages(machine, index):
+    """Pages a process's next chunk walks: to the end of its VMA, or the scan size, but never past the last VMA."""
+    mm = machine.mms[index]
+    if machine.parameters.is_whole_vma:
+        return 0 if mm.is_rest_next else machine.processes[index].pages
+    left = -mm.credit_pages
+    for region in range(mm.cursor, mm.end_region):
+        left += machine.regions[region].pages
+    return min(left, int(mm.size_bytes) // PAGE_BYTES)
 
 
 @njit
@@ -61,55 +131,97 @@ def scan(machine):
     """
     parameters = machine.parameters
     state = machine.state
+    index = state.scan_process
+    process = machine.processes[index]
+    mm = machine.mms[index]
     machine.counters[MM_SCANS] += 1
     machine.counters[VMA_SCANS] += 1
     machine.counters[SCANNER_NS] += int(1e9 * (state.scan_end_s - state.scan_start_s))
+    trace_mm(machine, state.scan_start_s, SCAN_START, index)
+    for node in range(parameters.num_nodes):
+        machine.nodes[node].scanned_pages = 0
+        machine.nodes[node].accessed_pages = 0
     useful = 0
-    if parameters.is_whole_vma:
-        if not state.is_rest_next:
-            for region in range(parameters.num_regions):
-                useful += scan_region(machine, region)
-            # V1 ends a chunk with the VMA that fills it and takes the other mappings in the next one
-            state.is_rest_next = parameters.has_rest_vma and parameters.pages * PAGE_BYTES >= state.size_bytes
-        else:
-            state.is_rest_next = False
+    if not parameters.is_whole_vma:
+        useful = scan_bounded(machine, mm)
+    elif mm.is_rest_next:
+        mm.is_rest_next = False
     else:
-        useful = scan_bounded(machine)
+        for region in range(mm.first_region, mm.end_region):
+            useful += scan_region(machine, region)
+        # a chunk ends with the VMA that fills it, and takes the other mappings in the next one
+        is_full = process.pages * PAGE_BYTES >= mm.size_bytes
+        is_full &= useful > 0 or not parameters.walks_on_without_hits
+        mm.is_rest_next = process.has_rest_vma and is_full
     machine.model[PEAK_LIST] = max(machine.model[PEAK_LIST], state.list_entries)
-    state.last_scan_end_s = state.now_s
+    mm.target_node = choose_target(machine)
+    if is_traced(machine):
+        trace_scan_end(machine, index, resume_address(machine, index), useful)
+    mm.scans += 1
+    mm.last_scan_end_s = state.now_s
     if parameters.control == CONTROL_KERNEL_RULE:
-        adapt(machine, useful)
-    schedule_scan(machine)
+        adapt(parameters, mm, useful)
+    set_due(machine, index)
+    state.mm_cursor = index
+    if not parameters.has_migration_thread:
+        state.migrator_clock_s = state.now_s
+    schedule_scan(machine, True)
 
 
 @njit_inlined
-def scan_bounded(machine):
+def resume_address(machine, index):
+    """Where a process's next chunk begins, counted from the start of its big VMA [bytes]."""
+    mm = machine.mms[index]
+    if machine.parameters.is_whole_vma:
+        return machine.processes[index].pages * PAGE_BYTES if mm.is_rest_next else 0
+    walked = mm.credit_pages
+    for region in range(mm.first_region, mm.cursor):
+        walked += machine.regions[region].pages
+    return walked * PAGE_BYTES
+
+
+@njit_inlined
+def choose_target(machine):
+    """Node for promotions of the process just scanned: the one on which the chunk saw (found accessed) most pages."""
+    parameters = machine.parameters
+    target = parameters.fixed_target_node
+    if parameters.target_rule == TARGET_FIXED:
+        return target
+    most = 0
+    for node in range(parameters.num_nodes):
+        row = machine.nodes[node]
+        pages = row.scanned_pages if parameters.target_rule == TARGET_MOST_SCANNED else row.accessed_pages
+        if pages > most:
+            most = pages
+            target = node
+    return target
+
+
+@njit_inlined
+def scan_bounded(machine, mm):
     """Walk one chunk of the scan size from the cursor; it ends at the end of the address space at the latest.
 
     A region is visited when the chunks so far cover it whole; what a chunk walks beyond that is carried as credit.
     """
-    parameters = machine.parameters
-    state = machine.state
+    regions = machine.regions
     useful = 0
-    state.credit_pages += state.chunk_pages
-    while state.cursor < parameters.num_regions and state.credit_pages >= machine.region_pages[state.cursor]:
-        useful += scan_region(machine, state.cursor)
-        state.credit_pages -= machine.region_pages[state.cursor]
-        state.cursor += 1
-    if state.cursor == parameters.num_regions:
-        state.cursor = 0
-        state.credit_pages = 0
+    mm.credit_pages += machine.state.chunk_pages
+    while mm.cursor < mm.end_region and mm.credit_pages >= regions[mm.cursor].pages:
+        useful += scan_region(machine, mm.cursor)
+        mm.credit_pages -= regions[mm.cursor].pages
+        mm.cursor += 1
+    if mm.cursor == mm.end_region:
+        mm.cursor = mm.first_region
+        mm.credit_pages = 0
     return useful
 
 
 @njit_inlined
 def scan_region(machine, region):
     """Visit every page of a region. Returns the slow-tier pages that passed the access rule."""
-    parameters = machine.parameters
-    num_classes = parameters.num_classes
     useful = 0
-    for page_class in range(num_classes):
-        useful += scan_lump(machine, region * num_classes + page_class, machine.hazard[page_class])
+    for lump in range(machine.regions[region].first_lump, machine.regions[region].end_lump):
+        useful += scan_lump(machine, lump, machine.classes[machine.counts[lump, CLASS]].hazard)
     return useful
 
 
@@ -120,33 +232,49 @@ def scan_lump(machine, lump, hazard):
     parameters = machine.parameters
     resolve_slow(machine, lump, hazard)
     resolve_fast(machine, lump, hazard)
-    visit_fast(machine, lump)
-    if lump == state.hand_lump:
-        visit_fast(machine, HAND)
+    for node in range(parameters.num_nodes):
+        visit_fast(machine, node, lump)
+        if lump == machine.nodes[node].hand_lump:
+            visit_fast(machine, node, machine.nodes[node].hand_row)
 
     counts = machine.counts
+    if parameters.counts_all_slow_pages:
+        machine.counters[SLOWTIER] += slow_pages(machine, lump)
+        machine.counters[COLDPAGE] += counts[lump, SLOW] + counts[lump, SLOW + 1]
+        machine.counters[COLDPAGE] += counts[lump, QUEUED] + counts[lump, QUEUED + 1]
     queued = pages_in(counts, lump, QUEUED)
     duplicates = visit_slow(machine, lump, QUEUED)
     unmarked = counts[lump, SLOW + 1] if not parameters.is_second_access else 0
     hits = visit_slow(machine, lump, SLOW)
     if hits + duplicates > 0:
-        machine.counters[SLOWTIER] += hits + duplicates
+        if not parameters.counts_all_slow_pages:
+            machine.counters[SLOWTIER] += hits + duplicates
         if state.throttle_pages_per_s > 0.0:
             list_pages(machine, lump, hits, unmarked, duplicates, queued)
     return hits + duplicates
 
 
 @njit_inlined
-def visit_fast(machine, row):
-    """Visit fast pages: nothing but counters and the *scanned* bit. A sticky PG_young keeps a page from being idle."""
+def visit_fast(machine, index, row):
+    """Visit a row's pages on one node: nothing but counters and the *scanned* bit.
+
+    A sticky PG_young keeps a page from being idle.
+    """
+    parameters = machine.parameters
     counts = machine.counts
-    idle = counts[row, FAST]
-    if machine.parameters.is_second_access:
-        idle += counts[row, FAST + 1]
-    machine.counters[TOPTIER] += pages_in(counts, row, FAST)
-    machine.counters[IDLEPAGE] += idle
-    move(counts, row, FAST + 2, FAST, counts[row, FAST + 2])
-    move(counts, row, FAST + 3, FAST + 1, counts[row, FAST + 3])
+    node = machine.nodes[index]
+    place = fast_place(index)
+    pages = pages_in(counts, row, place)
+    idle = counts[row, place]
+    if parameters.is_second_access:
+        idle += counts[row, place + 1]
+    machine.counters[TOPTIER] += pages
+    if not parameters.counts_all_slow_pages:
+        machine.counters[IDLEPAGE] += idle
+    node.scanned_pages += pages
+    node.accessed_pages += pages - idle
+    move(counts, row, place + 2, place, counts[row, place + 2])
+    move(counts, row, place + 3, place + 1, counts[row, place + 3])
 
 
 @njit_inlined
@@ -157,14 +285,16 @@ def visit_slow(machine, lump, place):
     previous, both = counts[lump, place + 2], counts[lump, place + 3]
     if machine.parameters.is_second_access:
         hits = both
-        machine.counters[IDLEPAGE] += idle + previous
         counts[lump, place] = idle + previous
         counts[lump, place + 2] = current + both
+        idle += previous
+        if machine.parameters.counts_all_slow_pages:
+            idle += current
     else:
         hits = current + previous + both
-        machine.counters[IDLEPAGE] += idle
         counts[lump, place] = idle + current
         counts[lump, place + 2] = previous + both
+    machine.counters[IDLEPAGE] += idle
     counts[lump, place + 1] = 0
     counts[lump, place + 3] = 0
     return hits
@@ -200,13 +330,16 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     state.list_entries += new + again
     state.list_new += new
 
-    has_room = free_pages(machine) - state.list_new >= parameters.watermark_pages
+    has_room = parameters.num_nodes == 1
+    has_room &= free_pages(machine, 0) - state.list_new >= machine.nodes[0].watermark_pages
     is_plain = new == 0 and state.retry_pages == 0 and has_room and state.throttle_pages_per_s == math.inf
+    is_plain &= not parameters.rechecks_hotness
+    anywhere = -1 - state.scan_process
     if is_plain:
         # With room for all pages on the list and no throttle every promotion succeeds, so the page of a duplicate has
         # moved when its turn comes: such entries cost time whatever their lump, and neighbours share a record.
         tail = ring_row(machine, state.list_tail - 1)
-        if state.list_tail > state.list_head and ring[tail, LUMP] < 0:
+        if state.list_tail > state.list_head and ring[tail, LUMP] == anywhere:
             ring[tail, DUPLICATE] += again
             return
     record = ring_row(machine, state.list_tail)
@@ -214,22 +347,20 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     ring[record, NEW] = new
     ring[record, DUPLICATE] = again
     ring[record, LISTED] = 0 if is_plain else queued
-    ring[record, LUMP] = -1 if is_plain else lump
+    ring[record, LUMP] = anywhere if is_plain else lump
     if not is_plain:
         counts[lump, RECORDS] += 1
 
 
 @njit
-def adapt(machine, useful):
+def adapt(parameters, mm, useful):
     """The kernel's rule for period and size after a chunk that found `useful` pages (kmmscand.md section 6.2)."""
-    parameters = machine.parameters
-    state = machine.state
-    before = state.useful_pages
+    before = mm.useful_pages
     total = (before >> parameters.decay_shift) + useful
     if total < parameters.ignore_threshold_pages:
         total = 0
-    period = int(state.period_ms)
-    size = int(state.size_bytes)
+    period = int(mm.period_ms)
+    size = int(mm.size_bytes)
     if before == 0 and total == 0:
         period = period * (100 + parameters.period_step_percent) // 100
         size >>= 1
@@ -241,6 +372,6 @@ def adapt(machine, useful):
     else:
         period >>= parameters.period_jump_shift
         size = parameters.size_max_bytes
-    state.period_ms = min(max(period, parameters.period_min_ms), parameters.period_max_ms)
-    state.size_bytes = min(max(size, parameters.size_min_bytes), parameters.size_max_bytes)
-    state.useful_pages = total
+    mm.period_ms = min(max(period, parameters.period_min_ms), parameters.period_max_ms)
+    mm.size_bytes = min(max(size, parameters.size_min_bytes), parameters.size_max_bytes)
+    mm.useful_pages = total

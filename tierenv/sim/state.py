@@ -1,11 +1,12 @@
 """State of one simulated machine: what the compiled model reads and writes.
 
-Pages that share region, class and history are exchangeable, so the model keeps counts of pages, not pages. A *lump*
-is a (region, class) pair, numbered region-major: `lump = region * num_classes + class`. Its row of `counts` holds
+Pages that share region, class and history are exchangeable, so the model keeps counts of pages, not pages. A region is
+a stretch of one process's address space, a class one of that process's classes of heat, a *lump* a (region, class)
+pair; lumps are numbered process by process and region-major. A lump's row of `counts` holds
 
 * slow pages that are not on the migration list, by (previous, current),
 * slow pages that are on it, by (previous, current),
-* fast pages, by (scanned, referenced),
+* for each node of the fast tier its pages there, by (scanned, referenced),
 
 where a pair of bits (a, b) is the cell `2 a + b`. On the slow tier *previous* and *current* mean, for the second-access
 rule, "accessed in the window before the last visit" and "touched since the last visit"; for the first-access rule,
@@ -22,26 +23,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SLOW, QUEUED, FAST = 0, 4, 8
-"""First cell of each place in a row of `counts`."""
-RETRY = 12
+SLOW, QUEUED, FAST = 0, 4, 12
+"""First cell of each place in a row of `counts`; the pages on node k of the fast tier begin at FAST + 4 k."""
+RETRY = 8
 """Listed pages whose promotion failed while later entries of theirs are pending (part of the queued cells)."""
-RECORDS = 13
+RECORDS = 9
 """Records of the migration list that name this lump."""
-MOVED = 14
+MOVED = 10
 """Pages that NUMA balancing promoted while they were listed, and whose entries (among the new ones) are now stale."""
-CELLS = 16
-
-HAND = -1
-"""The last row of `counts`: fast pages of the lump under kswapd's hand that it has yet to visit, and which are not
-in the lump's own row."""
+CLASS = 11
+"""The lump's class: a constant that lies where the row is read anyway."""
 
 SLOW_CLOCK, FAST_CLOCK, MARK_CLOCK = 0, 1, 2
 
 NEW, DUPLICATE, LISTED, LUMP = 0, 1, 2, 3
 """Columns of a list record: entries of newly listed pages, entries of pages already listed, listed pages when the
-record was made (0 once its live retries are drawn), and the lump (-1: duplicates of several lumps, all without
-effect)."""
+record was made (0 once its live retries are drawn), and the lump, or -1 - p for duplicates of several lumps of process
+p, all without effect."""
 SECOND_ACCESS_RECORDS = 1 << 16
 FIRST_ACCESS_RECORDS = 1 << 18
 """Records the ring of one machine holds, powers of two; entries beyond it count as failed allocations. A first-access
@@ -62,20 +60,14 @@ MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_
 already on the list, the longest list, and entries for which there was no memory."""
 
 CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)
+TARGET_FIXED, TARGET_MOST_SCANNED, TARGET_MOST_ACCESSED = range(3)
+SCALE_IGNORED, SCALE_ZERO_SKIPS, SCALE_LENGTHENS_PERIOD = range(3)
 
 PARAMETERS = np.dtype(
     [
-        # application and platform; times in s, bandwidths in bytes/s
-        ("threads", "f8"),
-        ("think_s", "f8"),
-        ("page_walk_s", "f8"),
+        # platform; times in s
         ("overlap", "f8"),
-        ("dram_idle_s", "f8"),
-        ("dram_queueing_s", "f8"),
-        ("dram_bandwidth", "f8"),
-        ("cxl_idle_s", "f8"),
-        ("cxl_queueing_s", "f8"),
-        ("cxl_bandwidth", "f8"),
+        ("remote_s", "f8"),
         ("scan_s", "f8"),
         ("accessed_bit_s", "f8"),
         ("migration_s", "f8"),
@@ -85,16 +77,27 @@ PARAMETERS = np.dtype(
         ("demotion_s", "f8"),
         ("promotion_stall_s", "f8"),
         ("demotion_stall_s", "f8"),
-        ("capacity_pages", "i8"),
-        ("watermark_pages", "i8"),
-        ("kswapd_target_pages", "i8"),
         ("demotion", "b1"),
+        # how many of each there are on this machine
+        ("num_processes", "i8"),
+        ("num_nodes", "i8"),
+        ("num_classes", "i8"),
+        ("num_regions", "i8"),
         # daemon
         ("control", "i8"),
+        ("is_tunable_at_run_time", "b1"),
         ("is_second_access", "b1"),
         ("is_whole_vma", "b1"),
+        ("walks_on_without_hits", "b1"),
+        ("rechecks_hotness", "b1"),
+        ("target_rule", "i8"),
+        ("scale_rule", "i8"),
+        ("failure_window", "i8"),
+        ("has_migration_thread", "b1"),
+        ("counts_all_slow_pages", "b1"),
         ("initial_delay_s", "f8"),
         ("scan_sleep_s", "f8"),
+        ("mms_to_scan", "i8"),
         ("migrate_sleep_s", "f8"),
         ("throttle_window_s", "f8"),
         ("list_capacity", "i8"),
@@ -106,24 +109,17 @@ PARAMETERS = np.dtype(
         ("period_max_ms", "i8"),
         ("size_min_bytes", "i8"),
         ("size_max_bytes", "i8"),
-        # workload
-        ("pages", "i8"),
-        ("num_regions", "i8"),
-        ("num_classes", "i8"),
-        ("num_phases", "i8"),
-        ("has_rest_vma", "b1"),
+        ("fixed_target_node", "i8"),
         # NUMA balancing
         ("numa_mode", "i8"),
+        ("numa_delay_s", "f8"),
         ("numa_window_pages", "i8"),
         ("numa_window_s", "f8"),  # between two windows, for each second of scan period
-        ("numa_period_min_ms", "f8"),
-        ("numa_period_max_ms", "f8"),
         ("numa_fault_s", "f8"),
         ("numa_mark_s", "f8"),
         ("numa_shared_move_share", "f8"),
         ("numa_hot_threshold_s", "f8"),
         ("numa_rate_limit_pages", "f8"),  # per second
-        ("numa_spare_pages", "i8"),
         # resolution
         ("max_substep_s", "f8"),
         ("server_quantum_s", "f8"),
@@ -131,27 +127,137 @@ PARAMETERS = np.dtype(
     align=True,
 )
 
+PROCESS = np.dtype(
+    [
+        ("threads", "f8"),
+        ("think_s", "f8"),
+        ("page_walk_s", "f8"),
+        ("pages", "i8"),
+        ("total_accesses", "f8"),
+        ("start_s", "f8"),
+        ("cpu_node", "i8"),
+        ("first_class", "i8"),
+        ("end_class", "i8"),
+        ("num_phases", "i8"),
+        ("has_rest_vma", "b1"),
+        ("scan_scale", "i8"),
+        ("all_fast_access_s", "f8"),  # time of an access alone on the machine, all pages on the own node
+        ("numa_period_min_ms", "f8"),
+        ("numa_period_max_ms", "f8"),
+        # what follows changes
+        ("is_running", "b1"),
+        ("is_done", "b1"),
+        ("finished_s", "f8"),
+        ("accesses", "f8"),
+        ("access_rate", "f8"),  # accesses/s, stalls left out
+        ("stall_s", "f8"),  # time its threads still have to lose
+        ("phase", "i8"),
+    ],
+    align=True,
+)
+"""One process as an application: what it is and how far it has got."""
+
+LINK = np.dtype(
+    [
+        ("idle_s", "f8"),
+        ("queueing_s", "f8"),
+        ("bandwidth", "f8"),  # bytes/s
+        ("copied_per_s", "f8"),  # bytes/s of migration copies
+        ("traffic", "f8"),  # bytes/s of all others, while a process's rate is being solved for
+    ],
+    align=True,
+)
+"""A node's memory. Nodes of the fast tier come first, the slow node last."""
+
+MM = np.dtype(
+    [
+        ("first_region", "i8"),
+        ("end_region", "i8"),
+        ("has_exited", "b1"),
+        # the scanner's slot
+        ("period_ms", "f8"),
+        ("size_bytes", "f8"),
+        ("last_scan_end_s", "f8"),
+        ("due_s", "f8"),
+        ("scans", "i8"),
+        ("is_rest_next", "b1"),
+        ("cursor", "i8"),
+        ("credit_pages", "i8"),  # walked pages of the region under the cursor
+        ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
+        ("target_node", "i8"),
+        # failure feedback (section 6.5)
+        ("recent_successes", "i8"),
+        ("recent_failures", "i8"),
+        ("successes", "i8"),
+        ("failures", "i8"),
+        ("failure_percent", "i8"),
+        # NUMA balancing
+        ("numa_scan_at_s", "f8"),
+        ("numa_period_ms", "f8"),
+        ("numa_region", "i8"),
+        ("numa_walked_pages", "i8"),  # of that region, in this pass
+        ("numa_local_faults", "f8"),  # this and the next three in this pass
+        ("numa_remote_faults", "f8"),
+        ("numa_private_faults", "f8"),
+        ("numa_failures", "i8"),
+    ],
+    align=True,
+)
+"""One process as the kernel knows it."""
+
+NODE = np.dtype(
+    [
+        ("capacity_pages", "i8"),
+        ("watermark_pages", "i8"),
+        ("kswapd_target_pages", "i8"),
+        ("spare_pages", "i8"),  # what NUMA balancing leaves before it promotes without asking
+        ("hand_row", "i8"),
+        # what follows changes
+        ("fast_pages", "i8"),
+        ("moved_pages", "i8"),  # to and from this node in the present sub-step
+        ("is_kswapd_awake", "b1"),
+        ("kswapd_clock_s", "f8"),
+        ("hand_lump", "i8"),
+        ("scanned_pages", "i8"),  # in the present chunk, as the next
+        ("accessed_pages", "i8"),
+        ("numa_threshold_s", "f8"),
+        ("numa_threshold_at_s", "f8"),
+        ("numa_threshold_candidates", "i8"),
+        ("numa_rate_at_s", "f8"),
+        ("numa_rate_candidates", "i8"),
+        ("numa_candidates", "i8"),
+    ],
+    align=True,
+)
+"""One node of the fast tier. Row `hand_row` of `counts` holds, in the node's cells, pages of the lump under kswapd's
+hand that it has yet to visit, and which are not in the lump's own row."""
+
+CLASSES = np.dtype(
+    [
+        ("pages", "i8"),
+        ("process", "i8"),
+        ("hazard", "f8"),  # accesses per page so far
+        ("hazard_rate", "f8"),  # its growth at now_s [1/s]
+    ],
+    align=True,
+)
+"""One class of pages."""
+
+REGION = np.dtype([("pages", "i8"), ("first_lump", "i8"), ("end_lump", "i8")])
+
 STATE = np.dtype(
     [
         ("random_counter", "u8"),
         ("is_done", "b1"),
         ("now_s", "f8"),
-        ("accesses", "f8"),
-        ("access_rate", "f8"),  # accesses/s at now_s
-        ("stall_s", "f8"),  # time the application still has to lose
-        ("phase", "i8"),
-        ("fast_pages", "i8"),
         # scanner
-        ("period_ms", "f8"),
-        ("size_bytes", "f8"),
-        ("last_scan_end_s", "f8"),
+        ("seed_period_ms", "f8"),  # of processes that start later
+        ("mm_cursor", "i8"),  # the process scanned last
+        ("scan_process", "i8"),  # the one whose chunk is next
         ("scan_start_s", "f8"),
         ("scan_end_s", "f8"),
-        ("chunk_pages", "i8"),  # pages the next chunk walks
-        ("is_rest_next", "b1"),
-        ("cursor", "i8"),
-        ("credit_pages", "i8"),  # walked pages of the region under the cursor
-        ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
+        ("chunk_pages", "i8"),
+        ("round_visits", "i8"),
         # migrator
         ("throttle_pages_per_s", "f8"),
         ("window_end_s", "f8"),  # of the throttle's budget
@@ -162,26 +268,11 @@ STATE = np.dtype(
         ("list_entries", "i8"),
         ("list_new", "i8"),  # those that name a page no earlier entry names
         ("retry_pages", "i8"),
-        # kswapd
-        ("is_kswapd_awake", "b1"),
-        ("kswapd_clock_s", "f8"),
-        ("hand_lump", "i8"),
         # NUMA balancing
-        ("numa_scan_at_s", "f8"),
-        ("numa_period_ms", "f8"),
-        ("numa_region", "i8"),
-        ("numa_walked_pages", "i8"),  # of that region, in this pass
         ("numa_clock_s", "f8"),  # hint faults are known up to here
         ("numa_marked_pages", "i8"),
-        ("numa_threshold_s", "f8"),
-        ("numa_threshold_at_s", "f8"),
-        ("numa_threshold_candidates", "i8"),
-        ("numa_rate_at_s", "f8"),
-        ("numa_rate_candidates", "i8"),
-        ("numa_local_faults", "f8"),  # this and the next three in this pass
-        ("numa_remote_faults", "f8"),
-        ("numa_private_faults", "f8"),
-        ("numa_failures", "i8"),
+        # trace
+        ("trace_events", "i8"),
     ],
     align=True,
 )
@@ -190,33 +281,42 @@ STATE = np.dtype(
 class Machine(NamedTuple):
     """Views of one machine's state (or, with a leading axis, of all machines').
 
-    L lumps, R regions, C classes, P phases; rows beyond a machine's own numbers are unused.
+    L lumps, R regions, M processes, K nodes of the fast tier, C classes and F phases (of all processes together, and
+    the most of any); rows beyond a machine's own numbers are unused.
     """
 
     parameters: NDArray[np.void]
     """PARAMETERS, constant between resets."""
     state: NDArray[np.void]
     """STATE."""
+    processes: NDArray[np.void]
+    """PROCESS[M]."""
+    mms: NDArray[np.void]
+    """MM[M]."""
+    nodes: NDArray[np.void]
+    """NODE[K]."""
+    links: NDArray[np.void]
+    """LINK[K + 1]."""
+    classes: NDArray[np.void]
+    """CLASSES[C]."""
+    regions: NDArray[np.void]
+    """REGION[R]."""
     counts: NDArray[np.int32]
-    """int32[L + 1, CELLS]: pages by cell; row HAND holds the fast pages under kswapd's hand."""
+    """int32[L + K, FAST + 4 K]: pages by cell; the last rows are those of the hands."""
     clocks: NDArray[np.float64]
     """float64[L, 2]: hazard of the class at which the slow and the fast cells were last resolved."""
     memo: NDArray[np.float64]
     """float64[C, 3, 2]: per class and clock the last elapsed hazard and its probability of a touch."""
-    hazard: NDArray[np.float64]
-    """float64[C]: accesses per page so far."""
-    class_pages: NDArray[np.int64]
-    """int64[C]."""
     fast_by_class: NDArray[np.int64]
-    """int64[C]."""
-    region_pages: NDArray[np.int64]
-    """int64[R]."""
+    """int64[C, K]."""
+    shares: NDArray[np.float64]
+    """float64[2, M, K + 1]: share of a process's accesses on each node, now and halfway through the sub-step."""
     access_share: NDArray[np.float64]
-    """float64[P, C]: share of the accesses on each class, in the episode's phase order."""
+    """float64[F, C]: share of its process's accesses on each class, in the episode's phase order."""
     phase_end: NDArray[np.float64]
-    """float64[P]: accesses at which each phase ends."""
+    """float64[F, M]: accesses at which each phase ends."""
     is_waste: NDArray[np.bool_]
-    """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
+    """bool[F, C]: classes none of whose pages belong to the hottest of their process that fit the fast tier."""
     marks: NDArray[np.float64]
     """float64[L, MARK_COLUMNS]: what NUMA balancing knows of each lump; empty where it is off."""
     ring: NDArray[np.int32]
@@ -225,3 +325,9 @@ class Machine(NamedTuple):
     """int64[NUM_COUNTERS], tierenv.counters."""
     model: NDArray[np.int64]
     """int64[len(MODEL_COUNTERS)]."""
+    trace: NDArray[np.void]
+    """tierenv.sim.trace.EVENT[events]; empty where tracing is off."""
+
+
+NOW, HALFWAY = 0, 1
+"""Rows of `shares`."""

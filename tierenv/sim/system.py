@@ -1,126 +1,37 @@
 """SimulatedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
-import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Scenario
 from tierenv.sim import engine
-from tierenv.sim.application import access_time
+from tierenv.sim.application import solve_rates
 from tierenv.sim.episode import draw_phases, place_classes
+from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
 from tierenv.sim.state import (
-    CELLS,
-    CONTROL_KERNEL_RULE,
-    CONTROL_OFF,
-    CONTROL_TUNABLES,
+    CLASS,
+    CLASSES,
     FAST,
     FIRST_ACCESS_RECORDS,
+    LINK,
     MARK_COLUMNS,
+    MM,
     MODEL_COUNTERS,
+    NODE,
     PARAMETERS,
+    PROCESS,
+    REGION,
     SECOND_ACCESS_RECORDS,
     SLOW,
     STATE,
     Machine,
 )
-from tierenv.units import GIB, PAGE_BYTES
-
-_CONTROLS = {"off": CONTROL_OFF, "tunables": CONTROL_TUNABLES, "kernel-rule": CONTROL_KERNEL_RULE}
-
-_SHORTEST_NUMA_PERIOD_MS = 100.0
-"""The kernel's cap on scanning, 2560 MiB/s at 256 MiB a window [ms]."""
-
-MAX_SUBSTEP_S = 0.1
-"""Longest stretch over which the fast share is taken as linear while pages move [s]."""
-SERVER_QUANTUM_S = 10e-3
-"""Longest stretch kswapd runs ahead of the migrator [s]."""
-
-
-def scenario_parameters(
-    scenario: Scenario, max_substep_s: float = MAX_SUBSTEP_S, server_quantum_s: float = SERVER_QUANTUM_S
-) -> NDArray[np.void]:
-    """What the compiled model needs to know of a scenario: one `PARAMETERS` record, shape ()."""
-    platform, daemon, workload = scenario.platform, scenario.daemon, scenario.workload
-    ranges = daemon.ranges.by_name
-    capacity = scenario.fast_capacity_pages
-    numa = scenario.numa_balancing
-    numa_windows = math.ceil(scenario.size / numa.scan_size)
-    row = np.zeros((), dtype=PARAMETERS)
-    values = {
-        "threads": workload.threads,
-        "think_s": workload.think,
-        "page_walk_s": scenario.page_walk_s,
-        "overlap": platform.overlap,
-        "dram_idle_s": platform.dram.idle_latency,
-        "dram_queueing_s": platform.dram.queueing_latency,
-        "dram_bandwidth": platform.dram.bandwidth,
-        "cxl_idle_s": platform.cxl.idle_latency,
-        "cxl_queueing_s": platform.cxl.queueing_latency,
-        "cxl_bandwidth": platform.cxl.bandwidth,
-        "scan_s": platform.scan_per_page,
-        "accessed_bit_s": platform.accessed_bit,
-        "migration_s": scenario.migration_s,
-        "failed_migration_s": platform.failed_migration,
-        "stale_entry_s": platform.stale_entry,
-        "reclaim_visit_s": platform.reclaim_visit,
-        "demotion_s": platform.demotion_per_page,
-        "promotion_stall_s": platform.shootdown_receiver,
-        "demotion_stall_s": platform.shootdown_receiver / platform.demotion_batch_pages,
-        "capacity_pages": capacity,
-        "watermark_pages": round(platform.promotion_watermark * capacity),
-        "kswapd_target_pages": round(platform.kswapd_target * capacity),
-        "demotion": scenario.demotion,
-        "control": _CONTROLS[scenario.control],
-        "is_second_access": daemon.access_rule == "second-access",
-        "is_whole_vma": daemon.chunk_rule == "whole-vma",
-        "initial_delay_s": daemon.initial_delay,
-        "scan_sleep_s": daemon.scan_sleep,
-        "migrate_sleep_s": daemon.migrate_sleep,
-        "throttle_window_s": daemon.throttle_window,
-        "list_capacity": platform.kernel_memory // daemon.list_entry,
-        "decay_shift": daemon.decay_shift,
-        "ignore_threshold_pages": daemon.ignore_threshold_pages,
-        "period_step_percent": daemon.period_step_percent,
-        "period_jump_shift": daemon.period_jump_shift,
-        "period_min_ms": ranges["scan_period_ms"].min,
-        "period_max_ms": ranges["scan_period_ms"].max,
-        "size_min_bytes": ranges["scan_size_bytes"].min,
-        "size_max_bytes": ranges["scan_size_bytes"].max,
-        "pages": scenario.pages,
-        "num_regions": scenario.regions,
-        "num_classes": len(workload.classes),
-        "num_phases": len(workload.phases),
-        "has_rest_vma": workload.rest_vma > 0,
-        "numa_mode": scenario.numa_balancing_mode,
-        "numa_window_pages": numa.scan_size // PAGE_BYTES,
-        "numa_window_s": platform.numa_window_interval,
-        "numa_period_min_ms": max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_min / numa_windows),
-        "numa_period_max_ms": max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_max / numa_windows),
-        "numa_fault_s": platform.numa_fault,
-        "numa_mark_s": platform.numa_mark_per_page,
-        "numa_shared_move_share": platform.numa_shared_move_share,
-        "numa_hot_threshold_s": numa.hot_threshold,
-        "numa_rate_limit_pages": numa.promote_rate_limit / PAGE_BYTES,
-        "numa_spare_pages": max(GIB // PAGE_BYTES, capacity // 16),
-        "max_substep_s": max_substep_s,
-        "server_quantum_s": server_quantum_s,
-    }
-    for name, value in values.items():
-        row[name] = value
-    return row
-
-
-def access_time_s(scenario: Scenario, fast_share: ArrayLike) -> NDArray[np.float64]:
-    """Time of one access of one thread when a share of the accesses lands on the fast tier and nothing migrates [s].
-
-    `fast_share` has any shape; the result has the same.
-    """
-    parameters = scenario_parameters(scenario)[()]
-    shares = np.asarray(fast_share, dtype=np.float64)
-    return np.array([access_time(parameters, share, 0.0) for share in shares.flat]).reshape(shares.shape)
+from tierenv.sim.trace import EVENT, read_events
+from tierenv.units import PAGE_BYTES
 
 
 class SimulatedSystem:
@@ -130,6 +41,7 @@ class SimulatedSystem:
         scenarios: one per machine; machines may differ in everything.
         max_substep_s: resolution of the integration, for convergence studies.
         server_quantum_s: interleaving of migrator and kswapd, for convergence studies.
+        trace_events: room for the kernel's trace events of each machine's episode; 0 keeps none.
     """
 
     def __init__(
@@ -137,39 +49,45 @@ class SimulatedSystem:
         scenarios: Sequence[Scenario],
         max_substep_s: float = MAX_SUBSTEP_S,
         server_quantum_s: float = SERVER_QUANTUM_S,
+        trace_events: int = 0,
     ) -> None:
         self.scenarios = tuple(scenarios)
         n = len(self.scenarios)
-        regions = max(scenario.regions for scenario in self.scenarios)
-        classes = max(len(scenario.workload.classes) for scenario in self.scenarios)
-        phases = max(len(scenario.workload.phases) for scenario in self.scenarios)
-        lumps = max(scenario.regions * len(scenario.workload.classes) for scenario in self.scenarios)
+        distinct = {
+            id(scenario): scenario_arrays(scenario, max_substep_s, server_quantum_s) for scenario in self.scenarios
+        }
+        self._arrays = [distinct[id(scenario)] for scenario in self.scenarios]
+        start = {id(scenario): _start_records(scenario, distinct[id(scenario)]) for scenario in self.scenarios}
+        self._start = [start[id(scenario)] for scenario in self.scenarios]
+        most = _most(self.scenarios)
         is_first_access = any(scenario.daemon.access_rule == "first-access" for scenario in self.scenarios)
         records = FIRST_ACCESS_RECORDS if is_first_access else SECOND_ACCESS_RECORDS
-        distinct = {
-            id(scenario): scenario_parameters(scenario, max_substep_s, server_quantum_s) for scenario in self.scenarios
-        }
-        parameters = np.array([distinct[id(scenario)] for scenario in self.scenarios], dtype=PARAMETERS)
+        has_marks = any(scenario.numa_balancing_mode > 0 for scenario in self.scenarios)
         self._machines = Machine(
-            parameters=parameters,
+            parameters=np.array([arrays.parameters for arrays in self._arrays], dtype=PARAMETERS),
             state=np.zeros(n, dtype=STATE),
-            counts=np.zeros((n, lumps + 1, CELLS), dtype=np.int32),
-            clocks=np.zeros((n, lumps, 2)),
-            memo=np.zeros((n, classes, 3, 2)),
-            hazard=np.zeros((n, classes)),
-            class_pages=np.zeros((n, classes), dtype=np.int64),
-            fast_by_class=np.zeros((n, classes), dtype=np.int64),
-            region_pages=np.zeros((n, regions), dtype=np.int64),
-            access_share=np.zeros((n, phases, classes)),
-            phase_end=np.zeros((n, phases)),
-            is_waste=np.zeros((n, phases, classes), dtype=np.bool_),
-            marks=np.zeros((n, lumps if (parameters["numa_mode"] > 0).any() else 0, MARK_COLUMNS)),
+            processes=np.zeros((n, most.processes), dtype=PROCESS),
+            mms=np.zeros((n, most.processes), dtype=MM),
+            nodes=np.zeros((n, most.nodes), dtype=NODE),
+            links=np.zeros((n, most.nodes + 1), dtype=LINK),
+            classes=np.zeros((n, most.classes), dtype=CLASSES),
+            regions=np.zeros((n, most.regions), dtype=REGION),
+            counts=np.zeros((n, most.lumps + most.nodes, FAST + 4 * most.nodes), dtype=np.int32),
+            clocks=np.zeros((n, most.lumps, 2)),
+            memo=np.zeros((n, most.classes, 3, 2)),
+            fast_by_class=np.zeros((n, most.classes, most.nodes), dtype=np.int64),
+            shares=np.zeros((n, 2, most.processes, most.nodes + 1)),
+            access_share=np.zeros((n, most.phases, most.classes)),
+            phase_end=np.zeros((n, most.phases, most.processes)),
+            is_waste=np.zeros((n, most.phases, most.classes), dtype=np.bool_),
+            marks=np.zeros((n, most.lumps if has_marks else 0, MARK_COLUMNS)),
             ring=np.zeros((n, records, 4), dtype=np.int32),
             counters=np.zeros((n, NUM_COUNTERS), dtype=np.int64),
             model=np.zeros((n, len(MODEL_COUNTERS)), dtype=np.int64),
+            trace=np.zeros((n, trace_events), dtype=EVENT),
         )
-        self._phase_orders: list[tuple[int, ...]] = [()] * n
-        self.reference_s = np.array([_all_fast_s(scenario) for scenario in self.scenarios])
+        self._phase_orders: list[list[tuple[int, ...]]] = [[]] * n
+        self.reference_s = np.array([_all_fast_s(arrays) for arrays in self._arrays])
         self._accesses = np.array([scenario.total_accesses for scenario in self.scenarios])
 
     @property
@@ -219,10 +137,10 @@ class SimulatedSystem:
 
     @property
     def tunables(self) -> NDArray[np.float64]:
-        """float64[n, 3]: the tunables in force."""
-        state = self._machines.state
-        throttle = state["throttle_pages_per_s"] * PAGE_BYTES
-        return np.stack((state["period_ms"], state["size_bytes"], throttle), axis=1)
+        """float64[n, 3]: the tunables in force; of several processes under the kernel's rule, the first one's."""
+        mm = self._machines.mms[:, 0]
+        throttle = self._machines.state["throttle_pages_per_s"] * PAGE_BYTES
+        return np.stack((mm["period_ms"], mm["size_bytes"], throttle), axis=1)
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -237,12 +155,17 @@ class SimulatedSystem:
     @property
     def work_done(self) -> NDArray[np.float64]:
         """float64[n]: share of the accesses done."""
-        return self._machines.state["accesses"] / self._accesses
+        return self._machines.processes["accesses"].sum(axis=1) / self._accesses
 
     @property
     def phase(self) -> NDArray[np.int64]:
-        """int64[n]: present phase, counted in the order of the episode."""
-        return self._machines.state["phase"].copy()
+        """int64[n]: present phase of the first process, counted in the order of the episode."""
+        return self._machines.processes["phase"][:, 0].copy()
+
+    @property
+    def finished_s(self) -> NDArray[np.float64]:
+        """float64[n, processes]: when each process had done its work, 0 before."""
+        return self._machines.processes["finished_s"].copy()
 
     def remaining_s(self) -> NDArray[np.float64]:
         """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases."""
@@ -251,73 +174,184 @@ class SimulatedSystem:
         return out
 
     def phase_names(self, index: int) -> list[str]:
-        """Names of a machine's phases in the order of its episode."""
+        """Names of the phases of a machine's first process in the order of its episode."""
         phases = self.scenarios[index].workload.phases
-        return [phases[phase].name for phase in self._phase_orders[index]]
+        return [phases[phase].name for phase in self._phase_orders[index][0]]
 
-    def phase_work(self, index: int) -> NDArray[np.float64]:
-        """float64[phases]: accesses in each phase of a machine's episode."""
-        return np.diff(self._machines.phase_end[index, : len(self._phase_orders[index])], prepend=0.0)
+    def phase_work(self, index: int, process: int = 0) -> NDArray[np.float64]:
+        """float64[phases]: accesses in each phase of a process's episode."""
+        num_phases = len(self._phase_orders[index][process])
+        return np.diff(self._machines.phase_end[index, :num_phases, process], prepend=0.0)
 
-    def access_share(self, index: int) -> NDArray[np.float64]:
-        """float64[phases, classes]: share of a machine's accesses on each class, in the order of its episode."""
-        workload = self.scenarios[index].workload
-        return self._machines.access_share[index, : len(workload.phases), : len(workload.classes)].copy()
+    def access_share(self, index: int, process: int = 0) -> NDArray[np.float64]:
+        """float64[phases, classes]: share of a process's accesses on each of its classes, in its phases' order."""
+        num_phases = len(self._phase_orders[index][process])
+        return self._machines.access_share[index, :num_phases, self._own_classes(index, process)].copy()
 
-    def class_pages(self, index: int) -> NDArray[np.int64]:
-        """int64[classes]: a machine's pages by class."""
-        return self._machines.class_pages[index, : len(self.scenarios[index].workload.classes)].copy()
+    def class_pages(self, index: int, process: int | None = None) -> NDArray[np.int64]:
+        """int64[classes]: a machine's pages by class, or those of one process."""
+        return self._machines.classes["pages"][index, self._own_classes(index, process)].copy()
 
-    def fast_pages_by_class(self, index: int) -> NDArray[np.int64]:
-        """int64[classes]: a machine's pages on the fast tier by class."""
-        return self._machines.fast_by_class[index, : len(self.scenarios[index].workload.classes)].copy()
+    def fast_pages_by_class(self, index: int, process: int | None = None) -> NDArray[np.int64]:
+        """int64[classes]: a machine's pages on the fast tier by class, or those of one process."""
+        return self._machines.fast_by_class[index, self._own_classes(index, process)].sum(axis=1)
+
+    def fast_pages_by_node(self, index: int) -> NDArray[np.int64]:
+        """int64[nodes]: a machine's pages on each node of the fast tier."""
+        return self._machines.nodes["fast_pages"][index, : len(self._arrays[index].nodes)].copy()
+
+    def trace(self, index: int) -> tuple[list[dict[str, Any]], int]:
+        """The kernel's trace events of a machine's episode so far, and how many found no room.
+
+        Each event is a mapping of `time_s`, `event` (the kernel's name) and the event's fields (`tierenv.sim.trace`).
+        """
+        machine = self._machines
+        count, room = int(machine.state["trace_events"][index]), machine.trace.shape[1]
+        return read_events(machine.trace[index], count), max(0, count - room)
+
+    def _own_classes(self, index: int, process: int | None) -> slice:
+        """Which classes of a machine are a process's, or in use at all."""
+        rows = self._arrays[index].processes
+        if process is None:
+            return slice(0, int(rows["end_class"][-1]))
+        return slice(int(rows["first_class"][process]), int(rows["end_class"][process]))
 
     def _lay_out(self, index: int, seed: int, phase_orders: PhaseOrders) -> None:
         """Draw one machine's episode: layout, placement at start, order and length of phases."""
-        scenario = self.scenarios[index]
-        workload = scenario.workload
+        scenario, arrays = self.scenarios[index], self._arrays[index]
         rng = np.random.Generator(np.random.PCG64(seed))
         machine = Machine(*(array[index] for array in self._machines))
-        for array in (machine.counts, machine.clocks, machine.hazard, machine.marks, machine.counters, machine.model):
-            array[...] = 0
-        num_regions, num_classes = scenario.regions, len(workload.classes)
-        class_pages = np.array(scenario.class_pages)
+        for drawn in (
+            machine.counts,
+            machine.clocks,
+            machine.fast_by_class,
+            machine.marks,
+            machine.counters,
+            machine.model,
+        ):
+            drawn[...] = 0
+        for name, rows in self._start[index].items():
+            getattr(machine, name)[: len(rows)] = rows
 
-        by_region = place_classes(workload.layout, class_pages, num_regions, rng)
-        fast = np.zeros_like(by_region)
-        if workload.initial_placement == "random":
-            target = machine.parameters["kswapd_target_pages"]
-            room = min(scenario.pages, scenario.fast_capacity_pages - int(target))
-            fast = rng.multivariate_hypergeometric(by_region.ravel(), room, method="marginals").reshape(fast.shape)
-        lumps = machine.counts[: num_regions * num_classes]
+        slow = np.concatenate(
+            [
+                place_classes(process.workload.layout, pages, scenario.regions, rng).ravel()
+                for process, pages in zip(scenario.processes, arrays.class_pages, strict=True)
+            ]
+        )
+        machine.regions["pages"][: arrays.parameters["num_regions"]] = np.add.reduceat(
+            slow, self._start[index]["regions"]["first_lump"]
+        )
+        lump_class = arrays.lump_class
+        machine.counts[: len(slow), CLASS] = lump_class
+        movable = slow * arrays.is_placed_at_random[lump_class]
+        if movable.any():
+            for node, row in enumerate(machine.nodes[: len(arrays.nodes)]):
+                room = min(int(movable.sum()), int(row["capacity_pages"] - row["kswapd_target_pages"]))
+                fast = rng.multivariate_hypergeometric(movable, room, method="marginals")
+                movable, slow = movable - fast, slow - fast
+                machine.counts[: len(slow), FAST + 4 * node + 3] = fast
+                machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))
+                row["fast_pages"] = room
         # a page starts as touched: PG_idle clear (first access), accessed in the previous window (second access)
         start_cell = 2 if scenario.daemon.access_rule == "second-access" else 1
-        lumps[:, SLOW + start_cell] = (by_region - fast).ravel()
-        lumps[:, FAST + 3] = fast.ravel()
-        machine.class_pages[:num_classes] = class_pages
-        machine.fast_by_class[:num_classes] = fast.sum(axis=0)
-        machine.region_pages[:num_regions] = by_region.sum(axis=1)
+        machine.counts[: len(slow), SLOW + start_cell] = slow
 
-        phases = draw_phases(scenario, phase_orders, rng)
-        num_phases = len(phases.order)
-        machine.phase_end[:num_phases] = phases.end
-        machine.access_share[:num_phases, :num_classes] = phases.access_share
-        machine.is_waste[:num_phases, :num_classes] = phases.is_waste
-        self._phase_orders[index] = phases.order
+        self._phase_orders[index] = []
+        for number, process in enumerate(scenario.processes):
+            classes = self._own_classes(index, number)
+            phases = draw_phases(process, scenario.fast_capacity_pages, phase_orders, rng)
+            num_phases = len(phases.order)
+            machine.phase_end[:num_phases, number] = phases.end
+            machine.access_share[:num_phases, classes] = phases.access_share
+            machine.is_waste[:num_phases, classes] = phases.is_waste
+            self._phase_orders[index].append(phases.order)
 
-        daemon = scenario.daemon
         state = self._machines.state[index : index + 1]
         state[...] = np.zeros((), dtype=STATE)
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
-        state["fast_pages"] = fast.sum()
-        state["period_ms"], state["size_bytes"], throttle = daemon.start_setting
+        state["seed_period_ms"], _, throttle = scenario.daemon.start_setting
         state["throttle_pages_per_s"] = throttle / PAGE_BYTES
-        state["numa_scan_at_s"] = scenario.numa_balancing.scan_delay
-        state["numa_period_ms"] = 1e3 * scenario.numa_balancing.scan_delay
-        state["numa_threshold_s"] = scenario.numa_balancing.hot_threshold
-        state["migrator_clock_s"] = rng.uniform(0, daemon.migrate_sleep)
+        state["mm_cursor"] = len(scenario.processes) - 1
+        state["migrator_clock_s"] = rng.uniform(0, scenario.daemon.migrate_sleep)
 
 
-def _all_fast_s(scenario: Scenario) -> float:
-    """Completion time with every page on the fast tier from the start and no daemon [s]."""
-    return float(scenario.total_accesses * access_time_s(scenario, 1.0) / scenario.workload.threads)
+def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDArray[np.void]]:
+    """What every episode of a scenario starts with, by field of `Machine`; the seed decides the rest."""
+    nodes = arrays.nodes.copy()
+    nodes["hand_row"] = len(arrays.lump_class) + np.arange(len(nodes))
+    nodes["numa_threshold_s"] = scenario.numa_balancing.hot_threshold
+    classes = np.zeros(len(arrays.is_placed_at_random), dtype=CLASSES)
+    classes["pages"] = np.concatenate(arrays.class_pages)
+    classes["process"] = np.repeat(range(len(arrays.processes)), [len(pages) for pages in arrays.class_pages])
+    mms = np.zeros(len(arrays.processes), dtype=MM)
+    mms["first_region"] = scenario.regions * np.arange(len(mms))
+    mms["end_region"] = mms["first_region"] + scenario.regions
+    mms["cursor"] = mms["numa_region"] = mms["first_region"]
+    mms["period_ms"], mms["size_bytes"], _ = scenario.daemon.start_setting
+    mms["target_node"] = scenario.target_node
+    regions = np.zeros(int(arrays.parameters["num_regions"]), dtype=REGION)
+    lumps_of = np.repeat([len(pages) for pages in arrays.class_pages], scenario.regions)
+    regions["end_lump"] = np.cumsum(lumps_of)
+    regions["first_lump"] = regions["end_lump"] - lumps_of
+    return {
+        "processes": arrays.processes,
+        "nodes": nodes,
+        "links": arrays.links,
+        "classes": classes,
+        "mms": mms,
+        "regions": regions,
+    }
+
+
+class _Most(NamedTuple):
+    """The most any machine of a batch has of each."""
+
+    processes: int
+    nodes: int
+    classes: int
+    phases: int
+    regions: int
+    lumps: int
+
+
+def _most(scenarios: Sequence[Scenario]) -> _Most:
+    rows = [
+        (
+            len(scenario.processes),
+            len(scenario.node_capacity_pages),
+            len(scenario.class_pages),
+            max(len(process.workload.phases) for process in scenario.processes),
+            scenario.regions * len(scenario.processes),
+            scenario.regions * len(scenario.class_pages),
+        )
+        for scenario in {id(scenario): scenario for scenario in scenarios}.values()
+    ]
+    return _Most(*map(max, zip(*rows, strict=True)))
+
+
+def _all_fast_s(arrays: ScenarioArrays) -> float:
+    """Completion time with every page on its process's own node from the start and no daemon [s].
+
+    Processes slow each other down on the links as long as they run together.
+    """
+    parameters, nodes, links = arrays.parameters, arrays.nodes, arrays.links
+    processes = arrays.processes.copy()
+    shares = np.zeros((len(processes), len(links)))
+    shares[range(len(processes)), np.minimum(processes["cpu_node"], len(nodes) - 1)] = 1.0
+    now_s = 0.0
+    while not processes["is_done"].all():
+        processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
+        waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
+        running = processes["is_running"]
+        span_s = waiting.min() - now_s if len(waiting) else np.inf
+        if running.any():
+            solve_rates(parameters[()], processes, links, shares)
+            left_s = (processes["total_accesses"] - processes["accesses"])[running] / processes["access_rate"][running]
+            is_end = left_s.min() <= span_s
+            span_s = min(span_s, left_s.min())
+            processes["accesses"][running] += processes["access_rate"][running] * span_s
+            if is_end:
+                processes["is_done"][np.flatnonzero(running)[left_s <= span_s]] = True
+        now_s += span_s
+    return float(now_s)

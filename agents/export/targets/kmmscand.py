@@ -7,8 +7,10 @@ from tierenv.agents.export.targets import (
     refuse_zero_throttle,
     whole_number,
 )
+from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
-from tierenv.scenario import DaemonVariant, Scenario, load_record
+from tierenv.records import load_record
+from tierenv.scenario import Scenario
 from tierenv.tunables import TUNABLES, TunableSetting
 from tierenv.units import format_bytes, format_bytes_per_s
 

@@ -1,0 +1,231 @@
+"""NUMA balancing page by page: marks in address order, a fault at the next touch, a promotion at some of them.
+
+Mechanisms and figures: kmmscand.md section 7.
+"""
+
+import math
+
+from tierenv.counters import (
+    NUMA_HINT_FAULTS,
+    NUMA_HINT_FAULTS_LOCAL,
+    NUMA_PTE_UPDATES,
+    PGPROMOTE_CANDIDATE,
+    PGPROMOTE_SUCCESS,
+)
+from tierenv.sim.jit import njit, njit_inlined
+from tierenv.sim.pages import SLOW, exponential, free_pages, hazard_at, is_marked, owner, promote, wake_kswapd
+from tierenv.sim.random import uniform
+
+MAX_RANGES = 8
+"""Ranges of a window's length that one scan looks through for pages to mark."""
+SLOTS = 10
+"""Parts of a scan period, and of the faults of a pass, in which the period adapts."""
+SLOWER_FROM = 7
+"""Slots of private or of local faults from which on the period grows."""
+THRESHOLD_SPAN_S = 60.0
+THRESHOLD_STEPS = 8
+RATE_SPAN_S = 1.0
+
+
+# Marking
+
+
+@njit
+def mark_window(pages, index):
+    """Run the scan window of a process that is due now, and fix when the next one is."""
+    parameters = pages.parameters
+    mm = pages.mms[index]
+    process = pages.processes[index]
+    for _ in range(MAX_RANGES):
+        first = mm.numa_cursor
+        end = min(first + parameters.numa_window_pages, mm.end_page)
+        marked = 0
+        for page in range(first, end):
+            if (parameters.numa_mode == 1 or pages.node[page] == SLOW) and not is_marked(pages, page):
+                mark(pages, page)
+                marked += 1
+        process.stall_s += ((end - first) * parameters.scan_s + marked * parameters.numa_mark_s) / process.threads
+        pages.counters[NUMA_PTE_UPDATES] += marked
+        mm.numa_cursor = end
+        if end == mm.end_page:
+            mm.numa_cursor = mm.first_page
+            adapt_period(pages, index)
+        if marked > 0 or end == mm.end_page:
+            break
+    mm.numa_scan_at_s = pages.state.now_s + 1e-3 * mm.numa_period_ms * parameters.numa_window_s
+
+
+@njit_inlined
+def mark(pages, page):
+    """Take the access rights of a page away: the next access is a hint fault."""
+    hazard = hazard_at(pages, page, pages.state.now_s)
+    if hazard >= pages.next_access[page]:
+        # the Accessed bit is set and tells nothing of the accesses to come
+        pages.fault_hazard[page] = hazard + exponential(pages)
+    else:
+        pages.fault_hazard[page] = pages.next_access[page]
+    pages.marked_at_s[page] = pages.state.now_s
+    pages.state.marked_pages += 1
+
+
+@njit
+def adapt_period(pages, index):
+    """Adapt the scan period of a process to the faults of the pass that ends."""
+    mm = pages.mms[index]
+    process = pages.processes[index]
+    faults = mm.numa_local_faults + mm.numa_remote_faults
+    if faults == 0.0 or mm.numa_failures > 0:
+        mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
+    else:
+        private = math.floor(SLOTS * mm.numa_private_faults / faults)
+        local = math.floor(SLOTS * mm.numa_local_faults / faults)
+        if private >= SLOWER_FROM:
+            slots = max(1, private - SLOWER_FROM)
+        elif local >= SLOWER_FROM:
+            slots = max(1, local - SLOWER_FROM)
+        else:
+            slots = max(private, local) - SLOWER_FROM
+        period_ms = mm.numa_period_ms + slots * math.ceil(mm.numa_period_ms / SLOTS)
+        mm.numa_period_ms = min(max(period_ms, process.numa_period_min_ms), process.numa_period_max_ms)
+    mm.numa_local_faults = 0.0
+    mm.numa_remote_faults = 0.0
+    mm.numa_private_faults = 0.0
+    mm.numa_failures = 0
+
+
+# Hint faults
+
+
+@njit
+def take_faults(pages, end_s):
+    """Take the hint faults between the present and `end_s`, the end of the tick, in address order."""
+    if pages.state.marked_pages == 0:
+        return
+    for page in range(len(pages.fault_hazard)):
+        if is_marked(pages, page) and pages.fault_hazard[page] <= hazard_at(pages, page, end_s):
+            fault(pages, page, end_s)
+
+
+@njit
+def fault(pages, page, end_s):
+    """Take the hint fault of a page in the tick that ends at `end_s`.
+
+    MODEL: what a fault costs its thread is spread over all threads of the process.
+    """
+    parameters = pages.parameters
+    page_class = pages.page_class[page]
+    waited_s = (pages.fault_hazard[page] - pages.hazard[page_class]) / pages.hazard_rate[page_class]
+    fault_s = pages.state.now_s + max(0.0, waited_s)
+    pages.fault_hazard[page] = math.inf
+    pages.state.marked_pages -= 1
+    process = pages.processes[owner(pages, page)]
+    process.stall_s += parameters.numa_fault_s / process.threads
+    pages.counters[NUMA_HINT_FAULTS] += 1
+    mm = pages.mms[owner(pages, page)]
+    if pages.node[page] != SLOW:
+        pages.counters[NUMA_HINT_FAULTS_LOCAL] += 1
+        mm.numa_local_faults += 1.0
+        mm.numa_private_faults += 1.0 / process.threads
+    elif parameters.numa_mode == 2:
+        fault_in_mode_2(pages, page, fault_s, end_s)
+    else:
+        fault_in_mode_1(pages, page, end_s)
+
+
+@njit_inlined
+def fault_in_mode_2(pages, page, fault_s, end_s):
+    """Promote if there is room to spare, otherwise a page touched soon after it was marked, up to the rate limit.
+
+    Of faults on the slow tier the kernel books those alone whose page moved, as private ones from afar.
+    """
+    node_index = threads_node(pages, page)
+    node = pages.nodes[node_index]
+    if free_pages(pages, node_index) > node.kswapd_target_pages + node.spare_pages:
+        node.numa_threshold_s = pages.parameters.numa_hot_threshold_s
+        promote_at_fault(pages, page, node_index)
+        is_promoted = True
+    else:
+        is_hot = fault_s - pages.marked_at_s[page] < node.numa_threshold_s
+        is_promoted = (
+            is_hot and is_within_rate(pages, node_index, fault_s) and promote_if_room(pages, page, node_index, end_s)
+        )
+    if is_promoted:
+        mm = pages.mms[owner(pages, page)]
+        mm.numa_remote_faults += 1.0
+        mm.numa_private_faults += 1.0
+
+
+@njit_inlined
+def is_within_rate(pages, node_index, time_s):
+    """Count a candidate for a node, and say whether the limit of candidates per second leaves room for it."""
+    parameters = pages.parameters
+    node = pages.nodes[node_index]
+    adapt_threshold(pages, node_index, time_s)
+    if time_s - node.numa_rate_at_s > RATE_SPAN_S:
+        node.numa_rate_at_s = time_s
+        node.numa_rate_candidates = node.numa_candidates
+    node.numa_candidates += 1
+    pages.counters[PGPROMOTE_CANDIDATE] += 1
+    return node.numa_candidates - node.numa_rate_candidates <= parameters.numa_rate_limit_pages
+
+
+@njit
+def adapt_threshold(pages, node_index, time_s):
+    """Move a node's hot threshold so that the candidates of a minute are what the rate limit lets through."""
+    parameters = pages.parameters
+    node = pages.nodes[node_index]
+    if time_s - node.numa_threshold_at_s <= THRESHOLD_SPAN_S:
+        return
+    wanted = parameters.numa_rate_limit_pages * THRESHOLD_SPAN_S
+    found = node.numa_candidates - node.numa_threshold_candidates
+    step_s = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
+    if found > 1.1 * wanted:
+        node.numa_threshold_s = max(step_s, node.numa_threshold_s - step_s)
+    elif found < 0.9 * wanted:
+        node.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, node.numa_threshold_s + step_s)
+    node.numa_threshold_at_s = time_s
+    node.numa_threshold_candidates = node.numa_candidates
+
+
+@njit_inlined
+def fault_in_mode_1(pages, page, end_s):
+    """Leave a page where it is at its first fault; later, promote it if the thread is the same or by chance."""
+    process = pages.processes[owner(pages, page)]
+    mm = pages.mms[owner(pages, page)]
+    private = 1.0 / process.threads
+    mm.numa_remote_faults += 1.0
+    if not pages.has_faulted[page]:
+        pages.has_faulted[page] = True
+        mm.numa_private_faults += 1.0
+        return
+    mm.numa_private_faults += private
+    if uniform(pages.state) < private + (1.0 - private) * pages.parameters.numa_shared_move_share:
+        promote_if_room(pages, page, threads_node(pages, page), end_s)
+
+
+@njit_inlined
+def threads_node(pages, page):
+    """Node of the fast tier on which the threads of a page's process run, or node 0 if theirs is not part of it."""
+    cpu_node = pages.processes[owner(pages, page)].cpu_node
+    return cpu_node if cpu_node < pages.parameters.num_nodes else 0
+
+
+@njit_inlined
+def promote_if_room(pages, page, node, time_s):
+    """Promote a page if the node has room above its watermark; otherwise wake kswapd. Returns whether it was."""
+    has_room = free_pages(pages, node) > pages.nodes[node].watermark_pages
+    if has_room:
+        promote_at_fault(pages, page, node)
+    else:
+        pages.mms[owner(pages, page)].numa_failures += 1
+        wake_kswapd(pages, node, time_s)
+    return has_room
+
+
+@njit
+def promote_at_fault(pages, page, node):
+    """Promote a page in the context of the thread that touched it, whose time is spread over all."""
+    promote(pages, page, node)
+    process = pages.processes[owner(pages, page)]
+    process.stall_s += pages.parameters.migration_s / process.threads
+    pages.counters[PGPROMOTE_SUCCESS] += 1

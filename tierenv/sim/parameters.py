@@ -1,0 +1,239 @@
+"""What the compiled models need to know of a scenario, as arrays."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tierenv.scenario import Scenario
+from tierenv.sim.application import access_time
+from tierenv.sim.state import (
+    CONTROL_KERNEL_RULE,
+    CONTROL_OFF,
+    CONTROL_TUNABLES,
+    LINK,
+    NODE,
+    PARAMETERS,
+    PROCESS,
+    SCALE_IGNORED,
+    SCALE_LENGTHENS_PERIOD,
+    SCALE_ZERO_SKIPS,
+    TARGET_FIXED,
+    TARGET_MOST_ACCESSED,
+    TARGET_MOST_SCANNED,
+)
+from tierenv.units import PAGE_BYTES
+
+MAX_SUBSTEP_S = 0.1
+"""Longest stretch over which the fast share is taken as linear while pages move [s]."""
+SERVER_QUANTUM_S = 10e-3
+"""Longest stretch kswapd runs ahead of the migrator [s]."""
+
+_CONTROLS = {"off": CONTROL_OFF, "tunables": CONTROL_TUNABLES, "kernel-rule": CONTROL_KERNEL_RULE}
+_TARGET_RULES = {
+    "fixed": TARGET_FIXED,
+    "most-scanned": TARGET_MOST_SCANNED,
+    "most-accessed": TARGET_MOST_ACCESSED,
+}
+_SCALE_RULES = {
+    "ignored": SCALE_IGNORED,
+    "zero-skips": SCALE_ZERO_SKIPS,
+    "lengthens-period": SCALE_LENGTHENS_PERIOD,
+}
+
+_SHORTEST_NUMA_PERIOD_MS = 100.0
+"""The kernel's cap on scanning, 2560 MiB/s at 256 MiB a window [ms]."""
+
+
+class ScenarioArrays(NamedTuple):
+    """A scenario as the compiled models read it: M processes, K nodes of the fast tier."""
+
+    parameters: NDArray[np.void]
+    """PARAMETERS, shape ()."""
+    processes: NDArray[np.void]
+    """PROCESS[M] before the episode: nobody is running."""
+    nodes: NDArray[np.void]
+    """NODE[K], empty; `hand_row` is left to the lumped model."""
+    links: NDArray[np.void]
+    """LINK[K + 1], nothing copied."""
+    class_pages: list[NDArray[np.int64]]
+    """int64[classes] for each process: its pages by class."""
+    is_placed_at_random: NDArray[np.bool_]
+    """bool[C]: whether the fast tier is filled from a class at the start."""
+    lump_class: NDArray[np.int64]
+    """int64[L]: class of each lump of the lumped model."""
+
+
+def scenario_arrays(
+    scenario: Scenario, max_substep_s: float = MAX_SUBSTEP_S, server_quantum_s: float = SERVER_QUANTUM_S
+) -> ScenarioArrays:
+    """What the compiled models need to know of a scenario."""
+    platform, daemon, numa = scenario.platform, scenario.daemon, scenario.numa_balancing
+    ranges = daemon.ranges.by_name
+    parameters = _record(
+        PARAMETERS,
+        overlap=platform.overlap,
+        remote_s=platform.remote_latency,
+        scan_s=platform.scan_per_page,
+        accessed_bit_s=platform.accessed_bit,
+        migration_s=scenario.migration_s,
+        failed_migration_s=platform.failed_migration,
+        stale_entry_s=platform.stale_entry,
+        reclaim_visit_s=platform.reclaim_visit,
+        demotion_s=platform.demotion_per_page,
+        promotion_stall_s=platform.shootdown_receiver,
+        demotion_stall_s=platform.shootdown_receiver / platform.demotion_batch_pages,
+        demotion=scenario.demotion,
+        num_processes=len(scenario.processes),
+        num_nodes=len(scenario.node_capacity_pages),
+        num_classes=len(scenario.class_pages),
+        num_regions=scenario.regions * len(scenario.processes),
+        control=_CONTROLS[scenario.control],
+        is_tunable_at_run_time=daemon.tunable_at_run_time,
+        is_second_access=daemon.access_rule == "second-access",
+        is_whole_vma=daemon.chunk_rule == "whole-vma",
+        walks_on_without_hits=daemon.walks_on_without_hits,
+        rechecks_hotness=daemon.rechecks_hotness,
+        target_rule=_TARGET_RULES[daemon.target_rule],
+        scale_rule=_SCALE_RULES[daemon.scale_rule],
+        failure_window=daemon.failure_window or 0,
+        has_migration_thread=daemon.has_migration_thread,
+        counts_all_slow_pages=daemon.counts_all_slow_pages,
+        initial_delay_s=daemon.initial_delay,
+        scan_sleep_s=daemon.scan_sleep,
+        mms_to_scan=daemon.mms_to_scan,
+        migrate_sleep_s=daemon.migrate_sleep,
+        throttle_window_s=daemon.throttle_window,
+        list_capacity=platform.kernel_memory // daemon.list_entry,
+        decay_shift=daemon.decay_shift,
+        ignore_threshold_pages=daemon.ignore_threshold_pages,
+        period_step_percent=daemon.period_step_percent,
+        period_jump_shift=daemon.period_jump_shift,
+        period_min_ms=ranges["scan_period_ms"].min,
+        period_max_ms=ranges["scan_period_ms"].max,
+        size_min_bytes=ranges["scan_size_bytes"].min,
+        size_max_bytes=ranges["scan_size_bytes"].max,
+        fixed_target_node=scenario.target_node,
+        numa_mode=scenario.numa_balancing_mode,
+        numa_delay_s=numa.scan_delay,
+        numa_window_pages=numa.scan_size // PAGE_BYTES,
+        numa_window_s=platform.numa_window_interval,
+        numa_fault_s=platform.numa_fault,
+        numa_mark_s=platform.numa_mark_per_page,
+        numa_shared_move_share=platform.numa_shared_move_share,
+        numa_hot_threshold_s=numa.hot_threshold,
+        numa_rate_limit_pages=numa.promote_rate_limit / PAGE_BYTES,
+        max_substep_s=max_substep_s,
+        server_quantum_s=server_quantum_s,
+    )
+    arrays = ScenarioArrays(
+        parameters=parameters,
+        processes=_processes(scenario),
+        nodes=np.array([_node(scenario, capacity) for capacity in scenario.node_capacity_pages], dtype=NODE),
+        links=_links(scenario),
+        class_pages=[np.array(process.class_pages) for process in scenario.processes],
+        is_placed_at_random=np.repeat(
+            [process.workload.initial_placement == "random" for process in scenario.processes],
+            [len(process.workload.classes) for process in scenario.processes],
+        ),
+        lump_class=_lump_class(scenario),
+    )
+    for process in arrays.processes:
+        process["all_fast_access_s"] = _access_time_s(arrays, process, 1.0)
+    return arrays
+
+
+def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int = 0) -> NDArray[np.float64]:
+    """Time of one access of one thread of a process alone on its machine, when nothing migrates [s].
+
+    Args:
+        scenario: the machine.
+        fast_share: share of the accesses that lands on the process's own node of the fast tier; any shape, also that
+            of the result.
+        process_index: which of the scenario's processes.
+    """
+    arrays = scenario_arrays(scenario)
+    process = arrays.processes[process_index]
+    found = np.empty(np.shape(fast_share))
+    for index, share in np.ndenumerate(np.asarray(fast_share, dtype=np.float64)):
+        found[index] = _access_time_s(arrays, process, share)
+    return found
+
+
+def _access_time_s(arrays: ScenarioArrays, process: np.void, fast_share: float) -> float:
+    shares = np.zeros(len(arrays.links))
+    own_node = min(int(process["cpu_node"]), len(arrays.nodes) - 1)
+    shares[own_node], shares[-1] = fast_share, 1.0 - fast_share
+    return float(access_time(arrays.parameters[()], process, arrays.links, shares))
+
+
+def _processes(scenario: Scenario) -> NDArray[np.void]:
+    rows = []
+    first_class = 0
+    for process in scenario.processes:
+        workload, numa = process.workload, scenario.numa_balancing
+        windows = math.ceil(process.size / numa.scan_size)
+        rows.append(
+            _record(
+                PROCESS,
+                threads=workload.threads,
+                think_s=workload.think,
+                page_walk_s=scenario.page_walk_s(process),
+                pages=process.pages,
+                total_accesses=process.total_accesses,
+                start_s=process.start,
+                cpu_node=process.cpu_node,
+                first_class=first_class,
+                end_class=first_class + len(workload.classes),
+                num_phases=len(workload.phases),
+                has_rest_vma=workload.rest_vma > 0,
+                scan_scale=process.scan_scale,
+                numa_period_min_ms=max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_min / windows),
+                numa_period_max_ms=max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_max / windows),
+            )
+        )
+        first_class += len(workload.classes)
+    return np.array(rows, dtype=PROCESS)
+
+
+def _lump_class(scenario: Scenario) -> NDArray[np.int64]:
+    """Lumps are numbered process by process, within each region by region, within each class by class."""
+    parts = []
+    first = 0
+    for process in scenario.processes:
+        end = first + len(process.workload.classes)
+        parts.append(np.tile(np.arange(first, end), scenario.regions))
+        first = end
+    return np.concatenate(parts)
+
+
+def _node(scenario: Scenario, capacity: int) -> NDArray[np.void]:
+    platform = scenario.platform
+    return _record(
+        NODE,
+        capacity_pages=capacity,
+        watermark_pages=round(platform.promotion_watermark * capacity),
+        kswapd_target_pages=round(platform.kswapd_target * capacity),
+        spare_pages=max(scenario.numa_balancing.spare // PAGE_BYTES, capacity // 16),
+    )
+
+
+def _links(scenario: Scenario) -> NDArray[np.void]:
+    platform = scenario.platform
+    tiers = [platform.dram] * len(scenario.node_capacity_pages) + [platform.cxl]
+    return np.array(
+        [
+            _record(LINK, idle_s=tier.idle_latency, queueing_s=tier.queueing_latency, bandwidth=tier.bandwidth)
+            for tier in tiers
+        ],
+        dtype=LINK,
+    )
+
+
+def _record(dtype: np.dtype[np.void], **values: float) -> NDArray[np.void]:
+    """One record of shape (); fields not named are 0."""
+    row = np.zeros((), dtype=dtype)
+    for name, value in values.items():
+        row[name] = value
+    return row
