@@ -25,7 +25,10 @@ from tierenv.units import PAGE_BYTES
 MAX_STALL_SHARE = 0.9
 """Share of any sub-step an application can lose to stalls; what is left of them it loses later."""
 FAULT_QUANTUM_S = 20e-3
-"""Longest stretch kswapd runs ahead of the hint faults."""
+"""Longest stretch kswapd runs ahead of the hint faults, where they may find a node full."""
+SHORTEST_FAULT_QUANTUM_S = 1e-3
+FAULT_QUANTUM_GROWTH = 0.5
+"""Hot pages fault within milliseconds after they were marked: a stretch lasts this share of the time since."""
 
 
 @njit_inlined
@@ -219,12 +222,27 @@ def is_any_kswapd_awake(machine):
 
 @njit
 def run_servers_and_faults(machine, until_s):
-    """Run migrator, kswapds and hint faults to `until_s`, a quantum at a time while kswapd makes room for them."""
-    end_s = machine.state.now_s
+    """Run migrator, kswapds and hint faults to `until_s`, in short steps where the faults may find a node full."""
+    state = machine.state
+    end_s = state.now_s
     while end_s < until_s:
-        end_s = min(until_s, end_s + FAULT_QUANTUM_S) if is_any_kswapd_awake(machine) else until_s
+        quantum_s = until_s - end_s
+        if is_any_kswapd_awake(machine) or is_any_short_of_room(machine):
+            since_s = FAULT_QUANTUM_GROWTH * (end_s - state.numa_marked_at_s)
+            quantum_s = min(FAULT_QUANTUM_S, max(SHORTEST_FAULT_QUANTUM_S, since_s))
+        end_s = min(until_s, end_s + quantum_s)
         run_servers(machine, end_s)
         hint_faults(machine, end_s)
+
+
+@njit_inlined
+def is_any_short_of_room(machine):
+    """Whether a node could not take all pages that are marked for a hint fault."""
+    is_short = False
+    for node in range(machine.parameters.num_nodes):
+        room = free_pages(machine, node) - machine.nodes[node].watermark_pages
+        is_short |= room < machine.state.numa_marked_pages
+    return is_short
 
 
 @njit_inlined

@@ -111,6 +111,7 @@ def mark_range(machine, index):
     walked_s = (parameters.numa_window_pages - left) * parameters.scan_s
     process.stall_s += (walked_s + marked * parameters.numa_mark_s) / process.threads
     state.numa_marked_pages += marked
+    state.numa_marked_at_s = state.now_s
     machine.counters[NUMA_PTE_UPDATES] += marked
     return marked, is_pass_over
 

@@ -271,6 +271,7 @@ STATE = np.dtype(
         # NUMA balancing
         ("numa_clock_s", "f8"),  # hint faults are known up to here
         ("numa_marked_pages", "i8"),
+        ("numa_marked_at_s", "f8"),  # when the last window of any process was marked
         # trace
         ("trace_events", "i8"),
     ],
