@@ -17,7 +17,7 @@ from tierenv.sim.system import SimulatedSystem
 from tierenv.train.calibrate import calibration_tables, platform_yaml, report_path, run_calibration
 from tierenv.train.cli import main
 
-FITTED = "amd-epyc-cxl-fitted"
+FITTED = "amd-epyc-cxl"
 HEADER = "size_gb,system,seconds,stdev_percent\n"
 
 

@@ -27,9 +27,10 @@ SYSTEMS = {
     "no-migration": MeasuredSystem(numa_balancing_mode=0),
     "numab1": MeasuredSystem(numa_balancing_mode=1),
     "numab2": MeasuredSystem(numa_balancing_mode=2),
+    "kmmscand-v0": MeasuredSystem(numa_balancing_mode=0, daemon="kmmscand-v0"),
     "kmmscand-v1": MeasuredSystem(numa_balancing_mode=1, daemon="kmmscand-v1"),
 }
-"""Values of the column `system`; the series was measured with NUMA balancing mode 1 on."""
+"""Values of the column `system`; V0 was measured with NUMA balancing off, V1 with mode 1 on."""
 
 
 @dataclass(frozen=True)

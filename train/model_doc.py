@@ -12,7 +12,7 @@ from tierenv.train.calibrate import report_path
 from tierenv.train.run_dir import read_json
 
 MODEL_DOC = Path(__file__).resolve().parent.parent / "docs" / "model.md"
-PLATFORM = "amd-epyc-cxl-fitted"
+PLATFORM = "amd-epyc-cxl"
 _PART = re.compile(r"(<!-- begin calibration -->\n).*?(<!-- end calibration -->)", re.DOTALL)
 
 
