@@ -86,7 +86,7 @@ def execute_due(machine):
         set_due(machine, index)
         trace_mm(machine, process.start_s, MM_ENTER, index)
         if state.now_s < state.scan_start_s and parameters.control != CONTROL_OFF:
-            schedule_scan(machine, False)
+            schedule_scan(machine, state.now_s, False)
 
 
 @njit
@@ -115,7 +115,7 @@ def release(machine, index):
             row.fast_pages -= machine.fast_by_class[page_class, node]
             machine.fast_by_class[page_class, node] = 0
     if index == state.scan_process and parameters.control != CONTROL_OFF:
-        schedule_scan(machine, state.now_s >= state.scan_start_s)
+        schedule_scan(machine, state.now_s, state.now_s >= state.scan_start_s)
 
 
 @njit_inlined
@@ -181,7 +181,7 @@ def apply(machine, tunables):
             is_changed = True
             set_due(machine, index)
     if is_changed and not is_scanning:
-        schedule_scan(machine, False)
+        schedule_scan(machine, state.now_s, False)
 
 
 @njit_inlined
@@ -323,7 +323,7 @@ def end_of_substep(machine, until_s):
     state = machine.state
     end_s = until_s
     if parameters.control != CONTROL_OFF:
-        end_s = min(end_s, state.scan_end_s)
+        end_s = min(end_s, max(state.now_s, state.scan_end_s))
     if state.list_head != state.list_tail or is_any_kswapd_awake(machine) or state.numa_marked_pages > 0:
         end_s = min(end_s, state.now_s + parameters.max_substep_s)
     for index in range(parameters.num_processes):
@@ -400,7 +400,7 @@ def act_at_events(machine):
         if state.now_s >= state.scan_end_s:
             scan(machine)
         elif not parameters.has_migration_thread and state.scan_end_s == math.inf and state.list_entries == 0:
-            schedule_scan(machine, True)
+            schedule_scan(machine, state.drained_s, True)
     if parameters.num_processes > 1:
         execute_due(machine)
     if parameters.numa_mode > 0:

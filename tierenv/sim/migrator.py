@@ -32,6 +32,8 @@ from tierenv.sim.trace import (
 
 UNLIMITED = 1 << 40
 """More pages than any budget."""
+REMEMBERED_WINDOWS = 6
+"""Windows of the failure feedback after which the first counts for less than a thousandth."""
 
 
 @njit
@@ -214,40 +216,51 @@ def promote_some(machine, record, node, until_s, budget):
     page_s = parameters.migration_s + stale_per_page * parameters.stale_entry_s
     pages = min(ring[record, NEW], free_pages(machine, node) - machine.nodes[node].watermark_pages)
     pages = min(pages, min(budget, int((until_s - start) / page_s) + 1))
+    lump = ring[record, LUMP]
+    index = process_of(machine, lump)
+    hot = pages
     if parameters.rechecks_hotness:
-        pages = recheck(machine, record, node, pages)
-        if pages == 0:
-            return
+        hot = recheck(machine, lump, pages)
+        trace_migrate(machine, index, RC_FOLIO_INVALID, node, pages - hot)
+        unlist_untouched(machine, lump, pages - hot)
     stale = ring[record, DUPLICATE]
     if pages < ring[record, NEW]:
         stale = min(stale, round_randomly(state, pages * stale_per_page))
-    state.window_promotions += pages
-    lump = ring[record, LUMP]
-    index = process_of(machine, lump)
-    promote(machine, lump, node, pages, start, parameters.rechecks_hotness)
-    trace_migrate(machine, index, RC_SUCCESS, node, pages)
-    if stale > 0:
-        trace_migrate(machine, index, RC_FOLIO_INVALID, node, stale)
-    busy_s = pages * parameters.migration_s + stale * parameters.stale_entry_s
-    account(machine, record, pages, stale, pages, busy_s)
+    state.window_promotions += hot
+    if hot > 0:
+        promote(machine, lump, node, hot, start, parameters.rechecks_hotness)
+    trace_migrate(machine, index, RC_SUCCESS, node, hot)
+    trace_migrate(machine, index, RC_FOLIO_INVALID, node, stale)
+    busy_s = hot * parameters.migration_s + (pages - hot + stale) * parameters.stale_entry_s
+    account(machine, record, pages, stale, hot, busy_s)
 
 
 @njit_inlined
-def recheck(machine, record, node, pages):
-    """V3: of some entries drop those whose page nobody has touched since the visit that listed it. Returns the others.
-
-    MODEL: pages under a retry are as likely to have been touched as those of the record.
-    """
+def recheck(machine, lump, pages):
+    """V3: of some listed pages those that somebody has touched since the visit that listed them."""
     counts = machine.counts
-    lump = machine.ring[record, LUMP]
     hazard = hazard_at(machine, counts[lump, CLASS], machine.state.migrator_clock_s)
     resolve_slow(machine, lump, hazard)
     touched = counts[lump, QUEUED + 1] + counts[lump, QUEUED + 3]
     hot = hypergeometric(machine.state, pages, touched, pages_in(counts, lump, QUEUED))
     machine.counters[HOTPAGE] += hot
-    if pages > hot:
-        drop(machine, record, node, pages - hot, machine.parameters.stale_entry_s, RC_FOLIO_INVALID)
     return hot
+
+
+@njit_inlined
+def unlist_untouched(machine, lump, pages):
+    """Drop the entries of pages that failed the re-check. MODEL: later entries of such a page are stale."""
+    counts = machine.counts
+    idle = take(machine.state, pages, counts[lump, QUEUED], counts[lump, QUEUED] + counts[lump, QUEUED + 2])
+    move(counts, lump, QUEUED, SLOW, idle)
+    move(counts, lump, QUEUED + 2, SLOW + 2, pages - idle)
+
+
+@njit_inlined
+def list_retries(machine, lump, pages):
+    """Let pages whose entry is dropped stay listed as long as later entries of the lump may name them."""
+    machine.counts[lump, RETRY] += pages
+    machine.state.retry_pages += pages
 
 
 @njit_inlined
@@ -265,16 +278,10 @@ def fail_some(machine, record, node, until_s):
 @njit_inlined
 def drop_some(machine, record, node, until_s, entry_s, rc):
     """Drop entries, one at least, without a promotion until the time is up."""
-    entries = int(max(0.0, until_s - machine.state.migrator_clock_s) / entry_s) + 1
-    drop(machine, record, node, min(machine.ring[record, NEW], entries), entry_s, rc)
-
-
-@njit_inlined
-def drop(machine, record, node, entries, entry_s, rc):
-    """Drop entries without a promotion. Their pages stay listed while later entries of the lump may name them."""
     lump = machine.ring[record, LUMP]
-    machine.counts[lump, RETRY] += entries
-    machine.state.retry_pages += entries
+    entries = int(max(0.0, until_s - machine.state.migrator_clock_s) / entry_s) + 1
+    entries = min(machine.ring[record, NEW], entries)
+    list_retries(machine, lump, entries)
     trace_migrate(machine, process_of(machine, lump), rc, node, entries)
     account(machine, record, entries, 0, 0, entries * entry_s)
 
@@ -297,18 +304,25 @@ def account(machine, record, new, stale, migrated, busy_s):
 
 @njit_inlined
 def note_outcomes(parameters, mm, successes, failures):
-    """V3's failure feedback: every failure_window migrations the share of failures, older ones counting a quarter.
+    """V3's failure feedback: after each window of migrations the share that failed, older windows counting a quarter.
 
-    MODEL: entries that end together count together, however many windows they fill.
+    Entries that end together fill windows of equal shares, of which only the last few leave a trace.
     """
     mm.recent_successes += successes
     mm.recent_failures += failures
-    if mm.recent_successes + mm.recent_failures >= parameters.failure_window:
-        mm.successes = mm.successes // 4 + mm.recent_successes
-        mm.failures = mm.failures // 4 + mm.recent_failures
-        mm.failure_percent = 100 * mm.failures // (mm.successes + mm.failures)
-        mm.recent_successes = 0
-        mm.recent_failures = 0
+    recent = mm.recent_successes + mm.recent_failures
+    windows = recent // parameters.failure_window
+    if windows == 0:
+        return
+    share = mm.recent_failures / recent
+    for _ in range(min(windows, REMEMBERED_WINDOWS)):
+        failed = np.int64(share * parameters.failure_window)
+        mm.successes = mm.successes // 4 + parameters.failure_window - failed
+        mm.failures = mm.failures // 4 + failed
+    mm.failure_percent = 100 * mm.failures // (mm.successes + mm.failures)
+    left = recent - windows * parameters.failure_window
+    mm.recent_failures = np.int64(share * left)
+    mm.recent_successes = left - mm.recent_failures
 
 
 @njit_inlined
@@ -328,6 +342,8 @@ def finish_record(machine, record):
         state.list_tail = 0
         if machine.parameters.has_migration_thread:
             state.migrator_clock_s += machine.parameters.migrate_sleep_s
+        else:
+            state.drained_s = state.migrator_clock_s
 
 
 @njit_inlined

@@ -223,7 +223,7 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
 
     Latencies and the kernel's costs grow, bandwidths, rates and sizes shrink by the same factor, periods and delays
     stay: accesses per page and second and every expected share of pages are those of the full size, completion times
-    too, but the spread is that of few pages.
+    too, but the spread is that of few pages. The window of V3's failure feedback keeps its length.
     """
     factor = scenario.pages / pages
     corunners = tuple(
@@ -295,13 +295,9 @@ def _shrink_daemon(daemon: DaemonVariant, factor: float) -> DaemonVariant:
         throttle=rates.model_copy(update=_scaled(rates, 1 / factor, "min", "max", "start")),
     )
     threshold = round(daemon.ignore_threshold_pages / factor)
-    changes: dict[str, object] = {
-        "ranges": ranges,
-        "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages)),
-    }
-    if daemon.failure_window is not None:
-        changes["failure_window"] = max(1, round(daemon.failure_window / factor))
-    return daemon.model_copy(update=changes)
+    return daemon.model_copy(
+        update={"ranges": ranges, "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages))}
+    )
 
 
 def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Workload:

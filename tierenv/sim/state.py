@@ -263,6 +263,7 @@ STATE = np.dtype(
         ("window_end_s", "f8"),  # of the throttle's budget
         ("window_promotions", "i8"),
         ("migrator_clock_s", "f8"),
+        ("drained_s", "f8"),  # when the list last ran empty, without a migration thread
         ("list_head", "i8"),
         ("list_tail", "i8"),
         ("list_entries", "i8"),
