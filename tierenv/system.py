@@ -6,7 +6,7 @@ kernel's counters stands apart in `ModelledSystem`: rewards and reports may use 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,3 +95,6 @@ class ModelledSystem(System, Protocol):
 
     def fast_pages_by_class(self, index: int) -> NDArray[np.int64]:
         """int64[classes]: one machine's pages on the fast tier by class."""
+
+    def trace(self, index: int) -> tuple[list[dict[str, Any]], int]:
+        """One machine's trace events of the episode so far, as far as the system keeps any, and how many were lost."""

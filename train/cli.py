@@ -81,10 +81,12 @@ class Evaluate:
     """Write the result to this file, for machines."""
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw the first episode of every policy side by side into this PNG file; one scenario only."""
+    trace: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write the kernel's trace events of the first episode of every scenario and policy, one JSON object a line."""
 
     def run(self) -> int:
         """Evaluate."""
-        _check_outputs(self.json, self.plot)
+        _check_outputs(self.json, self.plot, self.trace)
         from tierenv.train import report
         from tierenv.train.evaluate import evaluate
 
@@ -102,6 +104,10 @@ class Evaluate:
         _print(*report.evaluation_tables(result))
         if self.plot is not None:
             report.write_plot(self.plot, result.timelines)
+        if self.trace is not None:
+            from tierenv.train.trace import write_trace
+
+            write_trace(self.trace, self.target, names, result.seeds[0])
         _write_json(self.json, result.to_json)
         return 0
 

@@ -15,7 +15,16 @@ from tierenv.env import EPISODE_SEEDS
 from tierenv.render import Timeline
 from tierenv.task import TieredMemoryTask
 
-PAGE_COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")
+COUNTS = (
+    "promoted_pages",
+    "demoted_pages",
+    "failed_migrations",
+    "wasted_promotions",
+    "duplicate_entries",
+    "peak_list_entries",
+    "peak_list_bytes",
+    "list_allocation_failures",
+)
 """Keys of `tierenv.task.INFO_KEYS` that a result reports."""
 
 
@@ -40,8 +49,8 @@ class Episodes:
     """Whether it was given up: the completion time is at least `seconds`."""
     reference_s: NDArray[np.float64]
     """Computed all-fast time [s]."""
-    page_counts: dict[str, NDArray[np.int64]]
-    """`PAGE_COUNTS`."""
+    counts: dict[str, NDArray[np.int64]]
+    """`COUNTS`."""
     env_steps: int
     """Steps of all episodes together."""
 
@@ -87,7 +96,7 @@ def run_episodes(
     actor.reset(n)
     if timeline is not None:
         timeline.restart()
-    final: dict[str, NDArray[Any]] = {key: np.array(info[key]) for key in ("elapsed_s", *PAGE_COUNTS)}
+    final: dict[str, NDArray[Any]] = {key: np.array(info[key]) for key in ("elapsed_s", *COUNTS)}
     is_running = np.ones(n, dtype=np.bool_)
     is_truncated = np.zeros(n, dtype=np.bool_)
     env_steps = 0
@@ -107,6 +116,6 @@ def run_episodes(
         seconds=final["elapsed_s"],
         is_truncated=is_truncated,
         reference_s=np.array(info["reference_s"], dtype=np.float64),
-        page_counts={key: final[key] for key in PAGE_COUNTS},
+        counts={key: final[key] for key in COUNTS},
         env_steps=env_steps,
     )

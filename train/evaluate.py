@@ -16,7 +16,7 @@ from tierenv.sim.system import SimulatedSystem
 from tierenv.task import TieredMemoryTask
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
-from tierenv.train.episodes import PAGE_COUNTS, Episodes, episode_seeds, run_episodes
+from tierenv.train.episodes import COUNTS, Episodes, episode_seeds, run_episodes
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference, stratified_bootstrap
 
@@ -89,7 +89,7 @@ class Row:
         """The row as `--json` writes it."""
         seconds, runs, bounds = self.seconds, self.episodes.seconds, self.bounds
         difference = self.difference_to_baseline
-        means = {key: float(counts.mean()) for key, counts in self.episodes.page_counts.items()}
+        means = {key: float(counts.mean()) for key, counts in self.episodes.counts.items()}
         return {
             "scenario": self.scenario,
             "policy": self.policy,
@@ -102,7 +102,7 @@ class Row:
             },
             "gap_closed": bounds.mean_gap_closed(runs),
             "regret": bounds.regret(runs),
-            **{key: means[key] for key in PAGE_COUNTS},
+            **{key: means[key] for key in COUNTS},
             "difference_to_best_static_s": difference and {"mean": difference.value, "ci95": difference.interval},
         }
 
@@ -186,12 +186,13 @@ def evaluate(
     return evaluation
 
 
-def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int) -> TieredMemoryTask:
+def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int, trace_events: int = 0) -> TieredMemoryTask:
     """The scenario as the policy runs it, every second episode with held-out phase orders."""
     return TieredMemoryTask(
         [scenario_for(policy, scenario)] * num_episodes,
         phase_orders=seed_blocks.evaluation_phase_orders(num_episodes),
         max_time_multiple=MAX_TIME_MULTIPLE,
+        trace_events=trace_events,
     )
 
 

@@ -1,6 +1,7 @@
 """Modelled against measured completion times: `python -m tierenv.train.fidelity`.
 
-Nothing is fitted here: what the shipped platform file says about the times it was fitted to, or any other about any times.
+Nothing is fitted here: what the shipped platform file says about the times it was fitted to, or any other about any
+times.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""The generated part of docs/model.md: `python -m tierenv.train.model_doc` rewrites it from the report on a fit."""
+"""The generated parts of docs/model.md: `python -m tierenv.train.model_doc` rewrites them from reports and results."""
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,16 @@ from tierenv.records import packaged
 from tierenv.train.calibrate import report_path
 from tierenv.train.run_dir import read_json
 
-MODEL_DOC = Path(__file__).resolve().parent.parent / "docs" / "model.md"
+ROOT = Path(__file__).resolve().parent.parent
+MODEL_DOC = ROOT / "docs" / "model.md"
+CONVERGENCE = ROOT / "results" / "convergence.json"
+EQUIVALENCE = ROOT / "results" / "equivalence.json"
 PLATFORM = "amd-epyc-cxl"
-_PART = re.compile(r"(<!-- begin calibration -->\n).*?(<!-- end calibration -->)", re.DOTALL)
 
 
-def calibration_part(report: dict[str, Any]) -> str:
-    """Measured and modelled times, and the fitted parameters, as Markdown."""
+def calibration_part() -> str:
+    """Measured and modelled times, and the fitted parameters."""
+    report = read_json(report_path(packaged("platforms")[PLATFORM]))
     cells = {(row["system"], row["size_gb"]): row for row in report["cells"]}
     systems = list(dict.fromkeys(system for system, _ in cells))
     sizes = list(dict.fromkeys(size for _, size in cells))
@@ -48,13 +51,48 @@ def calibration_part(report: dict[str, Any]) -> str:
     )
 
 
+def convergence_part() -> str:
+    """Change of the completion time at twice the resolution, policies by scenarios."""
+    rows = read_json(CONVERGENCE)["rows"]
+    scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
+    cells = {(row["policy"], row["scenario"]): row for row in rows}
+    lines = []
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        kinds = [
+            (cells[policy, scenario]["substeps_halved"], cells[policy, scenario]["lumps_doubled"])
+            for scenario in scenarios
+        ]
+        lines.append([f"`{policy}`", *(", ".join(f"{100 * kind['change']:+.2f} %" for kind in pair) for pair in kinds)])
+    return "\n".join(_markdown(["policy", *scenarios], lines))
+
+
+def equivalence_part() -> str:
+    """Model against twin, outcomes by scenarios."""
+    rows = read_json(EQUIVALENCE)["rows"]
+    lines = [["-" if cell is None else _percent(cell) for cell in row.values()] for row in rows]
+    return "\n".join(_markdown(list(rows[0]), lines))
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "calibration": calibration_part,
+    "convergence": convergence_part,
+    "equivalence": equivalence_part,
+}
+
+
 def render(text: str) -> str:
-    """The document with its generated part made anew."""
-    part = calibration_part(read_json(report_path(packaged("platforms")[PLATFORM])))
-    text, count = _PART.subn(lambda match: f"{match[1]}{part}\n{match[2]}", text)
-    if count != 1:
-        raise ValueError(f"{MODEL_DOC}: the part calibration must stand there once, found {count} times")
+    """The document with its generated parts made anew."""
+    for name, make in PARTS.items():
+        pattern = re.compile(f"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        part = make().replace("\\", r"\\")
+        text, count = pattern.subn(rf"\g<1>{part}\n\g<2>", text)
+        if count != 1:
+            raise ValueError(f"{MODEL_DOC}: part {name} must stand there once, found {count} times")
     return text
+
+
+def _percent(cell: str | float) -> str:
+    return cell if isinstance(cell, str) else f"{100 * cell:+.2f} %"
 
 
 def _time(row: dict[str, Any] | None) -> str:

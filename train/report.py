@@ -44,10 +44,10 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
 def _scenario_table(evaluation: Evaluation, scenario: str) -> Table:
     rows = [row for row in evaluation.rows if row.scenario == scenario]
     has_baseline = any(row.policy == BASELINE for row in rows)
-    columns = ["policy", "time [s]", "gap closed", "regret", "promoted", "wasted", "demoted", "failed"]
+    columns = ["policy", "time [s]", "gap closed", "regret", "promoted", "wasted", "demoted", "failed", "list"]
     table = _table(str(load_scenario_title(rows[0])), columns + [f"less {BASELINE} [s]"] * has_baseline)
     for row in rows:
-        seconds, counts = row.seconds, row.episodes.page_counts
+        seconds, counts = row.seconds, row.episodes.counts
         gap_closed = row.bounds.mean_gap_closed(row.episodes.seconds)
         cells = [
             row.policy,
@@ -59,6 +59,7 @@ def _scenario_table(evaluation: Evaluation, scenario: str) -> Table:
                 for key in ("promoted_pages", "wasted_promotions", "demoted_pages")
             ),
             f"{counts['failed_migrations'].mean():.3g}",
+            format_bytes(float(counts["peak_list_bytes"].mean())),
         ]
         if has_baseline:
             cells.append(_with_interval(row.difference_to_baseline, "+.2f"))

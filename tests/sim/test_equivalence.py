@@ -5,14 +5,16 @@ at most 1 % the means must agree within a margin, and at a resolution finer than
 beyond sampling error (a region is one place in the list, so fewer regions leave less to chance). Outcomes that vary
 more must pass a Kolmogorov-Smirnov test. Seeds are fixed; with others an exact model would fail a comparison in 1,000.
 
-Measured over 100 seeds: completion time within 0.12 %, promotions and demotions within 0.15 % where they hardly vary
-and 0.6 % elsewhere, what the list holds within 0.7 %; at the fine resolution 0.04, 0.06 and 0.14 %, but for the 0.7 %
-that `LIST_MARGIN` explains.
+Where the model is known to be approximate (V0's serial thread, V3's re-check) the means must agree within margins
+given with the case. What was measured stands in docs/model.md; to measure it again:
+`python -m tests.sim.test_equivalence results/equivalence.json`.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,13 +23,28 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from tests.sim.machines import machine_of, without_variation
-from tierenv.counters import DEMOTED, IDLEPAGE, MIGADDED, MIGRATE_FAILED, MIGRATED, SLOWTIER, TOPTIER
+from tierenv.counters import (
+    COLDPAGE,
+    DEMOTED,
+    HOTPAGE,
+    IDLEPAGE,
+    MIGADDED,
+    MIGRATE_FAILED,
+    MIGRATED,
+    NUMA_HINT_FAULTS,
+    NUMA_PTE_UPDATES,
+    PGPROMOTE_CANDIDATE,
+    PGPROMOTE_SUCCESS,
+    SLOWTIER,
+    TOPTIER,
+)
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
-from tierenv.scenario import Scenario, load_scenario
+from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.state import DUPLICATES, PEAK_LIST, SLOW_CLOCK, WASTED
 from tierenv.sim.system import SimulatedSystem
+from tierenv.train.run_dir import write_json
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 PAGES = 8192
@@ -44,6 +61,8 @@ MOST_VARIATION = 0.01
 """Coefficient of variation up to which means and spreads are compared."""
 FINE = {"max_substep_s": 0.02, "server_quantum_s": 1e-3}
 FINE_REGIONS = 512
+FINE_REGIONS_WITH_FAULTS = 128
+"""Hint faults make the model slow at a fine resolution."""
 
 COUNTED = {
     "migadded": MIGADDED,
@@ -53,9 +72,16 @@ COUNTED = {
     "toptier": TOPTIER,
     "idlepage": IDLEPAGE,
     "demoted": DEMOTED,
+    "hotpage": HOTPAGE,
+    "coldpage": COLDPAGE,
+    "numa_marked": NUMA_PTE_UPDATES,
+    "numa_faults": NUMA_HINT_FAULTS,
+    "numa_promoted": PGPROMOTE_SUCCESS,
+    "numa_candidates": PGPROMOTE_CANDIDATE,
 }
 MODELLED = {"wasted": WASTED, "duplicates": DUPLICATES, "peak_list": PEAK_LIST}
-OUTCOMES = ("seconds", *COUNTED, *MODELLED)
+OUTCOMES = ("seconds", "own_seconds", *COUNTED, *MODELLED)
+"""Completion of all processes and of the first, counters, and what only the models know."""
 LISTED = ("migadded", "failed", "slowtier", "duplicates", "peak_list")
 
 Outcomes = dict[str, NDArray[np.float64]]
@@ -67,6 +93,10 @@ class Case(NamedTuple):
 
     scenario: Scenario
     settings: Settings
+    approximate: dict[str, float] = {}
+    """Margins of the means of outcomes that are known to be approximate."""
+    coarse: dict[str, float] = {}
+    """More of these, for the shipped resolution alone."""
 
 
 def kernels_own(seed: int) -> Iterator[NDArray[np.float64]]:
@@ -89,16 +119,59 @@ def at_random(seed: int) -> Iterator[NDArray[np.float64]]:
         yield setting
 
 
+DUPLICATED = {"duplicates": 0.05}
+"""Margin where V0 lists hardly a page twice."""
+SERIAL = dict.fromkeys((*COUNTED, "wasted"), 0.04)
+"""Margins for V0, whose one thread drains the list between two chunks: how many chunks there are varies a little
+more."""
+RECHECKED = dict.fromkeys((*COUNTED, "wasted"), 0.05) | {"duplicates": 0.15, "peak_list": 0.15}
+"""Margins for V3, where later entries of a page that failed the re-check count as stale."""
+
+
+BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02}
+"""Margins where the fast node fills up amid a region: its classes stand one after the other in the list, and those that
+find no room are pages of the last ones."""
+
+
+def beside(name: str, size: int, **process: Any) -> Process:
+    """A process that runs the workload of a packaged scenario."""
+    return Process(workload=load_scenario(name).workload, size=f"{size}B", **process)
+
+
 def make_cases() -> dict[str, Case]:
-    v1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+    v0, v1, v3 = (load_record("daemons", DaemonVariant, name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
     fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
     skewed, moving = load_scenario("skewed"), without_variation("moving-hot-set")
+    alone = {"control": "off", "numa_balancing_mode": 2}
+    short = load_scenario("abench-8g").workload.model_copy(update={"accesses_per_page": 8000.0})
+    two = skewed.replace(
+        size="8GiB", corunners=[Process(workload=short, size="8GiB", start="20s")], remote_fast_capacity="2GiB"
+    )
+    other_socket = [beside("skewed", 6 * GIB, cpu_node=1, scan_scale=4)]
     return {
         "everything fits": Case(fits, kernels_own),
+        "everything fits, V1 under mode 1": Case(fits.replace(numa_balancing_mode=1), kernels_own),
         "over capacity, throttled": Case(skewed, always(500.0, 4 * GIB, 200 * MIB)),
-        "over capacity, unlimited": Case(skewed, always(500.0, GIB, np.inf)),
+        "over capacity, unlimited": Case(skewed, always(500.0, GIB, np.inf), coarse=BY_CLASS),
+        "over capacity, V0": Case(skewed.replace(daemon=v0, control="kernel-rule"), kernels_own, DUPLICATED, SERIAL),
+        "over capacity, V3": Case(skewed.replace(daemon=v3, control="kernel-rule"), kernels_own, RECHECKED),
+        "over capacity, mode 1": Case(skewed.replace(**alone | {"numa_balancing_mode": 1}), kernels_own),
+        "over capacity, mode 2": Case(skewed.replace(**alone), kernels_own),
         "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB)),
         "moving, tuned at random": Case(moving, at_random),
+        "moving, mode 2": Case(moving.replace(**alone), kernels_own),
+        "two processes, one of which comes and goes": Case(two, always(500.0, 4 * GIB, 200 * MIB)),
+        "two processes on two sockets, V3": Case(
+            skewed.replace(
+                size="10GiB",
+                corunners=other_socket,
+                daemon=v3,
+                control="kernel-rule",
+                remote_fast_capacity="3GiB",
+            ),
+            kernels_own,
+            RECHECKED,
+        ),
     }
 
 
@@ -118,7 +191,12 @@ def run(system: Any, settings: Iterator[NDArray[np.float64]], factor: float, see
             break
     system.advance(1e6)
     counters, model = system.counters[0], system.model[0]
-    return [system.elapsed_s[0], *counters[list(COUNTED.values())], *model[list(MODELLED.values())]]
+    return [
+        system.elapsed_s[0],
+        system.finished_s[0, 0],
+        *counters[list(COUNTED.values())],
+        *model[list(MODELLED.values())],
+    ]
 
 
 def outcomes(system: Any, case: Case, first_seed: int) -> Outcomes:
@@ -138,17 +216,17 @@ def hardly_varies(sample: NDArray[np.float64]) -> bool:
     return bool(sample.std() <= MOST_VARIATION * sample.mean())
 
 
-def differences(model: Outcomes, twin: Outcomes) -> dict[str, str]:
+def differences(model: Outcomes, twin: Outcomes, approximate: dict[str, float]) -> dict[str, str]:
     """Outcomes whose means (where they hardly vary) or distributions differ, and by how much."""
     found = {}
     for name in OUTCOMES:
-        if hardly_varies(twin[name]):
-            relative = model[name].mean() / twin[name].mean() - 1 if twin[name].any() else model[name].mean()
-            margin = LIST_MARGIN if name in LISTED else MARGIN
+        relative = model[name].mean() / twin[name].mean() - 1 if twin[name].any() else model[name].mean()
+        if name in approximate or hardly_varies(twin[name]):
+            margin = approximate.get(name, LIST_MARGIN if name in LISTED else MARGIN)
             if abs(relative) > margin:
                 found[name] = f"mean {relative:+.2%}"
         elif ks_2samp(model[name], twin[name]).pvalue < SIGNIFICANCE:
-            found[name] = f"mean {model[name].mean() / twin[name].mean() - 1:+.2%}, Kolmogorov-Smirnov"
+            found[name] = f"mean {relative:+.2%}, Kolmogorov-Smirnov"
     return found
 
 
@@ -164,15 +242,21 @@ def spread_differences(model: Outcomes, twin: Outcomes) -> dict[str, str]:
     return found
 
 
+def coarse_and_fine(case: Case) -> tuple[SimulatedSystem, SimulatedSystem]:
+    """The lumped model at the shipped resolution and at a finer one."""
+    small = shrink(case.scenario, PAGES)
+    regions = FINE_REGIONS_WITH_FAULTS if small.numa_balancing_mode else FINE_REGIONS
+    return SimulatedSystem([small]), SimulatedSystem([small.model_copy(update={"regions": regions})], **FINE)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_lumped_model_equals_its_twin(name: str) -> None:
     case, twin = CASES[name], twin_outcomes(name)
-    small = shrink(case.scenario, PAGES)
-    assert differences(outcomes(SimulatedSystem([small]), case, first_seed=0), twin) == {}
-    fine = SimulatedSystem([small.model_copy(update={"regions": FINE_REGIONS})], **FINE)
-    model = outcomes(fine, case, first_seed=0)
-    assert differences(model, twin) == {}
-    assert spread_differences(model, twin) == {}
+    coarse, fine = (outcomes(system, case, first_seed=0) for system in coarse_and_fine(case))
+    assert differences(coarse, twin, case.approximate | case.coarse) == {}
+    assert differences(fine, twin, case.approximate) == {}
+    spreads = spread_differences(fine, twin)
+    assert {name: spreads[name] for name in spreads if name not in case.approximate} == {}
 
 
 def rarely_touched(case: Case) -> tuple[SimulatedSystem, Case]:
@@ -190,11 +274,11 @@ class Forgetful(SimulatedSystem):
     def advance(self, duration_s: float) -> None:
         """As the model, with the mistake."""
         machine = machine_of(self)
-        num_classes = len(machine.hazard)
+        hazard = machine.classes["hazard"]
         until_s = self.elapsed_s[0] + duration_s
         while not self.is_done[0] and self.elapsed_s[0] < until_s:
             super().advance(10.0)
-            machine.clocks[:, SLOW_CLOCK] = np.tile(machine.hazard, len(machine.clocks) // num_classes)
+            machine.clocks[:, SLOW_CLOCK] = np.tile(hazard, len(machine.clocks) // len(hazard))
 
 
 def dropped_state(case: Case) -> tuple[SimulatedSystem, Case]:
@@ -213,4 +297,34 @@ def short_chunk(case: Case) -> tuple[SimulatedSystem, Case]:
 def test_the_comparison_notices_a_mistake(make_wrong: Callable[[Case], tuple[SimulatedSystem, Case]]) -> None:
     name = "over capacity, throttled"
     system, case = make_wrong(CASES[name])
-    assert differences(outcomes(system, case, first_seed=0), twin_outcomes(name)) != {}
+    assert differences(outcomes(system, case, first_seed=0), twin_outcomes(name), {}) != {}
+
+
+GROUPS = {
+    "time": ("seconds", "own_seconds"),
+    "promotions": ("migrated", "numa_promoted"),
+    "demotions": ("demoted",),
+    "entries listed": ("migadded",),
+    "duplicates": ("duplicates",),
+    "peak list": ("peak_list",),
+    "other counters": ("slowtier", "toptier", "idlepage", "hotpage", "coldpage", "numa_marked", "numa_faults"),
+}
+"""What docs/model.md shows of the outcomes."""
+
+
+def measured() -> list[dict[str, Any]]:
+    """For each case the largest relative difference of means in each group, at the shipped resolution."""
+    rows = []
+    for name, case in CASES.items():
+        twin, model = twin_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
+        row: dict[str, Any] = {"scenario": name}
+        for group, members in GROUPS.items():
+            # of fewer than one in a hundred pages a relative difference says little
+            seen = [member for member in members if twin[member].mean() > PAGES / 100 or "seconds" in member]
+            row[group] = max((model[member].mean() / twin[member].mean() - 1 for member in seen), key=abs, default=None)
+        rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    write_json(Path(sys.argv[1]), {"schema": 1, "pages": PAGES, "seeds": NUM_SEEDS, "rows": measured()})

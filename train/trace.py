@@ -1,0 +1,36 @@
+"""The kernel's trace events of an episode, one JSON object a line."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from tierenv.agents.policy import load_policy
+from tierenv.files import atomic_write_text
+from tierenv.scenario import load_scenario
+from tierenv.train.config import load_suite
+from tierenv.train.episodes import run_episodes
+from tierenv.train.evaluate import evaluation_task
+
+MAX_EVENTS = 1 << 20
+"""Events kept of one episode."""
+
+_log = logging.getLogger(__name__)
+
+
+def write_trace(path: Path, suite_or_scenario: str, policy_names: Sequence[str], seed: int) -> None:
+    """Write the events of one episode of each scenario under each policy, in order of time within each.
+
+    Raises `ConfigError` for an unknown scenario or policy.
+    """
+    lines = []
+    for scenario in map(load_scenario, load_suite(suite_or_scenario).scenarios):
+        for name in policy_names:
+            policy = load_policy(name, scenario)
+            task = evaluation_task(policy, scenario, 1, trace_events=MAX_EVENTS)
+            run_episodes(task, policy, [seed])
+            events, lost = task.system.trace(0)
+            if lost:
+                _log.warning("%s: %s, %s: %d events more than the %d kept", path, scenario.name, name, lost, MAX_EVENTS)
+            lines += [json.dumps({"scenario": scenario.name, "policy": name} | event) for event in events]
+    atomic_write_text(path, "".join(f"{line}\n" for line in lines))
