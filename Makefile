@@ -10,7 +10,7 @@ TIERENV := $(BIN)/tierenv
 STAMP := .venv/.installed
 TYPES := build/types
 
-.PHONY: help demo test lint types check results policies best-static results-kernel-c
+.PHONY: help demo test lint types check results policies best-static results-kernel-c calibration
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -35,10 +35,13 @@ demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few
 	@echo "timeline             $(DEMO)/timeline.png"
 
 MOVING_RUNS := $(foreach seed,0 1 2 3 4,runs/ppo-moving-hot-set-s$(seed))
-KERNEL_POLICIES := --policy no-migration --policy kmmscand-v1 --policy built-in --policy random --policy best-static
+KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --policy kmmscand-v0 --policy kmmscand-v1 \
+	--policy kscand-v3 --policy built-in --policy random --policy best-static
 
-results: results/first-round.json results/moving-hot-set.json results/bench.json docs/timeline.png ## regenerate every table
+results: results/first-round.json results/moving-hot-set.json results/bench.json results/convergence.json \
+		results/equivalence.json docs/timeline.png ## regenerate every table
 	$(BIN)/python -m tierenv.train.readme
+	$(BIN)/python -m tierenv.train.model_doc
 
 results/first-round.json: configs/policies/moving-hot-set configs/policies/moving-hot-set-tree configs/policies/abench
 	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) \
@@ -52,6 +55,12 @@ results/abench.json: runs/ppo-abench-s0
 
 results/bench.json: | $(STAMP)
 	$(TIERENV) bench --json $@
+
+results/convergence.json: | $(STAMP)
+	$(BIN)/python -m tierenv.train.convergence --json $@
+
+results/equivalence.json: | $(STAMP)
+	$(BIN)/python -m tests.sim.test_equivalence $@
 
 docs/timeline.png: configs/policies/moving-hot-set
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
@@ -74,6 +83,13 @@ policies: results/moving-hot-set.json results/abench.json ## export the packaged
 	rm -rf configs/policies/moving-hot-set-tree
 	$(TIERENV) distil moving-hot-set --scenario moving-hot-set --leaves 16 --seeds 20 \
 		--output configs/policies/moving-hot-set-tree --json results/distil.json
+
+PLATFORM := configs/platforms/amd-epyc-cxl
+
+calibration: $(STAMP) ## fit the platform to the published times anew; afterwards: make best-static policies results
+	$(TIERENV) calibrate abench_rfc_v1 --platform amd-epyc-cxl --output build/fitted.yaml
+	mv build/fitted.yaml $(PLATFORM).yaml
+	mv build/fitted.calibration.json $(PLATFORM).calibration.json
 
 best-static: $(STAMP) ## search the best static setting of every scenario anew
 	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set; do \

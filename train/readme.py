@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tierenv.files import atomic_write_text
+from tierenv.records import packaged
+from tierenv.train.calibrate import report_path
+from tierenv.train.model_doc import PLATFORM
 from tierenv.train.run_dir import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +57,38 @@ def speed() -> str:
     return f"{machine['cpu']}, {machine['cores']} cores:\n\n" + _markdown(["measurement", "value", "unit"], lines)
 
 
-PARTS: dict[str, Callable[[], str]] = {"comparison": comparison, "training-seeds": training_seeds, "speed": speed}
+def calibration() -> str:
+    """Measured times, and what the fitted platform makes of them, from the report beside the platform file."""
+    report = read_json(report_path(packaged("platforms")[PLATFORM]))
+    cells = {(row["system"], row["size_gb"]): row for row in report["cells"]}
+    systems = list(dict.fromkeys(system for system, _ in cells))
+    sizes = list(dict.fromkeys(size for _, size in cells))
+    lines = [
+        [f"`{system}`", *(f"{cells[system, size]['measured_s']:.1f}, {_error(cells[system, size])}" for size in sizes)]
+        for system in systems
+    ]
+    mean, worst, left_out = (
+        100 * report[key] for key in ("mean_absolute_error", "worst_error", "worst_error_left_out")
+    )
+    gains = ", ".join(
+        f"{_saved(cells, size, 'measured_s'):.1f} ({_saved(cells, size, 'modelled_s'):.1f})" for size in sizes
+    )
+    return "\n".join(
+        (
+            _markdown(["measured [s], error of the model", *(f"{size:g} GB" for size in sizes)], lines),
+            "",
+            f"Mean absolute error {mean:.1f} %, worst {worst:.1f} %; worst at a size that the fit has not seen "
+            f"{left_out:.1f} %. Time kmmscand-v1 saves against numab2, measured (modelled): {gains} %.",
+        )
+    )
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "comparison": comparison,
+    "training-seeds": training_seeds,
+    "calibration": calibration,
+    "speed": speed,
+}
 
 
 def render(text: str) -> str:
@@ -66,6 +100,14 @@ def render(text: str) -> str:
         if count != 1:
             raise ValueError(f"{README}: part {name} must stand there once, found {count} times")
     return text
+
+
+def _error(cell: dict[str, Any]) -> str:
+    return f"{100 * cell['error']:+.1f} %"
+
+
+def _saved(cells: dict[tuple[str, float], dict[str, Any]], size: float, key: str) -> float:
+    return 100 * (1 - cells["kmmscand-v1", size][key] / cells["numab2", size][key])
 
 
 def _seconds(row: dict[str, Any]) -> str:
