@@ -39,7 +39,7 @@ def test_no_migration_closes_no_gap(result: Evaluation) -> None:
     row = result.rows[0]
     np.testing.assert_array_equal(row.episodes.seconds, row.bounds.no_migration)
     assert row.bounds.mean_gap_closed(row.episodes.seconds) == 0
-    assert row.episodes.page_counts["promoted_pages"].sum() == 0
+    assert row.episodes.counts["promoted_pages"].sum() == 0
 
 
 def test_episode_is_the_environments_own() -> None:
@@ -54,7 +54,7 @@ def test_episode_is_the_environments_own() -> None:
             _, _, terminated, truncated, info = env.step(actions[index].astype(np.float32))
             has_ended, steps = terminated or truncated, steps + 1
         assert episodes.seconds[index] == info["elapsed_s"]
-        assert episodes.page_counts["promoted_pages"][index] == info["promoted_pages"]
+        assert episodes.counts["promoted_pages"][index] == info["promoted_pages"]
 
 
 def test_result_does_not_depend_on_the_batch() -> None:
@@ -73,6 +73,8 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     row = content["rows"][1]
     assert {"scenario", "policy", "seconds", "bounds", "gap_closed", "regret"} <= set(row)
     assert {"promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions"} <= set(row)
+    assert {"duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures"} <= set(row)
+    assert row["peak_list_bytes"] == 64 * row["peak_list_entries"]
     assert set(row["bounds"]) == {"all_fast", "clairvoyant", "no_migration"}
     seconds, bounds = row["seconds"], row["bounds"]
     assert len(seconds["runs"]) == NUM_SEEDS and seconds["mean"] == pytest.approx(np.mean(seconds["runs"]))
