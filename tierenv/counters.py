@@ -7,6 +7,8 @@ Sources: kmmscand.md sections 3 and 7.1. `System.counters` is an `int64[n, NUM_C
 from dataclasses import dataclass
 
 _SERIES = ("kmmscand-v0", "kmmscand-v1", "kscand-v3", "kmmscand-tunable")
+_FIRST_MEANING = tuple(variant for variant in _SERIES if variant != "kscand-v3")
+"""V3 gives two of the names another meaning: what learned from the first cannot observe it."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Counter:
     """One row of the table."""
 
     name: str
-    """Name in /proc/vmstat, or of the file it is read from."""
+    """Name in /proc/vmstat (V2 and later spell it nr_kscand_), or of the file it is read from."""
     unit: str
     meaning: str
     variants: tuple[str, ...] = _SERIES
@@ -28,9 +30,9 @@ COUNTERS = (
     Counter("nr_kmmscand_migadded", "entries", "entries queued, duplicates included"),
     Counter("nr_kmmscand_migrated", "pages", "promotions that succeeded"),
     Counter("nr_kmmscand_migrate_failed", "entries", "entries that ended in any other way"),
-    Counter("nr_kmmscand_slowtier", "pages", "slow-tier pages that passed the access rule"),
+    Counter("nr_kmmscand_slowtier", "pages", "slow-tier pages listed; V3: all visited", _FIRST_MEANING),
     Counter("nr_kmmscand_toptier", "pages", "top-tier pages visited, accessed or not"),
-    Counter("nr_kmmscand_idlepage", "pages", "pages of either tier not accessed since their last visit"),
+    Counter("nr_kmmscand_idlepage", "pages", "pages found idle; V3: slow-tier pages not listed", _FIRST_MEANING),
     Counter("pgdemote_kswapd", "pages", "pages demoted by kswapd"),
     Counter(
         "node0/nr_free_pages",

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -127,9 +127,12 @@ def _first_problem(record: type[Record], error: ValidationError) -> str:
 
 
 def _fields_at(record: type[Record], location: list[str]) -> list[str]:
+    """Fields of the record that stands at a place within another, indices of sequences included."""
     fields = record.model_fields
     for part in location:
-        nested = getattr(fields.get(part), "annotation", None)
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            fields = nested.model_fields
+        annotation = getattr(fields.get(part), "annotation", None)
+        for nested in (annotation, *get_args(annotation)):
+            if isinstance(nested, type) and issubclass(nested, BaseModel):
+                fields = nested.model_fields
+                break
     return list(fields)

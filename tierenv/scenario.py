@@ -54,7 +54,7 @@ class Platform(Record):
     name: str
     dram: MemoryTier
     cxl: MemoryTier
-    remote_latency: Seconds = 100e-9
+    remote_latency: Seconds = 25e-9
     """What an access to the other socket's DRAM takes longer than one to the own."""
     overlap: Annotated[float, Field(gt=0)]
     """Memory-level parallelism: the latency of an access is divided by it [1]."""
@@ -281,7 +281,7 @@ class Scenario(Record):
         if starts != sorted(starts):
             raise ValueError(f"corunners: must be in the order in which they start, got {starts} s")
         if 0 < self.remote_fast_capacity < 64 * PAGE_BYTES:
-            raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0 or at least 256KiB")
+            raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0B or at least 256KiB")
         if self.target_node > 0 and not self.remote_fast_capacity:
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
         return self

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tierenv.scenario import Scenario, load_scenario
+from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.sim.state import Machine
 from tierenv.sim.system import SimulatedSystem
 
@@ -22,6 +22,12 @@ def machine_of(system: SimulatedSystem, index: int = 0) -> Machine:
 def with_workload(scenario: Scenario, **changes: object) -> Scenario:
     """The scenario with another workload."""
     return scenario.model_copy(update={"workload": scenario.workload.model_copy(update=changes)})
+
+
+def process_of(scenario: Scenario, **changes: object) -> Process:
+    """A process with the workload and size of a scenario's application, fields as in YAML."""
+    fields = {"workload": scenario.workload, "size": f"{scenario.size}B"} | changes
+    return Process.model_validate(fields)
 
 
 def without_variation(name: str) -> Scenario:

@@ -1,4 +1,4 @@
-"""The application: time of an access, and how a run's length follows from it (design: a closed loop of threads)."""
+"""Applications: time of an access, alone and beside others, and how a run's length follows from it."""
 
 import math
 
@@ -6,18 +6,34 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
 
+from tests.sim.machines import process_of, start, with_workload
 from tierenv.counters import MIGRATED, SCANNER_NS
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
-from tierenv.scenario import MemoryTier, Scenario, load_scenario
-from tierenv.sim.application import CACHE_LINE_BYTES, access_time
+from tierenv.scenario import MemoryTier, Platform, Process, Scenario, load_scenario
+from tierenv.sim.application import CACHE_LINE_BYTES, access_time, solve_rates
+from tierenv.sim.parameters import ScenarioArrays, access_time_s, scenario_arrays
 from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.system import SimulatedSystem, access_time_s, scenario_parameters
+from tierenv.sim.system import SimulatedSystem
+
+Floats = NDArray[np.float64]
 
 SHARES = st.floats(0, 1)
 COPIES = st.floats(0, 20e9)
 """Bytes/s the kernel copies between the tiers."""
+
+
+FAST, REMOTE, SLOW = np.eye(3)
+"""Shares of accesses that land on node 0, node 1 or the slow node alone."""
+
+
+def access_s(arrays: ScenarioArrays, shares: ArrayLike, copied: float = 0.0) -> float:
+    """Time of an access of the first process while others put `copied` bytes/s on every link [s]."""
+    links = arrays.links.copy()
+    links["traffic"] = copied
+    return access_time(arrays.parameters[()], arrays.processes[0], links, np.asarray(shares, dtype=np.float64))
 
 
 def loaded_latency(tier: MemoryTier, bytes_per_s: float) -> float:
@@ -31,12 +47,12 @@ def test_access_time_and_bandwidth_in_use_agree(name: str, threads: int, share: 
     scenario = load_scenario(name)
     workload = scenario.workload.model_copy(update={"threads": threads})
     scenario = scenario.model_copy(update={"workload": workload})
-    seconds = access_time(scenario_parameters(scenario)[()], share, copied)
+    seconds = access_s(scenario_arrays(scenario), [share, 1 - share], copied)
     traffic = threads / seconds * CACHE_LINE_BYTES
     platform = scenario.platform
     latency = share * loaded_latency(platform.dram, share * traffic + copied)
     latency += (1 - share) * loaded_latency(platform.cxl, (1 - share) * traffic + copied)
-    expected = workload.think + (latency + scenario.page_walk_s) / platform.overlap
+    expected = workload.think + (latency + scenario.page_walk_s(scenario.processes[0])) / platform.overlap
     assert seconds == pytest.approx(expected, rel=1e-6)
 
 
@@ -48,9 +64,10 @@ def test_more_accesses_on_the_fast_tier_never_slow_the_application(name: str, on
 
 @given(SHARES, COPIES, COPIES)
 def test_copies_never_speed_the_application_up(share: float, one: float, other: float) -> None:
-    parameters = scenario_parameters(load_scenario("abench-16g"))[()]
+    arrays = scenario_arrays(load_scenario("abench-16g"))
     few, many = sorted((one, other))
-    assert access_time(parameters, share, few) <= access_time(parameters, share, many) * (1 + 1e-9)
+    shares = [share, 1 - share]
+    assert access_s(arrays, shares, few) <= access_s(arrays, shares, many) * (1 + 1e-9)
 
 
 def test_links_bound_the_rate_of_any_number_of_threads() -> None:
@@ -60,15 +77,124 @@ def test_links_bound_the_rate_of_any_number_of_threads() -> None:
     assert 0.9 < rate * CACHE_LINE_BYTES / scenario.platform.cxl.bandwidth < 1
 
 
+def beside(scenario: Scenario, *corunners: Process) -> Scenario:
+    """The scenario with corunners, and with node 1 in the fast tier."""
+    return scenario.replace(corunners=corunners, remote_fast_capacity=f"{scenario.fast_capacity}B")
+
+
+def twice(**changes: object) -> Scenario:
+    """abench-8g beside another abench of that size, which differs in this."""
+    scenario = load_scenario("abench-8g")
+    return beside(scenario, process_of(scenario, **changes))
+
+
+def rates(arrays: ScenarioArrays, shares: ArrayLike, running: ArrayLike = True, copied: float = 0.0) -> Floats:
+    """Access rate of each process when these are running and the kernel copies `copied` bytes/s on every link [1/s]."""
+    processes, links = arrays.processes.copy(), arrays.links.copy()
+    processes["is_running"] = running
+    links["copied_per_s"] = copied
+    solve_rates(arrays.parameters[()], processes, links, np.asarray(shares, dtype=np.float64))
+    return processes["access_rate"]
+
+
+@st.composite
+def node_shares(draw: st.DrawFn) -> list[float]:
+    """Shares of a process's accesses on node 0, node 1 and the slow node."""
+    low, high = sorted((draw(SHARES), draw(SHARES)))
+    return [low, high - low, 1 - high]
+
+
+def latency_from(platform: Platform, cpu_node: int, traffic: Floats) -> Floats:
+    """Latency of the three nodes as seen from a socket, at this traffic on their links [s]."""
+    tiers = (platform.dram, platform.dram, platform.cxl)
+    latency = np.array([loaded_latency(tier, use) for tier, use in zip(tiers, traffic, strict=True)])
+    latency[1 - cpu_node] += platform.remote_latency
+    return latency
+
+
+@given(
+    st.sampled_from(["abench-8g", "abench-64g", "skewed"]),
+    st.tuples(st.integers(1, 1024), st.integers(1, 1024)),
+    st.tuples(node_shares(), node_shares()),
+    st.sampled_from([0, 1]),
+    COPIES,
+)
+def test_rates_of_two_processes_and_the_traffic_of_both_agree(
+    name: str, threads: tuple[int, int], shares: tuple[list[float], list[float]], cpu_node: int, copied: float
+) -> None:
+    scenario, other = (
+        with_workload(load_scenario(each), threads=count)
+        for each, count in zip((name, "moving-hot-set"), threads, strict=True)
+    )
+    scenario = beside(scenario, process_of(other, cpu_node=cpu_node))
+    found = rates(scenario_arrays(scenario), shares, copied=copied)
+    traffic = copied + found @ np.array(shares) * CACHE_LINE_BYTES
+    for rate, process, share in zip(found, scenario.processes, shares, strict=True):
+        latency = np.array(share) @ latency_from(scenario.platform, process.cpu_node, traffic)
+        walk = scenario.page_walk_s(process)
+        expected_s = process.workload.think + (latency + walk) / scenario.platform.overlap
+        assert process.workload.threads / rate == pytest.approx(expected_s, rel=1e-6)
+
+
+def test_a_process_that_is_not_running_has_no_rate_and_slows_nobody() -> None:
+    scenario = twice()
+    alone = 1 / access_s(scenario_arrays(scenario), SLOW) * scenario.workload.threads
+    assert rates(scenario_arrays(scenario), [SLOW, SLOW], [True, False]).tolist() == pytest.approx([alone, 0])
+
+
+@pytest.mark.parametrize("cpu_node", [0, 1])
+def test_the_other_socket_s_dram_costs_the_remote_latency_more_and_the_slow_node_the_same(cpu_node: int) -> None:
+    scenario = without_queueing(twice(cpu_node=cpu_node))
+    arrays = scenario_arrays(scenario)
+    near, far = (FAST, REMOTE) if cpu_node == 0 else (REMOTE, FAST)
+    near_s, far_s, slow_s = (64 / rates(arrays, [SLOW, shares])[1] for shares in (near, far, SLOW))
+    assert far_s - near_s == pytest.approx(scenario.platform.remote_latency / scenario.platform.overlap)
+    assert slow_s == pytest.approx(access_s(arrays, SLOW))
+
+
+def test_a_socket_without_a_node_in_the_fast_tier_is_remote_to_the_one_there_is() -> None:
+    scenario = without_queueing(twice(cpu_node=1)).replace(remote_fast_capacity="0B")
+    near_s, far_s = (float(access_time_s(scenario, 1.0, process)) for process in (0, 1))
+    assert far_s - near_s == pytest.approx(scenario.platform.remote_latency / scenario.platform.overlap)
+
+
+@pytest.mark.parametrize("shares", [FAST, REMOTE, SLOW, (0.5, 0.2, 0.3)])
+def test_two_equal_processes_are_equally_fast_and_slower_than_one_alone(shares: ArrayLike) -> None:
+    arrays = scenario_arrays(twice())
+    one, other = rates(arrays, [shares, shares])
+    alone, nobody = rates(arrays, [shares, shares], [True, False])
+    assert one == pytest.approx(other, rel=1e-6) and one < alone * (1 - 1e-3) and nobody == 0
+
+
+def test_processes_on_links_of_their_own_do_not_slow_each_other() -> None:
+    arrays = scenario_arrays(twice(cpu_node=1))
+    assert rates(arrays, [FAST, REMOTE]) == pytest.approx(64 / access_s(arrays, FAST))
+
+
+def test_two_equal_runs_end_together_and_later_than_one_alone() -> None:
+    scenario = twice().replace(control="off")
+    together, alone = start(scenario), start(scenario.replace(corunners=()))
+    for system in (together, alone):
+        system.advance(1e6)
+    expected_s = scenario.processes[0].total_accesses / rates(scenario_arrays(scenario), [SLOW, SLOW])
+    assert together.finished_s[0] == pytest.approx(expected_s)
+    assert together.elapsed_s[0] == together.finished_s.max() > 1.001 * alone.elapsed_s[0]
+
+
+def without_queueing(scenario: Scenario) -> Scenario:
+    """The scenario with links whose load does not matter."""
+    platform = scenario.platform
+    tiers = {name: getattr(platform, name).model_copy(update={"queueing_latency": 0.0}) for name in ("dram", "cxl")}
+    return scenario.model_copy(update={"platform": platform.model_copy(update=tiers)})
+
+
 def steady_migrator() -> Scenario:
     """abench-8g under kmmscand-v1: every page is listed at the first visit and promoted one by one.
 
     Nothing queues or stalls, so the time of an access falls linearly while the migrator is at work.
     """
-    scenario = load_scenario("abench-8g")
-    platform = scenario.platform
-    tiers = {name: getattr(platform, name).model_copy(update={"queueing_latency": 0.0}) for name in ("dram", "cxl")}
-    platform = platform.model_copy(update=tiers | {"shootdown_receiver": 0.0, "accessed_bit": 0.0})
+    scenario = without_queueing(load_scenario("abench-8g"))
+    platform = scenario.platform.model_copy(update={"shootdown_receiver": 0.0, "accessed_bit": 0.0})
     daemon = load_record("daemons", DaemonVariant, "kmmscand-v1")
     return scenario.replace(daemon=daemon, control="kernel-rule", platform=platform)
 

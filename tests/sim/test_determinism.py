@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.sim.machines import start, without_variation
+from tests.sim.machines import process_of, start, with_workload, without_variation
 from tierenv.counters import DEMOTED, MIGRATED
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
@@ -15,21 +15,36 @@ from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.system import MAX_SUBSTEP_S, SERVER_QUANTUM_S, SimulatedSystem
 from tierenv.units import GIB, MIB
 
-SEEDS = np.arange(100, 106, dtype=np.uint64)
+SEEDS = np.arange(100, 110, dtype=np.uint64)
 STEPS = 12
 INTERVAL_S = 2.0
+MOST_PROCESSES = 3
 
 
 def mixed_scenarios() -> list[Scenario]:
-    """Scenarios that differ in everything: classes, phases, daemon, control, regions, NUMA balancing."""
-    v1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+    """Scenarios that differ in everything: classes, phases, daemon, control, regions, NUMA balancing, processes, nodes.
+
+    The corunners of a machine start or finish within the steps, or both.
+    """
+    v0, v1, v3 = (load_record("daemons", DaemonVariant, name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
+    abench, skewed = load_scenario("abench-8g"), load_scenario("skewed")
+    moving = with_workload(load_scenario("moving-hot-set"), accesses_per_page=200.0)
+    short = process_of(with_workload(abench, accesses_per_page=2000.0), size="2GiB")
+    from_slow = with_workload(skewed, initial_placement="slow")
+    late = process_of(from_slow, size="4GiB", start="7s", cpu_node=1, scan_scale=3)
+    beside = process_of(skewed, size="1GiB", cpu_node=1)
+    two_nodes = {"fast_capacity": "3GiB", "remote_fast_capacity": "2GiB"}
     return [
-        load_scenario("skewed"),
+        skewed,
         load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule", numa_balancing_mode=1),
         load_scenario("moving-hot-set").replace(regions=8),
         load_scenario("abench-16g").replace(control="off", numa_balancing_mode=2),
         load_scenario("moving-hot-set").replace(daemon=v1, control="kernel-rule"),
         load_scenario("abench-64g"),
+        skewed.replace(daemon=v0, control="kernel-rule", corunners=[short], target_node=1, **two_nodes),
+        skewed.replace(daemon=v3, control="tunables", corunners=[short, late], numa_balancing_mode=1, **two_nodes),
+        moving.replace(corunners=[beside, late], numa_balancing_mode=2, **two_nodes),
+        abench.replace(daemon=v3, control="kernel-rule", scan_scale=10, size="2GiB", fast_capacity="1GiB"),
     ]
 
 
@@ -52,8 +67,19 @@ def trajectory(system: SimulatedSystem, seeds: NDArray[np.uint64]) -> list[NDArr
         system.apply(tunables[step])
         system.advance(INTERVAL_S)
         columns = (system.counters, system.model, system.tunables, system.elapsed_s[:, None], system.work_done[:, None])
-        steps.append(np.hstack(columns))
+        finished_s = system.finished_s
+        finished_s = np.pad(finished_s, ((0, 0), (0, MOST_PROCESSES - finished_s.shape[1])))
+        steps.append(np.hstack((*columns, finished_s)))
     return list(np.stack(steps, axis=1))
+
+
+def test_corunners_start_and_finish_within_the_steps() -> None:
+    for scenario, seed in zip(mixed_scenarios(), SEEDS, strict=True):
+        if scenario.corunners:
+            system = start(scenario, int(seed))
+            system.advance(STEPS * INTERVAL_S)
+            assert all(process.start < STEPS * INTERVAL_S for process in scenario.processes)
+            assert 0 < np.count_nonzero(system.finished_s) < len(scenario.processes)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.sim.machines import machine_of
 from tests.tiny import tiny
 from tierenv.agents.policy import load_policy, scenario_for
 from tierenv.counters import (
@@ -21,8 +22,9 @@ from tierenv.counters import (
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.sim.state import FAULTED, FRESH, MARKED_FAST, MOVED, STALE, UNVISITED
-from tierenv.sim.system import SimulatedSystem, scenario_parameters
+from tierenv.sim.parameters import scenario_arrays
+from tierenv.sim.state import FAST, FAULTED, FRESH, MARKED_FAST, MOVED, QUEUED, STALE, UNVISITED
+from tierenv.sim.system import SimulatedSystem
 
 WINDOW = 65536
 """Pages of a 256 MiB window."""
@@ -68,7 +70,10 @@ def counter(system: SimulatedSystem, index: int) -> int:
 
 
 def state(system: SimulatedSystem, field: str) -> float:
-    return system._machines.state[field][0]
+    """A field of the machine, or of its first process or node."""
+    machine = machine_of(system)
+    records = (machine.state, machine.mms[0], machine.nodes[0])
+    return next(record[field] for record in records if field in record.dtype.names)
 
 
 def marks(system: SimulatedSystem, column: int) -> int:
@@ -133,7 +138,7 @@ def test_with_room_to_spare_mode_2_promotes_at_the_first_fault_however_late():
 
 def test_the_room_to_spare_is_1_gib_or_a_sixteenth_of_the_node():
     for capacity, spare_gib in (("8GiB", 1), ("64GiB", 4)):
-        assert scenario_parameters(balanced(2, fast_capacity=capacity))["numa_spare_pages"] == spare_gib * 4 * WINDOW
+        assert scenario_arrays(balanced(2, fast_capacity=capacity)).nodes[0]["spare_pages"] == spare_gib * 4 * WINDOW
     almost = run(balanced(2, fast_capacity="1280MiB"), 1.5)  # 256 MiB to spare, less the watermark's 2 %
     assert WINDOW * 0.85 < counter(almost, PGPROMOTE_SUCCESS) - counter(almost, PGPROMOTE_CANDIDATE) < WINDOW
 
@@ -166,7 +171,7 @@ def test_every_60_s_the_hot_threshold_moves_towards_the_rate_limit(rate_limit, t
 
 def test_room_to_spare_resets_the_hot_threshold():
     system = run(seldom(2), 1.5)
-    system._machines.state["numa_threshold_s"] = 0.5
+    system._machines.nodes["numa_threshold_s"] = 0.5
     system.advance(1.0)
     assert state(system, "numa_threshold_s") == 1.0
 
@@ -230,7 +235,7 @@ def test_failed_promotions_double_the_period_and_wake_kswapd():
     ("size", "least_ms", "most_ms"), [("1GiB", 250, 15000), ("8GiB", 100, 1875), ("64GiB", 100, 234.375)]
 )
 def test_a_pass_takes_1_to_60_s_and_a_window_at_least_100_ms(size, least_ms, most_ms):
-    row = scenario_parameters(balanced(1, size=size))
+    row = scenario_arrays(balanced(1, size=size)).processes[0]
     assert (row["numa_period_min_ms"], row["numa_period_max_ms"]) == (least_ms, most_ms)
 
 
@@ -300,10 +305,10 @@ def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib
         system.advance(seconds)
         counts = system._machines.counts[0]
         noted = system._machines.marks[0]
-        slow = counts[:lumps, :8].sum(axis=1)
-        fast = counts[:lumps, 8:12].sum(axis=1)
-        hand = counts[-1, 8:12].sum()
-        assert (counts[:, :12] >= 0).all() and (noted >= 0).all()
+        slow = counts[:lumps, : QUEUED + 4].sum(axis=1)
+        fast = counts[:lumps, FAST:].sum(axis=1)
+        hand = counts[int(state(system, "hand_row")), FAST:].sum()
+        assert (counts >= 0).all() and (noted >= 0).all()
         assert slow.sum() + fast.sum() + hand == scenario.pages
         assert fast.sum() + hand == system.fast_pages_by_class(0).sum() <= scenario.fast_capacity_pages
         row = system.counters[0]

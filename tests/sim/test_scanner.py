@@ -12,7 +12,7 @@ from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
-from tierenv.sim import pages as twin
+from tierenv.sim import pages_scanner as twin
 from tierenv.sim import scanner
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.system import SimulatedSystem
@@ -35,13 +35,18 @@ def v1_scenario() -> Scenario:
     return load_scenario("abench-8g").replace(daemon=V1, control="kernel-rule")
 
 
+def period_and_size(mm: np.void) -> tuple[int, int]:
+    """Of a process's slot, in ms and MiB."""
+    return int(mm["period_ms"]), int(mm["size_bytes"]) // MIB
+
+
 def lumped_rule(useful: list[int]) -> list[tuple[int, int]]:
     """Period [ms] and size [MiB] after each of several chunks that found so many pages, from the start."""
     machine = machine_of(start(v1_scenario()))
     path = []
     for pages in useful:
-        scanner.adapt(machine, pages)
-        path.append((int(machine.state["period_ms"]), int(machine.state["size_bytes"]) // MIB))
+        scanner.adapt(machine.parameters, machine.mms[0], pages)
+        path.append(period_and_size(machine.mms[0]))
     return path
 
 
@@ -52,8 +57,8 @@ def page_by_page_rule(useful: list[int]) -> list[tuple[int, int]]:
     path = []
     for found in useful:
         pages.state["chunk_useful"] = found
-        twin.follow_kernel_rule(pages)
-        path.append((int(pages.state["period_ms"]), int(pages.state["size_bytes"]) // MIB))
+        twin.follow_kernel_rule(pages, pages.mms[0])
+        path.append(period_and_size(pages.mms[0]))
     return path
 
 
@@ -191,9 +196,9 @@ def test_each_lap_visits_every_page_once() -> None:
         while system.counters[0, MM_SCANS] < 5 * lap:
             system.apply(np.array([[100.0, odd_size, 0.0]]))
             system.advance(0.02)
-            assert 0 <= machine.state["credit_pages"] < pages
+            assert 0 <= machine.mms["credit_pages"][0] < pages
         assert system.counters[0, IDLEPAGE] == idle * lap
-        assert machine.state["cursor"] == 0
+        assert machine.mms["cursor"][0] == 0
 
 
 def test_a_chunk_keeps_the_size_it_began_with() -> None:
@@ -207,7 +212,7 @@ def test_a_chunk_keeps_the_size_it_began_with() -> None:
     system.advance(0.5)
     walked = system.counters[0, SCANNER_NS] * 1e-9 / scenario.platform.scan_per_page
     assert walked == pytest.approx(PAGES)
-    assert machine_of(system).state["cursor"] == 0
+    assert machine_of(system).mms["cursor"][0] == 0
 
 
 @pytest.mark.parametrize("system_type", SYSTEMS)

@@ -91,7 +91,10 @@ def execute_due(machine):
 
 @njit
 def release(machine, index):
-    """Let a process exit whose work is done: its memory is free again, the daemon forgets it (V1 P2, P4)."""
+    """Let a process exit whose work is done: its memory is free again, the daemon forgets it (V1 P2, P4).
+
+    MODEL: it does not wait for the scanner to finish a chunk of its pages; that chunk is over.
+    """
     parameters = machine.parameters
     state = machine.state
     mm = machine.mms[index]
@@ -435,7 +438,8 @@ def remaining_time(machine):
         work_later = process.total_accesses - phase_end
         time_s = work_later * process.all_fast_access_s / process.threads
         rate = process.access_rate if process.is_running else process.threads / process.all_fast_access_s
-        longest_s = max(longest_s, time_s + (phase_end - process.accesses) / rate)
+        waits_s = max(0.0, process.start_s - machine.state.now_s)
+        longest_s = max(longest_s, waits_s + time_s + (phase_end - process.accesses) / rate)
     return longest_s
 
 

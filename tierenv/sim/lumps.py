@@ -191,16 +191,17 @@ def forget_slow_marks(machine, lump, pages):
     state = machine.state
     marks = machine.marks
     left = slow_pages(machine, lump) + pages
-    marks[lump, UNVISITED] -= take(state, pages, int(marks[lump, UNVISITED]), left)
     wanted = pages
-    for column in (FRESH, STALE, FAULTED):
+    for column in (FRESH, STALE):
         noted = int(marks[lump, column])
         moved = take(state, wanted, noted, left)
         left -= noted
         wanted -= moved
         marks[lump, column] -= moved
-        if column != FAULTED:
-            state.numa_marked_pages -= moved
+        state.numa_marked_pages -= moved
+    # the others are not marked
+    for column in (FAULTED, UNVISITED):
+        marks[lump, column] -= take(state, wanted, int(marks[lump, column]), left)
 
 
 @njit_inlined

@@ -140,8 +140,10 @@ def visit(pages, page, time_s):
         count_slow_page(pages, is_accessed, is_hot, pages.was_accessed[page])
         if is_hot:
             pages.state.chunk_useful += 1
-            if pages.state.throttle_pages_per_s > 0.0:
-                enlist(pages, page)
+            # V1 counts a page once its entry is allocated; under a throttle of 0 there is none to allocate
+            is_counted = pages.state.throttle_pages_per_s == 0.0 or enlist(pages, page)
+            if is_counted and not pages.parameters.counts_all_slow_pages:
+                pages.counters[SLOWTIER] += 1
     pages.was_accessed[page] = is_accessed
     pages.is_idle[page] = True
 
@@ -156,21 +158,18 @@ def count_slow_page(pages, is_accessed, is_hot, was_accessed):
             counters[IDLEPAGE] += 1
         if not was_accessed:
             counters[COLDPAGE] += 1
-    else:
-        if is_hot:
-            counters[SLOWTIER] += 1
-        if not is_accessed:
-            counters[IDLEPAGE] += 1
+    elif not is_accessed:
+        counters[IDLEPAGE] += 1
 
 
 @njit_inlined
 def enlist(pages, page):
-    """Add an entry to the scanner's private list, if there is memory for it."""
+    """Add an entry to the scanner's private list. Returns whether there was memory for it."""
     state = pages.state
     length = state.private_tail - state.list_head
     if length >= min(pages.parameters.list_capacity, len(pages.list_page)):
         pages.model[ALLOCATION_FAILURES] += 1
-        return
+        return False
     row = state.private_tail % len(pages.list_page)
     pages.list_page[row] = page
     pages.list_moves[row] = pages.moves[page]
@@ -179,6 +178,7 @@ def enlist(pages, page):
         pages.model[DUPLICATES] += 1
     pages.entries[page] += 1
     pages.counters[MIGADDED] += 1
+    return True
 
 
 @njit
@@ -196,7 +196,10 @@ def end_chunk(pages, time_s):
         is_full = (mm.end_page - mm.first_page) * PAGE_BYTES >= mm.size_bytes
         walks_on = parameters.walks_on_without_hits and state.chunk_useful == 0
         has_rest = pages.processes[state.scan_process].has_rest_vma
-        mm.is_rest_next = has_rest and is_full and not walks_on and not mm.is_rest_next
+        was_rest = mm.is_rest_next
+        mm.is_rest_next = has_rest and is_full and not walks_on and not was_rest
+        if has_rest and not was_rest and not mm.is_rest_next:
+            pages.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     elif mm.cursor == mm.end_page:
         mm.cursor = mm.first_page
     if parameters.control == CONTROL_KERNEL_RULE:

@@ -63,9 +63,9 @@ def set_due(machine, index):
 def schedule_scan(machine, time_s, is_awake):
     """Fix whose chunk is next after a time, when it begins, how long it is and when it ends.
 
-    A round takes the processes in turn, from the one after the last, those not due costing nothing (MODEL); after
-    `mms_to_scan` visits, or when nobody is due, the scanner sleeps and looks again every `scan_sleep_s`. Without a
-    migration thread it migrates first: then nothing is fixed while there are entries.
+    A round takes the processes in turn, from the one after the last; after `mms_to_scan` visits, or when nobody is due,
+    the scanner sleeps and looks again every `scan_sleep_s`. Without a migration thread it migrates first: then nothing
+    is fixed while there are entries. MODEL: visits of processes that are not due take no time and leave no trace event.
     """
     parameters = machine.parameters
     state = machine.state
@@ -156,6 +156,8 @@ def scan(machine):
         is_full = process.pages * PAGE_BYTES >= mm.size_bytes
         is_full &= useful > 0 or not parameters.walks_on_without_hits
         mm.is_rest_next = process.has_rest_vma and is_full
+        if process.has_rest_vma and not is_full:
+            machine.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     machine.model[PEAK_LIST] = max(machine.model[PEAK_LIST], state.list_entries)
     mm.target_node = choose_target(machine)
     if is_traced(machine):
@@ -254,12 +256,15 @@ def scan_lump(machine, lump, hazard):
     duplicates = visit_slow(machine, lump, QUEUED)
     unmarked = counts[lump, SLOW + 1] if not parameters.is_second_access else 0
     hits = visit_slow(machine, lump, SLOW)
-    if hits + duplicates > 0:
-        if not parameters.counts_all_slow_pages:
-            machine.counters[SLOWTIER] += hits + duplicates
+    found = hits + duplicates
+    if found > 0:
+        # V1 counts a page once its entry is allocated; under a throttle of 0 there is none to allocate
+        listed = found
         if state.throttle_pages_per_s > 0.0:
-            list_pages(machine, lump, hits, unmarked, duplicates, queued)
-    return hits + duplicates
+            listed = list_pages(machine, lump, hits, unmarked, duplicates, queued)
+        if not parameters.counts_all_slow_pages:
+            machine.counters[SLOWTIER] += listed
+    return found
 
 
 @njit_inlined
@@ -310,7 +315,7 @@ def visit_slow(machine, lump, place):
 
 @njit_inlined
 def list_pages(machine, lump, hits, unmarked, duplicates, queued):
-    """Append the pages a visit found to the migration list, as far as there is memory for the entries.
+    """Append the pages a visit found to the migration list, as far as there is memory. Returns how many entries.
 
     `hits` pages are newly listed, of which `unmarked` passed only because nobody had marked them idle before;
     `duplicates` of the `queued` pages are listed once more. Allocation does not wait (GFP_NOWAIT): without free
@@ -329,7 +334,7 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     machine.model[ALLOCATION_FAILURES] += hits + duplicates - new - again
     machine.model[DUPLICATES] += again
     if new + again == 0:
-        return
+        return 0
     # the visit has left the unmarked in the idle cell and the rest in the cell "previous"
     idle = min(new, unmarked)
     move(counts, lump, SLOW, QUEUED, idle)
@@ -349,7 +354,7 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
         tail = ring_row(machine, state.list_tail - 1)
         if state.list_tail > state.list_head and ring[tail, LUMP] == anywhere:
             ring[tail, DUPLICATE] += again
-            return
+            return again
     record = ring_row(machine, state.list_tail)
     state.list_tail += 1
     ring[record, NEW] = new
@@ -358,6 +363,7 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     ring[record, LUMP] = anywhere if is_plain else lump
     if not is_plain:
         counts[lump, RECORDS] += 1
+    return new + again
 
 
 @njit

@@ -1,0 +1,129 @@
+"""Scenarios: what is accepted, what the message says when not, and what a scenario derives from its processes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tiny import tiny
+from tierenv.errors import ConfigError
+from tierenv.records import packaged
+from tierenv.scenario import load_scenario
+from tierenv.units import GIB, PAGE_BYTES
+
+ABENCH = {"workload": "abench", "size": "1GiB"}
+
+
+def write_scenario(folder: Path, **changes: Any) -> Path:
+    """The file of a scenario that names its parts, as a user would write it."""
+    content = {
+        "summary": "several processes",
+        "platform": "amd-epyc-cxl",
+        "daemon": "kscand-v3",
+        "workload": "skewed",
+        "size": "2GiB",
+        "fast_capacity": "1GiB",
+        "control": "kernel-rule",
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+@pytest.mark.parametrize("name", packaged("scenarios"))
+def test_packaged_scenarios_are_valid(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.name == name and scenario.summary
+
+
+def test_a_file_names_the_workloads_of_its_corunners(tmp_path: Path) -> None:
+    late = {"workload": "abench", "size": "3GiB", "start": "20s", "cpu_node": 1, "scan_scale": 0}
+    corunners = [{"workload": "moving-hot-set", "size": "1GiB"}, late]
+    path = write_scenario(tmp_path, corunners=corunners, remote_fast_capacity="2GiB", target_node=1)
+    scenario = load_scenario(str(path))
+    first, second, third = scenario.processes
+    assert [process.workload.name for process in scenario.processes] == ["skewed", "moving-hot-set", "abench"]
+    assert (first.start, first.cpu_node, first.scan_scale) == (0.0, 0, 1)
+    assert (third.start, third.cpu_node, third.scan_scale) == (20.0, 1, 0)
+    assert scenario.pages * PAGE_BYTES == 6 * GIB
+    assert [pages * PAGE_BYTES for pages in scenario.node_capacity_pages] == [GIB, 2 * GIB]
+    assert scenario.total_accesses == sum(process.total_accesses for process in (first, second, third))
+    assert scenario.class_names == [
+        *("hot", "warm", "cool", "cold"),
+        *(f"moving-hot-set/{name}" for name in "abcde"),
+        "abench/all",
+    ]
+    assert scenario.class_pages == first.class_pages + second.class_pages + third.class_pages
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"corunners": [ABENCH | {"start": "9s"}, ABENCH | {"start": "2s"}]},
+            "corunners: must be in the order in which they start, got [9.0, 2.0] s",
+        ),
+        (
+            {"corunners": [{"workload": "skewed", "size": "1GiB", "start": "5s"}]},
+            "corunners.0: start=5s: a process that starts later finds room on the slow node only; "
+            "workload skewed must have initial_placement: slow",
+        ),
+        ({"remote_fast_capacity": "128KiB"}, "remote_fast_capacity=131072B: must be 0B or at least 256KiB"),
+        ({"target_node": 1}, "target_node=1: must be a node of the fast tier, which is node 0 alone"),
+        ({"target_node": 2}, "target_node=2: must be 0 or 1"),
+        (
+            {"corunners": [ABENCH, {"workload": "abensh", "size": "1GiB"}]},
+            "corunners.1.workload: unknown workload 'abensh'; did you mean 'abench'?; run: tierenv list workloads",
+        ),
+        (
+            {"corunners": [{"workload": "skewd", "size": "1GiB"}]},
+            "corunners.0.workload: unknown workload 'skewd'; did you mean 'skewed'?",
+        ),
+        ({"corunners": [{"workload": "abench"}]}, "corunners.0.size: required key is missing"),
+        (
+            {"corunners": [ABENCH | {"size": "4KiB"}]},
+            "corunners.0.size='4KiB': must be greater than or equal to 262144",
+        ),
+        ({"corunners": [ABENCH | {"scan_scale": 11}]}, "corunners.0.scan_scale=11: must be less than or equal to 10"),
+        ({"corunners": [ABENCH | {"cpu_node": 2}]}, "corunners.0.cpu_node=2: must be 0 or 1"),
+        ({"corunners": [ABENCH | {"stat": "2s"}]}, "corunners.0.stat: unknown key"),
+        ({"corunners": ["abench"]}, "corunners.0"),
+        ({"corunners": "abench"}, "corunners"),
+        ({"scan_scale": -1}, "scan_scale=-1: must be greater than or equal to 0"),
+        ({"platform": "amd-epic-cxl"}, "platform: unknown platform 'amd-epic-cxl'; did you mean 'amd-epyc-cxl'?"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = write_scenario(tmp_path, **changes)
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(str(path))
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scenario_written_out_is_read_as_the_same(tmp_path: Path) -> None:
+    path = write_scenario(tmp_path, corunners=[ABENCH | {"start": "3s"}], remote_fast_capacity="1GiB")
+    scenario = load_scenario(str(path))
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(scenario.model_dump(mode="json")))
+    assert load_scenario(str(copy)) == scenario == scenario.replace()
+
+
+def test_a_copy_of_a_record_derives_its_properties_anew() -> None:
+    scenario = tiny("skewed")
+    assert scenario.processes[0].size == scenario.size
+    larger = scenario.model_copy(update={"size": 2 * scenario.size})
+    assert larger.processes[0].size == 2 * scenario.size and larger.pages == 2 * scenario.pages
+
+    workload = load_scenario("moving-hot-set").workload
+    assert len(workload.phase_orders("training")) > 1
+    assert workload.model_copy(update={"phase_order": "fixed"}).phase_orders("training") == [(0, 1, 2, 3, 4)]
+    assert len(workload.phase_orders("training")) > 1, "the record that was copied is as it was"
+
+    daemon = scenario.daemon
+    assert daemon.ranges.by_name["scan_period_ms"].min == 100.0
+    faster = daemon.ranges.scan_period.model_copy(update={"min": 0.05})
+    assert daemon.ranges.model_copy(update={"scan_period": faster}).by_name["scan_period_ms"].min == 50.0
