@@ -1,14 +1,14 @@
 """The generated parts of docs/model.md: `python -m tierenv.train.model_doc` rewrites them from reports and results."""
 
-import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tierenv.files import atomic_write_text
 from tierenv.records import packaged
 from tierenv.train.calibrate import report_path
+from tierenv.train.generated import markdown_table, with_parts
 from tierenv.train.run_dir import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,11 +42,13 @@ def calibration_part() -> str:
         (
             "Measured time, modelled time and error; in brackets the error of a fit that has not seen the size:",
             "",
-            *_markdown(["system", *(f"{size:g} GB" for size in sizes)], times),
+            markdown_table(["system", *(f"{size:g} GB" for size in sizes)], times, numbers_from=len(sizes) + 1),
             "",
             f"Mean absolute error {mean:.1f} %, worst {worst:.1f} %, worst of a size left out {left_out:.1f} %.",
             "",
-            *_markdown(["parameter", "fitted", "95 % interval", "prior", "source of the prior"], parameters),
+            markdown_table(
+                ["parameter", "fitted", "95 % interval", "prior", "source of the prior"], parameters, numbers_from=5
+            ),
         )
     )
 
@@ -63,14 +65,14 @@ def convergence_part() -> str:
             for scenario in scenarios
         ]
         lines.append([f"`{policy}`", *(", ".join(f"{100 * kind['change']:+.2f} %" for kind in pair) for pair in kinds)])
-    return "\n".join(_markdown(["policy", *scenarios], lines))
+    return markdown_table(["policy", *scenarios], lines, numbers_from=1)
 
 
 def equivalence_part() -> str:
     """Model against twin, outcomes by scenarios."""
     rows = read_json(EQUIVALENCE)["rows"]
     lines = [["-" if cell is None else _percent(cell) for cell in row.values()] for row in rows]
-    return "\n".join(_markdown(list(rows[0]), lines))
+    return markdown_table(list(rows[0]), lines, numbers_from=1)
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -82,13 +84,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def render(text: str) -> str:
     """The document with its generated parts made anew."""
-    for name, make in PARTS.items():
-        pattern = re.compile(f"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        part = make().replace("\\", r"\\")
-        text, count = pattern.subn(rf"\g<1>{part}\n\g<2>", text)
-        if count != 1:
-            raise ValueError(f"{MODEL_DOC}: part {name} must stand there once, found {count} times")
-    return text
+    return with_parts(MODEL_DOC, text, PARTS)
 
 
 def _percent(cell: str | float) -> str:
@@ -100,10 +96,6 @@ def _time(row: dict[str, Any] | None) -> str:
         return "-"
     error, left_out = 100 * row["error"], 100 * row["error_left_out"]
     return f"{row['measured_s']:.1f} s, {row['modelled_s']:.1f} s, {error:+.1f} % ({left_out:+.1f} %)"
-
-
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *rows)]
 
 
 def main() -> int:

@@ -1,17 +1,17 @@
 """The generated parts of README.md: `python -m tierenv.train.readme` rewrites them from results/*.json.
 
-A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; a test checks that all are current.
+A test checks that all are current.
 """
 
-import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tierenv.files import atomic_write_text
 from tierenv.records import packaged
 from tierenv.train.calibrate import report_path
+from tierenv.train.generated import markdown_table, with_parts
 from tierenv.train.model_doc import PLATFORM
 from tierenv.train.run_dir import read_json
 
@@ -30,7 +30,7 @@ def comparison() -> str:
     lines = [[f"`{_short(policy)}`", *(cells[policy, scenario] for scenario in scenarios)] for policy in policies]
     for key, title in (("clairvoyant", "*clairvoyant bound*"), ("all_fast", "*all memory fast*")):
         lines.append([title, *(f"{bounds[scenario][key]:.1f}" for scenario in scenarios)])
-    return _markdown(["policy", *scenarios], lines)
+    return markdown_table(["policy", *scenarios], lines, numbers_from=1)
 
 
 def training_seeds() -> str:
@@ -46,7 +46,7 @@ def training_seeds() -> str:
         seconds = f"{row['seconds']['mean']:.1f}"
         lines.append([name, seconds, f"{low:.1f} to {high:.1f}", gain, interval, f"{100 * row['gap_closed']:.0f} %"])
     columns = ["policy", "mean [s]", "95 % interval", "faster than best-static [s]", "95 % interval", "gap closed"]
-    return _markdown(columns, lines)
+    return markdown_table(columns, lines, numbers_from=1)
 
 
 def speed() -> str:
@@ -54,7 +54,9 @@ def speed() -> str:
     result = read_json(RESULTS / "bench.json")
     machine = result["machine"]
     lines = [[row["name"], f"{row['value']:,.4g}", row["unit"]] for row in result["measurements"]]
-    return f"{machine['cpu']}, {machine['cores']} cores:\n\n" + _markdown(["measurement", "value", "unit"], lines)
+    return f"{machine['cpu']}, {machine['cores']} cores:\n\n" + markdown_table(
+        ["measurement", "value", "unit"], lines, numbers_from=1
+    )
 
 
 def calibration() -> str:
@@ -75,7 +77,9 @@ def calibration() -> str:
     )
     return "\n".join(
         (
-            _markdown(["measured [s], error of the model", *(f"{size:g} GB" for size in sizes)], lines),
+            markdown_table(
+                ["measured [s], error of the model", *(f"{size:g} GB" for size in sizes)], lines, numbers_from=1
+            ),
             "",
             f"Mean absolute error {mean:.1f} %, worst {worst:.1f} %; worst at a size that the fit has not seen "
             f"{left_out:.1f} %. Time kmmscand-v1 saves against numab2, measured (modelled): {gains} %.",
@@ -93,13 +97,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def render(text: str) -> str:
     """The README with every part made anew."""
-    for name, make in PARTS.items():
-        pattern = re.compile(f"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        part = make().replace("\\", r"\\")
-        text, count = pattern.subn(rf"\g<1>{part}\n\g<2>", text)
-        if count != 1:
-            raise ValueError(f"{README}: part {name} must stand there once, found {count} times")
-    return text
+    return with_parts(README, text, PARTS)
 
 
 def _error(cell: dict[str, Any]) -> str:
@@ -118,11 +116,6 @@ def _seconds(row: dict[str, Any]) -> str:
 
 def _short(policy: str) -> str:
     return Path(policy).name if "/" in policy else policy
-
-
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> int:
