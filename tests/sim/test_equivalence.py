@@ -124,7 +124,7 @@ DUPLICATED = {"duplicates": 0.05}
 SERIAL = dict.fromkeys((*COUNTED, "wasted"), 0.04)
 """Margins for V0, whose one thread drains the list between two chunks: how many chunks there are varies a little
 more."""
-RECHECKED = dict.fromkeys((*COUNTED, "wasted"), 0.05) | {"duplicates": 0.15, "peak_list": 0.15}
+RECHECKED = dict.fromkeys((*COUNTED, "wasted"), 0.05) | {"duplicates": 0.2, "peak_list": 0.2}
 """Margins for V3, where later entries of a page that failed the re-check count as stale."""
 
 
