@@ -73,7 +73,7 @@ runs/ppo-abench-s%: | $(STAMP)
 	$(TIERENV) train ppo-abench --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
 
 # The seed is the one that was best on the selection episodes of training (seeds 30000 and up), not on those of evaluation.
-SHIPPED_SEED := 3
+SHIPPED_SEED := 2
 
 policies: results/moving-hot-set.json results/abench.json ## export the packaged policies anew
 	rm -rf configs/policies/moving-hot-set configs/policies/abench
