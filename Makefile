@@ -34,6 +34,9 @@ demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few
 	@echo "sysfs script         $(DEMO)/apply.sh (dry run unless called with --apply)"
 	@echo "timeline             $(DEMO)/timeline.png"
 
+PLATFORM := configs/platforms/amd-epyc-cxl
+MODEL := $(wildcard tierenv/*.py tierenv/sim/*.py) $(PLATFORM).yaml
+
 MOVING_RUNS := $(foreach seed,0 1 2 3 4,runs/ppo-moving-hot-set-s$(seed))
 KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --policy kmmscand-v0 --policy kmmscand-v1 \
 	--policy kscand-v3 --policy built-in --policy random --policy best-static
@@ -43,7 +46,7 @@ results: results/first-round.json results/moving-hot-set.json results/bench.json
 	$(BIN)/python -m tierenv.train.readme
 	$(BIN)/python -m tierenv.train.model_doc
 
-results/first-round.json: configs/policies/moving-hot-set configs/policies/moving-hot-set-tree configs/policies/abench
+results/first-round.json: $(MODEL) configs/policies/best-static.json configs/policies/moving-hot-set configs/policies/moving-hot-set-tree configs/policies/abench
 	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) \
 		--policy moving-hot-set --policy moving-hot-set-tree --policy abench
 
@@ -56,10 +59,10 @@ results/abench.json: runs/ppo-abench-s0
 results/bench.json: | $(STAMP)
 	$(TIERENV) bench --json $@
 
-results/convergence.json: | $(STAMP)
+results/convergence.json: $(MODEL) configs/policies/best-static.json | $(STAMP)
 	$(BIN)/python -m tierenv.train.convergence --json $@
 
-results/equivalence.json: | $(STAMP)
+results/equivalence.json: $(MODEL) tests/sim/test_equivalence.py | $(STAMP)
 	$(BIN)/python -m tests.sim.test_equivalence $@
 
 docs/timeline.png: configs/policies/moving-hot-set
@@ -83,8 +86,6 @@ policies: results/moving-hot-set.json results/abench.json ## export the packaged
 	rm -rf configs/policies/moving-hot-set-tree
 	$(TIERENV) distil moving-hot-set --scenario moving-hot-set --leaves 16 --seeds 20 \
 		--output configs/policies/moving-hot-set-tree --json results/distil.json
-
-PLATFORM := configs/platforms/amd-epyc-cxl
 
 calibration: $(STAMP) ## fit the platform to the published times anew; afterwards: make best-static policies results
 	$(TIERENV) calibrate abench_rfc_v1 --platform amd-epyc-cxl --output build/fitted.yaml

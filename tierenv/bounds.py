@@ -1,4 +1,4 @@
-"""Lower bounds on the time an episode can take: what no policy beats.
+"""Lower bounds on the time an episode can take: what no policy of a promotion daemon beats.
 
 The clairvoyant bound relaxes an episode to a fluid. Somebody who knows all phases ahead moves any part of
 any class, scans and demotes for free and may fill the fast tier to its last page. Two things hold him back:
@@ -94,7 +94,8 @@ def clairvoyant_seconds(
         class_pages: float[classes].
         fast_pages_at_start: float[classes].
         capacity_pages: pages of the fast tier.
-        promotions_per_s: the most any mechanism of the platform promotes.
+        promotions_per_s: the most the daemon's migrator promotes. (Hint faults promote in many threads at once: NUMA
+            balancing is not held to it.)
         stall_s_per_promotion: what a promotion unavoidably costs every thread.
         threads: number of threads.
         access_time_s: time of one access of one thread, for an array of fast shares.

@@ -1,4 +1,4 @@
-"""Fitting a platform's unknowns to completion times measured on it (design.md 3.5).
+"""Fitting a platform's unknowns to completion times measured on it (docs/model.md).
 
 What is fitted is a short table of physical quantities, each with a unit, a prior and the prior's source; none belongs
 to one size or one system. The fit maximises the posterior under log-normal priors and errors:

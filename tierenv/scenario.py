@@ -257,7 +257,7 @@ class Scenario(Record):
     scan_scale: ScanScale = 1
     """prctl(PR_SET_PTE_A_SCAN_SCALE) of the application; see `DaemonVariant.scale_rule`."""
     corunners: tuple[Process, ...] = ()
-    """Other processes, in the order in which they start."""
+    """Other processes, in the order in which they start: that of their registration, in which they are scanned."""
     fast_capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """DRAM of node 0, on whose socket the application's threads run."""
     remote_fast_capacity: Bytes = 0
@@ -272,7 +272,7 @@ class Scenario(Record):
     """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering."""
     numa_balancing: NumaBalancing = NumaBalancing()
     control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
-    regions: Annotated[int, Field(ge=1, le=65536)] = 64
+    regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
 
     @model_validator(mode="after")

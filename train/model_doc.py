@@ -7,13 +7,16 @@ from typing import Any
 
 from tierenv.files import atomic_write_text
 from tierenv.records import packaged
+from tierenv.scenario import load_scenario
 from tierenv.train.calibrate import report_path
 from tierenv.train.generated import markdown_table, with_parts
 from tierenv.train.run_dir import read_json
+from tierenv.units import GIB
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_DOC = ROOT / "docs" / "model.md"
 CONVERGENCE = ROOT / "results" / "convergence.json"
+FIRST_ROUND = ROOT / "results" / "first-round.json"
 EQUIVALENCE = ROOT / "results" / "equivalence.json"
 PLATFORM = "amd-epyc-cxl"
 
@@ -75,10 +78,33 @@ def equivalence_part() -> str:
     return markdown_table(list(rows[0]), lines, numbers_from=1)
 
 
+def list_part() -> str:
+    """The migration list of kmmscand-v1 on abench, and what a formula makes of its length."""
+    rows = [row for row in read_json(FIRST_ROUND)["rows"] if row["policy"] == "kmmscand-v1"]
+    lines: dict[str, list[str]] = {}
+    for row in rows:
+        scenario = load_scenario(row["scenario"])
+        if scenario.workload.name != "abench":
+            continue
+        pages, platform = scenario.pages, scenario.platform
+        expected = pages * scenario.migration_s / (2 * (1.016 + pages * platform.scan_per_page))
+        figures = {
+            "scenario": scenario.name,
+            "longest list, entries a page": f"{row['peak_list_entries'] / pages:.1f}",
+            "the formula": f"{expected:.1f}",
+            "memory it takes [GiB]": f"{row['peak_list_bytes'] / GIB:.1f}",
+            "entries lost for want of memory": f"{row['list_allocation_failures']:.0f}",
+        }
+        for name, figure in figures.items():
+            lines.setdefault(name, []).append(figure)
+    return markdown_table(["scenario", *lines.pop("scenario")], [[name, *row] for name, row in lines.items()], 1)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "calibration": calibration_part,
     "convergence": convergence_part,
     "equivalence": equivalence_part,
+    "list": list_part,
 }
 
 

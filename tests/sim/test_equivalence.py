@@ -44,6 +44,7 @@ from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.sim.reference import ReferenceSystem, shrink
 from tierenv.sim.state import DUPLICATES, PEAK_LIST, SLOW_CLOCK, WASTED
 from tierenv.sim.system import SimulatedSystem
+from tierenv.train.provenance import git_revision
 from tierenv.train.run_dir import write_json
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
@@ -327,4 +328,5 @@ def measured() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    write_json(Path(sys.argv[1]), {"schema": 1, "pages": PAGES, "seeds": NUM_SEEDS, "rows": measured()})
+    report = {"schema": 1, "git_revision": git_revision(), "pages": PAGES, "seeds": NUM_SEEDS, "rows": measured()}
+    write_json(Path(sys.argv[1]), report)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.sim.machines import with_workload
 from tests.sim.patches import (
     ALL_FAST,
     NO_ROOM,
@@ -263,10 +264,22 @@ def test_p09_target_node_of_a_tie_is_the_lower_one_and_the_sysfs_one_if_nothing_
         model = model_of(system)
         model.nodes["scanned_pages"], model.nodes["accessed_pages"] = scanned, accessed
         if system_type is SimulatedSystem:
-            assert scanner.choose_target(model) == node
+            assert scanner.choose_target(model, 0, False) == node
         else:
-            pages_scanner.choose_target_node(model, model.mms[0])
+            pages_scanner.choose_target_node(model, 0, False)
             assert model.mms["target_node"][0] == node
+
+
+@both_models
+def test_p09_target_node_after_the_other_mappings_is_the_process_s_own(system_type: type) -> None:
+    scenario = two_nodes(V1, target_node=1)
+    system = begin(system_type, with_workload(scenario, rest_vma=64 * PAGE_BYTES))
+    model = model_of(system)
+    model.mms["size_bytes"] = PAGES * PAGE_BYTES
+    run_to_chunk(system, 1)
+    assert model.mms["target_node"][0] == 1, "the big VMA fills the first chunk, which saw no top-tier page"
+    run_to_chunk(system, 2)
+    assert model.mms["target_node"][0] == 0
 
 
 @both_models

@@ -1,9 +1,12 @@
-"""Applications: closed loops of threads whose access time depends on where their pages lie (design.md 3.2)."""
+"""Applications: closed loops of threads whose access time depends on where their pages lie (docs/model.md)."""
 
 from tierenv.sim.jit import njit, njit_inlined
 
 CACHE_LINE_BYTES = 64
 """Memory traffic of one access."""
+
+LEAST_FREE = 1e-3
+"""Share of a link's bandwidth that others leave at least, also on one too narrow for the migration copies."""
 
 _TOLERANCE = 1e-9
 _MAX_ITERATIONS = 60
@@ -68,7 +71,7 @@ def _load(parameters, process, links, shares, node):
     idle_s = link.idle_s + (parameters.remote_s if is_remote else 0.0)
     share = shares[node]
     use = share * CACHE_LINE_BYTES / link.bandwidth
-    return share * idle_s, share * link.queueing_s, 1.0 - link.traffic / link.bandwidth, use
+    return share * idle_s, share * link.queueing_s, max(LEAST_FREE, 1.0 - link.traffic / link.bandwidth), use
 
 
 @njit_inlined

@@ -1,4 +1,4 @@
-"""The engine: advances machines from event to event (design.md 3.4).
+"""The engine: advances machines from event to event (docs/model.md).
 
 Each server (scanner, migrator, one kswapd a node) owns a clock; the applications' progress is integrated between
 events, with their shares of fast accesses halfway between those at the ends of a sub-step. `advance_all` is parallel
@@ -11,19 +11,17 @@ import math
 import numba
 
 from tierenv.counters import FREE_PAGES
-from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import fast_place, free_pages
+from tierenv.sim.lumps import clear, fast_place, free_pages
 from tierenv.sim.migrator import blank_entries, drain, flush_list
 from tierenv.sim.numa_balancing import forget_marks, hint_faults, mark_window
+from tierenv.sim.progress import progress, remaining_time, set_halfway_shares, update_rates
 from tierenv.sim.reclaim import reclaim
 from tierenv.sim.scanner import scan, schedule_scan, set_due
-from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES, HALFWAY, NOW, QUEUED, SLOW, Machine
+from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES, QUEUED, SLOW, Machine
 from tierenv.sim.trace import MM_ENTER, MM_EXIT, trace_mm
 from tierenv.units import PAGE_BYTES
 
-MAX_STALL_SHARE = 0.9
-"""Share of any sub-step an application can lose to stalls; what is left of them it loses later."""
 FAULT_QUANTUM_S = 20e-3
 """Longest stretch kswapd runs ahead of the hint faults, where they may find a node full."""
 SHORTEST_FAULT_QUANTUM_S = 1e-3
@@ -93,7 +91,7 @@ def execute_due(machine):
 def release(machine, index):
     """Let a process exit whose work is done: its memory is free again, the daemon forgets it (V1 P2, P4).
 
-    MODEL: it does not wait for the scanner to finish a chunk of its pages; that chunk is over.
+    MODEL: it does not wait for the scanner to finish a chunk of its pages; that chunk is over, and cost nothing.
     """
     parameters = machine.parameters
     state = machine.state
@@ -102,58 +100,21 @@ def release(machine, index):
     end_lump = machine.regions[mm.end_region - 1].end_lump
     blank_entries(machine, first_lump, end_lump)
     for lump in range(first_lump, end_lump):
-        for cell in range(SLOW, QUEUED + 4):
-            machine.counts[lump, cell] = 0
+        clear(machine.counts, lump, SLOW)
+        clear(machine.counts, lump, QUEUED)
         for node in range(parameters.num_nodes):
-            for cell in range(fast_place(node), fast_place(node) + 4):
-                machine.counts[lump, cell] = 0
+            clear(machine.counts, lump, fast_place(node))
         if parameters.numa_mode > 0:
             forget_marks(machine, lump)
     for node in range(parameters.num_nodes):
         row = machine.nodes[node]
         if first_lump <= row.hand_lump < end_lump:
-            for cell in range(fast_place(node), fast_place(node) + 4):
-                machine.counts[row.hand_row, cell] = 0
+            clear(machine.counts, row.hand_row, fast_place(node))
         for page_class in range(machine.processes[index].first_class, machine.processes[index].end_class):
             row.fast_pages -= machine.fast_by_class[page_class, node]
             machine.fast_by_class[page_class, node] = 0
     if index == state.scan_process and parameters.control != CONTROL_OFF:
         schedule_scan(machine, state.now_s, state.now_s >= state.scan_start_s)
-
-
-@njit_inlined
-def update_rates(machine):
-    """Shares, access rates and hazard rates at the present placement and phases."""
-    parameters = machine.parameters
-    set_shares(machine, machine.shares[NOW])
-    for node in range(parameters.num_nodes + 1):
-        machine.links[node].copied_per_s = 0.0
-    solve_rates(parameters, machine.processes, machine.links, machine.shares[NOW])
-    for page_class in range(parameters.num_classes):
-        row = machine.classes[page_class]
-        process = machine.processes[row.process]
-        row.hazard_rate = 0.0
-        if process.is_running and row.pages > 0:
-            row.hazard_rate = machine.access_share[process.phase, page_class] * process.access_rate / row.pages
-
-
-@njit_inlined
-def set_shares(machine, shares):
-    """Share of each process's accesses that lands on each node at the present placement: float64[M, K + 1]."""
-    parameters = machine.parameters
-    for index in range(parameters.num_processes):
-        process = machine.processes[index]
-        slow = 1.0
-        for node in range(parameters.num_nodes):
-            share = 0.0
-            for page_class in range(process.first_class, process.end_class):
-                pages = machine.classes[page_class].pages
-                if pages > 0:
-                    fast = machine.fast_by_class[page_class, node] / pages
-                    share += machine.access_share[process.phase, page_class] * fast
-            shares[index, node] = min(1.0, share)
-            slow -= shares[index, node]
-        shares[index, parameters.num_nodes] = max(0.0, slow)
 
 
 @njit
@@ -249,77 +210,6 @@ def is_any_short_of_room(machine):
 
 
 @njit_inlined
-def load_links(machine, duration_s):
-    """Put the copies of a sub-step on the links of the nodes between which pages moved.
-
-    A page whose move ends in a very short sub-step was copied in the ones before, too. MODEL: the copies of hint
-    faults, which many threads make at once, load the links no more than those of migrator and kswapd.
-    """
-    parameters = machine.parameters
-    moved = 0
-    for node in range(parameters.num_nodes):
-        moved += machine.nodes[node].moved_pages
-    pages_per_s = min(moved / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
-    for node in range(parameters.num_nodes):
-        share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
-        machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
-    machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
-
-
-@njit_inlined
-def progress(machine, duration_s):
-    """Let the applications work for `duration_s`, at the shares halfway through it.
-
-    Returns how much of it passed before the last of them had done all its work, and whether a process finished.
-    """
-    parameters = machine.parameters
-    state = machine.state
-    load_links(machine, duration_s)
-    solve_rates(parameters, machine.processes, machine.links, machine.shares[HALFWAY])
-    is_any_left = False
-    is_any_finished = False
-    passed_s = 0.0
-    for index in range(parameters.num_processes):
-        process = machine.processes[index]
-        if process.is_running:
-            work(machine, index, duration_s)
-            if process.is_done:
-                is_any_finished = True
-                passed_s = max(passed_s, process.finished_s - state.now_s)
-        is_any_left |= not process.is_done
-    state.is_done = not is_any_left
-    return (passed_s if state.is_done else duration_s), is_any_finished
-
-
-@njit_inlined
-def work(machine, index, duration_s):
-    """Let one process work at its access rate, less its stalls, through the ends of phases."""
-    process = machine.processes[index]
-    stalled_s = min(process.stall_s, MAX_STALL_SHARE * duration_s)
-    process.stall_s -= stalled_s
-    rate = process.access_rate * (1.0 - stalled_s / duration_s)
-    left_s = duration_s
-    while True:
-        phase_work = machine.phase_end[process.phase, index] - process.accesses
-        done = min(phase_work, rate * left_s)
-        for page_class in range(process.first_class, process.end_class):
-            row = machine.classes[page_class]
-            if row.pages > 0:
-                row.hazard += machine.access_share[process.phase, page_class] * done / row.pages
-        if done < phase_work:
-            process.accesses += done
-            return
-        process.accesses = machine.phase_end[process.phase, index]
-        left_s -= phase_work / rate
-        if process.phase + 1 == process.num_phases:
-            process.is_done = True
-            process.is_running = False
-            process.finished_s = machine.state.now_s + duration_s - max(0.0, left_s)
-            return
-        process.phase += 1
-
-
-@njit_inlined
 def end_of_substep(machine, until_s):
     """When the next thing happens that the sub-step must not run past."""
     parameters = machine.parameters
@@ -360,31 +250,26 @@ def advance(machine, duration_s):
             run_servers_and_faults(machine, end_s)
         else:
             run_servers(machine, end_s)
-        set_shares(machine, machine.shares[HALFWAY])
-        for index in range(parameters.num_processes):
-            for node in range(parameters.num_nodes + 1):
-                mean = 0.5 * (machine.shares[NOW, index, node] + machine.shares[HALFWAY, index, node])
-                machine.shares[HALFWAY, index, node] = mean
+        set_halfway_shares(machine)
         span_s = end_s - state.now_s
         is_any_finished = False
         if span_s > 0.0:
             passed_s, is_any_finished = progress(machine, span_s)
             state.now_s += passed_s
-        if is_any_finished:
-            finish(machine, end_s)
         if not state.is_done:
             state.now_s = end_s
+        if is_any_finished:
+            finish(machine)
+        if not state.is_done:
             act_at_events(machine)
             update_rates(machine)
     count_free_pages(machine)
 
 
 @njit
-def finish(machine, end_s):
+def finish(machine):
     """Note which processes have finished in a sub-step, and let them exit unless they were the last."""
     state = machine.state
-    if not state.is_done:
-        state.now_s = end_s
     for index in range(machine.parameters.num_processes):
         process = machine.processes[index]
         if process.is_done and not machine.mms[index].has_exited:
@@ -419,28 +304,6 @@ def count_free_pages(machine):
     for node in range(machine.parameters.num_nodes):
         free += free_pages(machine, node)
     machine.counters[FREE_PAGES] = free
-
-
-@njit
-def remaining_time(machine):
-    """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
-
-    Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
-    page promoted in its phase would look like a loss. Of several processes the longest counts, beside what all do now.
-    """
-    parameters = machine.parameters
-    longest_s = 0.0
-    for index in range(parameters.num_processes):
-        process = machine.processes[index]
-        if process.is_done:
-            continue
-        phase_end = machine.phase_end[process.phase, index]
-        work_later = process.total_accesses - phase_end
-        time_s = work_later * process.all_fast_access_s / process.threads
-        rate = process.access_rate if process.is_running else process.threads / process.all_fast_access_s
-        waits_s = max(0.0, process.start_s - machine.state.now_s)
-        longest_s = max(longest_s, waits_s + time_s + (phase_end - process.accesses) / rate)
-    return longest_s
 
 
 @njit

@@ -68,6 +68,13 @@ def pages_in(counts, row, place):
 
 
 @njit_inlined
+def clear(counts, row, place):
+    """Forget the pages of a row in one place."""
+    for cell in range(place, place + 4):
+        counts[row, cell] = 0
+
+
+@njit_inlined
 def fast_place(node):
     """Where a row's pages on a node of the fast tier begin."""
     return FAST + 4 * node
@@ -149,6 +156,12 @@ def set_accessed_bits(machine, page_class, pages):
     """Charge a process for the page walks that set the Accessed bits of pages of one of its classes."""
     process = machine.processes[machine.classes[page_class].process]
     process.stall_s += pages * machine.parameters.accessed_bit_s / process.threads
+
+
+@njit_inlined
+def stall_all(machine, page_class, seconds):
+    """Take time off all threads of the process that a class belongs to."""
+    machine.processes[machine.classes[page_class].process].stall_s += seconds
 
 
 @njit_inlined
@@ -267,12 +280,16 @@ def promote(machine, lump, node, pages, time_s, touched_only):
     if parameters.numa_mode > 0:
         forget_slow_marks(machine, lump, pages)
     arrive(machine, page_class, node, pages)
-    machine.processes[machine.classes[page_class].process].stall_s += pages * parameters.promotion_stall_s
+    stall_all(machine, page_class, pages * parameters.promotion_stall_s)
 
 
 @njit_inlined
 def demote(machine, lump, node, pages, hazard):
-    """Let pages that have left the cells of a node of the fast tier arrive on the slow tier, idle."""
+    """Let pages that have left the cells of a node of the fast tier arrive on the slow tier.
+
+    MODEL: idle, as they are but for pages the scanner has not visited since their promotion: reclaim has cleared
+    PG_young, and the scanner's last visit set PG_idle.
+    """
     page_class = machine.counts[lump, CLASS]
     resolve_slow(machine, lump, hazard)
     if machine.parameters.numa_mode == 1:
@@ -281,4 +298,4 @@ def demote(machine, lump, node, pages, hazard):
     machine.nodes[node].fast_pages -= pages
     machine.nodes[node].moved_pages += pages
     machine.fast_by_class[page_class, node] -= pages
-    machine.processes[machine.classes[page_class].process].stall_s += pages * machine.parameters.demotion_stall_s
+    stall_all(machine, page_class, pages * machine.parameters.demotion_stall_s)

@@ -56,7 +56,7 @@ def drain(machine, until_s):
                 state.migrator_clock_s = until_s
             return
         record = ring_row(machine, state.list_head)
-        draw_moves(machine, record)
+        settle_entries(machine, record)
         if ring[record, NEW] == 0:
             drop_stale(machine, record, until_s)
         else:
@@ -84,17 +84,17 @@ def owner(machine, record):
 
 
 @njit_inlined
-def draw_moves(machine, record):
+def settle_entries(machine, record):
     """Find out which entries of a record name a page that has moved, and which duplicates one that has not."""
     ring = machine.ring
     if machine.parameters.numa_mode > 0 and ring[record, NEW] > 0 and machine.counts[ring[record, LUMP], MOVED] > 0:
-        draw_moved(machine, record)
+        settle_moved(machine, record)
     if ring[record, LISTED] > 0:
-        draw_live_retries(machine, record)
+        settle_retries(machine, record)
 
 
 @njit_inlined
-def draw_moved(machine, record):
+def settle_moved(machine, record):
     """Make stale entries of the new ones whose page NUMA balancing has moved, this record's share of its lump's."""
     ring = machine.ring
     counts = machine.counts
@@ -108,7 +108,7 @@ def draw_moved(machine, record):
 
 
 @njit_inlined
-def draw_live_retries(machine, record):
+def settle_retries(machine, record):
     """Make live entries of the duplicates whose page failed before and still waits for another try.
 
     The duplicates of a record are a random subset of the pages that were listed when it was made, so each belongs to
@@ -179,7 +179,7 @@ def ration(machine, budget):
         # within a scan the records of a region stand in the order of its classes
         if lump <= previous or lump >= end:
             break
-        draw_moves(machine, record)
+        settle_entries(machine, record)
         total += ring[record, NEW]
         records += 1
         previous = lump

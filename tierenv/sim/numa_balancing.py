@@ -25,6 +25,7 @@ from tierenv.sim.lumps import (
     free_pages,
     hazard_at,
     pages_in,
+    process_of,
     resolve_slow,
     slow_pages,
     take,
@@ -335,7 +336,7 @@ def promote_repeated(machine, lump, index, faults, time_s):
     The last fault was this node's, as all are. A page moves if it was also this thread's, and by the group rules
     otherwise. MODEL: what those rules allow is one share, which is fitted.
     """
-    private = 1.0 / machine.processes[machine.classes[machine.counts[lump, CLASS]].process].threads
+    private = 1.0 / machine.processes[process_of(machine, lump)].threads
     share = private + (1.0 - private) * machine.parameters.numa_shared_move_share
     return promote_if_room(machine, lump, index, binomial(machine.state, faults, share, 1.0 - share), time_s)
 
@@ -345,7 +346,7 @@ def promote_if_room(machine, lump, index, pages, time_s):
     """Promote pages as far as the node has room above its watermark; without, wake kswapd. Returns how many."""
     promoted = min(pages, max(0, free_pages(machine, index) - machine.nodes[index].watermark_pages))
     if promoted < pages:
-        machine.mms[machine.classes[machine.counts[lump, CLASS]].process].numa_failures += pages - promoted
+        machine.mms[process_of(machine, lump)].numa_failures += pages - promoted
         wake_kswapd(machine, index, time_s)
     if promoted > 0:
         move_up(machine, lump, index, promoted, time_s)

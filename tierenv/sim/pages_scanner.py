@@ -191,20 +191,20 @@ def end_chunk(pages, time_s):
     mm.scans += 1
     pages.counters[MM_SCANS] += 1
     pages.counters[VMA_SCANS] += 1
+    was_rest = parameters.is_whole_vma and mm.is_rest_next
     if parameters.is_whole_vma:
         # the other mappings wait for the next chunk if the big one alone fills this
         is_full = (mm.end_page - mm.first_page) * PAGE_BYTES >= mm.size_bytes
         walks_on = parameters.walks_on_without_hits and state.chunk_useful == 0
         has_rest = pages.processes[state.scan_process].has_rest_vma
-        was_rest = mm.is_rest_next
         mm.is_rest_next = has_rest and is_full and not walks_on and not was_rest
         if has_rest and not was_rest and not mm.is_rest_next:
             pages.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     elif mm.cursor == mm.end_page:
         mm.cursor = mm.first_page
-    if parameters.control == CONTROL_KERNEL_RULE:
+    if parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time:
         follow_kernel_rule(pages, mm)
-    choose_target_node(pages, mm)
+    choose_target_node(pages, state.scan_process, was_rest)
     set_due(pages, state.scan_process)
     leave_chunk(pages, time_s)
 
@@ -258,11 +258,18 @@ def follow_kernel_rule(pages, mm):
 
 
 @njit
-def choose_target_node(pages, mm):
-    """Send later promotions of a process to the node of which its chunk saw most, or to the fixed one."""
+def choose_target_node(pages, index, is_rest):
+    """Send later promotions of a process to the node of which its chunk saw most, or to the fixed one.
+
+    MODEL: the mappings that are not simulated lie on the socket of the process, if that is of the fast tier.
+    """
     parameters = pages.parameters
+    mm = pages.mms[index]
     mm.target_node = parameters.fixed_target_node
     if parameters.target_rule == TARGET_FIXED:
+        return
+    if is_rest:
+        mm.target_node = min(pages.processes[index].cpu_node, parameters.num_nodes - 1)
         return
     most = 0
     for node in range(parameters.num_nodes):

@@ -1,4 +1,4 @@
-"""kswapd of a node: a clock hand that demotes pages nobody touched since its last visit (design.md 3.3)."""
+"""kswapd of a node: a clock hand that demotes pages nobody touched since its last visit (docs/model.md)."""
 
 import math
 

@@ -27,6 +27,8 @@ from tierenv.sim.trace import SCAN_START, is_traced, trace_mm, trace_scan_end
 from tierenv.units import PAGE_BYTES
 
 _TOLERANCE_S = 1e-9
+MOST_ENTRIES = 1 << 30
+"""Entries in a record of the list beyond which it takes no more: they are counted in 32 bits."""
 SCALE_STEPS = 9
 """prctl scale 10 is this many steps above 1, and doubles the period (kmmscand.md section 6.5)."""
 
@@ -143,9 +145,10 @@ def scan(machine):
         machine.nodes[node].scanned_pages = 0
         machine.nodes[node].accessed_pages = 0
     useful = 0
+    is_rest = parameters.is_whole_vma and mm.is_rest_next
     if not parameters.is_whole_vma:
         useful = scan_bounded(machine, mm)
-    elif mm.is_rest_next:
+    elif is_rest:
         mm.is_rest_next = False
     else:
         left = state.chunk_pages
@@ -159,13 +162,13 @@ def scan(machine):
         if process.has_rest_vma and not is_full:
             machine.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     machine.model[PEAK_LIST] = max(machine.model[PEAK_LIST], state.list_entries)
-    mm.target_node = choose_target(machine)
+    mm.target_node = choose_target(machine, index, is_rest)
     if is_traced(machine):
         trace_scan_end(machine, index, resume_address(machine, index), useful)
     mm.scans += 1
     mm.last_scan_end_s = state.now_s
-    if parameters.control == CONTROL_KERNEL_RULE:
-        adapt(parameters, mm, useful)
+    if parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time:
+        adapt(parameters, mm, useful)  # writes only seed new processes there, so the rule stays in charge
     set_due(machine, index)
     state.mm_cursor = index
     if not parameters.has_migration_thread:
@@ -186,12 +189,17 @@ def resume_address(machine, index):
 
 
 @njit_inlined
-def choose_target(machine):
-    """Node for promotions of the process just scanned: the one on which the chunk saw (found accessed) most pages."""
+def choose_target(machine, index, is_rest):
+    """Node for promotions of the process just scanned: the one on which the chunk saw (found accessed) most pages.
+
+    MODEL: the other mappings, stacks and libraries, lie on the socket of the process, if that is of the fast tier.
+    """
     parameters = machine.parameters
     target = parameters.fixed_target_node
     if parameters.target_rule == TARGET_FIXED:
         return target
+    if is_rest:
+        return min(machine.processes[index].cpu_node, parameters.num_nodes - 1)
     most = 0
     for node in range(parameters.num_nodes):
         row = machine.nodes[node]
@@ -352,7 +360,8 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
         # With room for all pages on the list and no throttle every promotion succeeds, so the page of a duplicate has
         # moved when its turn comes: such entries cost time whatever their lump, and neighbours share a record.
         tail = ring_row(machine, state.list_tail - 1)
-        if state.list_tail > state.list_head and ring[tail, LUMP] == anywhere:
+        has_room = ring[tail, DUPLICATE] < MOST_ENTRIES
+        if state.list_tail > state.list_head and ring[tail, LUMP] == anywhere and has_room:
             ring[tail, DUPLICATE] += again
             return again
     record = ring_row(machine, state.list_tail)

@@ -40,10 +40,10 @@ NEW, DUPLICATE, LISTED, LUMP = 0, 1, 2, 3
 """Columns of a list record: entries of newly listed pages, entries of pages already listed, listed pages when the
 record was made (0 once its live retries are drawn), and the lump, or -1 - p for duplicates of several lumps of process
 p, all without effect."""
-SECOND_ACCESS_RECORDS = 1 << 16
-FIRST_ACCESS_RECORDS = 1 << 18
-"""Records the ring of one machine holds, powers of two; entries beyond it count as failed allocations. A first-access
-daemon lists every page ever touched at every visit, some 256 records each time."""
+SECOND_ACCESS_VISITS = 256
+FIRST_ACCESS_VISITS = 1024
+"""Pending records of each lump that the ring of one machine has room for; entries beyond it count as failed
+allocations. A first-access daemon lists every page ever touched at every visit."""
 
 FRESH, STALE, FRESH_AT_S, STALE_AT_S, MARK_HAZARD, UNVISITED, FAULTED, MARKED_FAST = range(8)
 """Columns of `Machine.marks`: marked slow pages in two groups, when each group was last marked, the hazard at which the

@@ -16,7 +16,7 @@ from tierenv.sim.state import (
     CLASS,
     CLASSES,
     FAST,
-    FIRST_ACCESS_RECORDS,
+    FIRST_ACCESS_VISITS,
     LINK,
     MARK_COLUMNS,
     MM,
@@ -25,13 +25,16 @@ from tierenv.sim.state import (
     PARAMETERS,
     PROCESS,
     REGION,
-    SECOND_ACCESS_RECORDS,
+    SECOND_ACCESS_VISITS,
     SLOW,
     STATE,
     Machine,
 )
 from tierenv.sim.trace import EVENT, read_events
 from tierenv.units import PAGE_BYTES
+
+LEAST_LUMPS = 256
+"""Lumps for which the list has room at least, so that a machine's room hardly depends on its batch."""
 
 
 class SimulatedSystem:
@@ -61,7 +64,8 @@ class SimulatedSystem:
         self._start = [start[id(scenario)] for scenario in self.scenarios]
         most = _most(self.scenarios)
         is_first_access = any(scenario.daemon.access_rule == "first-access" for scenario in self.scenarios)
-        records = FIRST_ACCESS_RECORDS if is_first_access else SECOND_ACCESS_RECORDS
+        visits = FIRST_ACCESS_VISITS if is_first_access else SECOND_ACCESS_VISITS
+        records = 1 << (visits * max(most.lumps, LEAST_LUMPS) - 1).bit_length()
         has_marks = any(scenario.numa_balancing_mode > 0 for scenario in self.scenarios)
         self._machines = Machine(
             parameters=np.array([arrays.parameters for arrays in self._arrays], dtype=PARAMETERS),
@@ -331,7 +335,7 @@ def _most(scenarios: Sequence[Scenario]) -> _Most:
 
 
 def _all_fast_s(arrays: ScenarioArrays) -> float:
-    """Completion time with every page on its process's own node from the start and no daemon [s].
+    """Completion time with every page on its process's own node (node 0 if it has none) and no daemon [s].
 
     Processes slow each other down on the links as long as they run together.
     """

@@ -22,7 +22,7 @@ EVENT = np.dtype(
     ],
     align=True,
 )
-"""One event; fields that an event does not have are 0."""
+"""One event; fields that an event does not have mean nothing."""
 
 MM_ENTER, MM_EXIT, SCAN_START, SCAN_END, MIGRATE = range(5)
 EVENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -88,7 +88,8 @@ def trace_migrate(machine, mm, rc, target_node, pages):
 def read_events(trace: NDArray[np.void], count: int) -> list[dict[str, Any]]:
     """The first `count` events of one machine, in order of time, with the kernel's names."""
     events = []
-    for row in np.sort(trace[: min(count, len(trace))], order="time_s", kind="stable"):
+    rows = trace[: min(count, len(trace))]
+    for row in rows[np.argsort(rows["time_s"], kind="stable")]:
         name, fields = EVENTS[row["event"]]
         values = {field: int(row[field]) for field in fields}
         events.append({"time_s": float(row["time_s"]), "event": name} | values)

@@ -1,0 +1,148 @@
+"""What the applications do in a sub-step: rates from where their pages lie, and the work they get done."""
+
+from tierenv.sim.application import solve_rates
+from tierenv.sim.jit import njit, njit_inlined
+from tierenv.sim.state import HALFWAY, NOW
+from tierenv.units import PAGE_BYTES
+
+MAX_STALL_SHARE = 0.9
+"""Share of any sub-step an application can lose to stalls; what is left of them it loses later."""
+
+
+@njit_inlined
+def update_rates(machine):
+    """Shares, access rates and hazard rates at the present placement and phases."""
+    parameters = machine.parameters
+    set_shares(machine, machine.shares[NOW])
+    for node in range(parameters.num_nodes + 1):
+        machine.links[node].copied_per_s = 0.0
+    solve_rates(parameters, machine.processes, machine.links, machine.shares[NOW])
+    for page_class in range(parameters.num_classes):
+        row = machine.classes[page_class]
+        process = machine.processes[row.process]
+        row.hazard_rate = 0.0
+        if process.is_running and row.pages > 0:
+            row.hazard_rate = machine.access_share[process.phase, page_class] * process.access_rate / row.pages
+
+
+@njit_inlined
+def set_shares(machine, shares):
+    """Share of each process's accesses that lands on each node at the present placement: float64[M, K + 1]."""
+    parameters = machine.parameters
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        slow = 1.0
+        for node in range(parameters.num_nodes):
+            share = 0.0
+            for page_class in range(process.first_class, process.end_class):
+                pages = machine.classes[page_class].pages
+                if pages > 0:
+                    fast = machine.fast_by_class[page_class, node] / pages
+                    share += machine.access_share[process.phase, page_class] * fast
+            shares[index, node] = min(1.0, share)
+            slow -= shares[index, node]
+        shares[index, parameters.num_nodes] = max(0.0, slow)
+
+
+@njit_inlined
+def set_halfway_shares(machine):
+    """Shares halfway between those at the start of a sub-step and those at the present placement, its end."""
+    shares = machine.shares
+    set_shares(machine, shares[HALFWAY])
+    for index in range(machine.parameters.num_processes):
+        for node in range(machine.parameters.num_nodes + 1):
+            shares[HALFWAY, index, node] = 0.5 * (shares[NOW, index, node] + shares[HALFWAY, index, node])
+
+
+@njit_inlined
+def load_links(machine, duration_s):
+    """Put the copies of a sub-step on the links of the nodes between which pages moved.
+
+    A page whose move ends in a very short sub-step was copied in the ones before, too. MODEL: the copies of hint
+    faults, which many threads make at once, load the links no more than those of migrator and kswapd.
+    """
+    parameters = machine.parameters
+    moved = 0
+    for node in range(parameters.num_nodes):
+        moved += machine.nodes[node].moved_pages
+    pages_per_s = min(moved / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
+    for node in range(parameters.num_nodes):
+        share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
+        machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
+    machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
+
+
+@njit_inlined
+def progress(machine, duration_s):
+    """Let the applications work for `duration_s`, at the shares halfway through it.
+
+    Returns how much of it passed before the last of them had done all its work, and whether a process finished.
+    """
+    parameters = machine.parameters
+    state = machine.state
+    load_links(machine, duration_s)
+    solve_rates(parameters, machine.processes, machine.links, machine.shares[HALFWAY])
+    is_any_left = False
+    is_any_finished = False
+    passed_s = 0.0
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running:
+            work(machine, index, duration_s)
+            if process.is_done:
+                is_any_finished = True
+                passed_s = max(passed_s, process.finished_s - state.now_s)
+        is_any_left |= not process.is_done
+    state.is_done = not is_any_left
+    return (passed_s if state.is_done else duration_s), is_any_finished
+
+
+@njit_inlined
+def work(machine, index, duration_s):
+    """Let one process work at its access rate, less its stalls, through the ends of phases."""
+    process = machine.processes[index]
+    stalled_s = min(process.stall_s, MAX_STALL_SHARE * duration_s)
+    process.stall_s -= stalled_s
+    rate = process.access_rate * (1.0 - stalled_s / duration_s)
+    left_s = duration_s
+    while True:
+        phase_work = machine.phase_end[process.phase, index] - process.accesses
+        done = min(phase_work, rate * left_s)
+        for page_class in range(process.first_class, process.end_class):
+            row = machine.classes[page_class]
+            if row.pages > 0:
+                row.hazard += machine.access_share[process.phase, page_class] * done / row.pages
+        if done < phase_work:
+            process.accesses += done
+            return
+        process.accesses = machine.phase_end[process.phase, index]
+        left_s -= phase_work / rate
+        if process.phase + 1 == process.num_phases:
+            process.is_done = True
+            process.is_running = False
+            process.finished_s = machine.state.now_s + duration_s - max(0.0, left_s)
+            return
+        process.phase += 1
+
+
+@njit
+def remaining_time(machine):
+    """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
+
+    Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
+    page promoted in its phase would look like a loss. Of several processes the longest counts, beside what all do now;
+    one that has not started is charged as if it began all-fast.
+    """
+    parameters = machine.parameters
+    longest_s = 0.0
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_done:
+            continue
+        phase_end = machine.phase_end[process.phase, index]
+        work_later = process.total_accesses - phase_end
+        time_s = work_later * process.all_fast_access_s / process.threads
+        rate = process.access_rate if process.is_running else process.threads / process.all_fast_access_s
+        waits_s = max(0.0, process.start_s - machine.state.now_s)
+        longest_s = max(longest_s, waits_s + time_s + (phase_end - process.accesses) / rate)
+    return longest_s
