@@ -93,7 +93,7 @@ calibration: $(STAMP) ## fit the platform to the published times anew; afterward
 	mv build/fitted.calibration.json $(PLATFORM).calibration.json
 
 best-static: $(STAMP) ## search the best static setting of every scenario anew
-	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set noisy-neighbour; do \
+	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set moving-hot-set-far noisy-neighbour; do \
 		$(TIERENV) tune $$scenario --seeds 8 --save; done
 
 results-kernel-c: $(STAMP) ## what the packaged policies lose as integers in C
