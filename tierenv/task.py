@@ -18,7 +18,7 @@ from tierenv.observation import ObservationEncoder
 from tierenv.records import load_record
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, PhaseOrders, Scenario, load_scenario
-from tierenv.sim.state import ALLOCATION_FAILURES, DUPLICATES, PEAK_LIST, WASTED
+from tierenv.sim.state import WASTED
 from tierenv.system import ModelledSystem
 
 Info = dict[str, NDArray[np.generic]]
@@ -35,10 +35,6 @@ INFO_KEYS: Mapping[str, str] = {
     "demoted_pages": "pages demoted in this episode",
     "failed_migrations": "list entries that ended in any way but a promotion in this episode",
     "wasted_promotions": "promotions of pages that do not belong to the hottest that fit in this episode",
-    "duplicate_entries": "list entries of pages that were on the list already in this episode",
-    "peak_list_entries": "longest migration list in this episode",
-    "peak_list_bytes": "memory it took [bytes]",
-    "list_allocation_failures": "list entries for which there was no memory in this episode",
     "reward_time": "minus the duration of the step / reference_s",
     "reward_shaping": "gamma Phi' - Phi, 0 where shaping is off",
 }
@@ -144,7 +140,6 @@ class TieredMemoryTask:
         self.phase_orders = _one_for_each(phase_orders, n)
         self._is_controlled = any(scenario.control == "tunables" for scenario in scenarios)
         self._resident_pages = np.array([scenario.pages for scenario in scenarios])
-        self._list_entry_bytes = np.array([scenario.daemon.list_entry for scenario in scenarios])
         self._fast_capacity_pages = np.array([scenario.fast_capacity_pages for scenario in scenarios])
         self._reference_s = self.system.reference_s.copy()
         self._limit_s = max_time_multiple * self._reference_s
@@ -225,7 +220,7 @@ class TieredMemoryTask:
 
     def _info(self, tunables: NDArray[np.float64]) -> Info:
         """Present values of `INFO_KEYS`, in fresh arrays: callers may write into what they get."""
-        system, counters, model = self.system, self._counters, self.system.model
+        system, counters = self.system, self._counters
         period_ms, size_bytes, throttle_bytes_per_s = tunables.T.copy()
         return {
             "elapsed_s": self._elapsed_s.copy(),
@@ -238,11 +233,7 @@ class TieredMemoryTask:
             "promoted_pages": counters[:, MIGRATED] + counters[:, PGPROMOTE_SUCCESS],
             "demoted_pages": counters[:, DEMOTED].copy(),
             "failed_migrations": counters[:, MIGRATE_FAILED].copy(),
-            "wasted_promotions": model[:, WASTED].copy(),
-            "duplicate_entries": model[:, DUPLICATES].copy(),
-            "peak_list_entries": model[:, PEAK_LIST].copy(),
-            "peak_list_bytes": model[:, PEAK_LIST] * self._list_entry_bytes,
-            "list_allocation_failures": model[:, ALLOCATION_FAILURES].copy(),
+            "wasted_promotions": system.model[:, WASTED],
             "reward_time": self._reward_time.copy(),
             "reward_shaping": self._reward_shaping.copy(),
         }

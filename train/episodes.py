@@ -13,19 +13,14 @@ from numpy.typing import NDArray
 
 from tierenv.env import EPISODE_SEEDS
 from tierenv.render import Timeline
+from tierenv.sim.state import ALLOCATION_FAILURES, DUPLICATES, PEAK_LIST
 from tierenv.task import TieredMemoryTask
 
-COUNTS = (
-    "promoted_pages",
-    "demoted_pages",
-    "failed_migrations",
-    "wasted_promotions",
-    "duplicate_entries",
-    "peak_list_entries",
-    "peak_list_bytes",
-    "list_allocation_failures",
-)
+COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")
 """Keys of `tierenv.task.INFO_KEYS` that a result reports."""
+LIST_COUNTS = ("duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures")
+"""What a result reports of the migration list, which only the model knows: entries of pages that were on it already,
+its greatest length and the memory that took, and entries for which there was none."""
 
 
 class Actor(Protocol):
@@ -50,7 +45,7 @@ class Episodes:
     reference_s: NDArray[np.float64]
     """Computed all-fast time [s]."""
     counts: dict[str, NDArray[np.int64]]
-    """`COUNTS`."""
+    """`COUNTS` and `LIST_COUNTS`."""
     env_steps: int
     """Steps of all episodes together."""
 
@@ -116,6 +111,15 @@ def run_episodes(
         seconds=final["elapsed_s"],
         is_truncated=is_truncated,
         reference_s=np.array(info["reference_s"], dtype=np.float64),
-        counts={key: final[key] for key in COUNTS},
+        counts={key: final[key] for key in COUNTS} | _list_counts(task),
         env_steps=env_steps,
     )
+
+
+def _list_counts(task: TieredMemoryTask) -> dict[str, NDArray[np.int64]]:
+    """`LIST_COUNTS` of machines that stand still."""
+    duplicates, peak, failures = (
+        task.system.model[:, column] for column in (DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES)
+    )
+    entry_bytes = np.array([scenario.daemon.list_entry for scenario in task.system.scenarios])
+    return dict(zip(LIST_COUNTS, (duplicates, peak, peak * entry_bytes, failures), strict=True))

@@ -16,7 +16,7 @@ from tierenv.sim.system import SimulatedSystem
 from tierenv.task import TieredMemoryTask
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
-from tierenv.train.episodes import COUNTS, Episodes, episode_seeds, run_episodes
+from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference, stratified_bootstrap
 
@@ -102,7 +102,7 @@ class Row:
             },
             "gap_closed": bounds.mean_gap_closed(runs),
             "regret": bounds.regret(runs),
-            **{key: means[key] for key in COUNTS},
+            **means,
             "difference_to_best_static_s": difference and {"mean": difference.value, "ci95": difference.interval},
         }
 

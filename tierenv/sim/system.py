@@ -142,9 +142,9 @@ class SimulatedSystem:
     @property
     def tunables(self) -> NDArray[np.float64]:
         """float64[n, 3]: the tunables in force; of several processes under the kernel's rule, the first one's."""
-        mm = self._machines.mms[:, 0]
-        throttle = self._machines.state["throttle_pages_per_s"] * PAGE_BYTES
-        return np.stack((mm["period_ms"], mm["size_bytes"], throttle), axis=1)
+        mms, state = self._machines.mms, self._machines.state
+        throttle = state["throttle_pages_per_s"] * PAGE_BYTES
+        return np.stack((mms["period_ms"][:, 0], mms["size_bytes"][:, 0], throttle), axis=1)
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -237,6 +237,17 @@ class SimulatedSystem:
         for name, rows in self._start[index].items():
             getattr(machine, name)[: len(rows)] = rows
 
+        # phases first: a seed has the same ones at any resolution
+        self._phase_orders[index] = []
+        for number, process in enumerate(scenario.processes):
+            classes = self._own_classes(index, number)
+            phases = draw_phases(process, scenario.fast_capacity_pages, phase_orders, rng)
+            num_phases = len(phases.order)
+            machine.phase_end[:num_phases, number] = phases.end
+            machine.access_share[:num_phases, classes] = phases.access_share
+            machine.is_waste[:num_phases, classes] = phases.is_waste
+            self._phase_orders[index].append(phases.order)
+
         slow = np.concatenate(
             [
                 place_classes(process.workload.layout, pages, scenario.regions, rng).ravel()
@@ -260,16 +271,6 @@ class SimulatedSystem:
         # a page starts as touched: PG_idle clear (first access), accessed in the previous window (second access)
         start_cell = 2 if scenario.daemon.access_rule == "second-access" else 1
         machine.counts[: len(slow), SLOW + start_cell] = slow
-
-        self._phase_orders[index] = []
-        for number, process in enumerate(scenario.processes):
-            classes = self._own_classes(index, number)
-            phases = draw_phases(process, scenario.fast_capacity_pages, phase_orders, rng)
-            num_phases = len(phases.order)
-            machine.phase_end[:num_phases, number] = phases.end
-            machine.access_share[:num_phases, classes] = phases.access_share
-            machine.is_waste[:num_phases, classes] = phases.is_waste
-            self._phase_orders[index].append(phases.order)
 
         state = self._machines.state[index : index + 1]
         state[...] = np.zeros((), dtype=STATE)
