@@ -129,7 +129,7 @@ RECHECKED = dict.fromkeys((*COUNTED, "wasted"), 0.05) | {"duplicates": 0.2, "pea
 """Margins for V3, where later entries of a page that failed the re-check count as stale."""
 
 
-BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02}
+BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02} | dict.fromkeys(("migrated", "demoted", "wasted"), 0.03)
 """Margins where the fast node fills up amid a region: its classes stand one after the other in the list, and those that
 find no room are pages of the last ones."""
 
@@ -161,7 +161,9 @@ def make_cases() -> dict[str, Case]:
         "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB)),
         "moving, tuned at random": Case(moving, at_random),
         "moving, mode 2": Case(moving.replace(**alone), kernels_own),
-        "two processes, one of which comes and goes": Case(two, always(500.0, 4 * GIB, 200 * MIB)),
+        "two processes, one of which comes and goes": Case(
+            two, always(500.0, 4 * GIB, 200 * MIB), coarse={"peak_list": 0.02}
+        ),
         "two processes on two sockets, V3": Case(
             skewed.replace(
                 size="10GiB",

@@ -31,14 +31,17 @@ def write_teacher(folder: Path, model: Network | DecisionTree) -> str:
 
 @pytest.fixture
 def tree_teacher(tmp_path: Path) -> str:
-    """A bundle that switches promotion off when the fast tier is nearly full: a tree can learn it exactly."""
+    """A bundle that promotes unless slow pages were just found accessed: a tree can learn it exactly.
+
+    No rate of such pages is observed between none and that of the smallest chunk, so any threshold in between will do.
+    """
     tree = DecisionTree(
         num_features=len(FEATURES),
-        feature=np.array([FEATURES.index("free_fast"), LEAF, LEAF], np.int32),
-        threshold=np.array([-0.44, 0, 0], np.float32),  # a little less than where kswapd stops
+        feature=np.array([FEATURES.index("accessed_slow"), LEAF, LEAF], np.int32),
+        threshold=np.array([-0.2, 0, 0], np.float32),
         left=np.array([1, LEAF, LEAF], np.int32),
         right=np.array([2, LEAF, LEAF], np.int32),
-        value=np.array([[0, 0, 0], [0.5, 0.25, -1], [-0.5, 0.5, 1]], np.float32),
+        value=np.array([[0, 0, 0], [-0.5, 0.5, 1], [0.5, 0.25, -1]], np.float32),
     )
     return write_teacher(tmp_path / "teacher", tree)
 
