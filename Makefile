@@ -46,7 +46,8 @@ results: results/first-round.json results/moving-hot-set.json results/bench.json
 	$(BIN)/python -m tierenv.train.readme
 	$(BIN)/python -m tierenv.train.model_doc
 
-results/first-round.json: $(MODEL) configs/policies/best-static.json configs/policies/moving-hot-set configs/policies/moving-hot-set-tree configs/policies/abench
+results/first-round.json: $(MODEL) configs/policies/best-static.json configs/policies/moving-hot-set \
+		configs/policies/moving-hot-set-tree configs/policies/abench
 	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) \
 		--policy moving-hot-set --policy moving-hot-set-tree --policy abench
 

@@ -97,9 +97,39 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_record(kind: str, record: type[RecordType], name_or_path: str) -> RecordType:
-    """Read one record from a packaged name or a path; its `name` defaults to the file's."""
+    """Read one record from a packaged name or a path; its `name` defaults to the file's.
+
+    A file that says `like: NAME_OR_PATH` holds only what differs from another of its kind.
+    """
     path = resolve(kind, name_or_path)
-    return validate_record(record, {"name": path.stem} | read_yaml(path), str(path))
+    return validate_record(record, {"name": path.stem} | _read_differences(kind, path, seen=()), str(path))
+
+
+def _read_differences(kind: str, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The mapping of a file put over that of the file it is like. Raises `ConfigError`."""
+    values = read_yaml(path)
+    if "like" not in values:
+        return values
+    like = values.pop("like")
+    if not isinstance(like, str):
+        raise ConfigError(f"{path}: like={like!r}: must be the name or path of one of the {kind}")
+    if path in seen:
+        raise ConfigError(f"{path}: like={like!r}: leads back to this file")
+    try:
+        base = _read_differences(kind, resolve(kind, like), (*seen, path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: like: {error}") from None
+    base.pop("name", None)
+    return _put_over(base, values)
+
+
+def _put_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A mapping with other values, those of nested mappings key by key."""
+    merged = base | values
+    for key in base.keys() & values.keys():
+        if isinstance(base[key], dict) and isinstance(values[key], dict):
+            merged[key] = _put_over(base[key], values[key])
+    return merged
 
 
 def validate_record(record: type[RecordType], values: dict[str, Any], origin: str) -> RecordType:

@@ -2,32 +2,30 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from tierenv.files import atomic_write_text
-from tierenv.records import packaged
 from tierenv.scenario import load_scenario
-from tierenv.train.calibrate import report_path
-from tierenv.train.generated import markdown_table, with_parts
+from tierenv.train.generated import (
+    RESULTS,
+    ROOT,
+    Cell,
+    calibration_report,
+    markdown_table,
+    measured_times,
+    rewrite,
+    with_parts,
+)
 from tierenv.train.run_dir import read_json
 from tierenv.units import GIB
 
-ROOT = Path(__file__).resolve().parent.parent
 MODEL_DOC = ROOT / "docs" / "model.md"
-CONVERGENCE = ROOT / "results" / "convergence.json"
-FIRST_ROUND = ROOT / "results" / "first-round.json"
-EQUIVALENCE = ROOT / "results" / "equivalence.json"
-PLATFORM = "amd-epyc-cxl"
+CONVERGENCE = RESULTS / "convergence.json"
+FIRST_ROUND = RESULTS / "first-round.json"
+EQUIVALENCE = RESULTS / "equivalence.json"
 
 
 def calibration_part() -> str:
     """Measured and modelled times, and the fitted parameters."""
-    report = read_json(report_path(packaged("platforms")[PLATFORM]))
-    cells = {(row["system"], row["size_gb"]): row for row in report["cells"]}
-    systems = list(dict.fromkeys(system for system, _ in cells))
-    sizes = list(dict.fromkeys(size for _, size in cells))
-    times = [[system, *(_time(cells.get((system, size))) for size in sizes)] for system in systems]
+    report = calibration_report()
     parameters = [
         [
             f"`{row['field']}`",
@@ -38,16 +36,11 @@ def calibration_part() -> str:
         ]
         for row in report["parameters"]
     ]
-    mean, worst, left_out = (
-        100 * report[key] for key in ("mean_absolute_error", "worst_error", "worst_error_left_out")
-    )
     return "\n".join(
         (
             "Measured time, modelled time and error; in brackets the error of a fit that has not seen the size:",
             "",
-            markdown_table(["system", *(f"{size:g} GB" for size in sizes)], times, numbers_from=len(sizes) + 1),
-            "",
-            f"Mean absolute error {mean:.1f} %, worst {worst:.1f} %, worst of a size left out {left_out:.1f} %.",
+            measured_times(report, "system", _time),
             "",
             markdown_table(
                 ["parameter", "fitted", "95 % interval", "prior", "source of the prior"], parameters, numbers_from=5
@@ -117,17 +110,14 @@ def _percent(cell: str | float) -> str:
     return cell if isinstance(cell, str) else f"{100 * cell:+.2f} %"
 
 
-def _time(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "-"
+def _time(row: Cell) -> str:
     error, left_out = 100 * row["error"], 100 * row["error_left_out"]
     return f"{row['measured_s']:.1f} s, {row['modelled_s']:.1f} s, {error:+.1f} % ({left_out:+.1f} %)"
 
 
 def main() -> int:
     """Rewrite docs/model.md. Returns the exit code."""
-    atomic_write_text(MODEL_DOC, render(MODEL_DOC.read_text(encoding="utf-8")))
-    return 0
+    return rewrite(MODEL_DOC, render)
 
 
 if __name__ == "__main__":

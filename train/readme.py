@@ -8,16 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tierenv.files import atomic_write_text
-from tierenv.records import packaged
-from tierenv.train.calibrate import report_path
-from tierenv.train.generated import markdown_table, with_parts
-from tierenv.train.model_doc import PLATFORM
+from tierenv.train.generated import (
+    RESULTS,
+    ROOT,
+    Cell,
+    calibration_report,
+    markdown_table,
+    measured_times,
+    rewrite,
+    with_parts,
+)
 from tierenv.train.run_dir import read_json
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-RESULTS = ROOT / "results"
 
 
 def comparison() -> str:
@@ -61,30 +64,14 @@ def speed() -> str:
 
 def calibration() -> str:
     """Measured times, and what the fitted platform makes of them, from the report beside the platform file."""
-    report = read_json(report_path(packaged("platforms")[PLATFORM]))
+    report = calibration_report()
     cells = {(row["system"], row["size_gb"]): row for row in report["cells"]}
-    systems = list(dict.fromkeys(system for system, _ in cells))
-    sizes = list(dict.fromkeys(size for _, size in cells))
-    lines = [
-        [f"`{system}`", *(f"{cells[system, size]['measured_s']:.1f}, {_error(cells[system, size])}" for size in sizes)]
-        for system in systems
-    ]
-    mean, worst, left_out = (
-        100 * report[key] for key in ("mean_absolute_error", "worst_error", "worst_error_left_out")
-    )
+    sizes = dict.fromkeys(size for _, size in cells)
     gains = ", ".join(
         f"{_saved(cells, size, 'measured_s'):.1f} ({_saved(cells, size, 'modelled_s'):.1f})" for size in sizes
     )
-    return "\n".join(
-        (
-            markdown_table(
-                ["measured [s], error of the model", *(f"{size:g} GB" for size in sizes)], lines, numbers_from=1
-            ),
-            "",
-            f"Mean absolute error {mean:.1f} %, worst {worst:.1f} %; worst at a size that the fit has not seen "
-            f"{left_out:.1f} %. Time kmmscand-v1 saves against numab2, measured (modelled): {gains} %.",
-        )
-    )
+    times = measured_times(report, "measured [s], error of the model", _error)
+    return f"{times} Time kmmscand-v1 saves against numab2, measured (modelled): {gains} %."
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -100,11 +87,11 @@ def render(text: str) -> str:
     return with_parts(README, text, PARTS)
 
 
-def _error(cell: dict[str, Any]) -> str:
-    return f"{100 * cell['error']:+.1f} %"
+def _error(cell: Cell) -> str:
+    return f"{cell['measured_s']:.1f}, {100 * cell['error']:+.1f} %"
 
 
-def _saved(cells: dict[tuple[str, float], dict[str, Any]], size: float, key: str) -> float:
+def _saved(cells: dict[tuple[str, float], Cell], size: float, key: str) -> float:
     return 100 * (1 - cells["kmmscand-v1", size][key] / cells["numab2", size][key])
 
 
@@ -120,8 +107,7 @@ def _short(policy: str) -> str:
 
 def main() -> int:
     """Rewrite README.md. Returns the exit code."""
-    atomic_write_text(README, render(README.read_text(encoding="utf-8")))
-    return 0
+    return rewrite(README, render)
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def fault_lump(machine, lump, hazard, until_s):
     index = machine.classes[page_class].process
     process = machine.processes[index]
     mm = machine.mms[index]
-    node = min(process.cpu_node, parameters.num_nodes - 1)
+    node = process.own_node
     touched = touch_probability(machine, page_class, MARK_CLOCK, elapsed)
     fresh = binomial(state, int(marks[lump, FRESH]), touched, 1.0 - touched)
     stale = binomial(state, int(marks[lump, STALE]), touched, 1.0 - touched)

@@ -138,7 +138,7 @@ def fault_in_mode_2(pages, page, fault_s, end_s):
 
     Of faults on the slow tier the kernel books those alone whose page moved, as private ones from afar.
     """
-    node_index = threads_node(pages, page)
+    node_index = pages.processes[owner(pages, page)].own_node
     node = pages.nodes[node_index]
     if free_pages(pages, node_index) > node.kswapd_target_pages + node.spare_pages:
         node.numa_threshold_s = pages.parameters.numa_hot_threshold_s
@@ -200,14 +200,7 @@ def fault_in_mode_1(pages, page, end_s):
         return
     mm.numa_private_faults += private
     if uniform(pages.state) < private + (1.0 - private) * pages.parameters.numa_shared_move_share:
-        promote_if_room(pages, page, threads_node(pages, page), end_s)
-
-
-@njit_inlined
-def threads_node(pages, page):
-    """Node of the fast tier on which the threads of a page's process run, or node 0 if theirs is not part of it."""
-    cpu_node = pages.processes[owner(pages, page)].cpu_node
-    return cpu_node if cpu_node < pages.parameters.num_nodes else 0
+        promote_if_room(pages, page, pages.processes[owner(pages, page)].own_node, end_s)
 
 
 @njit_inlined

@@ -269,7 +269,7 @@ def choose_target_node(pages, index, is_rest):
     if parameters.target_rule == TARGET_FIXED:
         return
     if is_rest:
-        mm.target_node = min(pages.processes[index].cpu_node, parameters.num_nodes - 1)
+        mm.target_node = pages.processes[index].own_node
         return
     most = 0
     for node in range(parameters.num_nodes):

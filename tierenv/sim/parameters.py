@@ -61,8 +61,6 @@ class ScenarioArrays(NamedTuple):
     """int64[classes] for each process: its pages by class."""
     is_placed_at_random: NDArray[np.bool_]
     """bool[C]: whether the fast tier is filled from a class at the start."""
-    lump_class: NDArray[np.int64]
-    """int64[L]: class of each lump of the lumped model."""
 
 
 def scenario_arrays(
@@ -137,7 +135,6 @@ def scenario_arrays(
             [process.workload.initial_placement == "random" for process in scenario.processes],
             [len(process.workload.classes) for process in scenario.processes],
         ),
-        lump_class=_lump_class(scenario),
     )
     for process in arrays.processes:
         process["all_fast_access_s"] = _access_time_s(arrays, process, 1.0)
@@ -163,8 +160,7 @@ def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int 
 
 def _access_time_s(arrays: ScenarioArrays, process: np.void, fast_share: float) -> float:
     shares = np.zeros(len(arrays.links))
-    own_node = min(int(process["cpu_node"]), len(arrays.nodes) - 1)
-    shares[own_node], shares[-1] = fast_share, 1.0 - fast_share
+    shares[process["own_node"]], shares[-1] = fast_share, 1.0 - fast_share
     return float(access_time(arrays.parameters[()], process, arrays.links, shares))
 
 
@@ -184,6 +180,7 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
                 total_accesses=process.total_accesses,
                 start_s=process.start,
                 cpu_node=process.cpu_node,
+                own_node=min(process.cpu_node, len(scenario.node_capacity_pages) - 1),
                 first_class=first_class,
                 end_class=first_class + len(workload.classes),
                 num_phases=len(workload.phases),
@@ -195,17 +192,6 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
         )
         first_class += len(workload.classes)
     return np.array(rows, dtype=PROCESS)
-
-
-def _lump_class(scenario: Scenario) -> NDArray[np.int64]:
-    """Lumps are numbered process by process, within each region by region, within each class by class."""
-    parts = []
-    first = 0
-    for process in scenario.processes:
-        end = first + len(process.workload.classes)
-        parts.append(np.tile(np.arange(first, end), scenario.regions))
-        first = end
-    return np.concatenate(parts)
 
 
 def _node(scenario: Scenario, capacity: int) -> NDArray[np.void]:

@@ -199,7 +199,7 @@ def choose_target(machine, index, is_rest):
     if parameters.target_rule == TARGET_FIXED:
         return target
     if is_rest:
-        return min(machine.processes[index].cpu_node, parameters.num_nodes - 1)
+        return machine.processes[index].own_node
     most = 0
     for node in range(parameters.num_nodes):
         row = machine.nodes[node]

@@ -136,6 +136,7 @@ PROCESS = np.dtype(
         ("total_accesses", "f8"),
         ("start_s", "f8"),
         ("cpu_node", "i8"),
+        ("own_node", "i8"),  # that of its socket, or node 0 where that is not of the fast tier
         ("first_class", "i8"),
         ("end_class", "i8"),
         ("num_phases", "i8"),

@@ -62,6 +62,8 @@ class SimulatedSystem:
         self._arrays = [distinct[id(scenario)] for scenario in self.scenarios]
         start = {id(scenario): _start_records(scenario, distinct[id(scenario)]) for scenario in self.scenarios}
         self._start = [start[id(scenario)] for scenario in self.scenarios]
+        lump_class = {id(scenario): _lump_class(scenario) for scenario in self.scenarios}
+        self._lump_class = [lump_class[id(scenario)] for scenario in self.scenarios]
         most = _most(self.scenarios)
         is_first_access = any(scenario.daemon.access_rule == "first-access" for scenario in self.scenarios)
         visits = FIRST_ACCESS_VISITS if is_first_access else SECOND_ACCESS_VISITS
@@ -257,7 +259,7 @@ class SimulatedSystem:
         machine.regions["pages"][: arrays.parameters["num_regions"]] = np.add.reduceat(
             slow, self._start[index]["regions"]["first_lump"]
         )
-        lump_class = arrays.lump_class
+        lump_class = self._lump_class[index]
         machine.counts[: len(slow), CLASS] = lump_class
         movable = slow * arrays.is_placed_at_random[lump_class]
         if movable.any():
@@ -284,7 +286,7 @@ class SimulatedSystem:
 def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDArray[np.void]]:
     """What every episode of a scenario starts with, by field of `Machine`; the seed decides the rest."""
     nodes = arrays.nodes.copy()
-    nodes["hand_row"] = len(arrays.lump_class) + np.arange(len(nodes))
+    nodes["hand_row"] = scenario.regions * len(scenario.class_pages) + np.arange(len(nodes))
     nodes["numa_threshold_s"] = scenario.numa_balancing.hot_threshold
     classes = np.zeros(len(arrays.is_placed_at_random), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
@@ -307,6 +309,13 @@ def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDAr
         "mms": mms,
         "regions": regions,
     }
+
+
+def _lump_class(scenario: Scenario) -> NDArray[np.int64]:
+    """int64[L]: class of each lump, process by process, within each region by region, within each class by class."""
+    ends = np.cumsum([len(process.workload.classes) for process in scenario.processes])
+    classes = np.split(np.arange(ends[-1]), ends[:-1])
+    return np.concatenate([np.tile(own, scenario.regions) for own in classes])
 
 
 class _Most(NamedTuple):
@@ -340,10 +349,10 @@ def _all_fast_s(arrays: ScenarioArrays) -> float:
 
     Processes slow each other down on the links as long as they run together.
     """
-    parameters, nodes, links = arrays.parameters, arrays.nodes, arrays.links
+    parameters, links = arrays.parameters, arrays.links
     processes = arrays.processes.copy()
     shares = np.zeros((len(processes), len(links)))
-    shares[range(len(processes)), np.minimum(processes["cpu_node"], len(nodes) - 1)] = 1.0
+    shares[range(len(processes)), processes["own_node"]] = 1.0
     now_s = 0.0
     while not processes["is_done"].all():
         processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
