@@ -43,8 +43,8 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 results: results/first-round.json results/moving-hot-set.json results/bench.json results/convergence.json \
 		results/equivalence.json docs/timeline.png ## regenerate every table
-	$(BIN)/python -m tierenv.train.readme
-	$(BIN)/python -m tierenv.train.model_doc
+	$(BIN)/python -m tierenv.train.studies.readme
+	$(BIN)/python -m tierenv.train.studies.model_doc
 
 results/first-round.json: $(MODEL) configs/policies/best-static.json configs/policies/moving-hot-set \
 		configs/policies/moving-hot-set-tree configs/policies/abench
@@ -61,7 +61,7 @@ results/bench.json: | $(STAMP)
 	$(TIERENV) bench --json $@
 
 results/convergence.json: $(MODEL) configs/policies/best-static.json | $(STAMP)
-	$(BIN)/python -m tierenv.train.convergence --json $@
+	$(BIN)/python -m tierenv.train.studies.convergence --json $@
 
 results/equivalence.json: $(MODEL) tests/sim/test_equivalence.py | $(STAMP)
 	$(BIN)/python -m tests.sim.test_equivalence $@
@@ -98,7 +98,7 @@ best-static: $(STAMP) ## search the best static setting of every scenario anew
 		$(TIERENV) tune $$scenario --seeds 8 --save; done
 
 results-kernel-c: $(STAMP) ## what the packaged policies lose as integers in C
-	$(BIN)/python -m tierenv.train.kernel_c --json results/kernel-c.json
+	$(BIN)/python -m tierenv.train.studies.kernel_c --json results/kernel-c.json
 
 check: lint types test ## everything a change must pass
 

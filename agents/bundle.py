@@ -29,7 +29,7 @@ from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
 from tierenv.observation import LogScale, ObservationEncoder
 from tierenv.records import Record, load_record, validate_record
-from tierenv.scenario import Control, Scenario
+from tierenv.scenario import Control, NumaBalancingMode, Scenario
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 
 DOCUMENT = "policy.json"
@@ -198,6 +198,7 @@ class BundlePolicy:
     """Plays a bundle; needs numpy only."""
 
     control: Control = "tunables"
+    numa_balancing_mode: NumaBalancingMode | None = None
 
     def __init__(self, document: BundleDocument, model: Network | DecisionTree) -> None:
         self.name = document.name

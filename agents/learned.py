@@ -25,7 +25,7 @@ from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.records import read_yaml
-from tierenv.scenario import Control, Scenario, load_scenario
+from tierenv.scenario import Control, NumaBalancingMode, Scenario, load_scenario
 
 MODEL = Path("best") / "model.zip"
 CONFIG = "config.yaml"
@@ -37,6 +37,7 @@ class LearnedPolicy:
     """The best model of a run; acts without exploration noise."""
 
     control: Control = "tunables"
+    numa_balancing_mode: NumaBalancingMode | None = None
 
     def __init__(self, name: str, daemon: str, model: Any) -> None:
         self.name = name

@@ -9,7 +9,7 @@ import pytest
 
 from tierenv.bounds import NUM_STEPS, clairvoyant_bound_s, clairvoyant_seconds
 from tierenv.scenario import load_scenario
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.tunables import TunableSetting
 from tierenv.units import GIB, MIB
 
@@ -131,7 +131,7 @@ SETTINGS = [
 @pytest.mark.parametrize("scenario_name", ["abench-8g", "skewed", "moving-hot-set"])
 def test_no_episode_beats_it(scenario_name: str) -> None:
     scenario = load_scenario(scenario_name)
-    system = SimulatedSystem([scenario] * len(SETTINGS))
+    system = LumpedSystem([scenario] * len(SETTINGS))
     system.reset(np.full(len(SETTINGS), 7, np.uint64), ["training"] * len(SETTINGS))
     bound_s = clairvoyant_bound_s(system, 0)
     system.apply(np.array(SETTINGS))

@@ -13,7 +13,7 @@ from tierenv.errors import ConfigError
 from tierenv.measurements import SYSTEMS, Cell, check_sizes, read_measurements
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Platform, load_scenario
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.calibrate import calibration_tables, platform_yaml, report_path, run_calibration
 from tierenv.train.cli import main
 
@@ -41,7 +41,7 @@ def value_of(parameter: Parameter, platform: Platform) -> float:
 
 def modelled_s(cells: list[Cell], platform: Platform) -> np.ndarray:
     scenarios = [cell.scenario(load_scenario("abench-8g"), platform) for cell in cells]
-    system = SimulatedSystem(scenarios)
+    system = LumpedSystem(scenarios)
     system.reset(np.zeros(len(cells), dtype=np.uint64), ["training"] * len(cells))
     system.advance(1e6)
     return system.elapsed_s

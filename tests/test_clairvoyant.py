@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tierenv.action import ActionCodec
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.scenario import load_scenario
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.units import GIB, MIB
 
 NUM_EPISODES = 4
@@ -19,7 +19,7 @@ WIDE_OPEN = (100.0, 16.0 * GIB, np.inf)
 NEVER_S = 1e9
 
 Setting = tuple[float, float, float]
-Script = Callable[[SimulatedSystem, NDArray[np.float64]], NDArray[np.float64]]
+Script = Callable[[LumpedSystem, NDArray[np.float64]], NDArray[np.float64]]
 """Tunables float64[n, 3], from the system and the time to the next phase change [s]."""
 
 
@@ -33,7 +33,7 @@ def bursts(before_s: float, after_s: float) -> Script:
     since = np.zeros(NUM_EPISODES)
     last_phase = np.full(NUM_EPISODES, -1)
 
-    def script(system: SimulatedSystem, to_change_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    def script(system: LumpedSystem, to_change_s: NDArray[np.float64]) -> NDArray[np.float64]:
         nonlocal since, last_phase
         since = np.where(system.phase == last_phase, since + INTERVAL_S, 0.0)
         last_phase = system.phase
@@ -63,7 +63,7 @@ SCRIPTS = {
 
 def run(scenario_name: str, script: Script) -> tuple[NDArray[np.float64], list[float]]:
     """Completion times and bounds of the episodes, half of them with held-out phase orders."""
-    system = SimulatedSystem([load_scenario(scenario_name)] * NUM_EPISODES)
+    system = LumpedSystem([load_scenario(scenario_name)] * NUM_EPISODES)
     orders = [("training", "held-out")[index % 2] for index in range(NUM_EPISODES)]
     system.reset(np.arange(NUM_EPISODES, dtype=np.uint64) + 900, orders)
     bounds = [clairvoyant_bound_s(system, index) for index in range(NUM_EPISODES)]

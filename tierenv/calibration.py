@@ -24,7 +24,7 @@ from scipy.optimize import least_squares
 from tierenv.errors import ConfigError
 from tierenv.measurements import Cell, check_sizes
 from tierenv.scenario import Platform, Scenario
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.units import GIB
 
 Floats = NDArray[np.float64]
@@ -268,7 +268,7 @@ class _Model:
         scenarios = [
             scenario.model_copy(update={"platform": platform}) for platform in platforms for scenario in self._scenarios
         ]
-        system = SimulatedSystem(scenarios)
+        system = LumpedSystem(scenarios)
         system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
         system.advance(WHOLE_RUN_S)
         return system.elapsed_s.reshape(len(platforms), -1)

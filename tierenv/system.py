@@ -79,7 +79,7 @@ class ModelledSystem(System, Protocol):
 
     @property
     def model(self) -> NDArray[np.int64]:
-        """int64[n, len(MODEL_COUNTERS)] since the reset, columns as `tierenv.sim.state.MODEL_COUNTERS`."""
+        """int64[n, len(MODEL_COUNTERS)] since the reset, columns as `tierenv.sim.records.MODEL_COUNTERS`."""
 
     def remaining_s(self) -> NDArray[np.float64]:
         """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s].

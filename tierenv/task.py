@@ -18,7 +18,9 @@ from tierenv.observation import ObservationEncoder
 from tierenv.records import load_record
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, PhaseOrders, Scenario, load_scenario
-from tierenv.sim.state import WASTED
+from tierenv.sim.records import (
+    WASTED,
+)
 from tierenv.system import ModelledSystem
 
 Info = dict[str, NDArray[np.generic]]
@@ -107,7 +109,7 @@ class TieredMemoryTask:
         shaping_gamma: the learner's discount factor; None for the bare reward.
         max_time_multiple: an episode is truncated once it has run this many times its reference time [1].
         max_episode_steps: an episode is truncated after this many steps; None for no such limit.
-        trace_events: room for the kernel's trace events of each machine's episode (`SimulatedSystem.trace`).
+        trace_events: room for the kernel's trace events of each machine's episode (`LumpedSystem.trace`).
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class TieredMemoryTask:
         max_episode_steps: int | None = None,
         trace_events: int = 0,
     ) -> None:
-        from tierenv.sim.system import SimulatedSystem  # here, because numba takes a while to load
+        from tierenv.sim.lumped.system import LumpedSystem  # here, because numba takes a while to load
 
         intervals = {scenario.control_interval for scenario in scenarios}
         if len(intervals) > 1:
@@ -136,7 +138,7 @@ class TieredMemoryTask:
         self.encoder = ObservationEncoder(*(daemons[:1] if is_same_daemon else daemons))
         self.codec = ActionCodec(*(daemons[:1] if is_same_daemon else daemons))
         self.control_interval_s = intervals.pop()
-        self.system: ModelledSystem = SimulatedSystem(scenarios, trace_events=trace_events)
+        self.system: ModelledSystem = LumpedSystem(scenarios, trace_events=trace_events)
         self.phase_orders = _one_for_each(phase_orders, n)
         self._is_controlled = any(scenario.control == "tunables" for scenario in scenarios)
         self._resident_pages = np.array([scenario.pages for scenario in scenarios])

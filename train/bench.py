@@ -11,11 +11,17 @@ import numba
 import numpy as np
 from gymnasium.utils.performance import benchmark_vector_step
 
-from tierenv.agents.policy import load_policy, scenario_for
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.system import SimulatedSystem
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
 from tierenv.train.config import load_training_config
 from tierenv.train.provenance import git_revision, machine, versions
 from tierenv.vector_env import TieredMemoryVectorEnv
@@ -46,9 +52,9 @@ def bench(seconds: float, report_progress: Callable[[str], None] = lambda _line:
     abench = load_scenario("abench-64g")
     kernel = load_policy("kmmscand-v1", abench)
     small = shrink(scenario_for(kernel, load_scenario("abench-8g")), REFERENCE_PAGES)
-    reference_s = whole_run_s(lambda: ReferenceSystem(small), seconds)
-    ratio = reference_s / whole_run_s(lambda: SimulatedSystem([small]), seconds)
-    whole_s = whole_run_s(lambda: SimulatedSystem([scenario_for(kernel, abench)]), seconds)
+    reference_s = whole_run_s(lambda: PagesSystem(small), seconds)
+    ratio = reference_s / whole_run_s(lambda: LumpedSystem([small]), seconds)
+    whole_s = whole_run_s(lambda: LumpedSystem([scenario_for(kernel, abench)]), seconds)
     add("abench-64g under kmmscand-v1, whole run", 1e3 * whole_s, "ms")
     add(f"page-by-page reference over model, {REFERENCE_PAGES:,} pages, whole run", ratio, "x")
     for name in ("abench-64g", "skewed", "moving-hot-set"):
@@ -72,7 +78,7 @@ def bench(seconds: float, report_progress: Callable[[str], None] = lambda _line:
     }
 
 
-def whole_run_s(make_system: Callable[[], SimulatedSystem | ReferenceSystem], seconds: float) -> float:
+def whole_run_s(make_system: Callable[[], LumpedSystem | PagesSystem], seconds: float) -> float:
     """Median wall time of one simulated run from reset to completion, no control in between [s]."""
     system = make_system()
     times: list[float] = []

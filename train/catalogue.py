@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tierenv.agents.export import FORMATS
 from tierenv.agents.export.targets import TARGETS
-from tierenv.agents.policy import POLICIES
+from tierenv.agents.policies import POLICIES
 from tierenv.counters import COUNTERS
 from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError, close_match

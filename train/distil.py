@@ -25,7 +25,8 @@ from tierenv.agents.bundle import write_bundle
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import ORIGIN, LearnedSource, learned_source
 from tierenv.agents.learned import CONFIG, training_scenarios
-from tierenv.agents.policy import Array, find_policy_folder
+from tierenv.agents.policies import find_policy_folder
+from tierenv.agents.policy import Array
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from tierenv.env import EPISODE_SEEDS
 from tierenv.render import Timeline
-from tierenv.sim.state import ALLOCATION_FAILURES, DUPLICATES, PEAK_LIST
+from tierenv.sim.records import (
+    ALLOCATION_FAILURES,
+    DUPLICATES,
+    PEAK_LIST,
+)
 from tierenv.task import TieredMemoryTask
 
 COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.agents.policy import Policy, load_policy, scenario_for
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
 from tierenv.render import Timeline
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import TieredMemoryTask
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
@@ -200,7 +201,7 @@ def compute_bounds(scenario: Scenario, seeds: Sequence[int]) -> Bounds:
     """Bounds of the evaluation episodes of these seeds."""
     idle = load_policy("no-migration", scenario)
     no_migration = run_episodes(evaluation_task(idle, scenario, len(seeds)), idle, seeds)
-    system = SimulatedSystem([scenario] * len(seeds))
+    system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
     clairvoyant = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])
     return Bounds(no_migration.reference_s, clairvoyant, no_migration.seconds)

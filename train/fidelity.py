@@ -15,7 +15,7 @@ from rich.console import Console
 from tierenv.errors import ConfigError
 from tierenv.measurements import SYSTEMS, Cell, read_measurements
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.report import plain_table
 
 LONGEST_S = 1e5
@@ -36,7 +36,7 @@ class Fidelity:
 
 def modelled_seconds(cells: Sequence[Cell], like: Scenario) -> list[float]:
     """Completion time of each cell in the model, one seed [s]."""
-    system = SimulatedSystem([cell.scenario(like, like.platform) for cell in cells])
+    system = LumpedSystem([cell.scenario(like, like.platform) for cell in cells])
     system.reset(np.arange(len(cells), dtype=np.uint64), ["training"] * len(cells))
     system.advance(LONGEST_S)
     return [float(seconds) for seconds in system.elapsed_s]

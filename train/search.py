@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
-from tierenv.agents.heuristics.best_static import BestStatic, write_best_static
+from tierenv.agents.best_static import BestStatic, write_best_static
 from tierenv.daemon import Bounds, DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario

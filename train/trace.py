@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from tierenv.agents.policy import load_policy
+from tierenv.agents.policies import load_policy
 from tierenv.files import atomic_write_text
 from tierenv.scenario import load_scenario
 from tierenv.train.config import load_suite

@@ -10,7 +10,8 @@ from tierenv.agents.bundle import DOCUMENT, BundlePolicy, Network
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
-from tierenv.agents.policy import POLICIES, Array, find_policy_folder
+from tierenv.agents.policies import POLICIES, find_policy_folder
+from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tierenv import __version__
+from tierenv.agents.best_static import read_best_static
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Origin
-from tierenv.agents.heuristics.best_static import read_best_static
-from tierenv.agents.heuristics.static import StaticPolicy
-from tierenv.agents.policy import POLICIES, load_policy
+from tierenv.agents.heuristics import StaticPolicy
+from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import TunableSetting

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tierenv.agents import best_static
 from tierenv.agents import bundle as bundle_module
+from tierenv.agents.best_static import BestStatic, write_best_static
 from tierenv.agents.bundle import action_definition, observation_definition, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import CAVEAT, Gain
-from tierenv.agents.heuristics import best_static
-from tierenv.agents.heuristics.best_static import BestStatic, write_best_static
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario

@@ -14,7 +14,8 @@ from tierenv.agents.bundle import Network, write_bundle
 from tierenv.agents.export import export_policy
 from tierenv.agents.export import onnx as exporter
 from tierenv.agents.learned import LearnedPolicy
-from tierenv.agents.policy import Array, load_policy
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import Array
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder

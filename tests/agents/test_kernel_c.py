@@ -24,7 +24,8 @@ from tierenv.agents.export import export_policy
 from tierenv.agents.export.kernel_c import TOLERANCE
 from tierenv.agents.fixed_point import GAUGES, INCREMENTS, ONE, SAMPLE, SETTING, tunables_of
 from tierenv.agents.integer_policy import IntegerPolicy
-from tierenv.agents.policy import Array, load_policy, scenario_for
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import Array, scenario_for
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
@@ -33,8 +34,8 @@ from tierenv.records import load_record
 from tierenv.task import TieredMemoryTask
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes
-from tierenv.train.kernel_c import MAX_LOSS, RecordedPolicy, action_errors, measure, near_threshold
 from tierenv.train.run_dir import to_yaml
+from tierenv.train.studies.kernel_c import MAX_LOSS, RecordedPolicy, action_errors, measure, near_threshold
 from tierenv.tunables import NUM_TUNABLES, TUNABLES
 
 DAEMON = load_record("daemons", DaemonVariant, "kmmscand-tunable")

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tierenv.action import ActionCodec
-from tierenv.agents.heuristics import best_static
-from tierenv.agents.heuristics.best_static import BestStatic, read_best_static, write_best_static
-from tierenv.agents.heuristics.static import StaticPolicy
-from tierenv.agents.policy import POLICIES, load_policy, scenario_for
+from tierenv.agents import best_static
+from tierenv.agents.best_static import BestStatic, read_best_static, write_best_static
+from tierenv.agents.heuristics import StaticPolicy
+from tierenv.agents.policies import POLICIES, load_policy
+from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.scenario import load_scenario

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.bundle import BundlePolicy, Network, write_bundle
 from tierenv.agents.export import export_policy
-from tierenv.agents.policy import load_policy
+from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario

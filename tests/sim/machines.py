@@ -3,18 +3,20 @@
 import numpy as np
 
 from tierenv.scenario import Process, Scenario, load_scenario
-from tierenv.sim.state import Machine
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.state import (
+    Machine,
+)
+from tierenv.sim.lumped.system import LumpedSystem
 
 
-def start(scenario: Scenario, seed: int = 0, **resolution: float) -> SimulatedSystem:
+def start(scenario: Scenario, seed: int = 0, **resolution: float) -> LumpedSystem:
     """One machine at the start of an episode."""
-    system = SimulatedSystem([scenario], **resolution)
+    system = LumpedSystem([scenario], **resolution)
     system.reset(np.array([seed], np.uint64), ["training"])
     return system
 
 
-def machine_of(system: SimulatedSystem, index: int = 0) -> Machine:
+def machine_of(system: LumpedSystem, index: int = 0) -> Machine:
     """Views of one machine's state."""
     return Machine(*(array[index] for array in system._machines))
 

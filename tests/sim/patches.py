@@ -10,12 +10,14 @@ from tierenv.counters import MIGRATE_FAILED, MIGRATED, MM_SCANS
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import PageClass, Phase, Process, Scenario, load_scenario
-from tierenv.sim.reference import ReferenceSystem
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
 from tierenv.units import PAGE_BYTES
 
 PAGES = 4096
-SYSTEMS = [SimulatedSystem, ReferenceSystem]
+SYSTEMS = [LumpedSystem, PagesSystem]
 NO_ROOM: dict[str, Any] = {"fast_capacity": 64 * PAGE_BYTES, "demotion": False}
 """A fast tier that is full after 63 pages."""
 ALL_FAST: dict[str, Any] = {"initial_placement": "random"}
@@ -68,14 +70,14 @@ def beside(scenario: Scenario, pages: int, **changes: Any) -> Process:
 
 def begin(system_type: type, scenario: Scenario) -> Any:
     """Returns either model of the scenario at the start of episode 0."""
-    system = start(scenario) if system_type is SimulatedSystem else ReferenceSystem(scenario)
+    system = start(scenario) if system_type is LumpedSystem else PagesSystem(scenario)
     system.reset(np.array([0], np.uint64), ["training"])
     return system
 
 
 def model_of(system: Any) -> Any:
     """Views of the state; `parameters`, `state`, `processes`, `mms`, `nodes` and `fast_by_class` are in both models."""
-    return machine_of(system) if isinstance(system, SimulatedSystem) else system._pages
+    return machine_of(system) if isinstance(system, LumpedSystem) else system._pages
 
 
 def count(system: Any, *columns: int) -> list[int]:

@@ -13,10 +13,15 @@ from tierenv.counters import MIGRATED, SCANNER_NS
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import MemoryTier, Platform, Process, Scenario, load_scenario
+from tierenv.shrink import (
+    shrink,
+)
 from tierenv.sim.application import CACHE_LINE_BYTES, access_time, solve_rates
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
 from tierenv.sim.parameters import ScenarioArrays, access_time_s, scenario_arrays
-from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.system import SimulatedSystem
 
 Floats = NDArray[np.float64]
 
@@ -199,10 +204,10 @@ def steady_migrator() -> Scenario:
     return scenario.replace(daemon=daemon, control="kernel-rule", platform=platform)
 
 
-@pytest.mark.parametrize("system_type", [SimulatedSystem, ReferenceSystem])
+@pytest.mark.parametrize("system_type", [LumpedSystem, PagesSystem])
 def test_linear_ramp_of_promotions_matches_the_closed_form(system_type: type) -> None:
     scenario = shrink(steady_migrator(), 8192)
-    system = system_type([scenario]) if system_type is SimulatedSystem else system_type(scenario)
+    system = system_type([scenario]) if system_type is LumpedSystem else system_type(scenario)
     system.reset(np.array([1], np.uint64), ["training"])
     slow_s, fast_s = (float(seconds) * scenario.total_accesses / 64 for seconds in access_time_s(scenario, [0, 1]))
     ramp_s = scenario.pages * scenario.migration_s
@@ -222,7 +227,7 @@ def test_without_migration_the_run_takes_its_accesses_times_their_time(placement
     scenario = load_scenario("abench-8g").replace(control="off")
     workload = scenario.workload.model_copy(update={"initial_placement": placement})
     scenario = scenario.model_copy(update={"workload": workload})
-    system = SimulatedSystem([scenario])
+    system = LumpedSystem([scenario])
     system.reset(np.array([1], np.uint64), ["training"])
     predicted_s = system.remaining_s()[0]
     system.advance(1e6)

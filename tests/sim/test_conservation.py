@@ -28,14 +28,12 @@ from tierenv.counters import (
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Process, Scenario, Workload, load_scenario
-from tierenv.sim.pages import SLOW as ON_SLOW
-from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.state import (
-    ALLOCATION_FAILURES,
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.lumped.state import (
     CLASS,
     DUPLICATE,
-    DUPLICATES,
     FAST,
     FAULTED,
     FRESH,
@@ -49,10 +47,21 @@ from tierenv.sim.state import (
     SLOW,
     STALE,
     UNVISITED,
-    WASTED,
     Machine,
 )
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.state import (
+    SLOW as ON_SLOW,
+)
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
+from tierenv.sim.parameters import scenario_arrays
+from tierenv.sim.records import (
+    ALLOCATION_FAILURES,
+    DUPLICATES,
+    WASTED,
+)
 from tierenv.units import PAGE_BYTES
 
 DAEMONS = {name: load_record("daemons", DaemonVariant, name) for name in packaged("daemons")}
@@ -226,7 +235,7 @@ def check_throttle(scenario: Scenario, before: Moment, now: Moment) -> None:
 # Laws of the lumped model's state
 
 
-def check_lumps(system: SimulatedSystem, scenario: Scenario) -> None:
+def check_lumps(system: LumpedSystem, scenario: Scenario) -> None:
     machine = machine_of(system)
     slow, fast = pages_by_lump(machine)
     check_no_page_is_lost(machine, scenario, slow + fast.sum(axis=1))
@@ -320,7 +329,7 @@ def check_marks(machine: Machine, counters: Ints, slow: Ints, fast: Ints) -> Non
 # Laws of the twin's state
 
 
-def check_pages(system: ReferenceSystem, scenario: Scenario) -> None:
+def check_pages(system: PagesSystem, scenario: Scenario) -> None:
     pages = system._pages
     is_fast = pages.node != ON_SLOW
     for index, node in enumerate(pages.nodes):
@@ -337,7 +346,7 @@ def check_pages(system: ReferenceSystem, scenario: Scenario) -> None:
     assert not (pages.has_faulted & is_fast).any()
 
 
-def check_exited_pages(system: ReferenceSystem, is_in_use: NDArray[np.bool_]) -> None:
+def check_exited_pages(system: PagesSystem, is_in_use: NDArray[np.bool_]) -> None:
     """A process that exits while others run leaves neither pages on the fast tier nor marks nor entries."""
     pages = system._pages
     if system.is_done[0]:
@@ -347,7 +356,7 @@ def check_exited_pages(system: ReferenceSystem, is_in_use: NDArray[np.bool_]) ->
         assert not process["is_done"] or not (is_in_use[own].any() or pages.entries[own].any())
 
 
-def check_entries(system: ReferenceSystem, is_fast: NDArray[np.bool_]) -> None:
+def check_entries(system: PagesSystem, is_fast: NDArray[np.bool_]) -> None:
     """Each entry on the list is counted by the folio it names."""
     pages, counters = system._pages, system.counters[0]
     entries = np.arange(pages.state["list_head"], pages.state["private_tail"]) % len(pages.list_page)
@@ -382,13 +391,13 @@ def play(system: Any, scenario: Scenario, schedule: list[tuple[float, ...]], see
 @settings(max_examples=500)
 @given(scenarios(most_pages=20_000), schedules(), st.integers(0, 2**32))
 def test_lumped_model_keeps_its_books(scenario: Scenario, schedule: list[tuple[float, ...]], seed: int) -> None:
-    play(SimulatedSystem([scenario]), scenario, schedule, seed, check_lumps)
+    play(LumpedSystem([scenario]), scenario, schedule, seed, check_lumps)
 
 
 @settings(max_examples=250)
 @given(scenarios(most_pages=3000), schedules(), st.integers(0, 2**32))
 def test_twin_keeps_its_books(scenario: Scenario, schedule: list[tuple[float, ...]], seed: int) -> None:
-    play(ReferenceSystem(scenario), scenario, schedule, seed, check_pages)
+    play(PagesSystem(scenario), scenario, schedule, seed, check_pages)
 
 
 @settings(max_examples=200)
@@ -416,13 +425,13 @@ def test_no_process_is_faster_than_alone_on_its_own_node(scenario: Scenario, see
     assert len(rows) > 1 or system.elapsed_s[0] >= system.reference_s[0] * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("system_type", [SimulatedSystem, ReferenceSystem])
+@pytest.mark.parametrize("system_type", [LumpedSystem, PagesSystem])
 def test_an_exit_frees_the_fast_pages_of_its_process_and_no_others(system_type: type) -> None:
     everywhere = with_workload(load_scenario("skewed"), initial_placement="random")
     neighbour = process_of(with_workload(everywhere, accesses_per_page=100.0), size="8GiB", cpu_node=1)
     scenario = everywhere.replace(control="off", corunners=[neighbour], remote_fast_capacity="6GiB")
     scenario = shrink(scenario, 4096)
-    system = system_type([scenario]) if system_type is SimulatedSystem else system_type(scenario)
+    system = system_type([scenario]) if system_type is LumpedSystem else system_type(scenario)
     system.reset(np.array([3], np.uint64), ["training"])
     system.advance(0.001)
     before, free = system.fast_pages_by_class(0), system.counters[0, FREE_PAGES]

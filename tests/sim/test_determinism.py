@@ -10,9 +10,14 @@ from tierenv.counters import DEMOTED, MIGRATED
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.sim import engine
-from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.system import MAX_SUBSTEP_S, SERVER_QUANTUM_S, SimulatedSystem
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.lumped import engine
+from tierenv.sim.lumped.system import MAX_SUBSTEP_S, SERVER_QUANTUM_S, LumpedSystem
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
 from tierenv.units import GIB, MIB
 
 SEEDS = np.arange(100, 110, dtype=np.uint64)
@@ -58,7 +63,7 @@ def settings(seed: int) -> NDArray[np.float64]:
     return tunables
 
 
-def trajectory(system: SimulatedSystem, seeds: NDArray[np.uint64]) -> list[NDArray[np.float64]]:
+def trajectory(system: LumpedSystem, seeds: NDArray[np.uint64]) -> list[NDArray[np.float64]]:
     """Everything a system tells, per machine, after every step: one float64[STEPS, columns] per machine."""
     system.reset(seeds, ["training"] * len(seeds))
     tunables = np.stack([settings(int(seed)) for seed in seeds], axis=1)
@@ -86,7 +91,7 @@ def test_corunners_start_and_finish_within_the_steps() -> None:
 def alone() -> list[NDArray[np.float64]]:
     """The trajectories of the mixed scenarios, each on a system of its own."""
     pairs = zip(mixed_scenarios(), SEEDS, strict=True)
-    return [trajectory(SimulatedSystem([scenario]), np.array([seed]))[0] for scenario, seed in pairs]
+    return [trajectory(LumpedSystem([scenario]), np.array([seed]))[0] for scenario, seed in pairs]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -96,7 +101,7 @@ def test_trajectories_are_the_same_alone_and_in_a_batch(alone: list[NDArray[np.f
         pytest.skip("one processor")
     numba.set_num_threads(threads)
     try:
-        batch = trajectory(SimulatedSystem(mixed_scenarios()), SEEDS)
+        batch = trajectory(LumpedSystem(mixed_scenarios()), SEEDS)
     finally:
         numba.set_num_threads(before)
     for one, other in zip(alone, batch, strict=True):
@@ -104,19 +109,19 @@ def test_trajectories_are_the_same_alone_and_in_a_batch(alone: list[NDArray[np.f
 
 
 def test_trajectories_do_not_depend_on_what_ran_before(alone: list[NDArray[np.float64]]) -> None:
-    system = SimulatedSystem([mixed_scenarios()[0]])
+    system = LumpedSystem([mixed_scenarios()[0]])
     trajectory(system, np.array([7], np.uint64))
     np.testing.assert_array_equal(trajectory(system, SEEDS[:1])[0], alone[0])
 
 
 def test_another_seed_is_another_trajectory(alone: list[NDArray[np.float64]]) -> None:
-    other = trajectory(SimulatedSystem([mixed_scenarios()[0]]), np.array([7], np.uint64))[0]
+    other = trajectory(LumpedSystem([mixed_scenarios()[0]]), np.array([7], np.uint64))[0]
     assert (other[:, [MIGRATED, DEMOTED]] != alone[0][:, [MIGRATED, DEMOTED]]).any()
 
 
 def test_a_masked_reset_leaves_the_other_machines_alone() -> None:
     scenarios = [load_scenario("skewed")] * 3
-    system, undisturbed = SimulatedSystem(scenarios), SimulatedSystem(scenarios)
+    system, undisturbed = LumpedSystem(scenarios), LumpedSystem(scenarios)
     for each in (system, undisturbed):
         each.reset(SEEDS[:3], ["training"] * 3)
         each.advance(4.0)
@@ -131,7 +136,7 @@ def test_a_masked_reset_leaves_the_other_machines_alone() -> None:
 
 
 def test_serial_and_parallel_engines_are_twins() -> None:
-    systems = [SimulatedSystem([load_scenario("skewed")] * 2) for _ in range(2)]
+    systems = [LumpedSystem([load_scenario("skewed")] * 2) for _ in range(2)]
     for system, advance in zip(systems, (engine.advance_serially, engine.advance_all), strict=True):
         system.reset(SEEDS[:2], ["training"] * 2)
         advance(system._machines, 10.0)
@@ -139,7 +144,7 @@ def test_serial_and_parallel_engines_are_twins() -> None:
 
 
 def test_the_twin_is_determined_by_its_seed() -> None:
-    twin = ReferenceSystem(shrink(load_scenario("skewed"), 2048))
+    twin = PagesSystem(shrink(load_scenario("skewed"), 2048))
     runs = []
     for seed in (1, 1, 2):
         twin.reset(np.array([seed], np.uint64), ["training"])

@@ -41,9 +41,21 @@ from tierenv.counters import (
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import Process, Scenario, load_scenario
-from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.state import DUPLICATES, PEAK_LIST, SLOW_CLOCK, WASTED
-from tierenv.sim.system import SimulatedSystem
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.lumped.state import (
+    SLOW_CLOCK,
+)
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
+from tierenv.sim.records import (
+    DUPLICATES,
+    PEAK_LIST,
+    WASTED,
+)
 from tierenv.train.provenance import git_revision
 from tierenv.train.run_dir import write_json
 from tierenv.units import GIB, MIB, PAGE_BYTES
@@ -212,7 +224,7 @@ def outcomes(system: Any, case: Case, first_seed: int) -> Outcomes:
 @cache
 def twin_outcomes(name: str) -> Outcomes:
     """Outcomes of the page-by-page twin."""
-    return outcomes(ReferenceSystem(shrink(CASES[name].scenario, PAGES)), CASES[name], first_seed=1000)
+    return outcomes(PagesSystem(shrink(CASES[name].scenario, PAGES)), CASES[name], first_seed=1000)
 
 
 def hardly_varies(sample: NDArray[np.float64]) -> bool:
@@ -245,11 +257,11 @@ def spread_differences(model: Outcomes, twin: Outcomes) -> dict[str, str]:
     return found
 
 
-def coarse_and_fine(case: Case) -> tuple[SimulatedSystem, SimulatedSystem]:
+def coarse_and_fine(case: Case) -> tuple[LumpedSystem, LumpedSystem]:
     """The lumped model at the shipped resolution and at a finer one."""
     small = shrink(case.scenario, PAGES)
     regions = FINE_REGIONS_WITH_FAULTS if small.numa_balancing_mode else FINE_REGIONS
-    return SimulatedSystem([small]), SimulatedSystem([small.model_copy(update={"regions": regions})], **FINE)
+    return LumpedSystem([small]), LumpedSystem([small.model_copy(update={"regions": regions})], **FINE)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -262,16 +274,16 @@ def test_lumped_model_equals_its_twin(name: str) -> None:
     assert {name: spreads[name] for name in spreads if name not in case.approximate} == {}
 
 
-def rarely_touched(case: Case) -> tuple[SimulatedSystem, Case]:
+def rarely_touched(case: Case) -> tuple[LumpedSystem, Case]:
     """A wrong probability: pages of the third class are touched a tenth more rarely."""
     phase = case.scenario.workload.phases[0]
     share = phase.access_share | {"hot": 0.9113, "cool": 0.0135}
     phases = (phase.model_copy(update={"access_share": share}),)
     workload = case.scenario.workload.model_copy(update={"phases": phases})
-    return SimulatedSystem([shrink(case.scenario.model_copy(update={"workload": workload}), PAGES)]), case
+    return LumpedSystem([shrink(case.scenario.model_copy(update={"workload": workload}), PAGES)]), case
 
 
-class Forgetful(SimulatedSystem):
+class Forgetful(LumpedSystem):
     """Merges pages without resolving them: what was touched since the last visit is forgotten every ten seconds."""
 
     def advance(self, duration_s: float) -> None:
@@ -284,20 +296,20 @@ class Forgetful(SimulatedSystem):
             machine.clocks[:, SLOW_CLOCK] = np.tile(hazard, len(machine.clocks) // len(hazard))
 
 
-def dropped_state(case: Case) -> tuple[SimulatedSystem, Case]:
+def dropped_state(case: Case) -> tuple[LumpedSystem, Case]:
     """A dropped state."""
     return Forgetful([shrink(case.scenario, PAGES)]), case
 
 
-def short_chunk(case: Case) -> tuple[SimulatedSystem, Case]:
+def short_chunk(case: Case) -> tuple[LumpedSystem, Case]:
     """An off-by-one error: chunks are a page short, so that a lap takes one more."""
     full_size = case.scenario.pages / PAGES * PAGE_BYTES
     settings: Settings = lambda seed: (setting - [0, full_size, 0] for setting in case.settings(seed))  # noqa: E731
-    return SimulatedSystem([shrink(case.scenario, PAGES)]), case._replace(settings=settings)
+    return LumpedSystem([shrink(case.scenario, PAGES)]), case._replace(settings=settings)
 
 
 @pytest.mark.parametrize("make_wrong", [rarely_touched, dropped_state, short_chunk])
-def test_the_comparison_notices_a_mistake(make_wrong: Callable[[Case], tuple[SimulatedSystem, Case]]) -> None:
+def test_the_comparison_notices_a_mistake(make_wrong: Callable[[Case], tuple[LumpedSystem, Case]]) -> None:
     name = "over capacity, throttled"
     system, case = make_wrong(CASES[name])
     assert differences(outcomes(system, case, first_seed=0), twin_outcomes(name), {}) != {}

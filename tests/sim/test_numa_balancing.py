@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.sim.machines import machine_of
 from tests.tiny import tiny
-from tierenv.agents.policy import load_policy, scenario_for
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import scenario_for
 from tierenv.counters import (
     DEMOTED,
     MIGADDED,
@@ -22,9 +23,18 @@ from tierenv.counters import (
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import Scenario, load_scenario
+from tierenv.sim.lumped.state import (
+    FAST,
+    FAULTED,
+    FRESH,
+    MARKED_FAST,
+    MOVED,
+    QUEUED,
+    STALE,
+    UNVISITED,
+)
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.state import FAST, FAULTED, FRESH, MARKED_FAST, MOVED, QUEUED, STALE, UNVISITED
-from tierenv.sim.system import SimulatedSystem
 
 WINDOW = 65536
 """Pages of a 256 MiB window."""
@@ -58,25 +68,25 @@ def seldom(mode: int, **changes) -> Scenario:
     return balanced(mode, workload=workload, **changes | {"platform": FREE | changes.get("platform", {})})
 
 
-def run(scenario: Scenario, seconds: float, seed: int = 0) -> SimulatedSystem:
-    system = SimulatedSystem([scenario])
+def run(scenario: Scenario, seconds: float, seed: int = 0) -> LumpedSystem:
+    system = LumpedSystem([scenario])
     system.reset(np.array([seed], dtype=np.uint64), ["training"])
     system.advance(seconds)
     return system
 
 
-def counter(system: SimulatedSystem, index: int) -> int:
+def counter(system: LumpedSystem, index: int) -> int:
     return int(system.counters[0, index])
 
 
-def state(system: SimulatedSystem, field: str) -> float:
+def state(system: LumpedSystem, field: str) -> float:
     """A field of the machine, or of its first process or node."""
     machine = machine_of(system)
     records = (machine.state, machine.mms[0], machine.nodes[0])
     return next(record[field] for record in records if field in record.dtype.names)
 
 
-def marks(system: SimulatedSystem, column: int) -> int:
+def marks(system: LumpedSystem, column: int) -> int:
     return int(system._machines.marks[0, :, column].sum())
 
 
@@ -297,7 +307,7 @@ def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib
         platform=like.platform.model_copy(update={"numa_window_interval": interval_s, "numa_shared_move_share": 0.3}),
         numa_balancing={"scan_size": "32MiB", "scan_delay": "100ms", "hot_threshold": "100ms"},
     )
-    system = SimulatedSystem([scenario])
+    system = LumpedSystem([scenario])
     system.reset(np.array([seed], dtype=np.uint64), ["training"])
     at_start = system.fast_pages_by_class(0).sum()
     lumps = scenario.regions * len(scenario.workload.classes)
@@ -325,7 +335,7 @@ def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib
         )
 
 
-def forgotten(system: SimulatedSystem, marked: float) -> float:
+def forgotten(system: LumpedSystem, marked: float) -> float:
     """Marks that went with pages somebody else moved: never negative."""
     row = system.counters[0]
     lost = row[NUMA_PTE_UPDATES] - row[NUMA_HINT_FAULTS] - marked

@@ -50,8 +50,10 @@ from tierenv.daemon import Bounds, DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
 from tierenv.scenario import Scenario
-from tierenv.sim.state import ALLOCATION_FAILURES
-from tierenv.sim.system import SimulatedSystem
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.records import (
+    ALLOCATION_FAILURES,
+)
 from tierenv.tunables import TUNABLES, TunableSetting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
@@ -60,9 +62,9 @@ SERIES = [V0, V1, V3, TUNABLE]
 both_models = pytest.mark.parametrize("system_type", SYSTEMS)
 
 
-def traced(scenario: Scenario, events: int = 1 << 16) -> SimulatedSystem:
+def traced(scenario: Scenario, events: int = 1 << 16) -> LumpedSystem:
     """Returns the lumped model with room for its trace at the start of an episode."""
-    system = SimulatedSystem([scenario], trace_events=events)
+    system = LumpedSystem([scenario], trace_events=events)
     system.reset(np.array([0], np.uint64), ["training"])
     return system
 
@@ -325,7 +327,7 @@ def test_p12_trace_events_show_the_node_of_promotions() -> None:
 def test_p12_trace_events_change_nothing_and_are_off_unless_asked_for(daemon: DaemonVariant) -> None:
     scenario = small(daemon, hot_and_idle(), fast_capacity=1024 * PAGE_BYTES)
     silent, noisy, cramped = (traced(scenario, events) for events in (0, 1 << 16, 10))
-    default = SimulatedSystem([scenario])
+    default = LumpedSystem([scenario])
     default.reset(np.array([0], np.uint64), ["training"])
     for system in (silent, noisy, cramped, default):
         system.advance(15.0)
@@ -347,7 +349,10 @@ def test_variants_are_data_alone() -> None:
     assert all(first != second for first in fields for second in fields if first is not second)
 
 
-@pytest.mark.parametrize("path", sorted(Path(tierenv.sim.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+MODELS = Path(tierenv.sim.__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.rglob("*.py")), ids=lambda path: path.relative_to(MODELS).as_posix())
 def test_variants_have_no_names_in_the_code_of_the_model(path: Path) -> None:
     tree = ast.parse(path.read_text())
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

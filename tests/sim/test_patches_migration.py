@@ -34,9 +34,13 @@ from tierenv.counters import DEMOTED, HOTPAGE, MIGADDED, MIGRATE_FAILED, MIGRATE
 from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.sim import migrator, pages_migrator, pages_scanner, scanner
-from tierenv.sim.reference import shrink
-from tierenv.sim.system import SimulatedSystem
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.lumped import migrator, scanner
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages import migrator as pages_migrator
+from tierenv.sim.pages import scanner as pages_scanner
 from tierenv.units import MIB, PAGE_BYTES
 
 SLOW_MIGRATION = {"migration_per_page_at_8gib": 1e-3}
@@ -45,15 +49,15 @@ SLOW_MIGRATION = {"migration_per_page_at_8gib": 1e-3}
 both_models = pytest.mark.parametrize("system_type", SYSTEMS)
 
 
-def traced(scenario: Scenario, seconds: float) -> SimulatedSystem:
+def traced(scenario: Scenario, seconds: float) -> LumpedSystem:
     """Returns the lumped model with its trace after some time."""
-    system = SimulatedSystem([scenario], trace_events=1 << 16)
+    system = LumpedSystem([scenario], trace_events=1 << 16)
     system.reset(np.array([0], np.uint64), ["training"])
     system.advance(seconds)
     return system
 
 
-def folios_by_result(system: SimulatedSystem) -> Counter[int]:
+def folios_by_result(system: LumpedSystem) -> Counter[int]:
     """Folios by result code, over all events kmem_scan_mm_migrate."""
     folios: Counter[int] = Counter()
     for event in system.trace(0)[0]:
@@ -263,7 +267,7 @@ def test_p09_target_node_of_a_tie_is_the_lower_one_and_the_sysfs_one_if_nothing_
         system = begin(system_type, two_nodes(daemon, target_node=1))
         model = model_of(system)
         model.nodes["scanned_pages"], model.nodes["accessed_pages"] = scanned, accessed
-        if system_type is SimulatedSystem:
+        if system_type is LumpedSystem:
             assert scanner.choose_target(model, 0, False) == node
         else:
             pages_scanner.choose_target_node(model, 0, False)
@@ -370,7 +374,7 @@ def test_v3_remembers_a_quarter_of_the_failures_before(system_type: type) -> Non
     parameters = model_of(system).parameters
     percent = []
     for successes, failures in ((1024, 0), (0, 1024), (512, 512), (1024, 0)):
-        if system_type is SimulatedSystem:
+        if system_type is LumpedSystem:
             migrator.note_outcomes(parameters, mm, successes, failures)
         else:
             for index in range(successes + failures):

@@ -31,8 +31,12 @@ from tests.sim.patches import (
 from tierenv.counters import MIGADDED, MIGRATED, MM_SCANS, SCANNER_NS, TOPTIER
 from tierenv.daemon import DaemonVariant
 from tierenv.scenario import load_scenario
-from tierenv.sim.reference import shrink
-from tierenv.sim.state import DUPLICATES
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.records import (
+    DUPLICATES,
+)
 from tierenv.units import MIB, PAGE_BYTES
 
 both_models = pytest.mark.parametrize("system_type", SYSTEMS)

@@ -12,21 +12,26 @@ from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
 from tierenv.daemon import DaemonVariant
 from tierenv.records import load_record
 from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
-from tierenv.sim import pages_scanner as twin
-from tierenv.sim import scanner
-from tierenv.sim.reference import ReferenceSystem, shrink
-from tierenv.sim.system import SimulatedSystem
+from tierenv.shrink import (
+    shrink,
+)
+from tierenv.sim.lumped import scanner
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages import scanner as twin
+from tierenv.sim.pages.system import (
+    PagesSystem,
+)
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 V1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
 PAGES = 8192
-SYSTEMS = [SimulatedSystem, ReferenceSystem]
+SYSTEMS = [LumpedSystem, PagesSystem]
 
 Rule = Callable[[list[int]], list[tuple[int, int]]]
 
 
 def one_machine(system_type: type, scenario: Scenario) -> Any:
-    system = start(scenario) if system_type is SimulatedSystem else ReferenceSystem(scenario)
+    system = start(scenario) if system_type is LumpedSystem else PagesSystem(scenario)
     system.reset(np.array([0], np.uint64), ["training"])
     return system
 
@@ -53,7 +58,7 @@ def lumped_rule(useful: list[int]) -> list[tuple[int, int]]:
 def page_by_page_rule(useful: list[int]) -> list[tuple[int, int]]:
     """As `lumped_rule`, of the twin."""
     daemon_at_full_size = shrink(v1_scenario(), PAGES).model_copy(update={"daemon": V1})
-    pages = one_machine(ReferenceSystem, daemon_at_full_size)._pages
+    pages = one_machine(PagesSystem, daemon_at_full_size)._pages
     path = []
     for found in useful:
         pages.state["chunk_useful"] = found

@@ -6,8 +6,8 @@ import pytest
 
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
-from tierenv.train.convergence import BAR, POLICIES, changes, main
-from tierenv.train.model_doc import CONVERGENCE
+from tierenv.train.studies.convergence import BAR, POLICIES, changes, main
+from tierenv.train.studies.model_doc import CONVERGENCE
 
 STANDARD_ERRORS = 3.3
 """Sampling error allowed for, at a significance of 1e-3."""

@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 from tests.tiny import tiny
 from tierenv.action import ActionCodec
 from tierenv.agents.bundle import BundlePolicy, Network, observation_definition, write_bundle
-from tierenv.agents.policy import load_policy
+from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.train.cli import main

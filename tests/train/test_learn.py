@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tierenv.agents.policy import load_policy
+from tierenv.agents.policies import load_policy
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 from tierenv.train import algorithms

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tierenv.agents.heuristics import best_static
+from tierenv.agents import best_static
 from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
 from tierenv.records import load_record
@@ -62,8 +62,8 @@ def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, mo
     monkeypatch.setattr(best_static, "default_path", lambda: tmp_path / "best-static.json")
     result = search(str(scenario_path), "random", trials=3, num_seeds=1)
     save_best_static(result, "tierenv tune")
-    policy = best_static.make(load_scenario(str(scenario_path)), "")
-    assert policy.setting == result.winner.setting
+    found = best_static.find_best_static(load_scenario(str(scenario_path)))
+    assert found.tunables == result.winner.setting
     stored = best_static.read_best_static()[result.scenario.name]
     assert stored.trials == 3 and stored.command == "tierenv tune"
 

@@ -4,7 +4,7 @@ import json
 from itertools import groupby
 from pathlib import Path
 
-from tierenv.sim.trace import EVENTS
+from tierenv.sim.lumped.trace import EVENTS
 from tierenv.train.cli import main
 from tierenv.train.trace import write_trace
 

@@ -1,1 +1,1 @@
-"""The simulated system: application, scanner, migrator and reclaim over lumped pages."""
+"""Models of a machine under a promotion daemon: `lumped`, the fast one, and `pages`, page by page, side by side."""

@@ -23,9 +23,9 @@ def access_time(parameters, process, links, shares):
     left side is convex and grows without bound as k nears what the links carry.
 
     Args:
-        parameters: `tierenv.sim.state.PARAMETERS`.
-        process: `tierenv.sim.state.PROCESS`.
-        links: `tierenv.sim.state.LINK`[K + 1].
+        parameters: `tierenv.sim.records.PARAMETERS`.
+        process: `tierenv.sim.records.PROCESS`.
+        links: `tierenv.sim.records.LINK`[K + 1].
         shares: float64[K + 1], share of the accesses that lands on each node.
     """
     threads = process.threads
@@ -87,9 +87,9 @@ def solve_rates(parameters, processes, links, shares):
     One process after another solves for its own rate beside the others' last ones, until none changes.
 
     Args:
-        parameters: `tierenv.sim.state.PARAMETERS`.
-        processes: `tierenv.sim.state.PROCESS`[M]; `access_rate` is set.
-        links: `tierenv.sim.state.LINK`[K + 1].
+        parameters: `tierenv.sim.records.PARAMETERS`.
+        processes: `tierenv.sim.records.PROCESS`[M]; `access_rate` is set.
+        links: `tierenv.sim.records.LINK`[K + 1].
         shares: float64[M, K + 1], share of a process's accesses that lands on each node.
     """
     for node in range(parameters.num_nodes + 1):

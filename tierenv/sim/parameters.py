@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tierenv.scenario import Scenario
 from tierenv.sim.application import access_time
-from tierenv.sim.state import (
+from tierenv.sim.records import (
     CONTROL_KERNEL_RULE,
     CONTROL_OFF,
     CONTROL_TUNABLES,

@@ -13,7 +13,16 @@ from tierenv.counters import (
     PGPROMOTE_SUCCESS,
 )
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages import SLOW, exponential, free_pages, hazard_at, is_marked, owner, promote, wake_kswapd
+from tierenv.sim.pages.state import (
+    SLOW,
+    exponential,
+    free_pages,
+    hazard_at,
+    is_marked,
+    owner,
+    promote,
+    wake_kswapd,
+)
 from tierenv.sim.random import uniform
 
 MAX_RANGES = 8

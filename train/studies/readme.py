@@ -1,4 +1,4 @@
-"""The generated parts of README.md: `python -m tierenv.train.readme` rewrites them from results/*.json.
+"""The generated parts of README.md: `python -m tierenv.train.studies.readme` rewrites them from results/*.json.
 
 A test checks that all are current.
 """
@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tierenv.train.generated import (
+from tierenv.train.run_dir import read_json
+from tierenv.train.studies.generated import (
     RESULTS,
     ROOT,
     Cell,
@@ -18,7 +19,6 @@ from tierenv.train.generated import (
     rewrite,
     with_parts,
 )
-from tierenv.train.run_dir import read_json
 
 README = ROOT / "README.md"
 

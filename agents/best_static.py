@@ -1,4 +1,4 @@
-"""The best static setting `tierenv tune` found for a scenario, and the file that remembers it."""
+"""The best static settings `tierenv tune` found, by scenario, and the file that remembers them."""
 
 import fcntl
 import json
@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from tierenv.agents.heuristics.static import StaticPolicy
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_write_text
 from tierenv.records import Record, validate_record
@@ -120,8 +119,8 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make(scenario: Scenario, _argument: str) -> StaticPolicy:
-    """The stored setting of the scenario. Raises `ConfigError` if there is none for its daemon."""
+def find_best_static(scenario: Scenario) -> BestStatic:
+    """What is stored for a scenario. Raises `ConfigError` if there is none for its daemon."""
     known = read_best_static()
     if scenario.name not in known:
         hint = close_match(scenario.name, known)
@@ -135,4 +134,4 @@ def make(scenario: Scenario, _argument: str) -> StaticPolicy:
             f"best-static: the setting stored for {scenario.name!r} is for daemon {best.daemon}, "
             f"not {scenario.daemon.name}; run: tierenv tune {scenario.name} --save"
         )
-    return StaticPolicy(best.tunables, scenario.daemon, name="best-static")
+    return best

@@ -2,7 +2,11 @@
 
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit
-from tierenv.sim.pages import demote, free_pages, test_and_clear_accessed
+from tierenv.sim.pages.state import (
+    demote,
+    free_pages,
+    test_and_clear_accessed,
+)
 
 
 @njit

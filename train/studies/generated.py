@@ -13,7 +13,7 @@ from tierenv.records import packaged
 from tierenv.train.calibrate import report_path
 from tierenv.train.run_dir import read_json
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 PLATFORM = "amd-epyc-cxl"
 """The platform whose calibration the documents show."""

@@ -4,26 +4,37 @@ import math
 
 from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import fast_place, free_pages, move, pages_in, resolve_fast, resolve_slow, ring_row, slow_pages
-from tierenv.sim.state import (
-    ALLOCATION_FAILURES,
+from tierenv.sim.lumped.lumps import (
+    fast_place,
+    free_pages,
+    move,
+    pages_in,
+    resolve_fast,
+    resolve_slow,
+    ring_row,
+    slow_pages,
+)
+from tierenv.sim.lumped.state import (
     CLASS,
-    CONTROL_KERNEL_RULE,
     DUPLICATE,
-    DUPLICATES,
     LISTED,
     LUMP,
     NEW,
-    PEAK_LIST,
     QUEUED,
     RECORDS,
+    SLOW,
+)
+from tierenv.sim.lumped.trace import SCAN_START, is_traced, trace_mm, trace_scan_end
+from tierenv.sim.records import (
+    ALLOCATION_FAILURES,
+    CONTROL_KERNEL_RULE,
+    DUPLICATES,
+    PEAK_LIST,
     SCALE_IGNORED,
     SCALE_LENGTHENS_PERIOD,
-    SLOW,
     TARGET_FIXED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.sim.trace import SCAN_START, is_traced, trace_mm, trace_scan_end
 from tierenv.units import PAGE_BYTES
 
 _TOLERANCE_S = 1e-9

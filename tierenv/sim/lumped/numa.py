@@ -18,7 +18,7 @@ from tierenv.counters import (
     PGPROMOTE_SUCCESS,
 )
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import (
+from tierenv.sim.lumped.lumps import (
     arrive,
     fast_pages,
     fast_place,
@@ -31,11 +31,9 @@ from tierenv.sim.lumps import (
     take,
     touch_probability,
 )
-from tierenv.sim.random import binomial, round_randomly
-from tierenv.sim.reclaim import wake_kswapd
-from tierenv.sim.state import (
+from tierenv.sim.lumped.reclaim import wake_kswapd
+from tierenv.sim.lumped.state import (
     CLASS,
-    CONTROL_OFF,
     FAULTED,
     FRESH,
     FRESH_AT_S,
@@ -49,6 +47,10 @@ from tierenv.sim.state import (
     STALE,
     STALE_AT_S,
     UNVISITED,
+)
+from tierenv.sim.random import binomial, round_randomly
+from tierenv.sim.records import (
+    CONTROL_OFF,
 )
 
 MAX_RANGES = 8

@@ -6,7 +6,7 @@ import numpy as np
 
 from tierenv.counters import HOTPAGE, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import (
+from tierenv.sim.lumped.lumps import (
     end_of_region,
     free_pages,
     hazard_at,
@@ -18,10 +18,20 @@ from tierenv.sim.lumps import (
     ring_row,
     take,
 )
-from tierenv.sim.random import binomial, hypergeometric, round_randomly
-from tierenv.sim.reclaim import wake_kswapd
-from tierenv.sim.state import CLASS, DUPLICATE, LISTED, LUMP, MOVED, NEW, QUEUED, RECORDS, RETRY, SLOW
-from tierenv.sim.trace import (
+from tierenv.sim.lumped.reclaim import wake_kswapd
+from tierenv.sim.lumped.state import (
+    CLASS,
+    DUPLICATE,
+    LISTED,
+    LUMP,
+    MOVED,
+    NEW,
+    QUEUED,
+    RECORDS,
+    RETRY,
+    SLOW,
+)
+from tierenv.sim.lumped.trace import (
     RC_FOLIO_INVALID,
     RC_MM_GONE,
     RC_PREPARE_FAILED,
@@ -29,6 +39,7 @@ from tierenv.sim.trace import (
     RC_THROTTLED,
     trace_migrate,
 )
+from tierenv.sim.random import binomial, hypergeometric, round_randomly
 
 UNLIMITED = 1 << 40
 """More pages than any budget."""

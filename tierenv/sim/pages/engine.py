@@ -5,12 +5,20 @@ import math
 from tierenv.counters import FREE_PAGES
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages import SLOW, exponential, free_pages, place
-from tierenv.sim.pages_migrator import flush, migrate
-from tierenv.sim.pages_numa import mark_window, take_faults
-from tierenv.sim.pages_reclaim import reclaim
-from tierenv.sim.pages_scanner import leave_chunk, reschedule, scan, set_due
-from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES
+from tierenv.sim.pages.migrator import flush, migrate
+from tierenv.sim.pages.numa import mark_window, take_faults
+from tierenv.sim.pages.reclaim import reclaim
+from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
+from tierenv.sim.pages.state import (
+    SLOW,
+    exponential,
+    free_pages,
+    place,
+)
+from tierenv.sim.records import (
+    CONTROL_OFF,
+    CONTROL_TUNABLES,
+)
 from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9

@@ -2,7 +2,10 @@
 
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.state import HALFWAY, NOW
+from tierenv.sim.lumped.state import (
+    HALFWAY,
+    NOW,
+)
 from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9

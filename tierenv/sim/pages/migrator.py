@@ -2,8 +2,14 @@
 
 from tierenv.counters import HOTPAGE, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages import free_pages, hazard_at, owner, promote, wake_kswapd
-from tierenv.sim.pages_scanner import stop_draining
+from tierenv.sim.pages.scanner import stop_draining
+from tierenv.sim.pages.state import (
+    free_pages,
+    hazard_at,
+    owner,
+    promote,
+    wake_kswapd,
+)
 
 
 @njit

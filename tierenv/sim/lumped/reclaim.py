@@ -4,8 +4,10 @@ import math
 
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import demote, fast_place, free_pages, hazard_at, pages_in, resolve_fast, take
-from tierenv.sim.state import CLASS
+from tierenv.sim.lumped.lumps import demote, fast_place, free_pages, hazard_at, pages_in, resolve_fast, take
+from tierenv.sim.lumped.state import (
+    CLASS,
+)
 
 
 @njit_inlined

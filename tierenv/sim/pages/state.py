@@ -1,4 +1,4 @@
-"""The model page by page: slow and plain, what `tierenv.sim.reference` runs.
+"""The model page by page: slow and plain, what `tierenv.sim.pages.system` runs.
 
 It shares with the lumped model the parameters of a scenario, the rates of its applications and the random bits, no
 more. Each page has its class, its place, the kernel's flags and the moment of its next access; each entry of the
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from tierenv.sim.jit import njit_inlined
 from tierenv.sim.random import uniform
-from tierenv.sim.state import WASTED
+from tierenv.sim.records import (
+    WASTED,
+)
 
 SLOW = -1
 """What `Pages.node` holds for a page of the slow tier."""
@@ -99,17 +101,17 @@ class Pages(NamedTuple):
     """
 
     parameters: NDArray[np.void]
-    """`tierenv.sim.state.PARAMETERS`."""
+    """`tierenv.sim.records.PARAMETERS`."""
     state: NDArray[np.void]
     """STATE."""
     processes: NDArray[np.void]
-    """`tierenv.sim.state.PROCESS`[M]."""
+    """`tierenv.sim.records.PROCESS`[M]."""
     mms: NDArray[np.void]
     """MM[M]."""
     nodes: NDArray[np.void]
-    """`tierenv.sim.state.NODE`[K]."""
+    """`tierenv.sim.records.NODE`[K]."""
     links: NDArray[np.void]
-    """`tierenv.sim.state.LINK`[K + 1]."""
+    """`tierenv.sim.records.LINK`[K + 1]."""
     hands: NDArray[np.int64]
     """int64[K]: address of the next page the kswapd of each node looks at."""
     shares: NDArray[np.float64]

@@ -1,20 +1,25 @@
-"""ReferenceSystem: one machine simulated page by page, the twin that tests and the benchmark compare the model with."""
+"""PagesSystem: one machine simulated page by page, the twin that tests and the benchmark compare the model with."""
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
-from tierenv.daemon import DaemonVariant, TunableRanges
-from tierenv.scenario import NumaBalancing, PhaseOrders, Platform, Process, Scenario, Workload
-from tierenv.sim import pages_engine as engine
+from tierenv.scenario import PhaseOrders, Process, Scenario
 from tierenv.sim.episode import draw_phases
-from tierenv.sim.pages import MM, SLOW, STATE, Pages
+from tierenv.sim.pages import engine as engine
+from tierenv.sim.pages.state import (
+    MM,
+    SLOW,
+    STATE,
+    Pages,
+)
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.state import MODEL_COUNTERS
+from tierenv.sim.records import (
+    MODEL_COUNTERS,
+)
 from tierenv.units import PAGE_BYTES
 
 TICK_S = 5e-3
@@ -23,7 +28,7 @@ ENTRIES_PER_PAGE = 256
 """Room of the migration list for each page of the scenario; entries beyond it count as failed allocations."""
 
 
-class ReferenceSystem:
+class PagesSystem:
     """A `tierenv.system.System` of one machine; it knows no regions. For scenarios of up to some 100,000 pages.
 
     Args:
@@ -216,108 +221,3 @@ _ZERO_AT_START = (
     "counters",
     "model",
 )
-
-
-def shrink(scenario: Scenario, pages: int) -> Scenario:
-    """The scenario with fewer pages, each of which is as much work to its machine as the pages it stands for.
-
-    Latencies and the kernel's costs grow, bandwidths, rates and sizes shrink by the same factor, periods and delays
-    stay: accesses per page and second and every expected share of pages are those of the full size, completion times
-    too, but the spread is that of few pages. The window of V3's failure feedback keeps its length.
-    """
-    factor = scenario.pages / pages
-    corunners = tuple(
-        process.model_copy(
-            update={
-                "size": _fewer_bytes(process.size, factor),
-                "workload": _shrink_workload(scenario, process, factor),
-            }
-        )
-        for process in scenario.corunners
-    )
-    own_pages = pages - sum(process.pages for process in corunners)
-    changes = {
-        "platform": _shrink_platform(scenario, factor),
-        "daemon": _shrink_daemon(scenario.daemon, factor),
-        "workload": _shrink_workload(scenario, scenario.processes[0], factor),
-        "size": own_pages * PAGE_BYTES,
-        "corunners": corunners,
-        "fast_capacity": _fewer_bytes(scenario.fast_capacity, factor),
-        "remote_fast_capacity": _fewer_bytes(scenario.remote_fast_capacity, factor),
-        "numa_balancing": _shrink_numa_balancing(scenario.numa_balancing, factor),
-    }
-    return scenario.model_copy(update=changes)
-
-
-def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
-    platform = scenario.platform
-    costs = (
-        "remote_latency",
-        "scan_per_page",
-        "accessed_bit",
-        "failed_migration",
-        "stale_entry",
-        "reclaim_visit",
-        "demotion_per_page",
-        "shootdown_receiver",
-        "numa_fault",
-        "numa_mark_per_page",
-    )
-
-    def tier(record: Any) -> Any:
-        latencies = _scaled(record, factor, "idle_latency", "queueing_latency")
-        return record.model_copy(update=latencies | _scaled(record, 1 / factor, "bandwidth"))
-
-    # both grow with the footprint, which shrinks
-    footprint_costs = {
-        "migration_per_page_at_8gib": scenario.migration_s * factor,
-        "migration_footprint_exponent": 0.0,
-        "page_walk_per_doubling": 0.0,
-    }
-    return platform.model_copy(
-        update=_scaled(platform, factor, *costs)
-        | footprint_costs
-        | {
-            "dram": tier(platform.dram),
-            "cxl": tier(platform.cxl),
-            "kernel_memory": round(platform.kernel_memory / factor),
-        }
-    )
-
-
-def _shrink_daemon(daemon: DaemonVariant, factor: float) -> DaemonVariant:
-    sizes, rates = daemon.ranges.scan_size, daemon.ranges.throttle
-    ranges = TunableRanges.model_construct(
-        scan_period=daemon.ranges.scan_period,
-        scan_size=sizes.model_copy(
-            update={field: _fewer_bytes(getattr(sizes, field), factor) for field in ("min", "max", "start")}
-        ),
-        throttle=rates.model_copy(update=_scaled(rates, 1 / factor, "min", "max", "start")),
-    )
-    threshold = round(daemon.ignore_threshold_pages / factor)
-    return daemon.model_copy(
-        update={"ranges": ranges, "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages))}
-    )
-
-
-def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Workload:
-    """The page walks of full size become part of the time between accesses."""
-    workload = process.workload
-    think = (workload.think + scenario.page_walk_s(process) / scenario.platform.overlap) * factor
-    return workload.model_copy(update={"think": think, "rest_vma": round(workload.rest_vma / factor)})
-
-
-def _shrink_numa_balancing(numa: NumaBalancing, factor: float) -> NumaBalancing:
-    return numa.model_copy(
-        update={field: _fewer_bytes(getattr(numa, field), factor) for field in ("scan_size", "spare")}
-        | _scaled(numa, 1 / factor, "promote_rate_limit")
-    )
-
-
-def _scaled(record: Any, by: float, *fields: str) -> dict[str, Any]:
-    return {field: getattr(record, field) * by for field in fields}
-
-
-def _fewer_bytes(size: float, factor: float) -> int:
-    """Bytes of whole pages, one at least unless there were none."""
-    return max(1, round(size / factor / PAGE_BYTES)) * PAGE_BYTES if size else 0

@@ -1,10 +1,11 @@
-"""The generated parts of docs/model.md: `python -m tierenv.train.model_doc` rewrites them from reports and results."""
+"""The generated parts of docs/model.md, from reports and results: `python -m tierenv.train.studies.model_doc`."""
 
 import sys
 from collections.abc import Callable
 
 from tierenv.scenario import load_scenario
-from tierenv.train.generated import (
+from tierenv.train.run_dir import read_json
+from tierenv.train.studies.generated import (
     RESULTS,
     ROOT,
     Cell,
@@ -14,7 +15,6 @@ from tierenv.train.generated import (
     rewrite,
     with_parts,
 )
-from tierenv.train.run_dir import read_json
 from tierenv.units import GIB
 
 MODEL_DOC = ROOT / "docs" / "model.md"

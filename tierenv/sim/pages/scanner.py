@@ -4,8 +4,11 @@ import math
 
 from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages import SLOW, test_and_clear_accessed
-from tierenv.sim.state import (
+from tierenv.sim.pages.state import (
+    SLOW,
+    test_and_clear_accessed,
+)
+from tierenv.sim.records import (
     ALLOCATION_FAILURES,
     CONTROL_KERNEL_RULE,
     DUPLICATES,

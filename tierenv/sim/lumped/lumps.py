@@ -3,8 +3,7 @@
 import math
 
 from tierenv.sim.jit import njit_inlined
-from tierenv.sim.random import binomial, round_randomly
-from tierenv.sim.state import (
+from tierenv.sim.lumped.state import (
     CLASS,
     FAST,
     FAST_CLOCK,
@@ -16,6 +15,9 @@ from tierenv.sim.state import (
     SLOW_CLOCK,
     STALE,
     UNVISITED,
+)
+from tierenv.sim.random import binomial, round_randomly
+from tierenv.sim.records import (
     WASTED,
 )
 

@@ -12,14 +12,22 @@ import numba
 
 from tierenv.counters import FREE_PAGES
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumps import clear, fast_place, free_pages
-from tierenv.sim.migrator import blank_entries, drain, flush_list
-from tierenv.sim.numa_balancing import forget_marks, hint_faults, mark_window
-from tierenv.sim.progress import progress, remaining_time, set_halfway_shares, update_rates
-from tierenv.sim.reclaim import reclaim
-from tierenv.sim.scanner import scan, schedule_scan, set_due
-from tierenv.sim.state import CONTROL_OFF, CONTROL_TUNABLES, QUEUED, SLOW, Machine
-from tierenv.sim.trace import MM_ENTER, MM_EXIT, trace_mm
+from tierenv.sim.lumped.lumps import clear, fast_place, free_pages
+from tierenv.sim.lumped.migrator import blank_entries, drain, flush_list
+from tierenv.sim.lumped.numa import forget_marks, hint_faults, mark_window
+from tierenv.sim.lumped.progress import progress, remaining_time, set_halfway_shares, update_rates
+from tierenv.sim.lumped.reclaim import reclaim
+from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
+from tierenv.sim.lumped.state import (
+    QUEUED,
+    SLOW,
+    Machine,
+)
+from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
+from tierenv.sim.records import (
+    CONTROL_OFF,
+    CONTROL_TUNABLES,
+)
 from tierenv.units import PAGE_BYTES
 
 FAULT_QUANTUM_S = 20e-3

@@ -1,4 +1,4 @@
-"""SimulatedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
+"""LumpedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,36 +8,38 @@ from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Scenario
-from tierenv.sim import engine
 from tierenv.sim.application import solve_rates
 from tierenv.sim.episode import draw_phases, place_classes
-from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
-from tierenv.sim.state import (
+from tierenv.sim.lumped import engine
+from tierenv.sim.lumped.state import (
     CLASS,
     CLASSES,
     FAST,
     FIRST_ACCESS_VISITS,
-    LINK,
     MARK_COLUMNS,
     MM,
-    MODEL_COUNTERS,
-    NODE,
-    PARAMETERS,
-    PROCESS,
     REGION,
     SECOND_ACCESS_VISITS,
     SLOW,
     STATE,
     Machine,
 )
-from tierenv.sim.trace import EVENT, read_events
+from tierenv.sim.lumped.trace import EVENT, read_events
+from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
+from tierenv.sim.records import (
+    LINK,
+    MODEL_COUNTERS,
+    NODE,
+    PARAMETERS,
+    PROCESS,
+)
 from tierenv.units import PAGE_BYTES
 
 LEAST_LUMPS = 256
 """Lumps for which the list has room at least, so that a machine's room hardly depends on its batch."""
 
 
-class SimulatedSystem:
+class LumpedSystem:
     """n simulated machines; all state after a reset is determined by its seed alone, whatever n and the thread count.
 
     Args:
@@ -209,7 +211,7 @@ class SimulatedSystem:
     def trace(self, index: int) -> tuple[list[dict[str, Any]], int]:
         """The kernel's trace events of a machine's episode so far, and how many found no room.
 
-        Each event is a mapping of `time_s`, `event` (the kernel's name) and the event's fields (`tierenv.sim.trace`).
+        Each event is a mapping of `time_s`, `event` (the kernel's name) and the fields it has in `trace.EVENTS`.
         """
         machine = self._machines
         count, room = int(machine.state["trace_events"][index]), machine.trace.shape[1]

@@ -1,7 +1,7 @@
 """What a policy loses as integers in C: the compiled export against the floats, on every scenario.
 
-`python -m tierenv.train.kernel_c --json FILE` (make results-kernel-c) measures the packaged policies; it fails when one
-misses a bar.
+`python -m tierenv.train.studies.kernel_c --json FILE` (make results-kernel-c) measures the packaged policies; it fails
+when one misses a bar.
 """
 
 import sys
@@ -22,7 +22,8 @@ from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.kernel_c import TOLERANCE, write
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.fixed_point import ONE
-from tierenv.agents.policy import Array, Policy, load_policy
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import Array, Policy
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
@@ -196,7 +197,7 @@ class Arguments:
 
 def main() -> int:
     """Run the command line. Returns 0, 1 if a policy misses a bar, or 2 for bad input."""
-    arguments = tyro.cli(Arguments, prog="python -m tierenv.train.kernel_c")
+    arguments = tyro.cli(Arguments, prog="python -m tierenv.train.studies.kernel_c")
     bundles = [name for name, path in packaged("policies").items() if path.is_dir()]
     policies, scenarios = arguments.policy or tuple(bundles), arguments.scenario or tuple(packaged("scenarios"))
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""How far the resolution of the model decides its results: `python -m tierenv.train.convergence`.
+"""How far the resolution of the model decides its results: `python -m tierenv.train.studies.convergence`.
 
 Completion times of every packaged scenario under every kernel mechanism and the best static setting, at the shipped
 resolution and at finer ones. The bar is half a percent.
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from tyro.conf import arg
 
-from tierenv.agents.heuristics.best_static import read_best_static
-from tierenv.agents.policy import load_policy, scenario_for
+from tierenv.agents.best_static import read_best_static
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import scenario_for
 from tierenv.records import packaged
 from tierenv.scenario import Scenario, load_scenario
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S
-from tierenv.sim.system import SimulatedSystem
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
@@ -59,7 +60,7 @@ def changes(scenario: Scenario, name: str, seeds: int) -> dict[str, Any]:
 
 def completion_s(scenario: Scenario, seeds: int, finer: int = 1) -> NDArray[np.float64]:
     """float64[seeds]: completion times of a scenario that is left alone, or of its best static setting."""
-    system = SimulatedSystem([scenario] * seeds, MAX_SUBSTEP_S / finer, SERVER_QUANTUM_S / finer)
+    system = LumpedSystem([scenario] * seeds, MAX_SUBSTEP_S / finer, SERVER_QUANTUM_S / finer)
     system.reset(np.arange(seeds, dtype=np.uint64), ["training"] * seeds)
     if scenario.control == "tunables":
         system.apply(np.tile(read_best_static()[scenario.name].tunables, (seeds, 1)))

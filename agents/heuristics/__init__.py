@@ -1,1 +1,0 @@
-"""Policies written by hand, each after a kernel default or a paper."""

@@ -1,0 +1,109 @@
+"""The table of policies, and how a name or path becomes one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierenv.agents.best_static import find_best_static
+from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy, parse_setting
+from tierenv.agents.policy import Policy
+from tierenv.errors import ConfigError, close_match
+from tierenv.records import packaged
+from tierenv.scenario import Scenario
+
+Factory = Callable[[Scenario, str], Policy]
+"""Makes a policy for a scenario; the text is what follows the colon of "static:..."."""
+
+
+@dataclass(frozen=True)
+class PolicyEntry:
+    """One row of the table."""
+
+    summary: str
+    make: Factory
+    argument: str = ""
+    """What follows the colon of the name, empty where nothing does."""
+
+
+def _always(policy: Policy) -> Factory:
+    """The same policy, whatever the scenario."""
+    return lambda _scenario, _argument: policy
+
+
+def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
+    return StaticPolicy(find_best_static(scenario).tunables, scenario.daemon, name="best-static")
+
+
+POLICIES = {
+    "no-migration": PolicyEntry(
+        "daemon off: every page stays where it started",
+        _always(PassivePolicy("no-migration", control="off", numa_balancing_mode=0)),
+    ),
+    "numab1": PolicyEntry(
+        "daemon off, NUMA balancing mode 1 (normal)",
+        _always(PassivePolicy("numab1", control="off", numa_balancing_mode=1)),
+    ),
+    "numab2": PolicyEntry(
+        "daemon off, NUMA balancing mode 2 (memory tiering)",
+        _always(PassivePolicy("numab2", control="off", numa_balancing_mode=2)),
+    ),
+    "kmmscand-v0": PolicyEntry(
+        "the series' V0 with its own adaptation rule",
+        _always(PassivePolicy("kmmscand-v0", control="kernel-rule", daemon="kmmscand-v0")),
+    ),
+    "kmmscand-v1": PolicyEntry(
+        "the series' V1 with its own adaptation rule",
+        _always(PassivePolicy("kmmscand-v1", control="kernel-rule", daemon="kmmscand-v1")),
+    ),
+    "kscand-v3": PolicyEntry(
+        "the series' V3 with its own adaptation rule",
+        _always(PassivePolicy("kscand-v3", control="kernel-rule", daemon="kscand-v3")),
+    ),
+    # beside kmmscand-v1 it separates the worth of the rule from that of the access test and the chunk rule
+    "built-in": PolicyEntry(
+        "the kernel's adaptation rule on kmmscand-tunable",
+        _always(PassivePolicy("built-in", control="kernel-rule", daemon="kmmscand-tunable")),
+    ),
+    "static": PolicyEntry(
+        "one setting throughout",
+        lambda scenario, argument: StaticPolicy(parse_setting(argument), scenario.daemon),
+        "PERIOD_MS,SIZE_MIB,THROTTLE_MIBPS",
+    ),
+    "random": PolicyEntry("a random setting every control interval", lambda _scenario, _argument: RandomPolicy()),
+    "best-static": PolicyEntry("the setting `tierenv tune` found for the scenario", _best_static),
+}
+
+
+def load_policy(name_or_path: str, scenario: Scenario) -> Policy:
+    """The policy a name of `POLICIES`, a packaged bundle's name, a bundle folder or a run folder stands for.
+
+    Raises `ConfigError` if there is none, or if it cannot run on the scenario.
+    """
+    name, colon, argument = name_or_path.partition(":")
+    if name in POLICIES:
+        entry = POLICIES[name]
+        if bool(colon) != bool(entry.argument):
+            usage = f"{name}:{entry.argument}" if entry.argument else name
+            raise ConfigError(f"policy {name_or_path!r}: write {usage}")
+        return entry.make(scenario, argument)
+    folder = find_policy_folder(name_or_path)
+    if (folder / "policy.json").is_file():
+        from tierenv.agents.bundle import BundlePolicy
+
+        return BundlePolicy.load(folder, scenario)
+    from tierenv.agents.learned import LearnedPolicy
+
+    return LearnedPolicy.load(folder, scenario)
+
+
+def find_policy_folder(name_or_path: str) -> Path:
+    """The bundle or run folder a packaged name or a path stands for. Raises `ConfigError`."""
+    bundles = {name: path for name, path in packaged("policies").items() if path.is_dir()}
+    path = bundles.get(name_or_path, Path(name_or_path))
+    if path.is_dir():
+        return path
+    if "/" in name_or_path or path.exists():
+        problem = "not a run or bundle folder" if path.exists() else "no such folder"
+        raise ConfigError(f"{name_or_path}: {problem}; for policies by name run: tierenv list policies")
+    hint = close_match(name_or_path, [*POLICIES, *bundles])
+    raise ConfigError(f"unknown policy {name_or_path!r}{hint}; run: tierenv list policies")

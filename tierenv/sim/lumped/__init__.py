@@ -1,0 +1,1 @@
+"""The fast model: application, scanner, migrator and reclaim over lumps of exchangeable pages."""

@@ -1,0 +1,1 @@
+"""The model page by page: slow and plain, what the fast one is checked against."""

@@ -1,0 +1,146 @@
+"""What both models read and write of a machine: its constants, its processes, its nodes and its links."""
+
+import numpy as np
+
+WASTED, DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES = range(4)
+MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
+"""What only the model knows: promotions of pages that do not belong to the hottest that fit, entries of pages
+already on the list, the longest list, and entries for which there was no memory."""
+
+CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)
+TARGET_FIXED, TARGET_MOST_SCANNED, TARGET_MOST_ACCESSED = range(3)
+SCALE_IGNORED, SCALE_ZERO_SKIPS, SCALE_LENGTHENS_PERIOD = range(3)
+
+PARAMETERS = np.dtype(
+    [
+        # platform; times in s
+        ("overlap", "f8"),
+        ("remote_s", "f8"),
+        ("scan_s", "f8"),
+        ("accessed_bit_s", "f8"),
+        ("migration_s", "f8"),
+        ("failed_migration_s", "f8"),
+        ("stale_entry_s", "f8"),
+        ("reclaim_visit_s", "f8"),
+        ("demotion_s", "f8"),
+        ("promotion_stall_s", "f8"),
+        ("demotion_stall_s", "f8"),
+        ("demotion", "b1"),
+        # how many of each there are on this machine
+        ("num_processes", "i8"),
+        ("num_nodes", "i8"),
+        ("num_classes", "i8"),
+        ("num_regions", "i8"),
+        # daemon
+        ("control", "i8"),
+        ("is_tunable_at_run_time", "b1"),
+        ("is_second_access", "b1"),
+        ("is_whole_vma", "b1"),
+        ("walks_on_without_hits", "b1"),
+        ("rechecks_hotness", "b1"),
+        ("target_rule", "i8"),
+        ("scale_rule", "i8"),
+        ("failure_window", "i8"),
+        ("has_migration_thread", "b1"),
+        ("counts_all_slow_pages", "b1"),
+        ("initial_delay_s", "f8"),
+        ("scan_sleep_s", "f8"),
+        ("mms_to_scan", "i8"),
+        ("migrate_sleep_s", "f8"),
+        ("throttle_window_s", "f8"),
+        ("list_capacity", "i8"),
+        ("decay_shift", "i8"),
+        ("ignore_threshold_pages", "i8"),
+        ("period_step_percent", "i8"),
+        ("period_jump_shift", "i8"),
+        ("period_min_ms", "i8"),
+        ("period_max_ms", "i8"),
+        ("size_min_bytes", "i8"),
+        ("size_max_bytes", "i8"),
+        ("fixed_target_node", "i8"),
+        # NUMA balancing
+        ("numa_mode", "i8"),
+        ("numa_delay_s", "f8"),
+        ("numa_window_pages", "i8"),
+        ("numa_window_s", "f8"),  # between two windows, for each second of scan period
+        ("numa_fault_s", "f8"),
+        ("numa_mark_s", "f8"),
+        ("numa_shared_move_share", "f8"),
+        ("numa_hot_threshold_s", "f8"),
+        ("numa_rate_limit_pages", "f8"),  # per second
+        # resolution
+        ("max_substep_s", "f8"),
+        ("server_quantum_s", "f8"),
+    ],
+    align=True,
+)
+
+PROCESS = np.dtype(
+    [
+        ("threads", "f8"),
+        ("think_s", "f8"),
+        ("page_walk_s", "f8"),
+        ("pages", "i8"),
+        ("total_accesses", "f8"),
+        ("start_s", "f8"),
+        ("cpu_node", "i8"),
+        ("own_node", "i8"),  # that of its socket, or node 0 where that is not of the fast tier
+        ("first_class", "i8"),
+        ("end_class", "i8"),
+        ("num_phases", "i8"),
+        ("has_rest_vma", "b1"),
+        ("scan_scale", "i8"),
+        ("all_fast_access_s", "f8"),  # time of an access alone on the machine, all pages on the own node
+        ("numa_period_min_ms", "f8"),
+        ("numa_period_max_ms", "f8"),
+        # what follows changes
+        ("is_running", "b1"),
+        ("is_done", "b1"),
+        ("finished_s", "f8"),
+        ("accesses", "f8"),
+        ("access_rate", "f8"),  # accesses/s, stalls left out
+        ("stall_s", "f8"),  # time its threads still have to lose
+        ("phase", "i8"),
+    ],
+    align=True,
+)
+"""One process as an application: what it is and how far it has got."""
+
+LINK = np.dtype(
+    [
+        ("idle_s", "f8"),
+        ("queueing_s", "f8"),
+        ("bandwidth", "f8"),  # bytes/s
+        ("copied_per_s", "f8"),  # bytes/s of migration copies
+        ("traffic", "f8"),  # bytes/s of all others, while a process's rate is being solved for
+    ],
+    align=True,
+)
+"""A node's memory. Nodes of the fast tier come first, the slow node last."""
+
+NODE = np.dtype(
+    [
+        ("capacity_pages", "i8"),
+        ("watermark_pages", "i8"),
+        ("kswapd_target_pages", "i8"),
+        ("spare_pages", "i8"),  # what NUMA balancing leaves before it promotes without asking
+        ("hand_row", "i8"),
+        # what follows changes
+        ("fast_pages", "i8"),
+        ("moved_pages", "i8"),  # to and from this node in the present sub-step
+        ("is_kswapd_awake", "b1"),
+        ("kswapd_clock_s", "f8"),
+        ("hand_lump", "i8"),
+        ("scanned_pages", "i8"),  # in the present chunk, as the next
+        ("accessed_pages", "i8"),
+        ("numa_threshold_s", "f8"),
+        ("numa_threshold_at_s", "f8"),
+        ("numa_threshold_candidates", "i8"),
+        ("numa_rate_at_s", "f8"),
+        ("numa_rate_candidates", "i8"),
+        ("numa_candidates", "i8"),
+    ],
+    align=True,
+)
+"""One node of the fast tier. Row `hand_row` of `counts` holds, in the node's cells, pages of the lump under kswapd's
+hand that it has yet to visit, and which are not in the lump's own row."""

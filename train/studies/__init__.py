@@ -1,0 +1,1 @@
+"""Studies of the product and generators of its documents; not installed."""
