@@ -7,7 +7,7 @@ from typing import Annotated, Generic, Literal, NamedTuple, Self, cast
 from pydantic import Field, model_validator
 
 from tierenv.errors import ConfigError
-from tierenv.records import Bytes, BytesPerSecond, Quantity, Record, Seconds
+from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Quantity, Record, Seconds
 from tierenv.tunables import TUNABLES, TunableSetting
 
 
@@ -55,11 +55,9 @@ class TunableRanges(Record):
         return {row.name: bounds for row, bounds in zip(TUNABLES, rows, strict=True)}
 
 
-class DaemonVariant(Record):
+class DaemonVariant(NamedRecord):
     """What distinguishes one daemon of the series from another."""
 
-    name: str
-    summary: str
     access_rule: Literal["first-access", "second-access"]
     """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
     chunk_rule: Literal["whole-vma", "scan-size"]

@@ -1,29 +1,26 @@
-"""Platform, workload, process and scenario: frozen records read from YAML.
+"""Platform, workload, process and scenario: frozen records read from YAML (`tierenv.records`).
 
-A scenario names its platform, its daemon and its workloads; names resolve to the packaged files under
-`tierenv.configs`, paths to the user's own (`tierenv.records`).
+A scenario refers to its platform, its daemon and its workloads, or holds them.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tierenv.daemon import DaemonVariant
-from tierenv.errors import ConfigError
 from tierenv.records import (
     Bytes,
     BytesPerSecond,
     Fraction,
+    Name,
+    NamedRecord,
     Record,
+    Reference,
     Seconds,
     load_record,
-    read_yaml,
-    resolve,
     validate_record,
 )
 from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes
@@ -48,10 +45,9 @@ class MemoryTier(Record):
     bandwidth: BytesPerSecond
 
 
-class Platform(Record):
+class Platform(NamedRecord):
     """A machine: its tiers and what the kernel's actions cost on it. Sources stand in the YAML file."""
 
-    name: str
     dram: MemoryTier
     cxl: MemoryTier
     remote_latency: Seconds = 25e-9
@@ -108,7 +104,8 @@ class Platform(Record):
 class PageClass(Record):
     """Pages of equal heat in every phase."""
 
-    name: str
+    name: Name
+    """By which `access_share` calls it."""
     fraction: Annotated[float, Field(gt=0, le=1)]
     """Share of the resident pages."""
 
@@ -116,19 +113,19 @@ class PageClass(Record):
 class Phase(Record):
     """A stretch of work with one distribution of accesses."""
 
-    name: str
+    name: Name
+    """For people."""
     work: Annotated[float, Field(gt=0)] = 1.0
     """Relative amount of work."""
     access_share: dict[str, Fraction]
     """Share of the accesses that falls on each class."""
 
 
-class Workload(Record):
+class Workload(NamedRecord):
     """A closed-loop application: threads that access pages of a few classes of heat."""
 
-    name: str
-    summary: str
     threads: Annotated[int, Field(ge=1)]
+    """Threads, each of which has one access under way at a time."""
     think: Seconds = 0.0
     """Time between two accesses of a thread."""
     accesses_per_page: Annotated[float, Field(gt=0)]
@@ -204,7 +201,8 @@ class NumaBalancing(Record):
 class Process(Record):
     """One process of a machine: a workload over its own memory."""
 
-    workload: Workload
+    workload: Annotated[Workload, Reference("workloads")]
+    """What it does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory."""
     start: Seconds = 0.0
@@ -241,17 +239,18 @@ class Process(Record):
         return self
 
 
-class Scenario(Record):
+class Scenario(NamedRecord):
     """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon.
 
     Other processes may run beside it (`corunners`); the run is complete when the last of them is.
     """
 
-    name: str
-    summary: str
-    platform: Platform
-    daemon: DaemonVariant
-    workload: Workload
+    platform: Annotated[Platform, Reference("platforms")]
+    """The machine."""
+    daemon: Annotated[DaemonVariant, Reference("daemons")]
+    """What promotes."""
+    workload: Annotated[Workload, Reference("workloads")]
+    """What the application does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
     scan_scale: ScanScale = 1
@@ -349,40 +348,22 @@ class Scenario(Record):
         return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
 
 
+def _check_names_differ(scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+    names = [scenario.name for scenario in scenarios]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ, got {', '.join(names)}")
+    return scenarios
+
+
+Scenarios = Annotated[
+    tuple[Annotated[Scenario, Reference("scenarios")], ...], Field(min_length=1), AfterValidator(_check_names_differ)
+]
+"""Scenarios that are used together: results tell them apart by their names."""
+
+
 def load_scenario(name_or_path: str) -> Scenario:
     """Read a scenario and the platform, daemon and workload it names. Raises `ConfigError`."""
-    path = resolve("scenarios", name_or_path)
-    return _load_scenario(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _load_scenario(path: Path, _modified_ns: int) -> Scenario:
-    values = {"name": path.stem} | read_yaml(path)
-    corunners = values.get("corunners")
-    holders = [(values, ""), *((row, f"corunners.{index}.") for index, row in enumerate(_mappings(corunners)))]
-    for holder, prefix in holders:
-        for field, (kind, record) in _PARTS.items():
-            if isinstance(holder.get(field), str):
-                try:
-                    holder[field] = load_record(kind, record, holder[field])
-                except ConfigError as error:
-                    raise ConfigError(f"{path}: {prefix}{field}: {error}") from None
-    return validate_record(Scenario, values, str(path))
-
-
-_PARTS: dict[str, tuple[str, type[Record]]] = {
-    "platform": ("platforms", Platform),
-    "daemon": ("daemons", DaemonVariant),
-    "workload": ("workloads", Workload),
-}
-"""Fields that may name a file, its kind, and what it holds."""
-
-
-def _mappings(values: object) -> Iterator[dict[str, Any]]:
-    """Those entries of a list that are mappings; what else is wrong with it the record will say."""
-    for value in values if isinstance(values, list) else ():
-        if isinstance(value, dict):
-            yield value
+    return load_record("scenarios", Scenario, name_or_path)
 
 
 def _dumped(value: object) -> object:
