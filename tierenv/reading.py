@@ -68,8 +68,11 @@ class _Loader(yaml.SafeLoader):
             given.add(str(key.value))
         return node
 
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> FileText:
+        return FileText(node.value, self.path.parent)
 
-_Loader.add_constructor("tag:yaml.org,2002:str", lambda loader, node: FileText(node.value, loader.path.parent))
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -93,16 +93,20 @@ class NamedRecord(Record):
         content = json.dumps(_deciding(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @property
+    def short_identity(self) -> str:
+        """Enough of it for people."""
+        return self.identity[:12]
+
 
 def _deciding(value: object) -> object:
     """What of a value decides, as JSON can hold it."""
     if isinstance(value, Record):
         left_out = value.FOR_PEOPLE if isinstance(value, NamedRecord) else frozenset()
-        fields = type(value).model_fields
         return {
-            name: _deciding(content)
-            for name, content in value
-            if name not in left_out and content != fields[name].get_default()
+            name: _deciding(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if name not in left_out and getattr(value, name) != field.get_default()
         }
     if isinstance(value, Mapping):
         return {str(key): _deciding(content) for key, content in value.items()}

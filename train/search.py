@@ -197,6 +197,7 @@ def _axis(row: Tunable, bounds: Bounds, points: int) -> list[float]:
 def save_best_static(result: SearchResult, command: str) -> Path:
     """Store the winner as the scenario's best-static policy. Returns the file."""
     best = BestStatic(
+        scenario=result.scenario.name,
         daemon=result.scenario.daemon.name,
         setting=BestStatic.stored(result.winner.setting),
         mean_s=result.winner.seconds.value,
@@ -205,4 +206,4 @@ def save_best_static(result: SearchResult, command: str) -> Path:
         command=command,
         git_revision=git_revision(),
     )
-    return write_best_static(result.scenario.name, best)
+    return write_best_static(result.scenario, best)

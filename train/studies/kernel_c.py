@@ -157,7 +157,7 @@ def measure(
         request = ExportRequest(policy, Path(temporary) / "c")
         write(request)
         compiled = CompiledPolicy(request.output)
-    source = learned_source(request)
+    source = learned_source(policy)
     rows, samples = [], []
     for scenario in records:
         report_progress(f"{scenario.name}: {policy}")

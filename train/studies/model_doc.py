@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from tierenv.reading import read_json
 from tierenv.scenario import load_scenario
-from tierenv.train.run_dir import read_json
 from tierenv.train.studies.generated import (
     RESULTS,
     ROOT,
