@@ -15,8 +15,11 @@ class Range(Record, Generic[Quantity]):
     """Least and greatest value of a tunable and the value at start."""
 
     min: Quantity
+    """Least value a policy can set."""
     max: Quantity
+    """Greatest value a policy can set."""
     start: Quantity
+    """Value at start, within the range or unlimited."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -40,8 +43,11 @@ class TunableRanges(Record):
     """The range of every tunable of a variant."""
 
     scan_period: Range[Seconds]
+    """Time from the end of one chunk to the start of the next."""
     scan_size: Range[Bytes]
+    """Address space scanned in one chunk."""
     throttle: Range[BytesPerSecond]
+    """Ceiling on successful promotions."""
 
     @cached_property
     def by_name(self) -> dict[str, Bounds]:
@@ -83,7 +89,9 @@ class DaemonVariant(NamedRecord):
     tunable_at_run_time: bool
     """Whether writes reach a running process (otherwise they only seed new ones)."""
     ranges: TunableRanges
+    """Ranges of its tunables."""
     initial_delay: Seconds
+    """Time from a process's start to its first chunk."""
     scan_sleep: Seconds
     """The scanner looks for a due process this often."""
     mms_to_scan: Annotated[int, Field(ge=1)]
@@ -97,8 +105,11 @@ class DaemonVariant(NamedRecord):
     decay_shift: Annotated[int, Field(ge=0, le=62)]
     """A 2^decay_shift-th of the last chunk's useful pages counts in the next."""
     ignore_threshold_pages: Annotated[int, Field(ge=0)]
+    """Useful pages below which the adaptation rule counts none."""
     period_step_percent: Annotated[int, Field(ge=0, le=100)]
+    """Change of the scan period where chunks go on to find, or not to find, useful pages [percent]."""
     period_jump_shift: Annotated[int, Field(ge=0, le=8)]
+    """Where that changes, the period jumps by 2 to this power."""
 
     @property
     def start_setting(self) -> TunableSetting:

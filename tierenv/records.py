@@ -283,7 +283,7 @@ def _first_problem(record: Any, error: ValidationError) -> str:
 
 def _place(record: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
     """The words of a place in a record, without the tags of unions, and the fields there are around its end."""
-    here, words, known = _records_in(record), [], []
+    here, words, known = records_in(record), [], []
     for part in location:
         tagged = [each for each in here if len(here) > 1 and part in _tags(each)]
         if tagged:
@@ -292,18 +292,18 @@ def _place(record: Any, location: tuple[int | str, ...]) -> tuple[list[str], lis
         words.append(str(part))
         known = list(dict.fromkeys(name for each in here for name in each.model_fields))
         fields = [each.model_fields[part] for each in here if part in each.model_fields]
-        here = [inner for field in fields for inner in _records_in(field.annotation)] or here
+        here = [inner for field in fields for inner in records_in(field.annotation)] or here
     return words, known
 
 
-def _records_in(annotation: Any) -> list[type[BaseModel]]:
+def records_in(annotation: Any) -> list[type[Record]]:
     """Records a type is made of, such as those of a union or a sequence."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Record):
         return [annotation]
-    return [record for part in get_args(annotation) for record in _records_in(part)]
+    return [record for part in get_args(annotation) for record in records_in(part)]
 
 
-def _tags(record: type[BaseModel]) -> set[Any]:
+def _tags(record: type[Record]) -> set[Any]:
     """What may tell a record from others of a union: the values of its literal fields."""
     literals = (field.annotation for field in record.model_fields.values() if get_origin(field.annotation) is Literal)
     return {tag for literal in literals for tag in get_args(literal)}

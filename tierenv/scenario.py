@@ -43,13 +43,16 @@ class MemoryTier(Record):
     queueing_latency: Seconds
     """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
     bandwidth: BytesPerSecond
+    """Reads and writes together it can serve."""
 
 
 class Platform(NamedRecord):
     """A machine: its tiers and what the kernel's actions cost on it. Sources stand in the YAML file."""
 
     dram: MemoryTier
+    """The fast tier: a socket's own DRAM."""
     cxl: MemoryTier
+    """The slow tier."""
     remote_latency: Seconds = 25e-9
     """What an access to the other socket's DRAM takes longer than one to the own."""
     overlap: Annotated[float, Field(gt=0)]
@@ -118,7 +121,7 @@ class Phase(Record):
     work: Annotated[float, Field(gt=0)] = 1.0
     """Relative amount of work."""
     access_share: dict[str, Fraction]
-    """Share of the accesses that falls on each class."""
+    """Share of the accesses that falls on each class; they add up to 1."""
 
 
 class Workload(NamedRecord):
@@ -131,10 +134,13 @@ class Workload(NamedRecord):
     accesses_per_page: Annotated[float, Field(gt=0)]
     """Total work: accesses of all threads per resident page."""
     classes: Annotated[tuple[PageClass, ...], Field(min_length=1)]
+    """What its pages are; fractions add up to 1."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    """What it does, one after the other."""
     layout: Literal["scattered", "contiguous"] = "scattered"
     """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order."""
     phase_order: Literal["fixed", "shuffled"] = "fixed"
+    """shuffled: every seed draws an order in which the hottest class changes from phase to phase."""
     phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Relative half-width of the uniform variation of each phase's length; total work stays the same."""
     initial_placement: Literal["slow", "random"] = "slow"
@@ -210,6 +216,7 @@ class Process(Record):
     cpu_node: Literal[0, 1] = 0
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
+    """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes it out of the scan, 2 to 10 may lengthen its period."""
 
     @property
     def pages(self) -> int:
@@ -270,7 +277,9 @@ class Scenario(NamedRecord):
     numa_balancing_mode: NumaBalancingMode = 0
     """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering."""
     numa_balancing: NumaBalancing = NumaBalancing()
+    """Its knobs; without effect in mode 0."""
     control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
+    """Time from one decision of a policy to the next."""
     regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
 

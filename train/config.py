@@ -59,10 +59,13 @@ class TrainingConfig(NamedRecord):
     regions: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Resolution of the model the learner acts in; null for each scenario's own, at which policies are judged."""
     phase_orders: PhaseOrders = "training"
+    """Split the orders of phases are drawn from."""
     seed: Annotated[int, Field(ge=0, lt=1_000_000)] = 0
+    """Of networks, exploration and episodes."""
     timesteps: Annotated[int, Field(ge=1)]
     """Environment steps, all environments together; rounded up to whole rollouts."""
     num_envs: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Machines the learner acts on at once."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount factor of the learner and of the shaping."""
     shaping: bool = True
@@ -81,9 +84,11 @@ class TrainingConfig(NamedRecord):
     hyperparameters: dict[str, Hyperparameter] = {}
     """Arguments of the algorithm's constructor."""
     evaluation: EvaluationPlan = EvaluationPlan()
+    """How the best model is found."""
     checkpoint_interval: Annotated[int, Field(ge=1)] = 200_000
     """Environment steps between two checkpoints."""
     torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of the networks."""
     simulator_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of the model; null uses every core."""
 

@@ -75,9 +75,7 @@ def test_daemon_that_cannot_be_tuned_cannot_be_trained_on(write_config: WriteCon
 def test_scenarios_of_a_suite_must_differ_by_name(scenario_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(f"scenarios: [moving-hot-set, {scenario_path}]")
-    with pytest.raises(
-        ConfigError, match=f"^{path}: scenarios: names must differ, got moving-hot-set, mov"
-    ):
+    with pytest.raises(ConfigError, match=f"^{path}: scenarios: names must differ, got moving-hot-set, mov"):
         load_suite(str(path))
 
 

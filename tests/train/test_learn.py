@@ -167,9 +167,7 @@ def test_a_run_resumes_on_scenarios_of_the_same_content(write_config: WriteConfi
     renamed = {"like": "tiny.yaml", "name": "renamed", "summary": "a copy"}
     assert train(write_config(scenarios=[renamed]), folder, is_resumed=True, timesteps=64).new_timesteps == 32
     assert [path.name for path in (folder / "scenarios").iterdir()] == ["moving-hot-set.yaml"]
-    with pytest.raises(
-        ConfigError, match=r"scenarios: this run has moving-hot-set \(\w+\), the configuration given"
-    ):
+    with pytest.raises(ConfigError, match=r"scenarios: this run has moving-hot-set \(\w+\), the configuration given"):
         train(write_config(scenarios=[{"like": "tiny.yaml", "regions": 5}]), folder, is_resumed=True)
 
 
