@@ -210,6 +210,9 @@ def test_names_defaults_and_spelling_do_not_make_another_scenario() -> None:
     parts = {"daemon": daemon, "platform": platform, "workload": workload}
     same = scenario.replace(**renamed, **parts, size="16384MiB", control_interval="2000ms")
     assert same != scenario and same.identity == scenario.identity
+    whole = [scenario.replace(platform=platform.model_copy(update={"overlap": overlap})) for overlap in (2, 2.0)]
+    copied = scenario.model_copy(update={"platform": platform.model_copy(update={"overlap": 2})})
+    assert {each.identity for each in (*whole, copied)} == {copied.identity}
 
 
 def test_a_new_field_with_a_default_leaves_identities_as_they_are() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, overload
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, overload
 
 from pydantic import (
     AfterValidator,
@@ -77,8 +77,6 @@ class Record(BaseModel):
 class NamedRecord(Record):
     """A record with a file of its own."""
 
-    FOR_PEOPLE: ClassVar = frozenset({"name", "summary"})
-
     name: Name
     """What people call it, by default the name of its file; it decides nothing."""
     summary: str = ""
@@ -100,9 +98,9 @@ class NamedRecord(Record):
 
 
 def _deciding(value: object) -> object:
-    """What of a value decides, as JSON can hold it."""
+    """What of a value decides, as JSON can hold it; 2 and 2.0 are the same."""
     if isinstance(value, Record):
-        left_out = value.FOR_PEOPLE if isinstance(value, NamedRecord) else frozenset()
+        left_out = set(NamedRecord.model_fields) if isinstance(value, NamedRecord) else set()
         return {
             name: _deciding(getattr(value, name))
             for name, field in type(value).model_fields.items()
@@ -112,7 +110,7 @@ def _deciding(value: object) -> object:
         return {str(key): _deciding(content) for key, content in value.items()}
     if isinstance(value, tuple | list):
         return [_deciding(content) for content in value]
-    return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -285,7 +283,7 @@ def _place(record: Any, location: tuple[int | str, ...]) -> tuple[list[str], lis
     """The words of a place in a record, without the tags of unions, and the fields there are around its end."""
     here, words, known = records_in(record), [], []
     for part in location:
-        tagged = [each for each in here if len(here) > 1 and part in _tags(each)]
+        tagged = [each for each in here if len(here) > 1 and isinstance(part, str) and part in _tags(each)]
         if tagged:
             here = tagged
             continue
