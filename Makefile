@@ -63,8 +63,8 @@ results/bench.json: | $(STAMP)
 results/convergence.json: $(MODEL) configs/policies/best-static.json | $(STAMP)
 	$(BIN)/python -m tierenv.train.studies.convergence --json $@
 
-results/equivalence.json: $(MODEL) tests/sim/test_equivalence.py | $(STAMP)
-	$(BIN)/python -m tests.sim.test_equivalence $@
+results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.equivalence --json $@
 
 docs/timeline.png: configs/policies/moving-hot-set
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static

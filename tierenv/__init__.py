@@ -18,9 +18,9 @@ if (_root / "pyproject.toml").is_file() and (_root / "agents").is_dir():
 del _Path, _root
 
 # Registering again (after importlib.reload, say) would warn about overriding the environment.
-if "tierenv/TieredMemory-v0" not in _registry:
+if "tierenv/TieredMemory-v1" not in _registry:
     _register(
-        id="tierenv/TieredMemory-v0",
+        id="tierenv/TieredMemory-v1",
         entry_point="tierenv.env:TieredMemoryEnv",
         vector_entry_point="tierenv.vector_env:TieredMemoryVectorEnv",
     )
