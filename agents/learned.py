@@ -23,6 +23,7 @@ from tierenv.agents.bundle import (
 from tierenv.agents.policy import Array, daemon_for
 from tierenv.daemon import DaemonVariant
 from tierenv.errors import ConfigError
+from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
 from tierenv.records import read_yaml
 from tierenv.scenario import Control, NumaBalancingMode, Scenario, load_scenario
@@ -132,6 +133,7 @@ def _check_definitions(manifest: Path, daemon: DaemonVariant) -> None:
 def _load_model(folder: Path) -> Any:
     if not (folder / MODEL).is_file():
         raise ConfigError(f"{folder / MODEL}: no such file; the run has not been evaluated yet")
+    require("train", f"{folder}: the model of a run")
     import stable_baselines3
 
     algorithm = str(read_yaml(folder / CONFIG).get("algorithm"))

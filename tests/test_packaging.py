@@ -28,7 +28,7 @@ STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files
 
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [
-    {"errors", "files", "units", "tunables", "counters", "records", "daemon", "scenario"},
+    {"errors", "extras", "files", "units", "tunables", "counters", "records", "daemon", "scenario"},
     {"shrink", "system", "sim", "bounds", "measurements"},
     {"observation", "action", "reward"},
     {"task"},

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from tierenv.errors import ConfigError, close_match
+from tierenv.extras import require
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Algorithm:
 
     @cached_property
     def algorithm_class(self) -> Any:
-        """The class, imported when first asked for."""
+        """The class, imported when first asked for. Raises `ConfigError` where the extra `train` is missing."""
+        require("train", f"algorithm {self.name}")
         module, _, name = self.location.partition(":")
         return getattr(importlib.import_module(module), name)
 

@@ -10,8 +10,16 @@ PACKAGES = ("tierenv", "gymnasium", "numba", "numpy", "scipy", "stable-baselines
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages results depend on."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    """Versions of Python and of those packages results depend on that are installed."""
+    installed = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return {"python": platform.python_version()} | installed
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def git_revision() -> str | None:

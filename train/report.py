@@ -1,6 +1,5 @@
 """Results for people: tables for the terminal and the timeline picture."""
 
-import importlib.util
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -132,12 +131,6 @@ def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def require_matplotlib() -> None:
-    """Raise `ConfigError` without matplotlib, which only pictures need."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--plot: needs matplotlib; run: pip install 'tierenv[plots]'")
 
 
 def bench_table(result: dict[str, Any]) -> Table:

@@ -19,6 +19,7 @@ from tierenv.agents.export.learned_source import LearnedSource, learned_source
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.extras import require
 from tierenv.files import atomic_write_bytes
 from tierenv.tunables import NUM_TUNABLES
 
@@ -35,12 +36,10 @@ _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 def write(request: ExportRequest) -> None:
     """Write the model. Raises `ConfigError` for policies that are not learned, and if ONNX Runtime acts otherwise."""
+    require("export", "format onnx")
     source = learned_source(request)
-    try:
-        content = serialise(source)
-        _check(content, source)
-    except ImportError as error:
-        raise ConfigError(f"format onnx needs onnx and onnxruntime: pip install 'tierenv[export]' ({error})") from None
+    content = serialise(source)
+    _check(content, source)
     atomic_write_bytes(request.output, content)
 
 

@@ -93,7 +93,7 @@ def test_bundle_says_what_it_means_and_where_it_comes_from(exported: Path) -> No
 
 def test_bundle_plays_without_torch(exported: Path) -> None:
     code = (
-        "import sys; from tierenv.agents.policy import load_policy; from tierenv.scenario import load_scenario\n"
+        "import sys; from tierenv.agents.policies import load_policy; from tierenv.scenario import load_scenario\n"
         f"load_policy({str(exported)!r}, load_scenario('skewed'))\n"
         "print({'torch', 'stable_baselines3', 'numba', 'pickle5'} & set(sys.modules))"
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from tests.tiny import tiny
+from tests.tools import needs
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
 from tierenv.agents.bundle import Network, action_definition, observation_definition, write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
@@ -44,7 +45,7 @@ NUM_INPUTS = 100_000
 PRICKLY = 'run "7" */ int x; /* ???/ **/ \\é'
 """A name that tries to leave the comment or string it stands in."""
 
-needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+needs_compiler = needs("gcc")
 pytestmark = needs_compiler
 
 
