@@ -1,4 +1,4 @@
-"""What CI promises: no test is skipped there for a program that is missing."""
+"""What make and CI promise: nothing is left out, no test is skipped in CI for a program that is missing."""
 
 import os
 import shutil
@@ -58,3 +58,19 @@ def test_a_missing_program_skips_tests_except_in_ci(tmp_path: Path, environment:
 def test_ci_refuses_such_skips() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert script.index(".ci/fetch-tools") < script.index("TIERENV_TOOLS=required") < script.index("make check")
+
+
+@pytest.mark.parametrize("target", ["results", "policies"])
+def test_make_remakes_every_file(target: str) -> None:
+    command = ["make", "--dry-run", "--always-make", target]
+    recipes = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    files = (ROOT / "results").glob("*.json") if target == "results" else (ROOT / "configs/policies").iterdir()
+    for path in files:
+        assert str(path.relative_to(ROOT)) in recipes
+
+
+def test_every_target_for_people_is_in_the_help() -> None:
+    text = (ROOT / "Makefile").read_text()
+    listing = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    targets = text.split(".PHONY:")[1].splitlines()[0].split()
+    assert [target for target in targets if f"make {target} " not in listing] == []
