@@ -1,5 +1,6 @@
 """A base installation, without any extra: what it does, and what it says it needs."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -57,8 +58,10 @@ def tierenv(base_python: Path, tmp_path: Path) -> Run:
     return run
 
 
-def test_every_extra_has_its_modules() -> None:
+def test_every_extra_has_its_modules_and_its_row_in_the_readme() -> None:
     assert set(EXTRAS) | {"dev"} == set(PROJECT["optional-dependencies"])
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- begin extras -->")[1].split("<!-- end")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(EXTRAS)
 
 
 def test_the_environment_holds_no_extra(base_python: Path) -> None:
