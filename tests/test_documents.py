@@ -106,3 +106,10 @@ def test_no_document_is_left_out() -> None:
     markdown = {path for path in ROOT.glob("*.md")} | {path for path in (ROOT / "docs").rglob("*.md")}
     assert markdown - {ROOT / "CHANGELOG.md"} == {path for path in DOCUMENTS if path.is_file()}
     assert all(script(ROOT / name) for name in ("README.md", "docs/export.md", "docs/model.md"))
+
+
+def test_contributing_names_what_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("\\_", "_")
+    named = set(re.findall(r"\b(?:tierenv|agents|train|tests|configs|docs)/[\w/.]*\w", text))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
