@@ -17,10 +17,12 @@ from tierenv.agents.policies import load_policy
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 from tierenv.train import algorithms
+from tierenv.train import learn as learn_module
 from tierenv.train.algorithms import Algorithm
 from tierenv.train.config import load_training_config
 from tierenv.train.learn import TrainingResult, learn
 from tierenv.train.run_dir import RunDirectory
+from tierenv.vector_env import TieredMemoryVectorEnv
 
 WriteConfig = Callable[..., Path]
 
@@ -175,6 +177,33 @@ def test_exploration_begins_where_the_configuration_says(
     assert actions[0] == -1 and actions[1:] == pytest.approx([0.5, 0.0], abs=0.05)
     log_std = PPO.load(tmp_path / "run" / "best" / "model.zip", device="cpu").policy.log_std
     assert log_std.tolist() == pytest.approx(start["log_std_init"], abs=1e-3)
+
+
+@pytest.mark.parametrize(("shaping", "shaping_gamma"), [(True, 0.9), (False, None)])
+def test_the_learner_acts_in_the_environments_of_the_configuration(
+    write_config: WriteConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shaping: bool,
+    shaping_gamma: float | None,
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    def make(**options: Any) -> TieredMemoryVectorEnv:
+        made.append(options)
+        return TieredMemoryVectorEnv(**options)
+
+    monkeypatch.setattr(learn_module, "TieredMemoryVectorEnv", make)
+    learner = {"n_steps": 8, "batch_size": 16, "n_epochs": 1}
+    start = {"gamma": 0.9, "shaping": shaping, "regions": 3, "phase_orders": "held-out", "num_envs": 2}
+    path = write_config(**start, hyperparameters=learner)
+    train(path, tmp_path / "run", timesteps=16)
+    [options] = made
+    assert options["num_envs"] == 2 and options["phase_orders"] == "held-out"
+    assert options["shaping_gamma"] == shaping_gamma
+    assert [scenario.regions for scenario in options["scenario"]] == [3]
+    model = PPO.load(tmp_path / "run" / "best" / "model.zip", device="cpu")
+    assert (model.gamma, model.n_steps, model.batch_size) == (0.9, 8, 16)
 
 
 @pytest.mark.parametrize("threads", [2, 1])
