@@ -4,74 +4,58 @@ A model.zip may hold pickled code: load only what you trained yourself, and depl
 stable-baselines3 and torch are imported when a policy is loaded.
 """
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 
-from tierenv.action import action_space
-from tierenv.agents.bundle import (
-    ACTIVATIONS,
-    SELF_TEST_TOLERANCE,
-    Activation,
-    Network,
-    action_definition,
-    check_same_meaning,
-)
-from tierenv.agents.policy import Array, daemon_for
-from tierenv.daemon import DaemonVariant
+from tierenv.action import ActionCodec
+from tierenv.agents.bundle import SELF_TEST_TOLERANCE
+from tierenv.agents.definition import check_same_meaning
+from tierenv.agents.network import ACTIVATIONS, Activation, Network
+from tierenv.agents.policy import Array
+from tierenv.agents.run_folder import RunFolder
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
-from tierenv.records import read_yaml
-from tierenv.scenario import Control, NumaBalancingMode, Scenario, load_scenario
-
-MODEL = Path("best") / "model.zip"
-CONFIG = "config.yaml"
-MANIFEST = "manifest.json"
-SCENARIOS = "scenarios"
+from tierenv.scenario import Control, Scenario
 
 
 class LearnedPolicy:
     """The best model of a run; acts without exploration noise."""
 
     control: Control = "tunables"
-    numa_balancing_mode: NumaBalancingMode | None = None
 
-    def __init__(self, name: str, daemon: str, model: Any) -> None:
+    def __init__(self, name: str, daemon: Daemon, model: Any) -> None:
         self.name = name
-        self.daemon: str | None = daemon
+        self.daemon: Daemon | None = daemon
         self.model = model
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
-        """Read a run's best model. Raises `ConfigError` if it has none, or none that fits the scenario.
+        """Read a run's best model. Raises `ConfigError` if it has none, or one that means something else by now.
 
         Args:
             folder: of the run.
-            scenario: to run on; None for the first it was trained on.
+            scenario: to run on, whose daemon is taken if the run was trained on it; otherwise the first of its own.
         """
-        trained_on = training_scenarios(folder)
-        trained_daemons = {trained.daemon.name: trained.daemon for trained in trained_on}
-        scenario = scenario or trained_on[0]
-        names = list(trained_daemons)
-        name = scenario.daemon.name if scenario.daemon.name in names else names[0]
-        daemon = daemon_for(name, scenario)
-        if action_definition(daemon) != action_definition(trained_daemons[name]):
-            raise ConfigError(f"{folder}: trained with other ranges than daemon {name} has now; train it again")
-        _check_definitions(folder / MANIFEST, trained_on[0].daemon)
-        model = _load_model(folder)
-        spaces = (ObservationEncoder(daemon).space, action_space())
+        run = RunFolder(folder)
+        daemons = [trained.daemon for trained in run.configuration.scenarios]
+        daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
+        _check_definitions(run, daemon)
+        model = _load_model(run)
+        spaces = (ObservationEncoder(daemon).space, ActionCodec(daemon).space)
         for kind, ours, theirs in zip(
             ("observation", "action"), spaces, (model.observation_space, model.action_space), strict=True
         ):
             if theirs != ours:
                 raise ConfigError(
-                    f"{folder / MODEL}: {kind} has shape {theirs.shape}, daemon {name} has {ours.shape}; train it again"
+                    f"{run.best_model}: {kind} has shape {theirs.shape}, daemon {daemon.name} has {ours.shape}; "
+                    "train it again"
                 )
-        return cls(folder.resolve().name, name, model)
+        return cls(folder.resolve().name, daemon, model)
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
@@ -107,44 +91,33 @@ class LearnedPolicy:
 _DESIGN = f"only perceptrons with {' or '.join(ACTIVATIONS)} layers and clipped output can be bundled"
 
 
-def training_scenarios(folder: Path) -> list[Scenario]:
-    """The scenarios of a run, in the order of its configuration. Raises `ConfigError` if it is no run folder."""
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: neither a bundle (policy.json) nor a run folder ({CONFIG})")
-    names = read_yaml(folder / CONFIG).get("scenarios")
-    if not isinstance(names, list) or not names:
-        raise ConfigError(f"{folder / CONFIG}: scenarios: must be a list of names")
-    stored = {path.stem: path for path in (folder / SCENARIOS).glob("*.yaml")}
-    return [load_scenario(str(stored.get(Path(str(name)).stem, name))) for name in names]
-
-
-def _check_definitions(manifest: Path, daemon: DaemonVariant) -> None:
+def _check_definitions(run: RunFolder, daemon: Daemon) -> None:
     """Refuse what was trained on other features or another scale of actions, where the manifest tells."""
+    manifest = run.manifest
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        definitions = {key: [dict(row) for row in content[key]] for key in ("observation", "action") if key in content}
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{manifest}: {error}") from None
-    check_same_meaning(manifest, definitions, daemon, "train it again")
+        definitions: dict[str, Any] = {
+            key: [dict(row) for row in manifest[key]] for key in ("observation", "action") if key in manifest
+        }
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{run.manifest_path}: {error}") from None
+    check_same_meaning(run.manifest_path, definitions, daemon, "train it again")
 
 
-def _load_model(folder: Path) -> Any:
-    if not (folder / MODEL).is_file():
-        raise ConfigError(f"{folder / MODEL}: no such file; the run has not been evaluated yet")
-    require("train", f"{folder}: the model of a run")
+def _load_model(run: RunFolder) -> Any:
+    if not run.best_model.is_file():
+        raise ConfigError(f"{run.best_model}: no such file; the run has not been evaluated yet")
+    require("train", f"{run.path}: the model of a run")
     import stable_baselines3
 
-    algorithm = str(read_yaml(folder / CONFIG).get("algorithm"))
+    algorithm = run.configuration.algorithm
     learner = getattr(stable_baselines3, algorithm.upper(), None)
     if learner is None:
-        raise ConfigError(f"{folder / CONFIG}: algorithm={algorithm!r}: not one of stable-baselines3")
+        raise ConfigError(f"{run.config_path}: algorithm={algorithm!r}: not one of stable-baselines3")
     try:
-        return learner.load(folder / MODEL, device="cpu")
+        return learner.load(run.best_model, device="cpu")
     except (ValueError, KeyError, OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{folder / MODEL}: cannot be loaded: {reason}") from None
+        raise ConfigError(f"{run.best_model}: cannot be loaded: {reason}") from None
 
 
 def _array(parameter: Any) -> Array:

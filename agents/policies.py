@@ -7,8 +7,8 @@ from pathlib import Path
 from tierenv.agents.best_static import find_best_static
 from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy, parse_setting
 from tierenv.agents.policy import Policy
-from tierenv.errors import ConfigError, close_match
-from tierenv.records import packaged
+from tierenv.errors import ConfigError
+from tierenv.records import is_bare_word, locate, packaged, path_hint
 from tierenv.scenario import Scenario
 
 Factory = Callable[[Scenario, str], Policy]
@@ -31,45 +31,49 @@ def _always(policy: Policy) -> Factory:
 
 
 def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
-    return StaticPolicy(find_best_static(scenario).tunables, scenario.daemon, name="best-static")
+    return StaticPolicy(find_best_static(scenario).setting_for(scenario.daemon), scenario.daemon, name="best-static")
 
 
 POLICIES = {
     "no-migration": PolicyEntry(
-        "daemon off: every page stays where it started",
-        _always(PassivePolicy("no-migration", control="off", numa_balancing_mode=0)),
+        "nothing promotes: every page stays where it started",
+        _always(PassivePolicy("no-migration", control="off")),
     ),
     "numab1": PolicyEntry(
-        "daemon off, NUMA balancing mode 1 (normal)",
-        _always(PassivePolicy("numab1", control="off", numa_balancing_mode=1)),
+        "NUMA balancing alone, mode 1 (normal), as booted",
+        _always(PassivePolicy("numab1", control="kernel-rule", daemon_name="numab1")),
     ),
     "numab2": PolicyEntry(
-        "daemon off, NUMA balancing mode 2 (memory tiering)",
-        _always(PassivePolicy("numab2", control="off", numa_balancing_mode=2)),
+        "NUMA balancing alone, mode 2 (memory tiering), as booted",
+        _always(PassivePolicy("numab2", control="kernel-rule", daemon_name="numab2")),
     ),
     "kmmscand-v0": PolicyEntry(
         "the series' V0 with its own adaptation rule",
-        _always(PassivePolicy("kmmscand-v0", control="kernel-rule", daemon="kmmscand-v0")),
+        _always(PassivePolicy("kmmscand-v0", control="kernel-rule", daemon_name="kmmscand-v0")),
     ),
     "kmmscand-v1": PolicyEntry(
         "the series' V1 with its own adaptation rule",
-        _always(PassivePolicy("kmmscand-v1", control="kernel-rule", daemon="kmmscand-v1")),
+        _always(PassivePolicy("kmmscand-v1", control="kernel-rule", daemon_name="kmmscand-v1")),
     ),
     "kscand-v3": PolicyEntry(
         "the series' V3 with its own adaptation rule",
-        _always(PassivePolicy("kscand-v3", control="kernel-rule", daemon="kscand-v3")),
+        _always(PassivePolicy("kscand-v3", control="kernel-rule", daemon_name="kscand-v3")),
     ),
-    # beside kmmscand-v1 it separates the worth of the rule from that of the access test and the chunk rule
+    # on kmmscand-tunable the rule of V1: beside kmmscand-v1 it separates the worth of the rule from that of the access
+    # test and the chunk rule; on NUMA balancing its defaults as booted, with its own adaptation
     "built-in": PolicyEntry(
-        "the kernel's adaptation rule on kmmscand-tunable",
-        _always(PassivePolicy("built-in", control="kernel-rule", daemon="kmmscand-tunable")),
+        "the rule that the scenario's daemon has of its own",
+        _always(PassivePolicy("built-in", control="kernel-rule")),
     ),
     "static": PolicyEntry(
         "one setting throughout",
-        lambda scenario, argument: StaticPolicy(parse_setting(argument), scenario.daemon),
-        "PERIOD_MS,SIZE_MIB,THROTTLE_MIBPS",
+        lambda scenario, argument: StaticPolicy(parse_setting(argument, scenario.daemon), scenario.daemon),
+        "NUMBER,...|NAME=VALUE,...",
     ),
-    "random": PolicyEntry("a random setting every control interval", lambda _scenario, _argument: RandomPolicy()),
+    "random": PolicyEntry(
+        "a random setting every control interval",
+        lambda scenario, _argument: RandomPolicy(len(scenario.daemon.tunables)),
+    ),
     "best-static": PolicyEntry("the setting `tierenv tune` found for the scenario", _best_static),
 }
 
@@ -90,7 +94,7 @@ def load_policy(name_or_path: str, scenario: Scenario) -> Policy:
     if (folder / "policy.json").is_file():
         from tierenv.agents.bundle import BundlePolicy
 
-        return BundlePolicy.load(folder, scenario)
+        return BundlePolicy.load(folder)
     from tierenv.agents.learned import LearnedPolicy
 
     return LearnedPolicy.load(folder, scenario)
@@ -99,11 +103,13 @@ def load_policy(name_or_path: str, scenario: Scenario) -> Policy:
 def find_policy_folder(name_or_path: str) -> Path:
     """The bundle or run folder a packaged name or a path stands for. Raises `ConfigError`."""
     bundles = {name: path for name, path in packaged("policies").items() if path.is_dir()}
-    path = bundles.get(name_or_path, Path(name_or_path))
-    if path.is_dir():
-        return path
-    if "/" in name_or_path or path.exists():
+    if is_bare_word(name_or_path):
+        if name_or_path not in bundles:
+            hint = path_hint(name_or_path, [*POLICIES, *bundles])
+            raise ConfigError(f"unknown policy {name_or_path!r}{hint}; run: tierenv list policies")
+        return bundles[name_or_path]
+    path = locate(name_or_path)
+    if not path.is_dir():
         problem = "not a run or bundle folder" if path.exists() else "no such folder"
         raise ConfigError(f"{name_or_path}: {problem}; for policies by name run: tierenv list policies")
-    hint = close_match(name_or_path, [*POLICIES, *bundles])
-    raise ConfigError(f"unknown policy {name_or_path!r}{hint}; run: tierenv list policies")
+    return path

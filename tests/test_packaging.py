@@ -24,11 +24,23 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 # The installed packages, lowest first: each may import those before it.
 PACKAGES = ["tierenv", "tierenv.agents", "tierenv.train"]
 
-STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files", "units", "counters", "tunables"))]
+STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files", "units", "counters"))]
 
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [
-    {"errors", "extras", "files", "units", "tunables", "counters", "records", "daemon", "scenario"},
+    {
+        "errors",
+        "extras",
+        "files",
+        "units",
+        "reading",
+        "tunables",
+        "counters",
+        "records",
+        "daemon",
+        "scenario",
+        "history",
+    },
     {"shrink", "system", "sim", "bounds", "measurements"},
     {"observation", "action", "reward"},
     {"task"},

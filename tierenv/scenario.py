@@ -1,32 +1,29 @@
-"""Platform, workload, process and scenario: frozen records read from YAML.
+"""Platform, workload, process and scenario: frozen records read from YAML (`tierenv.records`).
 
-A scenario names its platform, its daemon and its workloads; names resolve to the packaged files under
-`tierenv.configs`, paths to the user's own (`tierenv.records`).
+A scenario refers to its platform, its daemon and its workloads, or holds them.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from tierenv.daemon import DaemonVariant
-from tierenv.errors import ConfigError
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
 from tierenv.records import (
     Bytes,
     BytesPerSecond,
     Fraction,
+    Name,
+    NamedRecord,
     Record,
+    Reference,
     Seconds,
     load_record,
-    read_yaml,
-    resolve,
     validate_record,
 )
-from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes
+from tierenv.units import GIB, PAGE_BYTES, format_bytes
 
 HELD_OUT_EVERY = 5
 """One phase order in this many (by lexicographic rank) is held out of training."""
@@ -46,14 +43,16 @@ class MemoryTier(Record):
     queueing_latency: Seconds
     """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
     bandwidth: BytesPerSecond
+    """Reads and writes together it can serve."""
 
 
-class Platform(Record):
+class Platform(NamedRecord):
     """A machine: its tiers and what the kernel's actions cost on it. Sources stand in the YAML file."""
 
-    name: str
     dram: MemoryTier
+    """The fast tier: a socket's own DRAM."""
     cxl: MemoryTier
+    """The slow tier."""
     remote_latency: Seconds = 25e-9
     """What an access to the other socket's DRAM takes longer than one to the own."""
     overlap: Annotated[float, Field(gt=0)]
@@ -108,7 +107,8 @@ class Platform(Record):
 class PageClass(Record):
     """Pages of equal heat in every phase."""
 
-    name: str
+    name: Name
+    """By which `access_share` calls it."""
     fraction: Annotated[float, Field(gt=0, le=1)]
     """Share of the resident pages."""
 
@@ -116,28 +116,31 @@ class PageClass(Record):
 class Phase(Record):
     """A stretch of work with one distribution of accesses."""
 
-    name: str
+    name: Name
+    """For people."""
     work: Annotated[float, Field(gt=0)] = 1.0
     """Relative amount of work."""
     access_share: dict[str, Fraction]
-    """Share of the accesses that falls on each class."""
+    """Share of the accesses that falls on each class; they add up to 1."""
 
 
-class Workload(Record):
+class Workload(NamedRecord):
     """A closed-loop application: threads that access pages of a few classes of heat."""
 
-    name: str
-    summary: str
     threads: Annotated[int, Field(ge=1)]
+    """Threads, each of which has one access under way at a time."""
     think: Seconds = 0.0
     """Time between two accesses of a thread."""
     accesses_per_page: Annotated[float, Field(gt=0)]
     """Total work: accesses of all threads per resident page."""
     classes: Annotated[tuple[PageClass, ...], Field(min_length=1)]
+    """What its pages are; fractions add up to 1."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    """What it does, one after the other."""
     layout: Literal["scattered", "contiguous"] = "scattered"
     """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order."""
     phase_order: Literal["fixed", "shuffled"] = "fixed"
+    """shuffled: every seed draws an order in which the hottest class changes from phase to phase."""
     phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Relative half-width of the uniform variation of each phase's length; total work stays the same."""
     initial_placement: Literal["slow", "random"] = "slow"
@@ -181,30 +184,11 @@ class Workload(Record):
         return {"training": [order for order in orders if order not in held_out], "held-out": held_out}
 
 
-class NumaBalancing(Record):
-    """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
-
-    scan_delay: Annotated[Seconds, Field(gt=0)] = 1.0
-    """Time to a process's first scan window, and the scan period its threads start with."""
-    scan_period_min: Annotated[Seconds, Field(gt=0)] = 1.0
-    """Shortest pass over a process."""
-    scan_period_max: Annotated[Seconds, Field(gt=0)] = 60.0
-    """Longest pass over a process, at a thread's slowest scan period."""
-    scan_size: Annotated[Bytes, Field(ge=PAGE_BYTES)] = 256 * MIB
-    """Memory marked in one window."""
-    hot_threshold: Annotated[Seconds, Field(gt=0)] = 1.0
-    """Mode 2: a page is hot if it is touched this soon after it was marked."""
-    promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
-    """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""
-    spare: Bytes = GIB
-    """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
-    target."""
-
-
 class Process(Record):
     """One process of a machine: a workload over its own memory."""
 
-    workload: Workload
+    workload: Annotated[Workload, Reference("workloads")]
+    """What it does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory."""
     start: Seconds = 0.0
@@ -212,6 +196,7 @@ class Process(Record):
     cpu_node: Literal[0, 1] = 0
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
+    """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes it out of the scan, 2 to 10 may lengthen its period."""
 
     @property
     def pages(self) -> int:
@@ -241,17 +226,18 @@ class Process(Record):
         return self
 
 
-class Scenario(Record):
+class Scenario(NamedRecord):
     """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon.
 
     Other processes may run beside it (`corunners`); the run is complete when the last of them is.
     """
 
-    name: str
-    summary: str
-    platform: Platform
-    daemon: DaemonVariant
-    workload: Workload
+    platform: Annotated[Platform, Reference("platforms")]
+    """The machine."""
+    daemon: Annotated[Daemon, Reference("daemons")]
+    """What promotes."""
+    workload: Annotated[Workload, Reference("workloads")]
+    """What the application does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
     scan_scale: ScanScale = 1
@@ -268,10 +254,13 @@ class Scenario(Record):
     """Whether kswapd demotes cold pages of the fast tier (/sys/kernel/mm/numa/demotion_enabled)."""
     control: Control = "tunables"
     """Who sets the tunables: the caller, the kernel's adaptation rule, or nobody because the daemon is off."""
-    numa_balancing_mode: NumaBalancingMode = 0
-    """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering."""
-    numa_balancing: NumaBalancing = NumaBalancing()
+    numa_balancing_mode: NumaBalancingMode | None = None
+    """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering; None for the daemon's mode where it is NUMA
+    balancing itself, and otherwise 0."""
+    numa_balancing: HintFaultKnobs = HintFaultKnobs()
+    """Knobs of NUMA balancing beside a daemon that scans Accessed bits."""
     control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
+    """Time from one decision of a policy to the next."""
     regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
 
@@ -284,7 +273,25 @@ class Scenario(Record):
             raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0B or at least 256KiB")
         if self.target_node > 0 and not self.remote_fast_capacity:
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
+        if isinstance(self.daemon, HintFaultDaemon):
+            self._check_numa_balancing(self.daemon)
         return self
+
+    def _check_numa_balancing(self, daemon: HintFaultDaemon) -> None:
+        if self.numa_balancing_mode not in (None, daemon.mode):
+            raise ValueError(
+                f"numa_balancing_mode={self.numa_balancing_mode}: daemon {daemon.name} is NUMA balancing in mode "
+                f"{daemon.mode}; leave numa_balancing_mode out"
+            )
+        if self.numa_balancing != HintFaultKnobs():
+            raise ValueError(f"numa_balancing: daemon {daemon.name} has knobs of its own; leave numa_balancing out")
+
+    @property
+    def hint_faults(self) -> tuple[NumaBalancingMode, HintFaultKnobs]:
+        """Mode and knobs of NUMA balancing, whether it is the daemon or runs beside it."""
+        if isinstance(self.daemon, HintFaultDaemon):
+            return (0 if self.control == "off" else self.daemon.mode), self.daemon.knobs
+        return self.numa_balancing_mode or 0, self.numa_balancing
 
     @cached_property
     def processes(self) -> tuple[Process, ...]:
@@ -349,40 +356,22 @@ class Scenario(Record):
         return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
 
 
+def _check_names_differ(scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+    names = [scenario.name for scenario in scenarios]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ, got {', '.join(names)}")
+    return scenarios
+
+
+Scenarios = Annotated[
+    tuple[Annotated[Scenario, Reference("scenarios")], ...], Field(min_length=1), AfterValidator(_check_names_differ)
+]
+"""Scenarios that are used together: results tell them apart by their names."""
+
+
 def load_scenario(name_or_path: str) -> Scenario:
     """Read a scenario and the platform, daemon and workload it names. Raises `ConfigError`."""
-    path = resolve("scenarios", name_or_path)
-    return _load_scenario(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _load_scenario(path: Path, _modified_ns: int) -> Scenario:
-    values = {"name": path.stem} | read_yaml(path)
-    corunners = values.get("corunners")
-    holders = [(values, ""), *((row, f"corunners.{index}.") for index, row in enumerate(_mappings(corunners)))]
-    for holder, prefix in holders:
-        for field, (kind, record) in _PARTS.items():
-            if isinstance(holder.get(field), str):
-                try:
-                    holder[field] = load_record(kind, record, holder[field])
-                except ConfigError as error:
-                    raise ConfigError(f"{path}: {prefix}{field}: {error}") from None
-    return validate_record(Scenario, values, str(path))
-
-
-_PARTS: dict[str, tuple[str, type[Record]]] = {
-    "platform": ("platforms", Platform),
-    "daemon": ("daemons", DaemonVariant),
-    "workload": ("workloads", Workload),
-}
-"""Fields that may name a file, its kind, and what it holds."""
-
-
-def _mappings(values: object) -> Iterator[dict[str, Any]]:
-    """Those entries of a list that are mappings; what else is wrong with it the record will say."""
-    for value in values if isinstance(values, list) else ():
-        if isinstance(value, dict):
-            yield value
+    return load_record("scenarios", Scenario, name_or_path)
 
 
 def _dumped(value: object) -> object:

@@ -21,18 +21,17 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.agents.bundle import write_bundle
-from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import ORIGIN, LearnedSource, learned_source
-from tierenv.agents.learned import CONFIG, training_scenarios
 from tierenv.agents.policies import find_policy_folder
 from tierenv.agents.policy import Array
+from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.task import TieredMemoryTask
+from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
-from tierenv.train.episodes import Episodes, run_episodes
+from tierenv.train.episodes import Episodes, Recorder, Stateless, run_episodes
 from tierenv.train.evaluate import MAX_TIME_MULTIPLE
 from tierenv.train.provenance import git_revision, versions
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
@@ -86,7 +85,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes for the scenario."""
-        held_out = self.held_out_difference
+        held_out, tunables = self.held_out_difference, tuple(self.scenario.daemon.tunables)
         return {
             "scenario": self.scenario.name,
             "teacher_seconds": _with_runs(self.teacher),
@@ -94,8 +93,8 @@ class Comparison:
             "difference_s": _with_interval(self.difference),
             "held_out_difference_s": held_out and _with_interval(held_out),
             "decisions": self.fidelity.decisions,
-            "action_error": _by_tunable(self.fidelity.action_error),
-            "agreement": _by_tunable(self.fidelity.agreement),
+            "action_error": _by_tunable(tunables, self.fidelity.action_error),
+            "agreement": _by_tunable(tunables, self.fidelity.agreement),
         }
 
 
@@ -186,15 +185,15 @@ def distil(
     selection_seeds = seed_blocks.block(seed_blocks.SELECTION, SELECTION_EPISODES, "selection episodes")
     seeds = seed_blocks.block(seed_blocks.DISTILLATION, num_rounds * num_episodes, "rounds x episodes")
     given = [load_scenario(name) for name in scenario_names]
-    source = learned_source(ExportRequest(run_or_bundle, output=Path(), scenario=given[0] if given else None))
+    source = learned_source(run_or_bundle)
     scenarios = [
         scenario.replace(daemon=source.daemon, control="tunables")
         for scenario in given or _training_scenarios(run_or_bundle, source)
     ]
     codec = ActionCodec(source.daemon)
     observations = np.empty((0, source.model.num_features), np.float32)
-    practice = TieredMemoryTask([scenario for scenario in scenarios for _ in range(num_episodes)])
-    selection = TieredMemoryTask([scenario for scenario in scenarios for _ in selection_seeds])
+    practice = simulated_task([scenario for scenario in scenarios for _ in range(num_episodes)])
+    selection = simulated_task([scenario for scenario in scenarios for _ in selection_seeds])
     player: Model = source.model
     rounds: list[Round] = []
     trees: list[DecisionTree] = []
@@ -211,7 +210,7 @@ def distil(
     for scenario in scenarios:
         report_progress(f"evaluating on {scenario.name}")
         orders = seed_blocks.evaluation_phase_orders(num_seeds)
-        task = TieredMemoryTask([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
+        task = simulated_task([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
         of_teacher, _ = _play(task, source.model, evaluation_seeds)
         of_tree, seen = _play(task, tree, evaluation_seeds)
         rows.append(Comparison(scenario, of_teacher, of_tree, fidelity(source.model, tree, codec, seen)))
@@ -257,28 +256,11 @@ def fidelity(teacher: Model, tree: Model, codec: ActionCodec, observations: Arra
     return Fidelity(error.mean(axis=0).tolist(), agrees.mean(axis=0).tolist(), len(observations))
 
 
-class _Recorder:
-    """Plays a model and remembers what it saw."""
-
-    def __init__(self, model: Model, task: TieredMemoryTask) -> None:
-        self.seen: list[Array] = []
-        self._model = model
-        self._task = task
-
-    def reset(self, num_machines: int) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Array) -> Array:
-        """The model's actions."""
-        self.seen.append(observation[~self._task.system.is_done])
-        return self._model(observation)
-
-
-def _play(task: TieredMemoryTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
+def _play(task: ModelledTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
     """Run the episodes of these seeds. Returns them and all observations on which the model decided."""
-    recorder = _Recorder(model, task)
+    recorder = Recorder(Stateless(model), task.system)
     episodes = run_episodes(task, recorder, seeds)
-    return episodes, np.concatenate(recorder.seen)
+    return episodes, recorder.decided_on
 
 
 def _best(rounds: Sequence[Round]) -> int:
@@ -286,9 +268,9 @@ def _best(rounds: Sequence[Round]) -> int:
 
 
 def _training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scenario]:
-    folder = find_policy_folder(run_or_bundle)
-    if (folder / CONFIG).is_file():
-        return training_scenarios(folder)
+    run = RunFolder(find_policy_folder(run_or_bundle))
+    if run.is_run:
+        return list(run.configuration.scenarios)
     try:
         return [load_scenario(name) for name in source.scenarios]
     except ConfigError as error:
@@ -303,5 +285,5 @@ def _with_runs(episodes: Episodes) -> dict[str, Any]:
     return _with_interval(mean_estimate(episodes.seconds)) | {"runs": episodes.seconds.tolist()}
 
 
-def _by_tunable(values: Sequence[float]) -> dict[str, float]:
-    return {row.name: value for row, value in zip(TUNABLES, values, strict=True)}
+def _by_tunable(tunables: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    return {TUNABLES[name].symbol: value for name, value in zip(tunables, values, strict=True)}

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tierenv import __version__
-from tierenv.agents.best_static import read_best_static
+from tierenv.agents.best_static import find_best_static
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Origin
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import Setting
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ModelledSetting:
     """One setting and its origin."""
 
     scenario: Scenario
-    setting: TunableSetting
+    setting: Setting
     origin: Origin
     provenance: dict[str, Any]
     """What is known of the search, for machines."""
@@ -42,7 +42,7 @@ def modelled_setting(request: ExportRequest) -> ModelledSetting:
     provenance: dict[str, Any] = {"tierenv": __version__}
     training_run = "none: a static setting chosen by hand"
     if policy == "best-static":
-        best = read_best_static()[scenario.name]
+        best = find_best_static(scenario)
         provenance |= {
             "command": best.command,
             "git_revision": best.git_revision,

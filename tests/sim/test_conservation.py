@@ -25,8 +25,8 @@ from tierenv.counters import (
     PGPROMOTE_SUCCESS,
     SLOWTIER,
 )
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record, packaged
+from tierenv.daemon import load_daemon
+from tierenv.records import packaged
 from tierenv.scenario import Process, Scenario, Workload, load_scenario
 from tierenv.shrink import (
     shrink,
@@ -64,7 +64,9 @@ from tierenv.sim.records import (
 )
 from tierenv.units import PAGE_BYTES
 
-DAEMONS = {name: load_record("daemons", DaemonVariant, name) for name in packaged("daemons")}
+DAEMONS = {
+    daemon.name: daemon for daemon in map(load_daemon, packaged("daemons")) if daemon.mechanism == "accessed-bits"
+}
 GROWING = np.array([not counter.is_gauge for counter in COUNTERS])
 
 Ints = NDArray[np.int64]
@@ -135,10 +137,10 @@ def schedules(draw: st.DrawFn) -> list[tuple[float, float, float, float]]:
 
 def setting(scenario: Scenario, shares: tuple[float, float, float]) -> NDArray[np.float64]:
     """float64[1, 3]: tunables at these shares of their ranges, 0 and unlimited beyond those of the throttle."""
-    ranges = scenario.daemon.ranges.by_name.values()
+    ranges = load_daemon("kmmscand-tunable").tunables | scenario.daemon.tunables
     values = [
         math.exp(math.log(row.min) + share * math.log(row.max / row.min))
-        for row, share in zip(ranges, shares, strict=True)
+        for row, share in zip(ranges.values(), shares, strict=True)
     ]
     if shares[2] < 0:
         values[2] = 0.0
@@ -174,7 +176,7 @@ def moment_of(system: Any) -> Moment:
         finished_s=system.finished_s[0],
         counters=system.counters[0],
         model=system.model[0],
-        throttle=float(system.tunables[0, 2]),
+        throttle=math.inf if np.isnan(system.tunables[0, 2]) else float(system.tunables[0, 2]),
         fast_pages=int(system.fast_pages_by_class(0).sum()),
     )
 

@@ -9,10 +9,11 @@ import pytest
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
-from tierenv.task import TieredMemoryTask
+from tierenv.scenario import load_scenario
+from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
 from tierenv.train import report, seeds
-from tierenv.train.episodes import HeldActions, run_episodes
+from tierenv.train.episodes import holding, run_episodes
 from tierenv.train.evaluate import Bounds, Evaluation, evaluate
 from tierenv.train.run_dir import to_yaml
 
@@ -43,9 +44,9 @@ def test_no_migration_closes_no_gap(result: Evaluation) -> None:
 
 
 def test_episode_is_the_environments_own() -> None:
-    task = TieredMemoryTask([tiny()] * 2, max_time_multiple=20.0)
+    task = simulated_task([tiny()] * 2, max_time_multiple=20.0)
     actions = np.array([[0.2, -0.3, 0.9], [-0.5, 0.5, 0.1]])
-    episodes = run_episodes(task, HeldActions(actions), [11, 12])
+    episodes = run_episodes(task, holding(actions), [11, 12])
     env = gymnasium.make("tierenv/TieredMemory-v1", scenario=tiny(), max_time_multiple=20.0)
     for index, seed in enumerate([11, 12]):
         env.reset(seed=seed)
@@ -59,8 +60,8 @@ def test_episode_is_the_environments_own() -> None:
 
 def test_result_does_not_depend_on_the_batch() -> None:
     actions = np.tile([0.2, -0.3, 0.9], (3, 1))
-    batch = run_episodes(TieredMemoryTask([tiny()] * 3), HeldActions(actions), [1, 2, 3])
-    alone = run_episodes(TieredMemoryTask([tiny()]), HeldActions(actions[:1]), [2])
+    batch = run_episodes(simulated_task([tiny()] * 3), holding(actions), [1, 2, 3])
+    alone = run_episodes(simulated_task([tiny()]), holding(actions[:1]), [2])
     assert batch.seconds[1] == alone.seconds[0]
     assert batch.env_steps > alone.env_steps
 
@@ -71,7 +72,8 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     assert {"suite", "git_revision", "rows", "aggregate"} <= set(content)
     assert content["seeds"] == [10_000 + index for index in range(NUM_SEEDS)]
     row = content["rows"][1]
-    assert {"scenario", "policy", "seconds", "bounds", "gap_closed", "regret"} <= set(row)
+    assert {"scenario", "policy", "daemon", "seconds", "bounds", "gap_closed", "regret"} <= set(row)
+    assert [row["daemon"] for row in content["rows"][:3]] == ["kmmscand-tunable", "kmmscand-v1", "kmmscand-tunable"]
     assert {"promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions"} <= set(row)
     assert {"duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures"} <= set(row)
     assert row["peak_list_bytes"] == 64 * row["peak_list_entries"]
@@ -122,6 +124,11 @@ def test_tables_name_what_they_show(result: Evaluation) -> None:
     text = rendered(result)
     for word in (*POLICIES, "time [s]", "gap closed", "regret", "clairvoyant", "4 episodes"):
         assert word in text
+
+
+def test_tables_are_titled_by_the_scenario_that_ran_whatever_is_called_like_it(result: Evaluation) -> None:
+    title = rendered(result).strip().splitlines()[0].strip()
+    assert title == str(tiny()) and title != str(load_scenario("moving-hot-set"))
 
 
 def test_every_second_episode_has_held_out_phase_orders() -> None:

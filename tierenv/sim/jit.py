@@ -13,12 +13,15 @@ from pathlib import Path
 
 import numba
 
-from tierenv import counters, units
+from tierenv import counters, tunables, units
 
 
 def _cache_folder() -> Path | None:
     """A writable folder keyed by the model's sources, or None where there is none."""
-    sources = [*sorted(Path(__file__).parent.rglob("*.py")), Path(counters.__file__), Path(units.__file__)]
+    sources = [
+        *sorted(Path(__file__).parent.rglob("*.py")),
+        *(Path(str(module.__file__)) for module in (counters, tunables, units)),
+    ]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     for base in (caches, tempfile.gettempdir()):

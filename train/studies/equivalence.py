@@ -1,4 +1,4 @@
-"""The lumped model against its page-by-page twin: `python -m tierenv.train.studies.equivalence`.
+"""The lumped model against the pages model: `python -m tierenv.train.studies.equivalence`.
 
 Outcomes of many runs of packaged scenarios shrunk to 8,192 pages. Where the model is known to be approximate (V0's
 serial thread, V3's re-check) the case gives margins within which the means must agree. docs/model.md shows what was
@@ -33,8 +33,7 @@ from tierenv.counters import (
     SLOWTIER,
     TOPTIER,
 )
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import load_daemon
 from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
@@ -134,7 +133,7 @@ def _without_variation(scenario: Scenario) -> Scenario:
 
 def make_cases() -> dict[str, Case]:
     """The thirteen cases, by what is special about each."""
-    v0, v1, v3 = (load_record("daemons", DaemonVariant, name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
+    v0, v1, v3 = (load_daemon(name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
     fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
     skewed, moving = load_scenario("skewed"), _without_variation(load_scenario("moving-hot-set"))
     alone = {"control": "off", "numa_balancing_mode": 2}
@@ -203,8 +202,8 @@ def outcomes(system: Any, case: Case, first_seed: int) -> Outcomes:
 
 
 @cache
-def twin_outcomes(name: str) -> Outcomes:
-    """Outcomes of the page-by-page twin."""
+def pages_outcomes(name: str) -> Outcomes:
+    """Outcomes of the pages model."""
     return outcomes(PagesSystem(shrink(CASES[name].scenario, PAGES)), CASES[name], first_seed=1000)
 
 
@@ -232,19 +231,21 @@ def measured() -> list[dict[str, Any]]:
     """For each case the largest relative difference of means in each group, at the shipped resolution."""
     rows = []
     for name, case in CASES.items():
-        twin, model = twin_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
+        pages, lumped = pages_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
         row: dict[str, Any] = {"scenario": name}
         for group, members in GROUPS.items():
             # of fewer than one in a hundred pages a relative difference says little
-            seen = [member for member in members if twin[member].mean() > PAGES / 100 or "seconds" in member]
-            row[group] = max((model[member].mean() / twin[member].mean() - 1 for member in seen), key=abs, default=None)
+            seen = [member for member in members if pages[member].mean() > PAGES / 100 or "seconds" in member]
+            row[group] = max(
+                (lumped[member].mean() / pages[member].mean() - 1 for member in seen), key=abs, default=None
+            )
         rows.append(row)
     return rows
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Show by how much the lumped model's outcomes differ from those of its page-by-page twin."""
+    """Show by how much the lumped model's outcomes differ from those of the pages model."""
 
     json: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write the result to this file, for machines."""
