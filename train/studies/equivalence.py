@@ -1,4 +1,4 @@
-"""The lumped model against its page-by-page twin: `python -m tierenv.train.studies.equivalence`.
+"""The lumped model against the pages model: `python -m tierenv.train.studies.equivalence`.
 
 Outcomes of many runs of packaged scenarios shrunk to 8,192 pages. Where the model is known to be approximate (V0's
 serial thread, V3's re-check) the case gives margins within which the means must agree. docs/model.md shows what was
@@ -202,8 +202,8 @@ def outcomes(system: Any, case: Case, first_seed: int) -> Outcomes:
 
 
 @cache
-def twin_outcomes(name: str) -> Outcomes:
-    """Outcomes of the page-by-page twin."""
+def pages_outcomes(name: str) -> Outcomes:
+    """Outcomes of the pages model."""
     return outcomes(PagesSystem(shrink(CASES[name].scenario, PAGES)), CASES[name], first_seed=1000)
 
 
@@ -231,19 +231,21 @@ def measured() -> list[dict[str, Any]]:
     """For each case the largest relative difference of means in each group, at the shipped resolution."""
     rows = []
     for name, case in CASES.items():
-        twin, model = twin_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
+        pages, lumped = pages_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
         row: dict[str, Any] = {"scenario": name}
         for group, members in GROUPS.items():
             # of fewer than one in a hundred pages a relative difference says little
-            seen = [member for member in members if twin[member].mean() > PAGES / 100 or "seconds" in member]
-            row[group] = max((model[member].mean() / twin[member].mean() - 1 for member in seen), key=abs, default=None)
+            seen = [member for member in members if pages[member].mean() > PAGES / 100 or "seconds" in member]
+            row[group] = max(
+                (lumped[member].mean() / pages[member].mean() - 1 for member in seen), key=abs, default=None
+            )
         rows.append(row)
     return rows
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Show by how much the lumped model's outcomes differ from those of its page-by-page twin."""
+    """Show by how much the lumped model's outcomes differ from those of the pages model."""
 
     json: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write the result to this file, for machines."""
