@@ -404,7 +404,7 @@ def test_twin_keeps_its_books(scenario: Scenario, schedule: list[tuple[float, ..
 @given(scenarios(most_pages=5000), st.integers(0, 2**32))
 def test_a_finished_run_has_done_all_its_work_and_stands_still(scenario: Scenario, seed: int) -> None:
     system = start(scenario, seed)
-    system.advance(1e7)
+    system.run_to_end()
     assert system.is_done[0] and math.isclose(system.work_done[0], 1)
     assert system.remaining_s()[0] == 0
     counters, finished_s, elapsed_s = system.counters, system.finished_s, system.elapsed_s
@@ -417,7 +417,7 @@ def test_a_finished_run_has_done_all_its_work_and_stands_still(scenario: Scenari
 @given(scenarios(most_pages=5000), st.integers(0, 2**32))
 def test_no_process_is_faster_than_alone_on_its_own_node(scenario: Scenario, seed: int) -> None:
     system = start(scenario, seed)
-    system.advance(1e7)
+    system.run_to_end()
     rows = scenario_arrays(scenario).processes
     alone_s = rows["total_accesses"] * rows["all_fast_access_s"] / rows["threads"]
     has_own_node = rows["cpu_node"] < len(scenario.node_capacity_pages)  # the other socket's may be slower than CXL

@@ -30,8 +30,6 @@ from tierenv.train.run_dir import write_json
 POLICIES = ("numab1", "numab2", "kmmscand-v0", "kmmscand-v1", "kscand-v3", "built-in", "best-static")
 """What promotes; each with its own daemon, rule and mode."""
 BAR = 0.005
-WHOLE_RUN_S = 1e6
-"""More model time than any run takes [s]."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def completion_s(scenario: Scenario, seeds: int, finer: int = 1) -> NDArray[np.f
     system.reset(np.arange(seeds, dtype=np.uint64), ["training"] * seeds)
     if scenario.control == "tunables":
         system.apply(np.tile(read_best_static()[scenario.name].tunables, (seeds, 1)))
-    system.advance(WHOLE_RUN_S)
+    system.run_to_end()
     return system.elapsed_s
 
 

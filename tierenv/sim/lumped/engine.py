@@ -1,14 +1,10 @@
 """The engine: advances machines from event to event (docs/model.md).
 
 Each server (scanner, migrator, one kswapd a node) owns a clock; the applications' progress is integrated between
-events, with their shares of fast accesses halfway between those at the ends of a sub-step. `advance_all` is parallel
-over machines and `advance_serially` is its twin for one machine, because a process that forks after a parallel kernel
-ran is killed.
+events, with their shares of fast accesses halfway between those at the ends of a sub-step.
 """
 
 import math
-
-import numba
 
 from tierenv.counters import FREE_PAGES
 from tierenv.sim.jit import njit, njit_inlined
@@ -28,6 +24,7 @@ from tierenv.sim.records import (
     CONTROL_OFF,
     CONTROL_TUNABLES,
 )
+from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
 
 FAULT_QUANTUM_S = 20e-3
@@ -315,17 +312,13 @@ def count_free_pages(machine):
 
 
 @njit
-def advance_serially(machines, duration_s):
-    """Advance every machine by `duration_s`, one after another."""
-    for index in range(machines.state.shape[0]):
+def advance_some(machines, duration_s, taken, own_block):
+    """`advance` one machine after another until none is left that no thread has taken: see `tierenv.sim.threads`."""
+    num_machines = machines.state.shape[0]
+    index = next_item(taken, own_block, num_machines)
+    while index >= 0:
         advance(machine_at(machines, index), duration_s)
-
-
-@njit(parallel=True)
-def advance_all(machines, duration_s):
-    """Advance every machine by `duration_s`, in parallel."""
-    for index in numba.prange(machines.state.shape[0]):
-        advance(machine_at(machines, index), duration_s)
+        index = next_item(taken, own_block, num_machines)
 
 
 @njit

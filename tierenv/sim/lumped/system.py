@@ -1,5 +1,6 @@
 """LumpedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from tierenv.sim.records import (
     PARAMETERS,
     PROCESS,
 )
+from tierenv.sim.threads import Sharing
 from tierenv.units import PAGE_BYTES
 
 LEAST_LUMPS = 256
@@ -94,6 +96,7 @@ class LumpedSystem:
             model=np.zeros((n, len(MODEL_COUNTERS)), dtype=np.int64),
             trace=np.zeros((n, trace_events), dtype=EVENT),
         )
+        self._sharing = Sharing(n)
         self._phase_orders: list[list[tuple[int, ...]]] = [[]] * n
         self.reference_s = np.array([_all_fast_s(arrays) for arrays in self._arrays])
         self._accesses = np.array([scenario.total_accesses for scenario in self.scenarios])
@@ -130,8 +133,11 @@ class LumpedSystem:
 
     def advance(self, duration_s: float) -> None:
         """Let `duration_s` pass on every machine whose work is not done; one that finishes stops there."""
-        advance = engine.advance_serially if self.num_machines == 1 else engine.advance_all
-        advance(self._machines, float(duration_s))
+        self._sharing.call(engine.advance_some, self._machines, float(duration_s))
+
+    def run_to_end(self) -> None:
+        """Let time pass until the work of every machine is done."""
+        self.advance(math.inf)
 
     @property
     def counters(self) -> NDArray[np.int64]:

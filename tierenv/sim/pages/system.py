@@ -1,5 +1,6 @@
 """PagesSystem: one machine simulated page by page, the twin that tests and the benchmark compare the model with."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -100,6 +101,10 @@ class PagesSystem:
     def advance(self, duration_s: float) -> None:
         """Let `duration_s` pass, or less if the work ends in it."""
         engine.advance(self._pages, float(duration_s), self._tick_s)
+
+    def run_to_end(self) -> None:
+        """Let time pass until all work is done."""
+        self.advance(math.inf)
 
     @property
     def counters(self) -> NDArray[np.int64]:
