@@ -204,7 +204,7 @@ def test_returned_arrays_never_share_memory_between_calls(mode: AutoresetMode) -
             for newer in arrays_of(calls[-1]):
                 assert not np.shares_memory(older, newer)
         for array in arrays_of(calls[-1]):
-            array[...] = 0  # the caller may do what he likes with what he got
+            array[...] = 0  # the caller may write into what it got
         if mode is AutoresetMode.DISABLED and (ended := expected[2] | expected[3]).any():
             calls.append(env.reset(options={"reset_mask": ended}))
             control.reset(options={"reset_mask": ended})

@@ -1,9 +1,10 @@
-"""The lumped model against its page-by-page twin, on packaged scenarios shrunk to 8,192 pages.
+"""The lumped model against the pages model, on packaged scenarios shrunk to 8,192 pages.
 
-A two-sample test of outcomes that hardly vary rejects any difference, so where the twin's coefficient of variation is
-at most 1 % the means must agree within a margin, and at a resolution finer than the shipped one the spreads within 10 %
-beyond sampling error (a region is one place in the list, so fewer regions leave less to chance). Outcomes that vary
-more must pass a Kolmogorov-Smirnov test. Seeds are fixed; with others an exact model would fail a comparison in 1,000.
+A two-sample test of outcomes that hardly vary rejects any difference, so where the pages model's coefficient of
+variation is at most 1 % the means must agree within a margin, and at a resolution finer than the shipped one the
+spreads within 10 % beyond sampling error (a region is one place in the list, so fewer regions leave less to chance).
+Outcomes that vary more must pass a Kolmogorov-Smirnov test. Seeds are fixed; with others an exact model would fail a
+comparison in 1,000.
 
 Where the model is known to be approximate (V0's serial thread, V3's re-check) the means must agree within margins
 given with the case. What was measured stands in docs/model.md; to measure it again:
@@ -68,7 +69,7 @@ STANDARD_ERRORS = 3.3
 MARGIN = 0.005
 LIST_MARGIN = 0.01
 """Margin for what passes through the list. The model visits a chunk's pages at its end, by when some have left the list
-that the twin still meets there."""
+that the pages model still meets there."""
 SPREAD_MARGIN = 0.1
 MOST_VARIATION = 0.01
 """Coefficient of variation up to which means and spreads are compared."""
@@ -222,8 +223,8 @@ def outcomes(system: Any, case: Case, first_seed: int) -> Outcomes:
 
 
 @cache
-def twin_outcomes(name: str) -> Outcomes:
-    """Outcomes of the page-by-page twin."""
+def pages_outcomes(name: str) -> Outcomes:
+    """Outcomes of the pages model."""
     return outcomes(PagesSystem(shrink(CASES[name].scenario, PAGES)), CASES[name], first_seed=1000)
 
 
@@ -231,27 +232,27 @@ def hardly_varies(sample: NDArray[np.float64]) -> bool:
     return bool(sample.std() <= MOST_VARIATION * sample.mean())
 
 
-def differences(model: Outcomes, twin: Outcomes, approximate: dict[str, float]) -> dict[str, str]:
+def differences(lumped: Outcomes, pages: Outcomes, approximate: dict[str, float]) -> dict[str, str]:
     """Outcomes whose means (where they hardly vary) or distributions differ, and by how much."""
     found = {}
     for name in OUTCOMES:
-        relative = model[name].mean() / twin[name].mean() - 1 if twin[name].any() else model[name].mean()
-        if name in approximate or hardly_varies(twin[name]):
+        relative = lumped[name].mean() / pages[name].mean() - 1 if pages[name].any() else lumped[name].mean()
+        if name in approximate or hardly_varies(pages[name]):
             margin = approximate.get(name, LIST_MARGIN if name in LISTED else MARGIN)
             if abs(relative) > margin:
                 found[name] = f"mean {relative:+.2%}"
-        elif ks_2samp(model[name], twin[name]).pvalue < SIGNIFICANCE:
+        elif ks_2samp(lumped[name], pages[name]).pvalue < SIGNIFICANCE:
             found[name] = f"mean {relative:+.2%}, Kolmogorov-Smirnov"
     return found
 
 
-def spread_differences(model: Outcomes, twin: Outcomes) -> dict[str, str]:
+def spread_differences(lumped: Outcomes, pages: Outcomes) -> dict[str, str]:
     """Outcomes that hardly vary but whose standard deviations differ, and by how much."""
     found = {}
     for name in OUTCOMES:
-        if hardly_varies(twin[name]) and twin[name].std() > 0:
-            ratio = model[name].std() / twin[name].std()
-            sampling_error = math.sqrt(0.5 / len(model[name]) + 0.5 / len(twin[name]))
+        if hardly_varies(pages[name]) and pages[name].std() > 0:
+            ratio = lumped[name].std() / pages[name].std()
+            sampling_error = math.sqrt(0.5 / len(lumped[name]) + 0.5 / len(pages[name]))
             if abs(math.log(ratio)) > math.log1p(SPREAD_MARGIN) + STANDARD_ERRORS * sampling_error:
                 found[name] = f"spread x {ratio:.2f}"
     return found
@@ -265,12 +266,12 @@ def coarse_and_fine(case: Case) -> tuple[LumpedSystem, LumpedSystem]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_lumped_model_equals_its_twin(name: str) -> None:
-    case, twin = CASES[name], twin_outcomes(name)
+def test_lumped_model_equals_the_pages_model(name: str) -> None:
+    case, pages = CASES[name], pages_outcomes(name)
     coarse, fine = (outcomes(system, case, first_seed=0) for system in coarse_and_fine(case))
-    assert differences(coarse, twin, case.approximate | case.coarse) == {}
-    assert differences(fine, twin, case.approximate) == {}
-    spreads = spread_differences(fine, twin)
+    assert differences(coarse, pages, case.approximate | case.coarse) == {}
+    assert differences(fine, pages, case.approximate) == {}
+    spreads = spread_differences(fine, pages)
     assert {name: spreads[name] for name in spreads if name not in case.approximate} == {}
 
 
@@ -312,7 +313,7 @@ def short_chunk(case: Case) -> tuple[LumpedSystem, Case]:
 def test_the_comparison_notices_a_mistake(make_wrong: Callable[[Case], tuple[LumpedSystem, Case]]) -> None:
     name = "over capacity, throttled"
     system, case = make_wrong(CASES[name])
-    assert differences(outcomes(system, case, first_seed=0), twin_outcomes(name), {}) != {}
+    assert differences(outcomes(system, case, first_seed=0), pages_outcomes(name), {}) != {}
 
 
 GROUPS = {
@@ -331,12 +332,14 @@ def measured() -> list[dict[str, Any]]:
     """For each case the largest relative difference of means in each group, at the shipped resolution."""
     rows = []
     for name, case in CASES.items():
-        twin, model = twin_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
+        pages, lumped = pages_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
         row: dict[str, Any] = {"scenario": name}
         for group, members in GROUPS.items():
             # of fewer than one in a hundred pages a relative difference says little
-            seen = [member for member in members if twin[member].mean() > PAGES / 100 or "seconds" in member]
-            row[group] = max((model[member].mean() / twin[member].mean() - 1 for member in seen), key=abs, default=None)
+            seen = [member for member in members if pages[member].mean() > PAGES / 100 or "seconds" in member]
+            row[group] = max(
+                (lumped[member].mean() / pages[member].mean() - 1 for member in seen), key=abs, default=None
+            )
         rows.append(row)
     return rows
 

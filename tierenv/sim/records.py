@@ -106,6 +106,33 @@ PROCESS = np.dtype(
 )
 """One process as an application: what it is and how far it has got."""
 
+MM_FIELDS = [
+    # the scanner's slot
+    ("period_ms", "f8"),
+    ("size_bytes", "f8"),
+    ("last_scan_end_s", "f8"),
+    ("due_s", "f8"),
+    ("scans", "i8"),
+    ("is_rest_next", "b1"),
+    ("cursor", "i8"),  # where the next chunk begins
+    ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
+    ("target_node", "i8"),
+    # failure feedback (section 6.5)
+    ("recent_successes", "i8"),
+    ("recent_failures", "i8"),
+    ("successes", "i8"),
+    ("failures", "i8"),
+    ("failure_percent", "i8"),
+    # NUMA balancing
+    ("numa_scan_at_s", "f8"),
+    ("numa_period_ms", "f8"),
+    ("numa_local_faults", "f8"),  # this and the next three in this pass
+    ("numa_remote_faults", "f8"),
+    ("numa_private_faults", "f8"),
+    ("numa_failures", "i8"),
+]
+"""One process as the kernel knows it; each model adds where its pages lie."""
+
 LINK = np.dtype(
     [
         ("idle_s", "f8"),

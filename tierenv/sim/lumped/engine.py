@@ -6,24 +6,17 @@ events, with their shares of fast accesses halfway between those at the ends of 
 
 import math
 
-from tierenv.counters import FREE_PAGES
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.lumps import clear, fast_place, free_pages
-from tierenv.sim.lumped.migrator import blank_entries, drain, flush_list
+from tierenv.sim.lumped.lumps import clear, fast_place
+from tierenv.sim.lumped.migrator import drain, flush_list, invalidate_entries
 from tierenv.sim.lumped.numa import forget_marks, hint_faults, mark_window
 from tierenv.sim.lumped.progress import progress, remaining_time, set_halfway_shares, update_rates
 from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
-from tierenv.sim.lumped.state import (
-    QUEUED,
-    SLOW,
-    Machine,
-)
+from tierenv.sim.lumped.state import QUEUED, SLOW, Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
-from tierenv.sim.records import (
-    CONTROL_OFF,
-    CONTROL_TUNABLES,
-)
+from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
+from tierenv.sim.rules import count_free_pages, free_pages
 from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
 
@@ -103,7 +96,7 @@ def release(machine, index):
     mm = machine.mms[index]
     first_lump = machine.regions[mm.first_region].first_lump
     end_lump = machine.regions[mm.end_region - 1].end_lump
-    blank_entries(machine, first_lump, end_lump)
+    invalidate_entries(machine, first_lump, end_lump)
     for lump in range(first_lump, end_lump):
         clear(machine.counts, lump, SLOW)
         clear(machine.counts, lump, QUEUED)
@@ -300,15 +293,6 @@ def act_at_events(machine):
         for index in range(parameters.num_processes):
             if machine.processes[index].is_running and state.now_s >= machine.mms[index].numa_scan_at_s:
                 mark_window(machine, index)
-
-
-@njit_inlined
-def count_free_pages(machine):
-    """Set the gauge of free pages: those of all nodes of the fast tier."""
-    free = 0
-    for node in range(machine.parameters.num_nodes):
-        free += free_pages(machine, node)
-    machine.counters[FREE_PAGES] = free
 
 
 @njit

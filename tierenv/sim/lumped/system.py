@@ -12,6 +12,7 @@ from tierenv.scenario import PhaseOrders, Scenario
 from tierenv.sim.application import solve_rates
 from tierenv.sim.episode import draw_phases, place_classes
 from tierenv.sim.lumped import engine
+from tierenv.sim.lumped.audit import audit
 from tierenv.sim.lumped.state import (
     CLASS,
     CLASSES,
@@ -27,13 +28,7 @@ from tierenv.sim.lumped.state import (
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
-from tierenv.sim.records import (
-    LINK,
-    MODEL_COUNTERS,
-    NODE,
-    PARAMETERS,
-    PROCESS,
-)
+from tierenv.sim.records import LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
 from tierenv.sim.threads import Sharing
 from tierenv.units import PAGE_BYTES
 
@@ -223,6 +218,15 @@ class LumpedSystem:
         count, room = int(machine.state["trace_events"][index]), machine.trace.shape[1]
         return read_events(machine.trace[index], count), max(0, count - room)
 
+    def audit(self) -> None:
+        """Raise `tierenv.sim.audit.InvariantError` if a machine is in a state that it cannot have come to."""
+        for index in range(self.num_machines):
+            audit(self._machine(index))
+
+    def _machine(self, index: int) -> Machine:
+        """Views of one machine's state."""
+        return Machine(*(array[index] for array in self._machines))
+
     def _own_classes(self, index: int, process: int | None) -> slice:
         """Which classes of a machine are a process's, or in use at all."""
         rows = self._arrays[index].processes
@@ -234,7 +238,7 @@ class LumpedSystem:
         """Draw one machine's episode: layout, placement at start, order and length of phases."""
         scenario, arrays = self.scenarios[index], self._arrays[index]
         rng = np.random.Generator(np.random.PCG64(seed))
-        machine = Machine(*(array[index] for array in self._machines))
+        machine = self._machine(index)
         for drawn in (
             machine.counts,
             machine.clocks,

@@ -1,4 +1,4 @@
-"""PagesSystem: one machine simulated page by page, the twin that tests and the benchmark compare the model with."""
+"""PagesSystem: one machine simulated page by page, what the lumped model is compared with."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Process, Scenario
 from tierenv.sim.episode import draw_phases
-from tierenv.sim.pages import engine as engine
-from tierenv.sim.pages.state import (
-    MM,
-    SLOW,
-    STATE,
-    Pages,
-)
+from tierenv.sim.pages import engine
+from tierenv.sim.pages.audit import audit
+from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.records import (
-    MODEL_COUNTERS,
-)
+from tierenv.sim.records import MODEL_COUNTERS
 from tierenv.units import PAGE_BYTES
 
 TICK_S = 5e-3
@@ -141,6 +135,10 @@ class PagesSystem:
     def fast_pages_by_class(self, index: int = 0) -> NDArray[np.int64]:
         """int64[classes]: pages on the fast tier by class, on all its nodes together."""
         return self._pages.fast_by_class.sum(axis=1)
+
+    def audit(self) -> None:
+        """Raise `tierenv.sim.audit.InvariantError` if the machine is in a state that it cannot have come to."""
+        audit(self._pages)
 
     def _lay_out(self, seed: int, phase_orders: PhaseOrders) -> None:
         """Draw the episode: classes and phases of every process, and the placement at start."""
