@@ -38,7 +38,8 @@ def audit(machine: Machine) -> None:
     _audit_list(machine)
     if machine.parameters["numa_mode"] > 0:
         _audit_marks(machine, slow, fast.sum(axis=1))
-    audit_counters(machine, machine.state["list_entries"], machine.state["numa_marked_pages"])
+    state = machine.state
+    audit_counters(machine, int(state["list_entries"]), int(state["numa_marked_pages"]))
 
 
 def _own_rows(machine: Machine) -> Machine:
@@ -97,7 +98,7 @@ def _audit_list(machine: Machine) -> None:
     """Every entry on the list is accounted for, and every listed page has one or waits for a retry."""
     state, lumps = machine.state, len(machine.clocks)
     counts = machine.counts[:lumps].astype(np.int64)
-    ring = machine.ring[np.arange(state["list_head"], state["list_tail"]) % len(machine.ring)].astype(np.int64)
+    ring = machine.ring[np.arange(int(state["list_head"]), int(state["list_tail"])) % len(machine.ring)].astype(np.int64)
     require(ring[:, [NEW, DUPLICATE]] >= 0, "no record has less than no entries")
     require(ring[:, [NEW, DUPLICATE]].sum() == state["list_entries"], "the entries are counted", state["list_entries"])
     require(ring[:, NEW].sum() == state["list_new"], "the entries of newly listed pages are counted", state["list_new"])

@@ -35,7 +35,7 @@ def _audit_exited(pages: Pages, is_in_use: np.ndarray) -> None:
 
 def _audit_list(pages: Pages) -> None:
     """Each entry on the list is counted by the folio it names."""
-    entries = np.arange(pages.state["list_head"], pages.state["private_tail"]) % len(pages.list_page)
+    entries = np.arange(int(pages.state["list_head"]), int(pages.state["private_tail"])) % len(pages.list_page)
     named, moves = pages.list_page[entries], pages.list_moves[entries]
     live = np.bincount(named[moves == pages.moves[named]], minlength=len(pages.entries))
     require(live == pages.entries, "the entries of a page are counted")
