@@ -12,22 +12,14 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_write_text
 from tierenv.records import Record, validate_record
 from tierenv.scenario import Scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import TUNABLES, Setting
 
 FILE_NAME = "best-static.json"
-
-
-class StoredSetting(Record):
-    """A setting as JSON holds it."""
-
-    scan_period_ms: float
-    scan_size_bytes: float
-    throttle_bytes_per_s: float | None
-    """None for unlimited: JSON has no infinity."""
 
 
 class BestStatic(Record):
@@ -35,7 +27,8 @@ class BestStatic(Record):
 
     daemon: str
     """Variant that was searched."""
-    setting: StoredSetting
+    setting: dict[str, float | None]
+    """By symbol; None for unlimited: JSON has no infinity."""
     mean_s: Annotated[float, Field(gt=0)]
     """Mean completion time over the tuning seeds."""
     trials: Annotated[int, Field(ge=1)]
@@ -50,22 +43,13 @@ class BestStatic(Record):
     command: str
     git_revision: str | None
 
-    @property
-    def tunables(self) -> TunableSetting:
-        """The setting as policies take it."""
-        stored = self.setting
-        throttle = math.inf if stored.throttle_bytes_per_s is None else stored.throttle_bytes_per_s
-        return TunableSetting(stored.scan_period_ms, stored.scan_size_bytes, throttle)
-
-    @staticmethod
-    def stored(setting: TunableSetting) -> StoredSetting:
-        """The form of a setting that `setting` takes."""
-        throttle = setting.throttle_bytes_per_s
-        return StoredSetting(
-            scan_period_ms=setting.scan_period_ms,
-            scan_size_bytes=setting.scan_size_bytes,
-            throttle_bytes_per_s=None if math.isinf(throttle) else throttle,
-        )
+    def setting_for(self, daemon: Daemon) -> Setting:
+        """The setting as policies take it. Raises `ConfigError` unless it is one of the daemon's."""
+        symbols = {TUNABLES[name].symbol: name for name in daemon.tunables}
+        if set(self.setting) != set(symbols):
+            raise ConfigError(f"best-static: has {', '.join(self.setting)}, daemon {daemon.name} {', '.join(symbols)}")
+        by_name = {symbols[symbol]: math.inf if value is None else value for symbol, value in self.setting.items()}
+        return Setting({name: by_name[name] for name in daemon.tunables})
 
 
 class BestStaticFile(Record):

@@ -1,16 +1,14 @@
 """Policy bundles: trained networks and trees in a form that is safe to load, and the numpy runtime that plays them.
 
-A bundle is a folder of two files, policy.json and weights.safetensors. policy.json says what the numbers mean
-(observation, action ranges, daemon variant), where they come from (training), how to tell that they are whole
-(SHA-256 of both files) and that they compute what they should (self-test vectors). Neither file can hold code, and
-loading refuses whatever is not exactly as this build expects it.
+A bundle is a folder of two files, policy.json and weights.safetensors. policy.json holds the daemon it is for, what the
+numbers mean (observation and action), where they come from (training), how to tell that they are whole (SHA-256 of both
+files) and that they compute what they should (self-test vectors). Neither file can hold code, and loading refuses
+whatever is not exactly as this build expects it.
 """
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,23 +19,20 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
 
 from tierenv import __version__
-from tierenv.action import DEAD_ZONE_EDGE
-from tierenv.agents.policy import Array, daemon_for
+from tierenv.agents import bundle_schema_1
+from tierenv.agents.definition import action_definition, check_same_meaning, observation_definition
+from tierenv.agents.network import Activation, Network
+from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
-from tierenv.observation import LogScale, ObservationEncoder
-from tierenv.records import Record, load_record, validate_record
-from tierenv.scenario import Control, NumaBalancingMode, Scenario
-from tierenv.tunables import NUM_TUNABLES, TUNABLES
+from tierenv.observation import observed_columns
+from tierenv.records import Record, validate_record
+from tierenv.scenario import Control
 
 DOCUMENT = "policy.json"
 WEIGHTS = "weights.safetensors"
-
-Activation = Literal["tanh", "relu"]
-ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
-"""Functions between layers, by the name policy.json gives them."""
 
 SELF_TEST_TOLERANCE = 1e-5
 """Room for another order of summation; a wrong weight shows far above it."""
@@ -47,42 +42,6 @@ _SELF_TEST_SEED = 0
 Size = Annotated[int, Field(ge=1, le=4096)]
 TensorType = tuple[str, tuple[int, ...]]
 """Element type and shape."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A multilayer perceptron whose outputs are clipped to [-1, 1]."""
-
-    weights: tuple[Array, ...]
-    """float32[outputs, inputs] of each layer."""
-    biases: tuple[Array, ...]
-    """float32[outputs] of each layer."""
-    activation: Activation
-
-    @property
-    def num_features(self) -> int:
-        """Length of an observation."""
-        return self.weights[0].shape[1]
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Inputs, then the outputs of each layer."""
-        return (self.num_features, *(len(bias) for bias in self.biases))
-
-    def __call__(self, observation: Array) -> Array:
-        """Actions float32[n, outputs] for observations float32[n, inputs]."""
-        hidden = observation
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = ACTIVATIONS[self.activation](hidden @ weight.T + bias)
-        return np.clip(hidden @ self.weights[-1].T + self.biases[-1], -1, 1)
-
-    def tensors(self) -> dict[str, Array]:
-        """What weights.safetensors holds, by name."""
-        named = {}
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            named[f"layer{index}.weight"] = weight
-            named[f"layer{index}.bias"] = bias
-        return named
 
 
 class NetworkDescription(Record):
@@ -97,11 +56,11 @@ class NetworkDescription(Record):
         """For messages."""
         return f"a network with layers {list(self.layers)}"
 
-    def tensors(self, num_features: int) -> dict[str, TensorType]:
+    def tensors(self, num_features: int, num_actions: int) -> dict[str, TensorType]:
         """What weights.safetensors must hold. Raises ValueError unless the layers fit observation and action."""
-        if (self.layers[0], self.layers[-1]) != (num_features, NUM_TUNABLES):
+        if (self.layers[0], self.layers[-1]) != (num_features, num_actions):
             raise ValueError(
-                f"network.layers: must lead from {num_features} features to {NUM_TUNABLES} tunables, "
+                f"network.layers: must lead from {num_features} features to {num_actions} tunables, "
                 f"got {list(self.layers)}"
             )
         expected: dict[str, TensorType] = {}
@@ -130,12 +89,12 @@ class TreeDescription(Record):
         """For messages."""
         return f"a tree with {self.leaves} leaves"
 
-    def tensors(self, _num_features: int) -> dict[str, TensorType]:
+    def tensors(self, _num_features: int, num_actions: int) -> dict[str, TensorType]:
         """What weights.safetensors must hold."""
         nodes = 2 * self.leaves - 1
         kinds = {"feature": "int32", "threshold": "float32", "left": "int32", "right": "int32"}
         expected: dict[str, TensorType] = {name: (kind, (nodes,)) for name, kind in kinds.items()}
-        return expected | {"value": ("float32", (nodes, NUM_TUNABLES))}
+        return expected | {"value": ("float32", (nodes, num_actions))}
 
     def build(self, tensors: Mapping[str, Any], num_features: int) -> DecisionTree:
         """The tree of these tensors. Raises ValueError unless they are one."""
@@ -154,11 +113,11 @@ class BundleDocument(Record):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
     name: str
     written_by: str = f"tierenv {__version__}"
-    daemon: str
-    """Variant it was trained on."""
+    daemon: Daemon
+    """The daemon it was trained for, whole."""
     scenarios: tuple[str, ...]
     """Scenarios it was trained on."""
     observation: tuple[dict[str, Any], ...]
@@ -180,12 +139,6 @@ class BundleDocument(Record):
             raise ValueError("network, tree: exactly one of them must be described, the other null")
         return self
 
-    def find_daemon(self, scenario: Scenario | None) -> DaemonVariant:
-        """The variant of that name: the scenario's, or else the packaged one. Raises `ConfigError` if there is none."""
-        if scenario is None:
-            return load_record("daemons", DaemonVariant, self.daemon)
-        return daemon_for(self.daemon, scenario)
-
     @property
     def model_description(self) -> NetworkDescription | TreeDescription:
         """Whichever there is."""
@@ -193,32 +146,30 @@ class BundleDocument(Record):
         assert description is not None
         return description
 
+    @property
+    def num_columns(self) -> int:
+        """Length of an observation."""
+        return len(observed_columns(self.daemon))
+
 
 class BundlePolicy:
     """Plays a bundle; needs numpy only."""
 
     control: Control = "tunables"
-    numa_balancing_mode: NumaBalancingMode | None = None
 
     def __init__(self, document: BundleDocument, model: Network | DecisionTree) -> None:
         self.name = document.name
-        self.daemon: str | None = document.daemon
+        self.daemon: Daemon | None = document.daemon
         self.document = document
         self.model = model
 
     @classmethod
-    def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
-        """Read and check a bundle. Raises `ConfigError` unless it is whole and means what this build means.
-
-        Args:
-            folder: of the bundle.
-            scenario: to run on, whose daemon is taken if it has the name the bundle wants; None for the packaged one.
-        """
+    def load(cls, folder: Path) -> Self:
+        """Read and check a bundle. Raises `ConfigError` unless it is whole and means what this build means."""
         document = _read_document(folder / DOCUMENT)
-        daemon = document.find_daemon(scenario)
         definitions = {"observation": document.observation, "action": document.action}
-        remedy = f"the bundle is by {document.written_by}"
-        check_same_meaning(folder / DOCUMENT, definitions, daemon, remedy)
+        remedy = f"the bundle is by {document.written_by}; export the policy again"
+        check_same_meaning(folder / DOCUMENT, definitions, document.daemon, remedy)
         model = _read_model(folder / WEIGHTS, document)
         _check_self_test(folder, document, model)
         return cls(document, model)
@@ -236,7 +187,7 @@ def write_bundle(
     *,
     name: str,
     model: Network | DecisionTree,
-    daemon: DaemonVariant,
+    daemon: Daemon,
     scenarios: Sequence[str],
     training: Mapping[str, Any],
 ) -> None:
@@ -249,7 +200,7 @@ def write_bundle(
     observations = np.concatenate((edges, random)).astype(np.float32)
     document = BundleDocument(
         name=name,
-        daemon=daemon.name,
+        daemon=daemon,
         scenarios=tuple(scenarios),
         observation=tuple(observation_definition(daemon)),
         action=tuple(action_definition(daemon)),
@@ -263,36 +214,6 @@ def write_bundle(
     with atomic_folder(folder) as temporary:
         (temporary / WEIGHTS).write_bytes(weights)
         (temporary / DOCUMENT).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def observation_definition(daemon: DaemonVariant) -> list[dict[str, Any]]:
-    """The features of a variant as policy.json describes them."""
-    return [
-        {
-            "name": feature.name,
-            "meaning": feature.meaning,
-            "unit": feature.unit,
-            "scale": {"kind": "log2" if isinstance(feature.scale, LogScale) else "linear"}
-            | dataclasses.asdict(feature.scale),
-            "counters": list(feature.counters),
-        }
-        for feature in ObservationEncoder(daemon).features
-    ]
-
-
-def action_definition(daemon: DaemonVariant) -> list[dict[str, Any]]:
-    """The coordinates of an action as policy.json describes them: log scale from min to max between the zones."""
-    return [
-        {
-            "name": row.name,
-            "meaning": row.meaning,
-            "min": daemon.ranges.by_name[row.name].min,
-            "max": daemon.ranges.by_name[row.name].max,
-            "zero_below": -DEAD_ZONE_EDGE if row.has_zero else None,
-            "unlimited_above": DEAD_ZONE_EDGE if row.has_unlimited else None,
-        }
-        for row in TUNABLES
-    ]
 
 
 def _document_digest(content: Mapping[str, Any]) -> str:
@@ -320,29 +241,21 @@ def _read_document(path: Path) -> BundleDocument:
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
+    is_whole = _is_whole(content)
+    if content.get("schema") == 1:
+        content = bundle_schema_1.upgraded(content, str(path))
     document = validate_record(BundleDocument, content, str(path))
     if set(document.sha256) != {DOCUMENT, WEIGHTS}:
         raise ConfigError(f"{path}: sha256: must name {DOCUMENT} and {WEIGHTS}, got {', '.join(document.sha256)}")
-    if document.sha256[DOCUMENT] != _document_digest(content):
+    if not is_whole:
         raise ConfigError(f"{path}: does not match its SHA-256; export the policy again")
     return document
 
 
-def check_same_meaning(path: Path, definitions: Mapping[str, Any], daemon: DaemonVariant, remedy: str) -> None:
-    """Raise `ConfigError` unless the definitions of "observation" and "action" are those of this build.
-
-    Their words may have changed, their numbers and names may not.
-    """
-    ours = {"observation": observation_definition(daemon), "action": action_definition(daemon)}
-    for field, definition in definitions.items():
-        if _without_words(definition) != _without_words(ours[field]):
-            raise ConfigError(
-                f"{path}: {field}: defined otherwise than in tierenv {__version__} on daemon {daemon.name}; {remedy}"
-            )
-
-
-def _without_words(definition: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "meaning"} for row in definition]
+def _is_whole(content: Mapping[str, Any]) -> bool:
+    """Whether the content matches the digest it holds; False where it holds none."""
+    digests = content.get("sha256")
+    return isinstance(digests, dict) and digests.get(DOCUMENT) == _document_digest(content)
 
 
 def _description(model: Network | DecisionTree) -> dict[str, Any]:
@@ -359,9 +272,9 @@ def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
         tensors = parse_tensors(weights)
     except SafetensorError as error:
         raise ConfigError(f"{path}: not valid safetensors: {error}") from None
-    description, num_features = document.model_description, len(document.observation)
+    description, num_features = document.model_description, document.num_columns
     try:
-        expected = description.tensors(num_features)
+        expected = description.tensors(num_features, len(document.action))
     except ValueError as error:
         raise ConfigError(f"{path.with_name(DOCUMENT)}: {error}") from None
     shapes = {name: shape for name, (_, shape) in expected.items()}
@@ -381,7 +294,7 @@ def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
 def _check_self_test(folder: Path, document: BundleDocument, model: Network | DecisionTree) -> None:
     rows = document.self_test.observations
     is_rectangular = {len(row) for row in rows} == {model.num_features}
-    expected_shape = (len(rows), NUM_TUNABLES)
+    expected_shape = (len(rows), model.num_actions)
     actions = document.self_test.actions
     if not is_rectangular or (len(actions), *{len(row) for row in actions}) != expected_shape:
         raise ConfigError(f"{folder / DOCUMENT}: self_test: must pair observations with actions of the policy's size")

@@ -11,21 +11,16 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from tierenv.action import action_space
-from tierenv.agents.bundle import (
-    ACTIVATIONS,
-    SELF_TEST_TOLERANCE,
-    Activation,
-    Network,
-    action_definition,
-    check_same_meaning,
-)
-from tierenv.agents.policy import Array, daemon_for
-from tierenv.daemon import DaemonVariant
+from tierenv.action import ActionCodec
+from tierenv.agents.bundle import SELF_TEST_TOLERANCE
+from tierenv.agents.definition import check_same_meaning
+from tierenv.agents.network import ACTIVATIONS, Activation, Network
+from tierenv.agents.policy import Array
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.records import read_yaml
-from tierenv.scenario import Control, NumaBalancingMode, Scenario, load_scenario
+from tierenv.scenario import Control, Scenario, load_scenario
 
 MODEL = Path("best") / "model.zip"
 CONFIG = "config.yaml"
@@ -37,40 +32,34 @@ class LearnedPolicy:
     """The best model of a run; acts without exploration noise."""
 
     control: Control = "tunables"
-    numa_balancing_mode: NumaBalancingMode | None = None
 
-    def __init__(self, name: str, daemon: str, model: Any) -> None:
+    def __init__(self, name: str, daemon: Daemon, model: Any) -> None:
         self.name = name
-        self.daemon: str | None = daemon
+        self.daemon: Daemon | None = daemon
         self.model = model
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
-        """Read a run's best model. Raises `ConfigError` if it has none, or none that fits the scenario.
+        """Read a run's best model. Raises `ConfigError` if it has none, or one that means something else by now.
 
         Args:
             folder: of the run.
-            scenario: to run on; None for the first it was trained on.
+            scenario: to run on, whose daemon is taken if the run was trained on it; otherwise the first of its own.
         """
-        trained_on = training_scenarios(folder)
-        trained_daemons = {trained.daemon.name: trained.daemon for trained in trained_on}
-        scenario = scenario or trained_on[0]
-        names = list(trained_daemons)
-        name = scenario.daemon.name if scenario.daemon.name in names else names[0]
-        daemon = daemon_for(name, scenario)
-        if action_definition(daemon) != action_definition(trained_daemons[name]):
-            raise ConfigError(f"{folder}: trained with other ranges than daemon {name} has now; train it again")
-        _check_definitions(folder / MANIFEST, trained_on[0].daemon)
+        daemons = [trained.daemon for trained in training_scenarios(folder)]
+        daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
+        _check_definitions(folder / MANIFEST, daemon)
         model = _load_model(folder)
-        spaces = (ObservationEncoder(daemon).space, action_space())
+        spaces = (ObservationEncoder(daemon).space, ActionCodec(daemon).space)
         for kind, ours, theirs in zip(
             ("observation", "action"), spaces, (model.observation_space, model.action_space), strict=True
         ):
             if theirs != ours:
                 raise ConfigError(
-                    f"{folder / MODEL}: {kind} has shape {theirs.shape}, daemon {name} has {ours.shape}; train it again"
+                    f"{folder / MODEL}: {kind} has shape {theirs.shape}, daemon {daemon.name} has {ours.shape}; "
+                    "train it again"
                 )
-        return cls(folder.resolve().name, name, model)
+        return cls(folder.resolve().name, daemon, model)
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
@@ -117,7 +106,7 @@ def training_scenarios(folder: Path) -> list[Scenario]:
     return [load_scenario(str(stored.get(Path(str(name)).stem, name))) for name in names]
 
 
-def _check_definitions(manifest: Path, daemon: DaemonVariant) -> None:
+def _check_definitions(manifest: Path, daemon: Daemon) -> None:
     """Refuse what was trained on other features or another scale of actions, where the manifest tells."""
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))

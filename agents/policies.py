@@ -31,45 +31,49 @@ def _always(policy: Policy) -> Factory:
 
 
 def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
-    return StaticPolicy(find_best_static(scenario).tunables, scenario.daemon, name="best-static")
+    return StaticPolicy(find_best_static(scenario).setting_for(scenario.daemon), scenario.daemon, name="best-static")
 
 
 POLICIES = {
     "no-migration": PolicyEntry(
-        "daemon off: every page stays where it started",
-        _always(PassivePolicy("no-migration", control="off", numa_balancing_mode=0)),
+        "nothing promotes: every page stays where it started",
+        _always(PassivePolicy("no-migration", control="off")),
     ),
     "numab1": PolicyEntry(
-        "daemon off, NUMA balancing mode 1 (normal)",
-        _always(PassivePolicy("numab1", control="off", numa_balancing_mode=1)),
+        "NUMA balancing alone, mode 1 (normal), as booted",
+        _always(PassivePolicy("numab1", control="kernel-rule", daemon_name="numab1")),
     ),
     "numab2": PolicyEntry(
-        "daemon off, NUMA balancing mode 2 (memory tiering)",
-        _always(PassivePolicy("numab2", control="off", numa_balancing_mode=2)),
+        "NUMA balancing alone, mode 2 (memory tiering), as booted",
+        _always(PassivePolicy("numab2", control="kernel-rule", daemon_name="numab2")),
     ),
     "kmmscand-v0": PolicyEntry(
         "the series' V0 with its own adaptation rule",
-        _always(PassivePolicy("kmmscand-v0", control="kernel-rule", daemon="kmmscand-v0")),
+        _always(PassivePolicy("kmmscand-v0", control="kernel-rule", daemon_name="kmmscand-v0")),
     ),
     "kmmscand-v1": PolicyEntry(
         "the series' V1 with its own adaptation rule",
-        _always(PassivePolicy("kmmscand-v1", control="kernel-rule", daemon="kmmscand-v1")),
+        _always(PassivePolicy("kmmscand-v1", control="kernel-rule", daemon_name="kmmscand-v1")),
     ),
     "kscand-v3": PolicyEntry(
         "the series' V3 with its own adaptation rule",
-        _always(PassivePolicy("kscand-v3", control="kernel-rule", daemon="kscand-v3")),
+        _always(PassivePolicy("kscand-v3", control="kernel-rule", daemon_name="kscand-v3")),
     ),
-    # beside kmmscand-v1 it separates the worth of the rule from that of the access test and the chunk rule
+    # on kmmscand-tunable the rule of V1: beside kmmscand-v1 it separates the worth of the rule from that of the access
+    # test and the chunk rule; on NUMA balancing its defaults as booted, with its own adaptation
     "built-in": PolicyEntry(
-        "the kernel's adaptation rule on kmmscand-tunable",
-        _always(PassivePolicy("built-in", control="kernel-rule", daemon="kmmscand-tunable")),
+        "the rule that the scenario's daemon has of its own",
+        _always(PassivePolicy("built-in", control="kernel-rule")),
     ),
     "static": PolicyEntry(
         "one setting throughout",
-        lambda scenario, argument: StaticPolicy(parse_setting(argument), scenario.daemon),
-        "PERIOD_MS,SIZE_MIB,THROTTLE_MIBPS",
+        lambda scenario, argument: StaticPolicy(parse_setting(argument, scenario.daemon), scenario.daemon),
+        "NUMBER,...|NAME=VALUE,...",
     ),
-    "random": PolicyEntry("a random setting every control interval", lambda _scenario, _argument: RandomPolicy()),
+    "random": PolicyEntry(
+        "a random setting every control interval",
+        lambda scenario, _argument: RandomPolicy(len(scenario.daemon.tunables)),
+    ),
     "best-static": PolicyEntry("the setting `tierenv tune` found for the scenario", _best_static),
 }
 
@@ -90,7 +94,7 @@ def load_policy(name_or_path: str, scenario: Scenario) -> Policy:
     if (folder / "policy.json").is_file():
         from tierenv.agents.bundle import BundlePolicy
 
-        return BundlePolicy.load(folder, scenario)
+        return BundlePolicy.load(folder)
     from tierenv.agents.learned import LearnedPolicy
 
     return LearnedPolicy.load(folder, scenario)

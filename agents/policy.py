@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
-from tierenv.scenario import Control, NumaBalancingMode, Scenario
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.scenario import Control, Scenario
 
 Array = NDArray[np.float32]
 
@@ -23,37 +22,32 @@ class Policy(Protocol):
         """For people and tables."""
 
     @property
-    def daemon(self) -> str | None:
-        """Daemon variant it runs on; None for the scenario's."""
+    def daemon(self) -> Daemon | None:
+        """The daemon it runs on; None for the scenario's."""
 
     @property
     def control(self) -> Control:
-        """Whether its actions set the tunables, or the kernel's rule does, or the daemon is off."""
-
-    @property
-    def numa_balancing_mode(self) -> NumaBalancingMode | None:
-        """The kernel's own page balancing; None for the scenario's."""
+        """Whether its actions set the tunables, or the kernel's rule does, or nothing promotes."""
 
     def reset(self, num_machines: int) -> None:
         """Forget the past: a new episode begins on this many machines."""
 
     def act(self, observation: Array) -> Array:
-        """Actions float32[n, NUM_TUNABLES] in [-1, 1] for observations float32[n, features]."""
+        """Actions float32[n, T] in [-1, 1] for observations float32[n, columns]; nobody looks at a passive one's."""
         ...
 
 
-def daemon_for(policy_daemon: str | None, scenario: Scenario) -> DaemonVariant:
-    """The daemon variant a policy runs on: the scenario's unless the policy names another."""
-    if policy_daemon is None or policy_daemon == scenario.daemon.name:
-        return scenario.daemon
-    return load_record("daemons", DaemonVariant, policy_daemon)
-
-
 def scenario_for(policy: Policy, scenario: Scenario) -> Scenario:
-    """The scenario with the daemon, the control and the NUMA balancing that the policy runs on."""
-    mode = policy.numa_balancing_mode
-    return scenario.replace(
-        daemon=daemon_for(policy.daemon, scenario),
-        control=policy.control,
-        numa_balancing_mode=scenario.numa_balancing_mode if mode is None else mode,
-    )
+    """The scenario with the daemon and the control that the policy runs on.
+
+    Where it is off, NUMA balancing is off, too. A policy on NUMA balancing itself leaves none beside it.
+    """
+    changes: dict[str, object] = {"control": policy.control}
+    if policy.daemon is not None:
+        changes["daemon"] = policy.daemon
+    daemon = policy.daemon or scenario.daemon
+    if isinstance(daemon, HintFaultDaemon):
+        changes |= {"numa_balancing_mode": None, "numa_balancing": HintFaultKnobs()}
+    elif policy.control == "off":
+        changes["numa_balancing_mode"] = 0
+    return scenario.replace(**changes)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.agents.policy import Array
-from tierenv.tunables import NUM_TUNABLES
 
 LEAF = -1
 """In place of a feature and of both children."""
@@ -31,16 +30,17 @@ class DecisionTree:
     right: NDArray[np.int32]
     """int32[nodes]: child, -1 in a leaf."""
     value: Array
-    """float32[nodes, tunables]: a leaf's action in [-1, 1]; 0 in an inner node."""
+    """float32[nodes, T]: a leaf's action in [-1, 1]; 0 in an inner node."""
 
     def __post_init__(self) -> None:
         nodes = len(self.feature)
         kinds = {"feature": np.int32, "threshold": np.float32, "left": np.int32, "right": np.int32, "value": np.float32}
         for name, kind in kinds.items():
             array = getattr(self, name)
-            shape = (nodes, NUM_TUNABLES) if name == "value" else (nodes,)
-            if array.dtype != kind or array.shape != shape:
-                raise ValueError(f"{name}: must be {np.dtype(kind)}{list(shape)}, got {array.dtype}{list(array.shape)}")
+            rank = 2 if name == "value" else 1
+            if array.dtype != kind or array.ndim != rank or len(array) != nodes:
+                shape = f"[{nodes}, T]" if name == "value" else f"[{nodes}]"
+                raise ValueError(f"{name}: must be {np.dtype(kind)}{shape}, got {array.dtype}{list(array.shape)}")
         if nodes % 2 == 0:
             raise ValueError(f"feature: a tree has an odd number of nodes, got {nodes}")
         leaf = self.is_leaf
@@ -63,6 +63,11 @@ class DecisionTree:
         return self.feature == LEAF
 
     @property
+    def num_actions(self) -> int:
+        """T, coordinates of an action."""
+        return self.value.shape[1]
+
+    @property
     def num_leaves(self) -> int:
         """Different actions it can give."""
         return int(self.is_leaf.sum())
@@ -76,7 +81,7 @@ class DecisionTree:
         return int(depth.max())
 
     def __call__(self, observation: Array) -> Array:
-        """Actions float32[n, tunables] for observations float32[n, features]."""
+        """Actions float32[n, T] for observations float32[n, columns]."""
         return self.value[self.leaf_of(observation)]
 
     def leaf_of(self, observation: Array) -> NDArray[np.intp]:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierenv.action import ActionCodec, action_space
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
-from tierenv.tunables import TUNABLES, TunableSetting
+from tierenv.action import ActionCodec
+from tierenv.daemon import load_daemon
+from tierenv.errors import ConfigError
+from tierenv.tunables import TUNABLES, setting_of
 from tierenv.units import GIB, MIB
 
-TUNABLE = load_record("daemons", DaemonVariant, "kmmscand-tunable")
-V1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+TUNABLE = load_daemon("kmmscand-tunable")
+V1 = load_daemon("kmmscand-v1")
 CODEC = ActionCodec(TUNABLE)
 
 coordinates = st.floats(-1, 1, width=32)
@@ -23,7 +23,7 @@ actions = st.tuples(coordinates, coordinates, coordinates)
 
 @given(actions)
 def test_every_action_decodes_to_a_setting_the_daemon_allows(action: tuple[float, ...]) -> None:
-    TUNABLE.check_setting(TunableSetting(*CODEC.decode(action)))
+    TUNABLE.check_setting(setting_of(CODEC.decode(action), CODEC.names))
 
 
 @given(actions)
@@ -41,7 +41,7 @@ def test_a_greater_coordinate_never_means_a_smaller_tunable(one: tuple[float, ..
 
 def test_ends_of_the_ranges_are_exact_even_in_float32() -> None:
     for end in ("min", "max"):
-        setting = [getattr(bounds, end) for bounds in TUNABLE.ranges.by_name.values()]
+        setting = [getattr(bounds, end) for bounds in TUNABLE.tunables.values()]
         decoded = CODEC.decode(CODEC.encode(setting).astype(np.float32))
         np.testing.assert_allclose(decoded, setting, rtol=1e-12)
 
@@ -65,10 +65,12 @@ def test_off_and_unlimited_encode_to_the_corners() -> None:
 
 
 def test_each_machine_has_the_ranges_of_its_own_daemon() -> None:
-    mixed = ActionCodec(TUNABLE, V1)
+    narrow = TUNABLE.tunables | {"scan_size": V1.tunables["scan_size"]}
+    other = TUNABLE.model_copy(update={"tunables": narrow})
+    mixed = ActionCodec(TUNABLE, other)
     both = mixed.decode(np.full((2, 3), -0.5))
     np.testing.assert_array_equal(both[0], CODEC.decode([-0.5, -0.5, -0.5]))
-    np.testing.assert_array_equal(both[1], ActionCodec(V1).decode([-0.5, -0.5, -0.5]))
+    np.testing.assert_array_equal(both[1], ActionCodec(other).decode([-0.5, -0.5, -0.5]))
     np.testing.assert_allclose(mixed.encode(both), np.full((2, 3), -0.5))
 
 
@@ -78,7 +80,12 @@ def test_coordinates_outside_the_cube_are_refused(bad: float) -> None:
         CODEC.decode([0, bad, 0])
 
 
-def test_space_follows_the_table_of_tunables() -> None:
-    space = action_space()
-    assert space.shape == (len(TUNABLES),) and space.dtype == np.float32
-    assert (space.low == -1).all() and (space.high == 1).all()
+def test_a_daemon_s_list_of_tunables_is_the_shape_of_its_actions() -> None:
+    codec = ActionCodec(V1)
+    assert (codec.names, codec.space.shape, codec.space.dtype) == (("scan_period", "scan_size"), (2,), np.float32)
+    assert (codec.space.low == -1).all() and (codec.space.high == 1).all()
+    tunables = codec.decode([[-1, 1]])
+    assert tunables.shape == (1, len(TUNABLES)) and np.isnan(tunables[0, 2])
+    np.testing.assert_array_equal(codec.encode(tunables), [[-1, 1]])
+    with pytest.raises(ConfigError, match="kmmscand-v1: has other tunables than kmmscand-tunable"):
+        ActionCodec(TUNABLE, V1)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.tiny import setting_of_three
 from tierenv.bounds import NUM_STEPS, clairvoyant_bound_s, clairvoyant_seconds
 from tierenv.scenario import load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.tunables import TunableSetting
 from tierenv.units import GIB, MIB
 
 SLOW_S, FAST_S = 200e-9, 100e-9
@@ -119,12 +119,12 @@ def test_access_time_that_is_not_convex_is_bounded_by_its_convex_hull() -> None:
 
 
 SETTINGS = [
-    TunableSetting(2000, GIB, math.inf),
-    TunableSetting(500, GIB, math.inf),
-    TunableSetting(500, 4 * GIB, 256 * MIB),
-    TunableSetting(5000, 16 * GIB, 64 * MIB),
-    TunableSetting(100, 16 * GIB, math.inf),
-    TunableSetting(2000, GIB, 0),
+    setting_of_three(2000, GIB, math.inf),
+    setting_of_three(500, GIB, math.inf),
+    setting_of_three(500, 4 * GIB, 256 * MIB),
+    setting_of_three(5000, 16 * GIB, 64 * MIB),
+    setting_of_three(100, 16 * GIB, math.inf),
+    setting_of_three(2000, GIB, 0),
 ]
 
 
@@ -134,7 +134,7 @@ def test_no_episode_beats_it(scenario_name: str) -> None:
     system = LumpedSystem([scenario] * len(SETTINGS))
     system.reset(np.full(len(SETTINGS), 7, np.uint64), ["training"] * len(SETTINGS))
     bound_s = clairvoyant_bound_s(system, 0)
-    system.apply(np.array(SETTINGS))
+    system.apply(np.array([setting.row for setting in SETTINGS]))
     while not system.is_done.all():
         system.advance(100.0)
     assert (system.elapsed_s > bound_s * (1 - 1e-4)).all()

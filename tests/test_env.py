@@ -17,7 +17,7 @@ from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
-from tierenv.task import INFO_KEYS, TieredMemoryTask, resolve_scenarios
+from tierenv.task import INFO_KEYS, MODELLED_INFO_KEYS, resolve_scenarios, simulated_task
 from tierenv.wrappers import MENU, DiscreteMenu, MultiplicativeAction
 
 ENV_ID = "tierenv/TieredMemory-v0"
@@ -113,7 +113,8 @@ def test_info_has_the_documented_keys_after_reset_and_step() -> None:
     env = TieredMemoryEnv(tiny())
     _, at_reset = env.reset(seed=1)
     after_step = env.step(NOTHING)[4]
-    assert list(at_reset) == list(after_step) == list(INFO_KEYS)
+    in_force = {"scan_period_ms", "scan_size_bytes", "throttle_bytes_per_s"}
+    assert set(at_reset) == set(after_step) == set(INFO_KEYS) | set(MODELLED_INFO_KEYS) | in_force
     assert all(type(value) in (int, float) for value in (at_reset | after_step).values())
     assert at_reset["elapsed_s"] == 0 and at_reset["promoted_pages"] == 0
 
@@ -202,7 +203,7 @@ def test_returned_arrays_are_the_callers() -> None:
 
 
 def test_finished_machines_of_a_task_stand_still() -> None:
-    task = TieredMemoryTask([tiny(), tiny(size="256MiB")])
+    task = simulated_task([tiny(), tiny(size="256MiB")])
     task.reset(np.array([1, 2], dtype=np.uint64))
     while not (outcome := task.step(np.zeros((2, 3)))).terminated.all():
         pass
@@ -220,7 +221,8 @@ def test_menu_offers_distinct_allowed_settings() -> None:
     env = DiscreteMenu(TieredMemoryEnv(tiny()))
     env.reset(seed=1)
     assert env.step(env.action_space.sample())[4]["elapsed_s"] > 0
-    settings = env.unwrapped.task.codec.decode(list(MENU.values()))  # type: ignore[attr-defined]
+    actions = [env.action(np.int64(choice)) for choice in range(len(MENU))]
+    settings = env.unwrapped.task.codec.decode(actions)  # type: ignore[attr-defined]
     assert len(np.unique(settings, axis=0)) == len(MENU) == env.action_space.n == 13
     assert settings[list(MENU).index("pause"), 2] == 0
 

@@ -11,7 +11,7 @@ import tierenv  # noqa: F401  registers the environment
 from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
 from tierenv.render import Timeline
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import TUNABLES, setting_of
 from tierenv.vector_env import TieredMemoryVectorEnv
 
 NOTHING = np.zeros(3, dtype=np.float32)
@@ -25,7 +25,7 @@ def test_text_names_scenario_phase_tunables_and_classes() -> None:
     assert isinstance(text, str)
     assert text.startswith("moving-hot-set: 512MiB")
     assert f"phase {env.task.system.phase_names(0)[0]}" in text
-    assert f"tunables: {TunableSetting(*env.task.system.tunables[0])}" in text
+    assert f"tunables: {setting_of(env.task.system.tunables[0], TUNABLES)}" in text
     bars = [line for line in text.splitlines() if "[" in line]
     assert [bar.split()[0] for bar in bars] == list("abcde") and "#" in text
     assert "64MiB fast" in bars[0]

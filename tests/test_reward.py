@@ -8,9 +8,27 @@ from hypothesis import strategies as st
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
 from tierenv.reward import Shaping, time_reward
-from tierenv.task import TieredMemoryTask
+from tierenv.task import simulated_task
 
 EVERY = np.ones(1, dtype=np.bool_)
+
+
+class Script:
+    """What of a system shaping needs, with remaining times written down."""
+
+    reference_s = np.array([100.0])
+
+    def __init__(self, remaining_s: list[float], is_finished: bool) -> None:
+        self.step = 0
+        self._remaining_s = remaining_s
+        self._is_finished = is_finished
+
+    def remaining_s(self) -> np.ndarray:
+        return np.array([self._remaining_s[self.step]])
+
+    @property
+    def is_done(self) -> np.ndarray:
+        return np.array([self._is_finished and self.step == len(self._remaining_s) - 1])
 
 
 def test_return_is_minus_the_normalised_completion_time() -> None:
@@ -28,13 +46,13 @@ def test_return_is_minus_the_normalised_completion_time() -> None:
 def test_discounted_shaping_adds_up_to_the_difference_of_potentials(
     remaining_s: list[float], gamma: float, is_finished: bool
 ) -> None:
-    reference_s = np.array([100.0])
-    shaping = Shaping(gamma, reference_s)
-    shaping.restart(np.array(remaining_s[:1]), EVERY)
+    system = Script(remaining_s, is_finished)
+    shaping = Shaping(system, gamma)
+    shaping.restart(EVERY)
     total = 0.0
-    for step, value in enumerate(remaining_s[1:]):
-        is_last = is_finished and step == len(remaining_s) - 2
-        total += gamma**step * shaping.reward(np.array([value]), np.array([is_last]))[0]
+    for step in range(len(remaining_s) - 1):
+        system.step += 1
+        total += gamma**step * shaping.reward()[0]
     steps = len(remaining_s) - 1
     last = 0.0 if is_finished and steps else -remaining_s[-1] / 100
     assert total == pytest.approx(gamma**steps * last + remaining_s[0] / 100, abs=1e-9)
@@ -44,7 +62,7 @@ def test_discounted_shaping_adds_up_to_the_difference_of_potentials(
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**32 - 1))
 def test_shaping_shifts_a_return_by_a_constant_of_the_start(seed: int, policy_seed: int) -> None:
     """With gamma = 1: by the potential at the start if the episode ends, whatever the actions."""
-    task = TieredMemoryTask([tiny()], shaping_gamma=1.0, max_time_multiple=100)
+    task = simulated_task([tiny()], shaping_gamma=1.0, max_time_multiple=100)
     task.reset(np.array([seed], dtype=np.uint64))
     potential = -task.system.remaining_s()[0] / task.system.reference_s[0]
     rng = np.random.default_rng(policy_seed)
@@ -60,7 +78,7 @@ def test_shaping_shifts_a_return_by_a_constant_of_the_start(seed: int, policy_se
 
 
 def test_potential_is_kept_at_truncation() -> None:
-    task = TieredMemoryTask([tiny()], shaping_gamma=1.0, max_time_multiple=0.5)
+    task = simulated_task([tiny()], shaping_gamma=1.0, max_time_multiple=0.5)
     task.reset(np.array([1], dtype=np.uint64))
     start = -task.system.remaining_s()[0]
     total, is_over = 0.0, False
@@ -73,7 +91,7 @@ def test_potential_is_kept_at_truncation() -> None:
 
 
 def test_shaping_is_off_by_default() -> None:
-    task = TieredMemoryTask([tiny()])
+    task = simulated_task([tiny()])
     task.reset(np.array([1], dtype=np.uint64))
     outcome = task.step(np.zeros((1, 3)))
     assert outcome.info["reward_shaping"][0] == 0
@@ -83,4 +101,4 @@ def test_shaping_is_off_by_default() -> None:
 @pytest.mark.parametrize("gamma", [0.0, -1.0, 1.01, float("nan")])
 def test_gamma_outside_its_range_is_refused(gamma: float) -> None:
     with pytest.raises(ConfigError, match="shaping_gamma"):
-        Shaping(gamma, np.ones(1))
+        Shaping(Script([1.0], is_finished=False), gamma)

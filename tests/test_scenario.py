@@ -124,6 +124,6 @@ def test_a_copy_of_a_record_derives_its_properties_anew() -> None:
     assert len(workload.phase_orders("training")) > 1, "the record that was copied is as it was"
 
     daemon = scenario.daemon
-    assert daemon.ranges.by_name["scan_period_ms"].min == 100.0
-    faster = daemon.ranges.scan_period.model_copy(update={"min": 0.05})
-    assert daemon.ranges.model_copy(update={"scan_period": faster}).by_name["scan_period_ms"].min == 50.0
+    assert daemon.tunables["scan_period"].min == 100.0
+    faster = daemon.tunables | {"scan_period": daemon.tunables["scan_period"].model_copy(update={"start": 50.0})}
+    assert daemon.model_copy(update={"tunables": faster}).start_setting["scan_period"] == 50.0

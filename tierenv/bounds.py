@@ -35,8 +35,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import access_time_s
+from tierenv.system import ModelledSystem
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ NUM_SAMPLES = 513
 """Fast shares at which the access time is sampled, and lines drawn below it."""
 
 
-def clairvoyant_bound_s(system: LumpedSystem, index: int) -> float:
+def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
     """Time no policy beats in the episode that a machine has just been reset to [s].
 
     Of several processes each gets the machine to itself: the run takes at least as long as any of them does then.

@@ -1,65 +1,107 @@
-"""Daemon variants: what distinguishes one daemon of the series from another, as data (configs/daemons)."""
+"""Daemons: what promotes pages, as data (configs/daemons). What distinguishes one from another is in its record alone.
+
+There are two mechanisms. A daemon of the kmmscand series finds hot pages by their Accessed bits; NUMA balancing finds
+them by hint faults.
+"""
 
 import math
-from functools import cached_property
-from typing import Annotated, Generic, Literal, NamedTuple, Self, cast
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from tierenv.errors import ConfigError
-from tierenv.records import Bytes, BytesPerSecond, Quantity, Record, Seconds
-from tierenv.tunables import TUNABLES, TunableSetting
-
-
-class Range(Record, Generic[Quantity]):
-    """Least and greatest value of a tunable and the value at start."""
-
-    min: Quantity
-    max: Quantity
-    start: Quantity
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        low, high, start = cast("tuple[float, float, float]", (self.min, self.max, self.start))
-        if not 0 < low < high:
-            raise ValueError(f"max={high:g}: must be above min={low:g}, and both above 0")
-        if not (low <= start <= high or start == math.inf):
-            raise ValueError(f"start={start:g}: must lie between min={low:g} and max={high:g}")
-        return self
+from tierenv.errors import ConfigError, close_match
+from tierenv.records import Bytes, BytesPerSecond, Record, Seconds, read_values, resolve, validate_record
+from tierenv.tunables import TUNABLES, Setting
+from tierenv.units import GIB, MIB, PAGE_BYTES
 
 
-class Bounds(NamedTuple):
-    """A range in the unit of the tunable's name."""
+class TunableRange(Record):
+    """Least and greatest value of a tunable and the value at start, in the unit of the tunable's symbol."""
 
     min: float
     max: float
     start: float
 
-
-class TunableRanges(Record):
-    """The range of every tunable of a variant."""
-
-    scan_period: Range[Seconds]
-    scan_size: Range[Bytes]
-    throttle: Range[BytesPerSecond]
-
-    @cached_property
-    def by_name(self) -> dict[str, Bounds]:
-        """Ranges keyed by the name of the tunable, in the table's order and units."""
-        period, size, throttle = self.scan_period, self.scan_size, self.throttle
-        rows = (
-            Bounds(1e3 * period.min, 1e3 * period.max, 1e3 * period.start),
-            Bounds(size.min, size.max, size.start),
-            Bounds(throttle.min, throttle.max, throttle.start),
-        )
-        return {row.name: bounds for row, bounds in zip(TUNABLES, rows, strict=True)}
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 0 < self.min < self.max < math.inf:
+            raise ValueError(f"max={self.max:g}: must be above min={self.min:g}, and both above 0")
+        if not (self.min <= self.start <= self.max or self.start == math.inf):
+            raise ValueError(f"start={self.start:g}: must lie between min={self.min:g} and max={self.max:g}")
+        return self
 
 
-class DaemonVariant(Record):
-    """What distinguishes one daemon of the series from another."""
+def _with_units_read(ranges: object) -> object:
+    """Ranges with numbers where a file has texts. Raises ValueError."""
+    if not isinstance(ranges, dict):
+        return ranges
+    for name in ranges:
+        if name not in TUNABLES:
+            raise ValueError(f"{name}: unknown tunable{close_match(str(name), TUNABLES)}; known: {', '.join(TUNABLES)}")
+    # the table's order is that of columns, whatever a file's
+    return {name: _numbers(name, ranges[name]) for name in TUNABLES if name in ranges}
+
+
+def _numbers(name: str, values: object) -> object:
+    if not isinstance(values, dict):
+        return values
+    numbers = dict(values)
+    for field in numbers.keys() & TunableRange.model_fields.keys():
+        try:
+            numbers[field] = TUNABLES[name].quantity.parse(numbers[field])
+        except ValueError as error:
+            raise ValueError(f"{name}.{field}: {error}") from None
+    return numbers
+
+
+def _with_units_written(ranges: dict[str, TunableRange]) -> dict[str, dict[str, str]]:
+    return {
+        name: {field: TUNABLES[name].quantity.exact_text(getattr(bounds, field)) for field in TunableRange.model_fields}
+        for name, bounds in ranges.items()
+    }
+
+
+TunableRanges = Annotated[
+    dict[str, TunableRange], BeforeValidator(_with_units_read), PlainSerializer(_with_units_written)
+]
+
+
+class DaemonRecord(Record):
+    """What all daemons have."""
 
     name: str
     summary: str
+    tunables: TunableRanges = {}
+    """Tunables it has, a list out of `TUNABLES`, with their ranges."""
+    tunable_at_run_time: bool = True
+    """Whether writes reach a running process (otherwise they only seed new ones)."""
+
+    @property
+    def start_setting(self) -> Setting:
+        """Tunables in force when a process starts."""
+        return Setting({name: bounds.start for name, bounds in self.tunables.items()})
+
+    def check_setting(self, setting: Setting) -> None:
+        """Raise `ConfigError` unless every tunable lies in its range (or is an allowed 0 or infinity)."""
+        for name, bounds in self.tunables.items():
+            row, value = TUNABLES[name], setting[name]
+            special = (row.has_zero and value == 0) or (row.has_unlimited and value == math.inf)
+            if not special and not bounds.min <= value <= bounds.max:
+                extra = " or 0" * row.has_zero + " or inf" * row.has_unlimited
+                raise ConfigError(
+                    f"{row.symbol}={value:g}: daemon {self.name} allows {bounds.min:g} to {bounds.max:g}{extra}"
+                )
+
+    @property
+    def can_be_tuned(self) -> bool:
+        """Whether a policy can set anything while it runs."""
+        return self.tunable_at_run_time and bool(self.tunables)
+
+
+class AccessedBitDaemon(DaemonRecord):
+    """A daemon that scans Accessed bits, lists hot pages of the slow tier and migrates them (kmmscand.md)."""
+
+    mechanism: Literal["accessed-bits"]
     access_rule: Literal["first-access", "second-access"]
     """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
     chunk_rule: Literal["whole-vma", "scan-size"]
@@ -82,10 +124,8 @@ class DaemonVariant(Record):
     counts_all_slow_pages: bool
     """Whether the counters "slowtier" and "idlepage" mean every slow-tier page visited and those not listed, or
     slow-tier pages listed and pages of either tier found idle."""
-    tunable_at_run_time: bool
-    """Whether writes reach a running process (otherwise they only seed new ones)."""
-    ranges: TunableRanges
     initial_delay: Seconds
+    """Time from a process's start to its first chunk."""
     scan_sleep: Seconds
     """The scanner looks for a due process this often."""
     mms_to_scan: Annotated[int, Field(ge=1)]
@@ -99,21 +139,66 @@ class DaemonVariant(Record):
     decay_shift: Annotated[int, Field(ge=0, le=62)]
     """A 2^decay_shift-th of the last chunk's useful pages counts in the next."""
     ignore_threshold_pages: Annotated[int, Field(ge=0)]
+    """Useful pages below which the adaptation rule counts none."""
     period_step_percent: Annotated[int, Field(ge=0, le=100)]
+    """Change of the scan period where chunks go on to find, or not to find, useful pages [percent]."""
     period_jump_shift: Annotated[int, Field(ge=0, le=8)]
+    """Where that changes, the period jumps by 2 to this power."""
 
-    @property
-    def start_setting(self) -> TunableSetting:
-        """Tunables in force when a process starts."""
-        return TunableSetting(*(row.start for row in self.ranges.by_name.values()))
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("scan_period", "scan_size"):
+            if name not in self.tunables:
+                raise ValueError(f"tunables: a daemon that scans Accessed bits needs the range of {name}")
+        return self
 
-    def check_setting(self, setting: TunableSetting) -> None:
-        """Raise `ConfigError` unless every tunable lies in its range (or is an allowed 0 or infinity)."""
-        for row, value in zip(TUNABLES, setting, strict=True):
-            bounds = self.ranges.by_name[row.name]
-            special = (row.has_zero and value == 0) or (row.has_unlimited and value == math.inf)
-            if not special and not bounds.min <= value <= bounds.max:
-                extra = " or 0" * row.has_zero + " or inf" * row.has_unlimited
-                raise ConfigError(
-                    f"{row.name}={value:g}: daemon {self.name} allows {bounds.min:g} to {bounds.max:g}{extra}"
-                )
+
+class HintFaultKnobs(Record):
+    """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
+
+    scan_delay: Annotated[Seconds, Field(gt=0)] = 1.0
+    """Time to a process's first scan window, and the scan period its threads start with."""
+    scan_period_min: Annotated[Seconds, Field(gt=0)] = 1.0
+    """Shortest pass over a process."""
+    scan_period_max: Annotated[Seconds, Field(gt=0)] = 60.0
+    """Longest pass over a process, at a thread's slowest scan period."""
+    scan_size: Annotated[Bytes, Field(ge=PAGE_BYTES)] = 256 * MIB
+    """Memory marked in one window."""
+    hot_threshold: Annotated[Seconds, Field(gt=0)] = 1.0
+    """Mode 2: a page is hot if it is touched this soon after it was marked."""
+    promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
+    """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""
+    spare: Bytes = GIB
+    """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
+    target."""
+
+
+class HintFaultDaemon(DaemonRecord):
+    """NUMA balancing: takes access rights away and promotes at the faults that follow (kmmscand.md section 7)."""
+
+    mechanism: Literal["hint-faults"]
+    mode: Literal[1, 2]
+    """/proc/sys/kernel/numa_balancing: 1 normal, 2 memory tiering."""
+    knobs: HintFaultKnobs = HintFaultKnobs()
+    """As booted."""
+
+
+Daemon = Annotated[AccessedBitDaemon | HintFaultDaemon, Field(discriminator="mechanism")]
+"""One of them, told apart by `mechanism`."""
+
+_BY_MECHANISM: dict[str, type[DaemonRecord]] = {"accessed-bits": AccessedBitDaemon, "hint-faults": HintFaultDaemon}
+
+
+def load_daemon(name_or_path: str) -> Daemon:
+    """Read a daemon from a packaged name or a path. Raises `ConfigError`."""
+    path = resolve("daemons", name_or_path)
+    return validate_daemon({"name": path.stem} | read_values("daemons", path), str(path))
+
+
+def validate_daemon(values: dict[str, object], origin: str) -> Daemon:
+    """Build a daemon of the mechanism that its values name. Raises `ConfigError`."""
+    mechanism = values.get("mechanism")
+    if mechanism not in _BY_MECHANISM:
+        raise ConfigError(f"{origin}: mechanism={mechanism!r}: must be one of {', '.join(_BY_MECHANISM)}")
+    record = validate_record(_BY_MECHANISM[str(mechanism)], values, origin)
+    return cast("Daemon", record)

@@ -6,11 +6,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.action import action_space
 from tierenv.errors import ConfigError
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
 from tierenv.scenario import Control, PhaseOrders, Scenario
-from tierenv.task import Info, TieredMemoryTask, resolve_scenarios
+from tierenv.task import Info, resolve_scenarios, simulated_task
 
 EPISODE_SEEDS = 2**63
 """An episode's seed is one draw below this from the environment's generator, alone or in a batch."""
@@ -19,9 +18,10 @@ EPISODE_SEEDS = 2**63
 class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Set the tunables of a promotion daemon once per control interval until the work is done.
 
-    Observation: float32[features] in [-1, 1], see `tierenv.observation.FEATURES`. Action: float32[3]
-    in [-1, 1], see `tierenv.action`; not looked at unless the scenario's control is "tunables". Reward: minus
-    the duration of the step over the reference time. Info: see `tierenv.task.INFO_KEYS`.
+    Observation: float32[columns] in [-1, 1], see `tierenv.observation.FEATURES`. Action: float32[T] in [-1, 1],
+    one coordinate for each tunable of the daemon, see `tierenv.action`; not looked at unless the scenario's control
+    is "tunables". Reward: minus the duration of the step over the reference time. Info: see
+    `tierenv.task.INFO_KEYS` and `MODELLED_INFO_KEYS`.
 
     Args:
         scenario: name of a packaged scenario, a path, or a `Scenario`.
@@ -50,14 +50,14 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
-        self.task = TieredMemoryTask(
+        self.task = simulated_task(
             resolve_scenarios(scenario, 1, daemon, control),
             phase_orders=phase_orders,
             shaping_gamma=shaping_gamma,
             max_time_multiple=max_time_multiple,
         )
         self.observation_space = self.task.encoder.space
-        self.action_space = action_space()
+        self.action_space = self.task.codec.space
         self.render_mode = render_mode
         self._timeline = None if render_mode is None else Timeline(self.task.system)
         self._needs_reset = True

@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
-from tierenv.records import load_record, resolve, validate_record
+from tierenv.records import resolve, validate_record
 from tierenv.scenario import Control, NumaBalancingMode, Platform, Scenario
 from tierenv.units import GIB
 
@@ -18,17 +18,18 @@ COLUMNS = ("size_gb", "system", "seconds", "stdev_percent")
 class MeasuredSystem:
     """What promoted pages on the measured kernel."""
 
-    numa_balancing_mode: NumaBalancingMode
-    daemon: str | None = None
-    """Daemon variant that ran with its own adaptation rule; None where none did."""
+    daemon: str | None
+    """The daemon that ran with its own adaptation rule; None where none did."""
+    numa_balancing_mode: NumaBalancingMode | None = None
+    """NUMA balancing beside it."""
 
 
 SYSTEMS = {
-    "no-migration": MeasuredSystem(numa_balancing_mode=0),
-    "numab1": MeasuredSystem(numa_balancing_mode=1),
-    "numab2": MeasuredSystem(numa_balancing_mode=2),
-    "kmmscand-v0": MeasuredSystem(numa_balancing_mode=0, daemon="kmmscand-v0"),
-    "kmmscand-v1": MeasuredSystem(numa_balancing_mode=1, daemon="kmmscand-v1"),
+    "no-migration": MeasuredSystem(daemon=None, numa_balancing_mode=0),
+    "numab1": MeasuredSystem(daemon="numab1"),
+    "numab2": MeasuredSystem(daemon="numab2"),
+    "kmmscand-v0": MeasuredSystem(daemon="kmmscand-v0", numa_balancing_mode=0),
+    "kmmscand-v1": MeasuredSystem(daemon="kmmscand-v1", numa_balancing_mode=1),
 }
 """Values of the column `system`; V0 was measured with NUMA balancing off, V1 with mode 1 on."""
 
@@ -46,7 +47,7 @@ class Cell:
     def scenario(self, like: Scenario, platform: Platform) -> Scenario:
         """What was measured, as a scenario: workload and capacity of `like`, on the platform."""
         measured = SYSTEMS[self.system]
-        daemon = like.daemon if measured.daemon is None else load_record("daemons", DaemonVariant, measured.daemon)
+        daemon = like.daemon if measured.daemon is None else load_daemon(measured.daemon)
         control: Control = "off" if measured.daemon is None else "kernel-rule"
         changes = {
             "size": round(self.size_gib * GIB),

@@ -102,10 +102,10 @@ def load_record(kind: str, record: type[RecordType], name_or_path: str) -> Recor
     A file that says `like: NAME_OR_PATH` holds only what differs from another of its kind.
     """
     path = resolve(kind, name_or_path)
-    return validate_record(record, {"name": path.stem} | _read_differences(kind, path, seen=()), str(path))
+    return validate_record(record, {"name": path.stem} | read_values(kind, path), str(path))
 
 
-def _read_differences(kind: str, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def read_values(kind: str, path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The mapping of a file put over that of the file it is like. Raises `ConfigError`."""
     values = read_yaml(path)
     if "like" not in values:
@@ -116,7 +116,7 @@ def _read_differences(kind: str, path: Path, seen: tuple[Path, ...]) -> dict[str
     if path in seen:
         raise ConfigError(f"{path}: like={like!r}: leads back to this file")
     try:
-        base = _read_differences(kind, resolve(kind, like), (*seen, path))
+        base = read_values(kind, resolve(kind, like), (*seen, path))
     except ConfigError as error:
         raise ConfigError(f"{path}: like: {error}") from None
     base.pop("name", None)

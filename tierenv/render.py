@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError
 from tierenv.system import ModelledSystem
-from tierenv.tunables import TUNABLES, TunableSetting
+from tierenv.tunables import TUNABLES, setting_of
 from tierenv.units import GIB, PAGE_BYTES, format_bytes
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Timeline:
         """Phase at each time."""
         self.fast_pages: list[NDArray[np.int64]] = []
         """int64[classes] at each time: pages on the fast tier."""
-        self.tunables: list[TunableSetting] = []
-        """Tunables in force at each time."""
+        self.tunables: list[NDArray[np.float64]] = []
+        """float64[len(TUNABLES)] at each time: tunables in force."""
 
     def restart(self) -> None:
         """Forget the last episode and record the start of this one."""
@@ -64,7 +64,7 @@ class Timeline:
         self.elapsed_s.append(float(system.elapsed_s[index]))
         self.phase.append(int(system.phase[index]))
         self.fast_pages.append(system.fast_pages_by_class(index))
-        self.tunables.append(TunableSetting(*system.tunables[index].tolist()))
+        self.tunables.append(system.tunables[index])
 
     def frame(self, render_mode: str | None) -> str | NDArray[np.uint8]:
         """The episode so far in a render mode: a text, or an image uint8[height, width, 3]."""
@@ -79,7 +79,7 @@ class Timeline:
             str(scenario),
             f"{self.elapsed_s[-1]:.1f} s of about {system.reference_s[index]:.0f}, "
             f"{system.work_done[index]:.1%} done, phase {system.phase_names(index)[self.phase[-1]]}",
-            f"tunables: {self.tunables[-1]}",
+            f"tunables: {setting_of(self.tunables[-1], scenario.daemon.tunables)}",
         ]
         width = max(map(len, scenario.class_names))
         rows = zip(scenario.class_names, system.class_pages(index), self.fast_pages[-1], strict=True)
@@ -124,8 +124,8 @@ class Timeline:
         occupancy.set_ylim(0, 1.2 * capacity_gib)  # headroom, so that the legend hides no page
         occupancy.legend(loc="upper right", fontsize="small", ncols=len(labels))
         settings = np.array(self.tunables)
-        for panel, row, values in zip(rows, TUNABLES, settings.T, strict=True):
-            self._draw_tunable(panel, row.name, values)
+        for panel, name, values in zip(rows, TUNABLES, settings.T, strict=True):
+            self._draw_tunable(panel, name, values)
         changes = np.flatnonzero(np.diff(self.phase)) + 1
         for panel in axes:
             for change in changes:
@@ -134,19 +134,19 @@ class Timeline:
 
     def _draw_tunable(self, axes: Any, name: str, values: NDArray[np.float64]) -> None:
         """Draw a tunable on the log scale of its range; 0 and infinity stand just outside of it."""
-        bounds = self._system.scenarios[self._index].daemon.ranges.by_name[name]
+        axes.set_ylabel(name.replace("_", " "))
+        bounds = self._system.scenarios[self._index].daemon.tunables.get(name)
+        if bounds is None:
+            axes.set_yticks([])
+            return
         below, above = bounds.min / 2, bounds.max * 2
         axes.step(self.elapsed_s, np.clip(values, below, above), where="pre", color="black", linewidth=1)
         axes.set_yscale("log", base=2)
         axes.set_ylim(below / 1.4, above * 1.4)
-        axes.set_yticks([bounds.min, bounds.max], [_label(name, bounds.min), _label(name, bounds.max)])
+        text = TUNABLES[name].quantity.text
+        axes.set_yticks([bounds.min, bounds.max], [text(bounds.min), text(bounds.max)])
         axes.minorticks_off()
-        axes.set_ylabel(name.split("_")[0] if name.startswith("throttle") else " ".join(name.split("_")[:2]))
 
     def _require_records(self) -> None:
         if not self.elapsed_s:
             raise gymnasium.error.ResetNeeded("nothing to render before reset()")
-
-
-def _label(name: str, value: float) -> str:
-    return f"{value:g}ms" if name.endswith("_ms") else format_bytes(value) + "/s" * name.endswith("_per_s")

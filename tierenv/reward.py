@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError
+from tierenv.system import ModelledSystem
 
 
 def time_reward(step_s: NDArray[np.float64], reference_s: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -18,29 +19,33 @@ def time_reward(step_s: NDArray[np.float64], reference_s: NDArray[np.float64]) -
 
 
 class Shaping:
-    """Potential-based shaping of n machines.
+    """Potential-based shaping of the machines of a model.
 
     Phi is 0 at termination, where nothing follows, and kept at truncation, where the learner bootstraps.
 
     Args:
+        system: the machines.
         gamma: the learner's discount factor, in (0, 1].
-        reference_s: float64[n], reference times [s].
+
+    Raises:
+        ConfigError: for a gamma outside of that.
     """
 
-    def __init__(self, gamma: float, reference_s: NDArray[np.float64]) -> None:
+    def __init__(self, system: ModelledSystem, gamma: float) -> None:
         if not 0 < gamma <= 1:
             raise ConfigError(f"shaping_gamma={gamma}: must be above 0 and at most 1 (the learner's gamma)")
+        self._system = system
         self._gamma = gamma
-        self._reference_s = reference_s
-        self._potential = np.zeros_like(reference_s)
+        self._potential = np.zeros_like(system.reference_s)
 
-    def restart(self, remaining_s: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
-        """Take the potential of the episodes that begin: remaining_s float64[n], mask bool[n]."""
-        self._potential[mask] = -(remaining_s / self._reference_s)[mask]
+    def restart(self, mask: NDArray[np.bool_]) -> None:
+        """Take the potential of the episodes that begin, on the machines under the mask bool[n]."""
+        self._potential[mask] = -(self._system.remaining_s() / self._system.reference_s)[mask]
 
-    def reward(self, remaining_s: NDArray[np.float64], terminated: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def reward(self) -> NDArray[np.float64]:
         """float64[n]: gamma Phi' - Phi of the step that led here."""
-        potential = np.where(terminated, 0.0, -remaining_s / self._reference_s)
+        potential = -self._system.remaining_s() / self._system.reference_s
+        potential[self._system.is_done] = 0.0
         shaping = self._gamma * potential - self._potential
         self._potential = potential
         return shaping

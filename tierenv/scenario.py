@@ -6,14 +6,14 @@ A scenario names its platform, its daemon and its workloads; names resolve to th
 
 import itertools
 import math
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, load_daemon
 from tierenv.errors import ConfigError
 from tierenv.records import (
     Bytes,
@@ -26,7 +26,7 @@ from tierenv.records import (
     resolve,
     validate_record,
 )
-from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes
+from tierenv.units import GIB, PAGE_BYTES, format_bytes
 
 HELD_OUT_EVERY = 5
 """One phase order in this many (by lexicographic rank) is held out of training."""
@@ -181,26 +181,6 @@ class Workload(Record):
         return {"training": [order for order in orders if order not in held_out], "held-out": held_out}
 
 
-class NumaBalancing(Record):
-    """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
-
-    scan_delay: Annotated[Seconds, Field(gt=0)] = 1.0
-    """Time to a process's first scan window, and the scan period its threads start with."""
-    scan_period_min: Annotated[Seconds, Field(gt=0)] = 1.0
-    """Shortest pass over a process."""
-    scan_period_max: Annotated[Seconds, Field(gt=0)] = 60.0
-    """Longest pass over a process, at a thread's slowest scan period."""
-    scan_size: Annotated[Bytes, Field(ge=PAGE_BYTES)] = 256 * MIB
-    """Memory marked in one window."""
-    hot_threshold: Annotated[Seconds, Field(gt=0)] = 1.0
-    """Mode 2: a page is hot if it is touched this soon after it was marked."""
-    promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
-    """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""
-    spare: Bytes = GIB
-    """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
-    target."""
-
-
 class Process(Record):
     """One process of a machine: a workload over its own memory."""
 
@@ -250,7 +230,7 @@ class Scenario(Record):
     name: str
     summary: str
     platform: Platform
-    daemon: DaemonVariant
+    daemon: Daemon
     workload: Workload
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
@@ -268,9 +248,11 @@ class Scenario(Record):
     """Whether kswapd demotes cold pages of the fast tier (/sys/kernel/mm/numa/demotion_enabled)."""
     control: Control = "tunables"
     """Who sets the tunables: the caller, the kernel's adaptation rule, or nobody because the daemon is off."""
-    numa_balancing_mode: NumaBalancingMode = 0
-    """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering."""
-    numa_balancing: NumaBalancing = NumaBalancing()
+    numa_balancing_mode: NumaBalancingMode | None = None
+    """/proc/sys/kernel/numa_balancing: 0 off, 1 normal, 2 memory tiering; None for the daemon's mode where it is NUMA
+    balancing itself, and otherwise 0."""
+    numa_balancing: HintFaultKnobs = HintFaultKnobs()
+    """Knobs of NUMA balancing beside a daemon that scans Accessed bits."""
     control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
     regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
@@ -284,7 +266,25 @@ class Scenario(Record):
             raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0B or at least 256KiB")
         if self.target_node > 0 and not self.remote_fast_capacity:
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
+        if isinstance(self.daemon, HintFaultDaemon):
+            self._check_numa_balancing(self.daemon)
         return self
+
+    def _check_numa_balancing(self, daemon: HintFaultDaemon) -> None:
+        if self.numa_balancing_mode not in (None, daemon.mode):
+            raise ValueError(
+                f"numa_balancing_mode={self.numa_balancing_mode}: daemon {daemon.name} is NUMA balancing in mode "
+                f"{daemon.mode}; leave numa_balancing_mode out"
+            )
+        if self.numa_balancing != HintFaultKnobs():
+            raise ValueError(f"numa_balancing: daemon {daemon.name} has knobs of its own; leave numa_balancing out")
+
+    @property
+    def hint_faults(self) -> tuple[NumaBalancingMode, HintFaultKnobs]:
+        """Mode and knobs of NUMA balancing, whether it is the daemon or runs beside it."""
+        if isinstance(self.daemon, HintFaultDaemon):
+            return (0 if self.control == "off" else self.daemon.mode), self.daemon.knobs
+        return self.numa_balancing_mode or 0, self.numa_balancing
 
     @cached_property
     def processes(self) -> tuple[Process, ...]:
@@ -361,21 +361,21 @@ def _load_scenario(path: Path, _modified_ns: int) -> Scenario:
     corunners = values.get("corunners")
     holders = [(values, ""), *((row, f"corunners.{index}.") for index, row in enumerate(_mappings(corunners)))]
     for holder, prefix in holders:
-        for field, (kind, record) in _PARTS.items():
+        for field, load in _PARTS.items():
             if isinstance(holder.get(field), str):
                 try:
-                    holder[field] = load_record(kind, record, holder[field])
+                    holder[field] = load(holder[field])
                 except ConfigError as error:
                     raise ConfigError(f"{path}: {prefix}{field}: {error}") from None
     return validate_record(Scenario, values, str(path))
 
 
-_PARTS: dict[str, tuple[str, type[Record]]] = {
-    "platform": ("platforms", Platform),
-    "daemon": ("daemons", DaemonVariant),
-    "workload": ("workloads", Workload),
+_PARTS: dict[str, Callable[[str], Record]] = {
+    "platform": partial(load_record, "platforms", Platform),
+    "daemon": load_daemon,
+    "workload": partial(load_record, "workloads", Workload),
 }
-"""Fields that may name a file, its kind, and what it holds."""
+"""Fields that may name a file, and what reads it."""
 
 
 def _mappings(values: object) -> Iterator[dict[str, Any]]:

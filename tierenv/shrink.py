@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tierenv.daemon import DaemonVariant, TunableRanges
-from tierenv.scenario import NumaBalancing, Platform, Process, Scenario, Workload
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.scenario import Platform, Process, Scenario, Workload
 from tierenv.units import PAGE_BYTES
 
 
@@ -33,7 +33,7 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
         "corunners": corunners,
         "fast_capacity": _fewer_bytes(scenario.fast_capacity, factor),
         "remote_fast_capacity": _fewer_bytes(scenario.remote_fast_capacity, factor),
-        "numa_balancing": _shrink_numa_balancing(scenario.numa_balancing, factor),
+        "numa_balancing": _shrink_knobs(scenario.numa_balancing, factor),
     }
     return scenario.model_copy(update=changes)
 
@@ -74,18 +74,20 @@ def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
     )
 
 
-def _shrink_daemon(daemon: DaemonVariant, factor: float) -> DaemonVariant:
-    sizes, rates = daemon.ranges.scan_size, daemon.ranges.throttle
-    ranges = TunableRanges.model_construct(
-        scan_period=daemon.ranges.scan_period,
-        scan_size=sizes.model_copy(
-            update={field: _fewer_bytes(getattr(sizes, field), factor) for field in ("min", "max", "start")}
-        ),
-        throttle=rates.model_copy(update=_scaled(rates, 1 / factor, "min", "max", "start")),
+def _shrink_daemon(daemon: Daemon, factor: float) -> Daemon:
+    if isinstance(daemon, HintFaultDaemon):
+        return daemon.model_copy(update={"knobs": _shrink_knobs(daemon.knobs, factor)})
+    tunables = dict(daemon.tunables)
+    sizes = tunables["scan_size"]
+    tunables["scan_size"] = sizes.model_copy(
+        update={field: float(_fewer_bytes(getattr(sizes, field), factor)) for field in ("min", "max", "start")}
     )
+    if "throttle" in tunables:
+        rates = tunables["throttle"]
+        tunables["throttle"] = rates.model_copy(update=_scaled(rates, 1 / factor, "min", "max", "start"))
     threshold = round(daemon.ignore_threshold_pages / factor)
     return daemon.model_copy(
-        update={"ranges": ranges, "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages))}
+        update={"tunables": tunables, "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages))}
     )
 
 
@@ -96,10 +98,10 @@ def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Wor
     return workload.model_copy(update={"think": think, "rest_vma": round(workload.rest_vma / factor)})
 
 
-def _shrink_numa_balancing(numa: NumaBalancing, factor: float) -> NumaBalancing:
-    return numa.model_copy(
-        update={field: _fewer_bytes(getattr(numa, field), factor) for field in ("scan_size", "spare")}
-        | _scaled(numa, 1 / factor, "promote_rate_limit")
+def _shrink_knobs(knobs: HintFaultKnobs, factor: float) -> HintFaultKnobs:
+    return knobs.model_copy(
+        update={field: _fewer_bytes(getattr(knobs, field), factor) for field in ("scan_size", "spare")}
+        | _scaled(knobs, 1 / factor, "promote_rate_limit")
     )
 
 

@@ -1,8 +1,8 @@
 """System: a batch of machines that take tunables and give counters.
 
-The environment, the evaluator and live control drive a `System` and never ask which one. Every array has a
-leading axis of n machines; a single environment or a live kernel is n = 1. What a model knows beyond a
-kernel's counters stands apart in `ModelledSystem`: rewards and reports may use it, an observation may not.
+The task, the evaluator and live control drive a `System` and never ask which one. Every array has a leading axis of n
+machines; a single environment or a live kernel is n = 1. What a model knows beyond a kernel's counters stands apart in
+`ModelledSystem`: rewards and reports may use it, an observation may not.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.daemon import Daemon
 from tierenv.scenario import PhaseOrders, Scenario
 
 
@@ -18,8 +19,20 @@ class System(Protocol):
     """n machines under a promotion daemon; later calls never change arrays returned before."""
 
     @property
-    def scenarios(self) -> tuple[Scenario, ...]:
-        """What runs on each machine, length n; machines may differ in everything."""
+    def daemons(self) -> tuple[Daemon, ...]:
+        """What promotes pages on each machine, length n."""
+
+    @property
+    def resident_pages(self) -> NDArray[np.int64]:
+        """int64[n]: resident pages of each machine's processes."""
+
+    @property
+    def fast_capacity_pages(self) -> NDArray[np.int64]:
+        """int64[n]: pages the fast tier of each machine holds."""
+
+    @property
+    def reference_s(self) -> NDArray[np.float64]:
+        """float64[n]: the time in which rewards are counted; in a model that with every page fast [s]."""
 
     def reset(
         self,
@@ -36,10 +49,11 @@ class System(Protocol):
         """
 
     def apply(self, tunables: NDArray[np.float64]) -> None:
-        """Put tunables in force: float64[n, 3], columns as `TUNABLES`; infinity is unlimited.
+        """Put tunables in force: float64[n, len(TUNABLES)], columns as `TUNABLES`; infinity is unlimited.
 
-        A machine whose scenario leaves control to the kernel or to nobody ignores its row. On a daemon whose tunables
-        only seed new processes it is the period, clamped, of processes that start later.
+        What a daemon lacks is not looked at. A machine whose scenario leaves control to the kernel or to nobody ignores
+        its row. On a daemon whose tunables only seed new processes it is the period, clamped, of processes that start
+        later.
         """
 
     def advance(self, duration_s: float) -> None:
@@ -51,7 +65,7 @@ class System(Protocol):
 
     @property
     def tunables(self) -> NDArray[np.float64]:
-        """float64[n, 3]: the tunables in force for a machine's first process."""
+        """float64[n, len(TUNABLES)] in force for a machine's first process, NaN where its daemon lacks one."""
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -66,8 +80,8 @@ class ModelledSystem(System, Protocol):
     """A system that also tells what no kernel counts."""
 
     @property
-    def reference_s(self) -> NDArray[np.float64]:
-        """float64[n]: computed completion time with every page on the fast tier from the start [s]."""
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """What runs on each machine, length n; machines may differ in everything."""
 
     @property
     def work_done(self) -> NDArray[np.float64]:
@@ -90,11 +104,17 @@ class ModelledSystem(System, Protocol):
     def phase_names(self, index: int) -> list[str]:
         """Names of the phases of one machine's first process in the order of its episode."""
 
-    def class_pages(self, index: int) -> NDArray[np.int64]:
-        """int64[classes]: one machine's pages by class."""
+    def phase_work(self, index: int, process: int = 0) -> NDArray[np.float64]:
+        """float64[phases]: accesses in each phase of a process's episode."""
 
-    def fast_pages_by_class(self, index: int) -> NDArray[np.int64]:
-        """int64[classes]: one machine's pages on the fast tier by class."""
+    def access_share(self, index: int, process: int = 0) -> NDArray[np.float64]:
+        """float64[phases, classes]: share of a process's accesses on each of its classes, in its phases' order."""
+
+    def class_pages(self, index: int, process: int | None = None) -> NDArray[np.int64]:
+        """int64[classes]: a machine's pages by class, or those of one process."""
+
+    def fast_pages_by_class(self, index: int, process: int | None = None) -> NDArray[np.int64]:
+        """int64[classes]: a machine's pages on the fast tier by class, or those of one process."""
 
     def trace(self, index: int) -> tuple[list[dict[str, Any]], int]:
         """One machine's trace events of the episode so far, as far as the system keeps any, and how many were lost."""

@@ -12,6 +12,7 @@ MIB = 1 << 20
 
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40}
 _TIMES_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_TIMES_MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
 _QUANTITY = re.compile(r"\s*([0-9.eE+-]+?)\s*([A-Za-z]+)(/s)?\s*")
 
 
@@ -37,6 +38,22 @@ def parse_bytes(text: object) -> int:
 def parse_seconds(text: object) -> float:
     """Parse seconds, such as "100ms". Raises ValueError for another unit or a negative number."""
     return _parse(text, _TIMES_S, per_second=False, example="100ms")
+
+
+def parse_ms(text: object) -> float:
+    """Parse milliseconds, such as "100ms" or "2s". Raises ValueError for another unit or a negative number."""
+    return _parse(text, _TIMES_MS, per_second=False, example="100ms")
+
+
+def parse_number(text: object) -> float:
+    """Parse a plain number. Raises ValueError for anything else, not finite or negative."""
+    try:
+        number = float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{text!r} must be finite and not negative")
+    return number
 
 
 def parse_bytes_per_s(text: object) -> float:

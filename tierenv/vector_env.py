@@ -10,12 +10,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from tierenv.action import action_space
 from tierenv.env import EPISODE_SEEDS
 from tierenv.errors import ConfigError
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
 from tierenv.scenario import Control, PhaseOrders, Scenario
-from tierenv.task import Info, TieredMemoryTask, resolve_scenarios
+from tierenv.task import Info, resolve_scenarios, simulated_task
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -24,7 +23,7 @@ Flags = NDArray[np.bool_]
 class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]):
     """n `TieredMemoryEnv`: environment i behaves bit for bit like a single one with seed + i.
 
-    Observations float32[n, features], actions float32[n, 3], rewards float64[n], flags bool[n]; info is a
+    Observations float32[n, columns], actions float32[n, T], rewards float64[n], flags bool[n]; info is a
     dictionary of arrays of length n, present for all environments and therefore without masks. With SAME_STEP
     the last observation and info of an episode stand in `final_obs` and `final_info`, with masks.
 
@@ -62,7 +61,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
-        self.task = TieredMemoryTask(
+        self.task = simulated_task(
             resolve_scenarios(scenario, num_envs, daemon, control),
             phase_orders=phase_orders,
             shaping_gamma=shaping_gamma,
@@ -71,7 +70,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         )
         self.num_envs = num_envs
         self.single_observation_space = self.task.encoder.space
-        self.single_action_space = action_space()
+        self.single_action_space = self.task.codec.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
@@ -107,7 +106,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             options: "reset_mask" or nothing.
 
         Returns:
-            float32[n, features] and the info; environments not under the mask repeat their last.
+            float32[n, columns] and the info; environments not under the mask repeat their last.
         """
         mask = self._mask_of(options)
         if self._is_fresh and not mask.all():

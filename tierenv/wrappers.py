@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.action import DEAD_ZONE_EDGE, ActionCodec, action_space
+from tierenv.action import DEAD_ZONE_EDGE, edges_of
 from tierenv.errors import ConfigError
 from tierenv.task import TieredMemoryTask
 from tierenv.tunables import TUNABLES
@@ -21,25 +21,43 @@ _SCANS = {"gentle": (0.5, -0.5), "steady": (0.0, 0.0), "burst": (-1.0, 1.0)}
 """Coordinates of scan period and scan size."""
 _THROTTLES = {"slow": -0.4, "medium": 0.0, "fast": 0.4, "unlimited": 1.0}
 
-MENU = {"pause": (1.0, -1.0, -1.0)} | {
-    f"{scan}-{throttle}": (*_SCANS[scan], _THROTTLES[throttle]) for scan in _SCANS for throttle in _THROTTLES
-}
-"""Named settings in action coordinates, hence for every daemon variant: no promotion at all, or one of three
-ways to scan with one of four ceilings on promotion."""
 
-_MENU_ACTIONS = np.array(list(MENU.values()), dtype=np.float32)
+def _choice(scan_period: float, scan_size: float, throttle: float) -> dict[str, float]:
+    return {"scan_period": scan_period, "scan_size": scan_size, "throttle": throttle}
+
+
+MENU = {"pause": _choice(1.0, -1.0, -1.0)} | {
+    f"{scan}-{throttle}": _choice(*_SCANS[scan], _THROTTLES[throttle]) for scan in _SCANS for throttle in _THROTTLES
+}
+"""Named settings in action coordinates, hence for every daemon: no promotion at all, or one of three ways to scan with
+one of four ceilings on promotion. Another tunable of the daemon keeps its value at start; one it lacks is left out."""
+
+
+def _menu_actions(task: TieredMemoryTask) -> NDArray[np.float32]:
+    """float32[len(MENU), T] or float32[n, len(MENU), T]: the coordinates of each choice."""
+    at_start = task.codec.encode(np.array([daemon.start_setting.row for daemon in task.system.daemons]))
+    actions = np.repeat(at_start[:, None], len(MENU), axis=1)
+    for column, name in enumerate(task.codec.names):
+        for row, choice in enumerate(MENU.values()):
+            actions[:, row, column] = choice.get(name, actions[:, row, column])
+    return actions.astype(np.float32)
 
 
 class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]]):
-    """Choose one of `MENU` by its number: Discrete(13) in place of the box."""
+    """Choose one of `MENU` by its number: Discrete(13) in place of the box.
+
+    Args:
+        env: an environment whose base is `TieredMemoryEnv`.
+    """
 
     def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]) -> None:
         super().__init__(env)
         self.action_space = Discrete(len(MENU))
+        self._actions = _menu_actions(_task(env))[0]
 
     def action(self, action: np.int64) -> NDArray[np.float32]:
-        """float32[3] of a choice."""
-        return _MENU_ACTIONS[action].copy()
+        """float32[T] of a choice."""
+        return self._actions[action].copy()
 
 
 class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
@@ -49,14 +67,15 @@ class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
         super().__init__(env)
         self.single_action_space = Discrete(len(MENU))
         self.action_space = batch_space(self.single_action_space, env.num_envs)
+        self._actions = _menu_actions(_task(env))
 
     def actions(self, actions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[n, 3] of the choices int64[n]."""
-        return _MENU_ACTIONS[actions]
+        """float32[n, T] of the choices int64[n]."""
+        return self._actions[np.arange(len(actions)), actions]
 
 
 class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
-    """Multiply each tunable in force by max_factor ** action, action float32[3] in [-1, 1].
+    """Multiply each tunable in force by max_factor ** action, action float32[T] in [-1, 1].
 
     One step down from the least throttle is 0 and one up from the greatest is unlimited; from there more
     than half a step back leads into the range again.
@@ -68,23 +87,23 @@ class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[
 
     def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]], max_factor: float = 2.0) -> None:
         super().__init__(env)
-        self.action_space = action_space()
+        self.action_space = _task(env).codec.space
         self._scaling = _Scaling(_task(env), max_factor)
 
     def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[3] in the coordinates of the environment."""
+        """float32[T] in the coordinates of the environment."""
         return self._scaling.apply(np.asarray(action)[None])[0]
 
 
 class VectorMultiplicativeAction(gymnasium.vector.VectorActionWrapper):
-    """`MultiplicativeAction` for a vector environment: actions float32[n, 3]."""
+    """`MultiplicativeAction` for a vector environment: actions float32[n, T]."""
 
     def __init__(self, env: VectorEnv[Any, Any, Any], max_factor: float = 2.0) -> None:
         super().__init__(env)
         self._scaling = _Scaling(_task(env), max_factor)
 
     def actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[n, 3] in the coordinates of the environment."""
+        """float32[n, T] in the coordinates of the environment."""
         return self._scaling.apply(actions)
 
 
@@ -95,14 +114,14 @@ class _Scaling:
         if not max_factor > 1:
             raise ConfigError(f"max_factor={max_factor}: must be above 1")
         self._task = task
-        self._codec: ActionCodec = task.codec
+        self._codec = task.codec
         self._units_per_step = np.log2(max_factor) / self._codec.octaves_per_unit
         reach = DEAD_ZONE_EDGE + 0.5 * self._units_per_step
-        has_dead_zone = np.array([row.has_zero or row.has_unlimited for row in TUNABLES])
+        has_dead_zone = np.array([edges_of(TUNABLES[name]) != (-1.0, 1.0) for name in task.codec.names], dtype=np.bool_)
         self._reach = np.where(has_dead_zone, np.minimum(reach, 1.0), 1.0)
 
     def apply(self, actions: ArrayLike) -> NDArray[np.float32]:
-        """float32[n, 3]: coordinates after a step of actions float[n, 3] from where the tunables stand."""
+        """float32[n, T]: coordinates after a step of actions float[n, T] from where the tunables stand."""
         present = np.clip(self._codec.encode(self._task.system.tunables), -self._reach, self._reach)
         moved = present + np.asarray(actions, dtype=np.float64) * self._units_per_step
         return np.clip(moved, -1.0, 1.0).astype(np.float32)

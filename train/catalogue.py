@@ -7,7 +7,7 @@ from tierenv.agents.export import FORMATS
 from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.policies import POLICIES
 from tierenv.counters import COUNTERS
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.measurements import read_measurements
 from tierenv.records import load_record, packaged, read_yaml
@@ -62,8 +62,10 @@ def _tier(tier: MemoryTier) -> str:
 
 
 def _daemons() -> list[list[str]]:
-    daemons = [load_record("daemons", DaemonVariant, name) for name in packaged("daemons")]
-    return [[daemon.name, daemon.summary, "yes" if daemon.tunable_at_run_time else "no"] for daemon in daemons]
+    daemons = [load_daemon(name) for name in packaged("daemons")]
+    return [
+        [row.name, row.summary, ", ".join(row.tunables) or "-", "yes" if row.can_be_tuned else "no"] for row in daemons
+    ]
 
 
 def _with_summary(kind: str) -> Callable[[], list[list[str]]]:
@@ -83,7 +85,7 @@ def _measurements() -> list[list[str]]:
 
 
 def _tunables() -> list[list[str]]:
-    return [[row.name, row.meaning, row.v1_path or "-"] for row in TUNABLES]
+    return [[row.symbol, row.meaning, row.v1_path or "-"] for row in TUNABLES.values()]
 
 
 def _counters() -> list[list[str]]:
@@ -95,7 +97,10 @@ def _formats() -> list[list[str]]:
 
 
 def _targets() -> list[list[str]]:
-    return [[name, row.summary, row.scan_period, row.scan_size, row.throttle] for name, row in TARGETS.items()]
+    return [
+        [name, row.summary, *(row.tunables.get(tunable, "not applied") for tunable in TUNABLES)]
+        for name, row in TARGETS.items()
+    ]
 
 
 KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
@@ -104,12 +109,12 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "suites": (["suite", "what it holds"], _with_summary("suites")),
     "workloads": (["workload", "what it does"], _with_summary("workloads")),
     "platforms": (["platform", "fast tier", "slow tier"], _platforms),
-    "daemons": (["daemon", "what it is", "tunable at run time"], _daemons),
+    "daemons": (["daemon", "what it is", "tunables", "at run time"], _daemons),
     "algorithms": (["training configuration", "what it trains"], _with_summary("algorithms")),
     "measurements": (["measured times", "cells", "sizes [GiB]", "systems"], _measurements),
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "what it is", "targets"], _formats),
-    "targets": (["target", "what it is", "scan period", "scan size", "throttle"], _targets),
+    "targets": (["target", "what it is", *(name.replace("_", " ") for name in TUNABLES)], _targets),
 }
 """Kind to columns and rows; a new kind is a line here."""

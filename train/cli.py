@@ -119,7 +119,7 @@ class Tune:
     scenario: Annotated[Positional[str], arg(metavar="SCENARIO")]
     """A scenario: a path, or a name from `tierenv list scenarios`."""
     trials: Annotated[int | None, arg(metavar="N")] = None
-    """Settings to try: 144 for the grid, which has no other size; 144 unless given for other samplers."""
+    """Settings to try; by default as many as the grid has, which takes no other number (144 for three tunables)."""
     sampler: Annotated[str, arg(metavar="grid|random")] = "grid"
     """grid spans the ranges of the daemon, 0 and unlimited included; random draws as exploration would."""
     seeds: Annotated[int, arg(metavar="N")] = 4
@@ -133,11 +133,10 @@ class Tune:
         """Search."""
         _check_outputs(self.json)
         from tierenv.train import report
-        from tierenv.train.search import GRID_SIZE, save_best_static, search
+        from tierenv.train.search import save_best_static, search
 
-        trials = GRID_SIZE if self.trials is None else self.trials
         with _stderr().status(f"searching {self.scenario}"):
-            result = search(self.scenario, self.sampler, trials, self.seeds)
+            result = search(self.scenario, self.sampler, self.trials, self.seeds)
         _print(report.search_table(result))
         _write_json(self.json, result.to_json)
         if self.save:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.records import Record, load_record, packaged, read_yaml, resolve, validate_record
 from tierenv.scenario import PhaseOrders, load_scenario
 from tierenv.train.algorithms import Algorithm, find_algorithm
-from tierenv.tunables import NUM_TUNABLES
 
 
 def _number_from_text(value: Any) -> Any:
@@ -25,7 +25,7 @@ def _number_from_text(value: Any) -> Any:
 Coordinate = Annotated[float, Field(ge=-3, le=3)]
 LogStd = Annotated[float, Field(ge=-20, le=2)]
 Number = TypeVar("Number")
-ForEachTunable = Annotated[tuple[Number, ...], Field(min_length=NUM_TUNABLES, max_length=NUM_TUNABLES)]
+ForEachTunable = Annotated[tuple[Number, ...], Field(min_length=1)]
 
 Hyperparameter = Annotated[bool | int | float | str | None, BeforeValidator(_number_from_text)]
 
@@ -107,12 +107,24 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
             daemon = load_scenario(scenario).daemon
         except ConfigError as error:
             raise ConfigError(f"{path}: scenarios: {error}") from None
-        if not daemon.tunable_at_run_time:
+        if not daemon.can_be_tuned:
             raise ConfigError(
                 f"{path}: scenarios: {scenario} runs {daemon.name}, which cannot be tuned at run time; "
                 "use a scenario with daemon kmmscand-tunable"
             )
+        _check_lengths(config, daemon, path)
     return config
+
+
+def _check_lengths(config: TrainingConfig, daemon: Daemon, path: str) -> None:
+    """Refuse lists with another number of entries than the daemon has tunables."""
+    for field in ("initial_action", "log_std_init"):
+        value = getattr(config, field)
+        if isinstance(value, tuple) and len(value) != len(daemon.tunables):
+            raise ConfigError(
+                f"{path}: {field}: has {len(value)} entries, daemon {daemon.name} {len(daemon.tunables)} tunables: "
+                f"{', '.join(daemon.tunables)}"
+            )
 
 
 def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:

@@ -30,9 +30,9 @@ from tierenv.agents.policy import Array
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.task import TieredMemoryTask
+from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
-from tierenv.train.episodes import Episodes, run_episodes
+from tierenv.train.episodes import Episodes, Recorder, Stateless, run_episodes
 from tierenv.train.evaluate import MAX_TIME_MULTIPLE
 from tierenv.train.provenance import git_revision, versions
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
@@ -86,7 +86,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes for the scenario."""
-        held_out = self.held_out_difference
+        held_out, tunables = self.held_out_difference, tuple(self.scenario.daemon.tunables)
         return {
             "scenario": self.scenario.name,
             "teacher_seconds": _with_runs(self.teacher),
@@ -94,8 +94,8 @@ class Comparison:
             "difference_s": _with_interval(self.difference),
             "held_out_difference_s": held_out and _with_interval(held_out),
             "decisions": self.fidelity.decisions,
-            "action_error": _by_tunable(self.fidelity.action_error),
-            "agreement": _by_tunable(self.fidelity.agreement),
+            "action_error": _by_tunable(tunables, self.fidelity.action_error),
+            "agreement": _by_tunable(tunables, self.fidelity.agreement),
         }
 
 
@@ -194,8 +194,8 @@ def distil(
     ]
     codec = ActionCodec(source.daemon)
     observations = np.empty((0, source.model.num_features), np.float32)
-    practice = TieredMemoryTask([scenario for scenario in scenarios for _ in range(num_episodes)])
-    selection = TieredMemoryTask([scenario for scenario in scenarios for _ in selection_seeds])
+    practice = simulated_task([scenario for scenario in scenarios for _ in range(num_episodes)])
+    selection = simulated_task([scenario for scenario in scenarios for _ in selection_seeds])
     player: Model = source.model
     rounds: list[Round] = []
     trees: list[DecisionTree] = []
@@ -212,7 +212,7 @@ def distil(
     for scenario in scenarios:
         report_progress(f"evaluating on {scenario.name}")
         orders = seed_blocks.evaluation_phase_orders(num_seeds)
-        task = TieredMemoryTask([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
+        task = simulated_task([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
         of_teacher, _ = _play(task, source.model, evaluation_seeds)
         of_tree, seen = _play(task, tree, evaluation_seeds)
         rows.append(Comparison(scenario, of_teacher, of_tree, fidelity(source.model, tree, codec, seen)))
@@ -258,28 +258,11 @@ def fidelity(teacher: Model, tree: Model, codec: ActionCodec, observations: Arra
     return Fidelity(error.mean(axis=0).tolist(), agrees.mean(axis=0).tolist(), len(observations))
 
 
-class _Recorder:
-    """Plays a model and remembers what it saw."""
-
-    def __init__(self, model: Model, task: TieredMemoryTask) -> None:
-        self.seen: list[Array] = []
-        self._model = model
-        self._task = task
-
-    def reset(self, num_machines: int) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Array) -> Array:
-        """The model's actions."""
-        self.seen.append(observation[~self._task.system.is_done])
-        return self._model(observation)
-
-
-def _play(task: TieredMemoryTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
+def _play(task: ModelledTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
     """Run the episodes of these seeds. Returns them and all observations on which the model decided."""
-    recorder = _Recorder(model, task)
+    recorder = Recorder(Stateless(model), task.system)
     episodes = run_episodes(task, recorder, seeds)
-    return episodes, np.concatenate(recorder.seen)
+    return episodes, recorder.decided_on
 
 
 def _best(rounds: Sequence[Round]) -> int:
@@ -304,5 +287,5 @@ def _with_runs(episodes: Episodes) -> dict[str, Any]:
     return _with_interval(mean_estimate(episodes.seconds)) | {"runs": episodes.seconds.tolist()}
 
 
-def _by_tunable(values: Sequence[float]) -> dict[str, float]:
-    return {row.name: value for row, value in zip(TUNABLES, values, strict=True)}
+def _by_tunable(tunables: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    return {TUNABLES[name].symbol: value for name, value in zip(tunables, values, strict=True)}

@@ -3,7 +3,7 @@
 The episode of seed s is the one `gymnasium.make("tierenv/TieredMemory-v0", ...).reset(seed=s)` starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,8 @@ from tierenv.sim.records import (
     DUPLICATES,
     PEAK_LIST,
 )
-from tierenv.task import TieredMemoryTask
+from tierenv.system import System
+from tierenv.task import ModelledTask
 
 COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")
 """Keys of `tierenv.task.INFO_KEYS` that a result reports."""
@@ -34,7 +35,7 @@ class Actor(Protocol):
         """Forget the past."""
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Actions float32[n, tunables] for observations float32[n, features]."""
+        """Actions float32[n, T] for observations float32[n, columns]."""
         ...
 
 
@@ -59,18 +60,56 @@ class Episodes:
         return self.seconds / self.reference_s
 
 
-class HeldActions:
-    """Plays one action per machine throughout."""
+class Stateless:
+    """An actor without a past.
 
-    def __init__(self, actions: NDArray[np.float64]) -> None:
-        self._actions = actions.astype(np.float32)
+    Args:
+        act: actions float32[n, T] for observations float32[n, columns].
+    """
+
+    def __init__(self, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+        self.act = act
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
 
+
+def holding(actions: NDArray[np.float64]) -> Stateless:
+    """Plays actions float[n, T], one for each machine, whatever is observed."""
+    held = actions.astype(np.float32)
+    return Stateless(lambda _observation: held)
+
+
+class Recorder:
+    """Lets an actor decide and keeps what it saw.
+
+    Args:
+        actor: decides.
+        system: the machines it decides for.
+    """
+
+    def __init__(self, actor: Actor, system: System) -> None:
+        self.observations: list[NDArray[np.float32]] = []
+        """float32[n, columns] at every decision."""
+        self.is_running: list[NDArray[np.bool_]] = []
+        """bool[n] at every decision: machines whose work was not done."""
+        self._actor = actor
+        self._system = system
+
+    def reset(self, num_machines: int) -> None:
+        """An episode has begun on all machines."""
+        self._actor.reset(num_machines)
+
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The same actions, whatever is observed."""
-        return self._actions
+        """The actor's actions."""
+        self.observations.append(observation)
+        self.is_running.append(~self._system.is_done)
+        return self._actor.act(observation)
+
+    @property
+    def decided_on(self) -> NDArray[np.float32]:
+        """float32[decisions, columns]: observations of running machines."""
+        return np.concatenate([row[mask] for row, mask in zip(self.observations, self.is_running, strict=True)])
 
 
 def episode_seeds(seeds: Sequence[int]) -> NDArray[np.uint64]:
@@ -79,9 +118,7 @@ def episode_seeds(seeds: Sequence[int]) -> NDArray[np.uint64]:
     return np.array(draws, dtype=np.uint64)
 
 
-def run_episodes(
-    task: TieredMemoryTask, actor: Actor, seeds: Sequence[int], timeline: Timeline | None = None
-) -> Episodes:
+def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timeline: Timeline | None = None) -> Episodes:
     """Run every machine of a task from start to end; an entry of `seeds` for each.
 
     Args:
@@ -120,10 +157,10 @@ def run_episodes(
     )
 
 
-def _list_counts(task: TieredMemoryTask) -> dict[str, NDArray[np.int64]]:
+def _list_counts(task: ModelledTask) -> dict[str, NDArray[np.int64]]:
     """`LIST_COUNTS` of machines that stand still."""
     duplicates, peak, failures = (
         task.system.model[:, column] for column in (DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES)
     )
-    entry_bytes = np.array([scenario.daemon.list_entry for scenario in task.system.scenarios])
+    entry_bytes = np.array([getattr(daemon, "list_entry", 0) for daemon in task.system.daemons])
     return dict(zip(LIST_COUNTS, (duplicates, peak, peak * entry_bytes, failures), strict=True))

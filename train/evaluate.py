@@ -14,7 +14,7 @@ from tierenv.errors import ConfigError
 from tierenv.render import Timeline
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.task import TieredMemoryTask
+from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
@@ -187,9 +187,9 @@ def evaluate(
     return evaluation
 
 
-def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int, trace_events: int = 0) -> TieredMemoryTask:
+def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int, trace_events: int = 0) -> ModelledTask:
     """The scenario as the policy runs it, every second episode with held-out phase orders."""
-    return TieredMemoryTask(
+    return simulated_task(
         [scenario_for(policy, scenario)] * num_episodes,
         phase_orders=seed_blocks.evaluation_phase_orders(num_episodes),
         max_time_multiple=MAX_TIME_MULTIPLE,

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
@@ -20,10 +19,10 @@ from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoard
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim import threads
-from tierenv.task import TieredMemoryTask
+from tierenv.task import simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import TrainingConfig
-from tierenv.train.episodes import run_episodes
+from tierenv.train.episodes import Stateless, run_episodes
 from tierenv.train.interrupt import deferred_interrupt
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.vec_adapter import TieredMemoryVecEnv
@@ -71,20 +70,6 @@ class TrainingResult:
     time_spent: TimeSpent
 
 
-class ModelActor:
-    """The model as it stands, without exploration noise."""
-
-    def __init__(self, model: BaseAlgorithm) -> None:
-        self._model = model
-
-    def reset(self, num_machines: int) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The mean action."""
-        return self._model.predict(observation, deterministic=True)[0]
-
-
 class Selection:
     """Judges a model on fixed episodes: the same seeds of every scenario, training phase orders."""
 
@@ -92,11 +77,12 @@ class Selection:
         self._names = [name for name in config.scenarios for _ in range(config.evaluation.seeds)]
         seeds = seed_blocks.block(seed_blocks.SELECTION, config.evaluation.seeds, "evaluation.seeds")
         self._seeds = seeds * len(config.scenarios)
-        self._task = TieredMemoryTask([load_scenario(name) for name in self._names], phase_orders="training")
+        self._task = simulated_task([load_scenario(name) for name in self._names], phase_orders="training")
 
     def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
         """Run all episodes."""
-        times = run_episodes(self._task, ModelActor(model), self._seeds).normalised_times
+        without_noise = Stateless(lambda observation: model.predict(observation, deterministic=True)[0])
+        times = run_episodes(self._task, without_noise, self._seeds).normalised_times
         names = np.array(self._names)
         by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
         return SelectionResult(timesteps, float(times.mean()), by_scenario)

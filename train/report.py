@@ -17,7 +17,6 @@ from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
 from tierenv.train.search import SearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
-from tierenv.tunables import TUNABLES
 from tierenv.units import PAGE_BYTES, format_bytes
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def distillation_table(result: Distillation) -> Table:
     table.caption = (
         f"{len(result.rows[0].tree.seconds)} episodes; the tree of round {result.best_round + 1} of "
         f"{len(result.rounds)}, fitted to {chosen.decisions:,} decisions; agreement: "
-        f"{', '.join(row.name for row in TUNABLES)} within {TOLERANCE:.0%} of the teacher's where the tree gets to"
+        f"{', '.join(result.source.daemon.tunables)} within {TOLERANCE:.0%} of the teacher's where the tree gets to"
     )
     return table
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tierenv.agents.bundle import action_definition, observation_definition
+from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes, atomic_write_text
 from tierenv.records import read_yaml, validate_record

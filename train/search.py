@@ -1,6 +1,7 @@
 """Search for the best static setting of a scenario: what a learned policy has to beat."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,15 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.agents.best_static import BestStatic, write_best_static
-from tierenv.daemon import Bounds, DaemonVariant
+from tierenv.daemon import Daemon, TunableRange
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.task import TieredMemoryTask
+from tierenv.task import simulated_task
 from tierenv.train import seeds as seed_blocks
-from tierenv.train.episodes import Episodes, HeldActions, run_episodes
+from tierenv.train.episodes import Episodes, holding, run_episodes
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate
-from tierenv.tunables import NUM_TUNABLES, TUNABLES, Tunable, TunableSetting
-
-GRID_POINTS = {"scan_period_ms": 6, "scan_size_bytes": 4, "throttle_bytes_per_s": 6}
-"""Points of the grid along each tunable, settings of its own (0, unlimited) included: 144 in all."""
+from tierenv.tunables import TUNABLES, Setting, Tunable, setting_of
 
 RANDOM_SEED = 20_000
 """Seed of the random sampler."""
@@ -38,25 +36,30 @@ MAX_SEEDS = 1000
 """Tuning episodes for each setting."""
 
 Settings = NDArray[np.float64]
-Sampler = Callable[[DaemonVariant, int], Settings]
-"""Makes float64[candidates, tunables] for a daemon and a number of trials."""
+"""float64[candidates, len(TUNABLES)]."""
+Sampler = Callable[[Daemon, int], Settings]
+"""Makes candidates for a daemon and a number of trials."""
 
 
-def grid(daemon: DaemonVariant, _trials: int) -> Settings:
-    """All combinations of `GRID_POINTS`, evenly spaced on the log scale of the daemon's ranges."""
-    axes = [_axis(row, daemon.ranges.by_name[row.name], GRID_POINTS[row.name]) for row in TUNABLES]
-    return np.array(list(itertools.product(*axes)))
+def grid(daemon: Daemon, _trials: int) -> Settings:
+    """All combinations of the tunables' grid points, evenly spaced on the log scale of the daemon's ranges."""
+    axes = [_axis(TUNABLES[name], bounds) for name, bounds in daemon.tunables.items()]
+    names = list(daemon.tunables)
+    return np.array([Setting(dict(zip(names, point, strict=True))).row for point in itertools.product(*axes)])
 
 
-def random(daemon: DaemonVariant, trials: int) -> Settings:
+def random(daemon: Daemon, trials: int) -> Settings:
     """Uniform in the action space, as an untrained policy would explore."""
-    actions = np.random.default_rng(RANDOM_SEED).uniform(-1, 1, (trials, NUM_TUNABLES))
+    actions = np.random.default_rng(RANDOM_SEED).uniform(-1, 1, (trials, len(daemon.tunables)))
     return ActionCodec(daemon).decode(actions)
 
 
 SAMPLERS: dict[str, Sampler] = {"grid": grid, "random": random}
 
-GRID_SIZE = int(np.prod(list(GRID_POINTS.values())))
+
+def grid_size(daemon: Daemon) -> int:
+    """Points of the daemon's grid."""
+    return math.prod(TUNABLES[name].grid_points for name in daemon.tunables)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Budget:
 class Finalist:
     """One of the best settings, judged on fresh seeds."""
 
-    setting: TunableSetting
+    setting: Setting
     screening_s: float
     """Mean completion time on the seeds that picked it, hence optimistic."""
     seconds: Estimate
@@ -110,10 +113,7 @@ class SearchResult:
             "finalists": [
                 {
                     "policy": finalist.setting.policy_name,
-                    "setting": {
-                        name: value if np.isfinite(value) else None
-                        for name, value in finalist.setting._asdict().items()
-                    },
+                    "setting": finalist.setting.to_json(),
                     "screening_s": finalist.screening_s,
                     "seconds": {"mean": finalist.seconds.value, "ci95": finalist.seconds.interval},
                 }
@@ -125,22 +125,30 @@ class SearchResult:
 def search(
     scenario_name: str,
     sampler: str = "grid",
-    trials: int = GRID_SIZE,
+    trials: int | None = None,
     num_seeds: int = 4,
     num_finalists: int = 5,
 ) -> SearchResult:
-    """Try settings on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`."""
+    """Try settings on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`.
+
+    Args:
+        scenario_name: name or path.
+        sampler: a key of `SAMPLERS`.
+        trials: settings to try; None for as many as the grid has.
+        num_seeds: tuning episodes for each setting.
+        num_finalists: settings that are judged on fresh seeds.
+    """
     scenario = load_scenario(scenario_name)
-    if not scenario.daemon.tunable_at_run_time:
+    if not scenario.daemon.can_be_tuned:
         raise ConfigError(
             f"scenario {scenario.name}: daemon {scenario.daemon.name} cannot be tuned at run time; use kmmscand-tunable"
         )
+    points = grid_size(scenario.daemon)
+    trials = points if trials is None else trials
     if sampler not in SAMPLERS:
         raise ConfigError(f"--sampler={sampler}: must be one of {', '.join(SAMPLERS)}")
-    if sampler == "grid" and trials != GRID_SIZE:
-        raise ConfigError(
-            f"--trials={trials}: the grid has {GRID_SIZE} points; use --sampler random for another number"
-        )
+    if sampler == "grid" and trials != points:
+        raise ConfigError(f"--trials={trials}: the grid has {points} points; use --sampler random for another number")
     if trials < 1:
         raise ConfigError(f"--trials={trials}: must be at least 1")
     if not 1 <= num_seeds <= MAX_SEEDS:
@@ -156,7 +164,7 @@ def search(
     fresh = _run(scenario, settings[best], fresh_seeds)
     fresh_seconds = np.concatenate([batch.seconds for batch in fresh]).reshape(len(best), -1)
     finalists = [
-        Finalist(TunableSetting(*settings[index].tolist()), float(means[index]), mean_estimate(seconds))
+        Finalist(setting_of(settings[index], scenario.daemon.tunables), float(means[index]), mean_estimate(seconds))
         for index, seconds in zip(best, fresh_seconds, strict=True)
     ]
     batches = [*screening, *fresh]
@@ -178,8 +186,8 @@ def _run(scenario: Scenario, settings: Settings, seeds: Sequence[int]) -> list[E
     batches = []
     for start in range(0, len(settings), at_once):
         part = actions[start : start + at_once]
-        task = TieredMemoryTask([controlled] * (len(part) * len(seeds)), max_time_multiple=MAX_TIME_MULTIPLE)
-        actor = HeldActions(np.repeat(part, len(seeds), axis=0))
+        task = simulated_task([controlled] * (len(part) * len(seeds)), max_time_multiple=MAX_TIME_MULTIPLE)
+        actor = holding(np.repeat(part, len(seeds), axis=0))
         batches.append(run_episodes(task, actor, list(seeds) * len(part)))
     return batches
 
@@ -189,8 +197,8 @@ def _mean_by_setting(batches: Sequence[Episodes], num_settings: int) -> NDArray[
     return seconds.reshape(num_settings, -1).mean(axis=1)
 
 
-def _axis(row: Tunable, bounds: Bounds, points: int) -> list[float]:
-    inner = np.geomspace(bounds.min, bounds.max, points - row.has_zero - row.has_unlimited)
+def _axis(row: Tunable, bounds: TunableRange) -> list[float]:
+    inner = np.geomspace(bounds.min, bounds.max, row.grid_points - row.has_zero - row.has_unlimited)
     return [0.0] * row.has_zero + inner.tolist() + [np.inf] * row.has_unlimited
 
 
@@ -198,7 +206,7 @@ def save_best_static(result: SearchResult, command: str) -> Path:
     """Store the winner as the scenario's best-static policy. Returns the file."""
     best = BestStatic(
         daemon=result.scenario.daemon.name,
-        setting=BestStatic.stored(result.winner.setting),
+        setting=result.winner.setting.to_json(),
         mean_s=result.winner.seconds.value,
         **vars(result.budget),
         seeds=tuple(result.fresh_seeds),

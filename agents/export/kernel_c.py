@@ -1,6 +1,6 @@
 """Format `kernel-c`: a learned policy as C for the daemon, in integers only, with its header file.
 
-The C stands in c_source; this module fills in tables, observation and provenance. `tierenv.agents.integer_policy` is
+The C stands in c_source; this module fills in tables, observation and provenance. `tierenv.agents.integer` is
 the same arithmetic in Python.
 """
 
@@ -13,14 +13,22 @@ import numpy as np
 
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import LearnedSource, learned_source
-from tierenv.agents.fixed_point import ACTION_BITS, EXP2_TABLE, LOG2_TABLE, FeatureRule, Ints, TunableRange, tunables_of
-from tierenv.agents.integer_policy import TANH_TABLE, IntegerNetwork, IntegerPolicy, IntegerTree
+from tierenv.agents.integer.arithmetic import (
+    ACTION_BITS,
+    AVERAGE_BITS,
+    EXP2_TABLE,
+    LOG2_TABLE,
+    Ints,
+    TunableRange,
+)
+from tierenv.agents.integer.interface import FeatureRule, Interface
+from tierenv.agents.integer.policy import TANH_TABLE, IntegerNetwork, IntegerPolicy, IntegerTree
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
-from tierenv.observation import LogScale
+from tierenv.observation import ELAPSED, LogScale, OctaveScale
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
-from tierenv.tunables import TUNABLES, TunableSetting
+from tierenv.tunables import Tunable, setting_of
 
 SOURCE = "tierenv_policy.c"
 HEADER = "tierenv_policy.h"
@@ -47,41 +55,71 @@ def write(request: ExportRequest) -> None:
 
 def header_text(policy: IntegerPolicy, source: LearnedSource) -> str:
     """The header file."""
+    interface = policy.interface
+    increments = [_field(symbol, count.meaning) for symbol, count in interface.increments.items()]
+    levels = [_field(symbol, count.meaning) for symbol, count in interface.levels.items()]
     return _filled(
         "policy.h",
         PROVENANCE=_provenance(source),
         NAME=_quoted(source.origin.policy),
         INTERVAL=_interval(source),
         STACK=str(stack_bytes(policy)),
-        FEATURES=str(len(policy.rules)),
+        FEATURES=str(interface.num_columns),
+        TUNABLES=str(len(interface.tunables)),
         ACTION_BITS=str(ACTION_BITS),
+        SETTING_FIELDS="\n".join(_setting_field(row) for row in interface.tunables),
+        INCREMENT_FIELDS="\n".join([*increments, _field(ELAPSED.symbol, "time")]),
+        LEVEL_FIELDS="\n".join([*levels, *(_field(size.symbol, size.meaning) for size in interface.sizes)]),
+        STATE_FIELDS="\n".join(_state_fields(interface)),
     )
 
 
 def source_text(policy: IntegerPolicy, source: LearnedSource) -> str:
     """The C file."""
+    interface = policy.interface
     arithmetic = _filled(
         "arithmetic.c",
         LOG2_TABLE=_numbers(LOG2_TABLE),
         EXP2_TABLE=_numbers(EXP2_TABLE, "u"),
-        RANGES="\n".join(_range_row(span, row.name) for span, row in zip(policy.ranges, TUNABLES, strict=True)),
+        RANGES="\n".join(
+            _range_row(span, row.symbol) for span, row in zip(interface.ranges, interface.tunables, strict=True)
+        ),
     )
-    decide = _filled("decide.c", OBSERVE=_observe(policy.rules))
+    functions = [_filled(f"{name}.c", AVERAGE_BITS=str(AVERAGE_BITS)) for name in _functions(interface)]
+    decode = [
+        f"\tsetting->{row.symbol} = ({row.quantity.c_type})decode(&ranges[{index}], action[{index}]);"
+        for index, row in enumerate(interface.tunables)
+    ]
+    decide = _filled("decide.c", OBSERVE=_observe(interface), DECODE="\n".join(decode))
     opening = f'// SPDX-License-Identifier: GPL-2.0-only OR MIT\n/*\n{_provenance(source)}\n */\n#include "{HEADER}"\n'
-    return "\n".join((opening, arithmetic, *_model(policy), decide))
+    return "\n".join((opening, arithmetic, *functions, *_model(policy), decide))
+
+
+def _field(symbol: str, meaning: str) -> str:
+    return f"\tint64_t {symbol}; /* {_harmless(meaning)} */"
+
+
+def _setting_field(row: Tunable) -> str:
+    specials = ["0 is off"] * row.has_zero + ["TIERENV_UNLIMITED is no limit"] * row.has_unlimited
+    return f"\t{row.quantity.c_type} {row.symbol}; /* {_harmless('; '.join([row.meaning, *specials]))} */"
+
+
+def _state_fields(interface: Interface) -> list[str]:
+    history = [f"\tint32_t history[{interface.num_kept}];"] if interface.num_kept else []
+    return ["\tint32_t is_started; /* whether there is a past */", *history]
 
 
 def stack_bytes(policy: IntegerPolicy) -> int:
     """A bound on the stack of a decision."""
     widest = _widest(policy.model) if isinstance(policy.model, IntegerNetwork) else 0
-    return 512 + 2 * 4 * widest
+    return 448 + 4 * (policy.interface.num_columns + 2) + 2 * 4 * widest
 
 
 def _check_probes(policy: IntegerPolicy, source: LearnedSource) -> None:
     """The proof against overflow says nothing of precision, so compare."""
     if isinstance(policy.model, IntegerTree):
         return  # leaves are exact, and random observations seldom meet a threshold
-    probes = np.random.default_rng(0).uniform(-1, 1, (_NUM_PROBES, len(policy.rules))).astype(np.float32)
+    probes = np.random.default_rng(0).uniform(-1, 1, (_NUM_PROBES, policy.interface.num_columns)).astype(np.float32)
     error = np.abs(policy.error(source.model, probes)).max()
     if not error < TOLERANCE:
         raise ConfigError(f"actions in fixed point are off by up to {error:.2g}, allowed is {TOLERANCE:g}")
@@ -143,34 +181,51 @@ def _range_row(span: TunableRange, name: str) -> str:
     return f"\t{{ {span.min}ULL, {span.max}ULL, {octaves}, {edges} }}, /* {name} */"
 
 
-_LOG2_OF = {"resident_pages": "log2_pages", "fast_node_pages": "log2_node", "elapsed_ns": "log2_time"}
-"""Variables for the logarithms of fields that counts are divided by."""
+def _functions(interface: Interface) -> list[str]:
+    """C files of the functions that some feature needs."""
+    kinds = {_scale_function(rule) for rule in interface.rules if rule.tunable is None}
+    kinds |= {_HISTORY_FUNCTIONS[rule.feature.history.kind] for rule in interface.rules}
+    return [name for name in ("log_feature", "octave_feature", "share_feature", "averaged", "stacked") if name in kinds]
 
 
-def _observe(rules: list[FeatureRule]) -> str:
-    used = {field: _LOG2_OF[field] for rule in rules for field in rule.divisors}
-    if any(rule.field == "resident_pages" for rule in rules):
-        used["resident_pages"] = _LOG2_OF["resident_pages"]
-    lines = [f"\tconst int64_t {name} = log2_of(at_least_one(sample->{field}));" for field, name in used.items()]
-    lines.append("")
-    for index, rule in enumerate(rules):
-        lines.append(f"\t/* {rule.feature.name}: {_harmless(rule.feature.meaning)} */")
-        lines.append(f"\tobservation[{index}] = {_feature(rule)};")
+_HISTORY_FUNCTIONS = {"none": "", "average": "averaged", "stack": "stacked"}
+
+
+def _scale_function(rule: FeatureRule) -> str:
+    if isinstance(rule.feature.scale, LogScale):
+        return "log_feature"
+    return "octave_feature" if isinstance(rule.feature.scale, OctaveScale) else "share_feature"
+
+
+def _observe(interface: Interface) -> str:
+    divisors = dict.fromkeys(size.symbol for rule in interface.rules for size in rule.feature.per)
+    lines = [f"\tconst int64_t log2_{symbol} = log2_of(at_least_one(sample->{symbol}));" for symbol in divisors]
+    column = kept = 0
+    for rule in interface.rules:
+        history, value = rule.feature.history, _value(rule)
+        lines += ["", f"\t/* {rule.feature.name}: {_harmless(rule.feature.meaning)} */"]
+        past = f"&state->history[{kept}], state->is_started"
+        if history.kind == "average":
+            lines.append(f"\tobservation[{column}] = averaged({past}, {value}, {history.shift});")
+        elif history.kind == "stack":
+            lines.append(f"\tstacked({past}, {value}, {history.length}, &observation[{column}]);")
+        else:
+            lines.append(f"\tobservation[{column}] = {value};")
+        column += history.num_columns
+        kept += history.num_kept
     return "\n".join(lines)
 
 
-def _feature(rule: FeatureRule) -> str:
+def _value(rule: FeatureRule) -> str:
+    """The expression of a feature before its history."""
     if rule.tunable is not None:
-        return f"encode(&ranges[{rule.tunable}], sample->in_force.{TUNABLES[rule.tunable].name})"
-    unit = _wide(rule.log2_unit)
-    scale = f"{_wide(rule.gain)}, {_wide(rule.offset)}"
-    if not rule.divisors:
-        return f"feature_of({_LOG2_OF[rule.field]} - {_wide(-rule.log2_unit)}, {scale})"
-    divisor = " - ".join(_LOG2_OF[field] for field in rule.divisors)
-    quotient = f"{unit} - {divisor}" if rule.log2_unit else f"-{divisor}"
-    if isinstance(rule.feature.scale, LogScale):
-        return f"log_feature(sample->{rule.field}, {quotient}, {_wide(rule.octaves)}, {_wide(rule.gain)})"
-    return f"share_feature(sample->{rule.field}, {quotient}, {scale})"
+        return f"encode(&ranges[{rule.tunable}], sample->in_force.{rule.symbol})"
+    divisor = "".join(f" - log2_{size.symbol}" for size in rule.feature.per)
+    quotient = f"{_wide(rule.log2_unit)}{divisor}"
+    scale = [_wide(rule.octaves), _wide(rule.gain)]
+    if not isinstance(rule.feature.scale, LogScale):
+        scale = [_wide(rule.gain), _wide(rule.offset)]
+    return f"{_scale_function(rule)}(sample->{rule.symbol}, {quotient}, {', '.join(scale)})"
 
 
 def _model(policy: IntegerPolicy) -> tuple[str, ...]:
@@ -204,15 +259,17 @@ def _network_marks(network: IntegerNetwork) -> Mapping[str, str]:
 
 def _tree_marks(policy: IntegerPolicy, integer_tree: IntegerTree) -> Mapping[str, str]:
     tree, thresholds, values = integer_tree.tree, integer_tree.thresholds, integer_tree.values
-    names = [rule.feature.name for rule in policy.rules]
-    settings = [TunableSetting(*row) for row in tunables_of(policy.decode(values)).tolist()]
+    interface = policy.interface
+    names = [name for rule in interface.rules for name in rule.feature.history.column_names(rule.feature.name)]
+    tunables = interface.tunables_of(interface.decode(values))
     nodes: list[str] = []
     actions: list[str] = []
     for index, is_leaf in enumerate(tree.is_leaf):
         if is_leaf:
+            setting = setting_of(tunables[index], (row.name for row in interface.tunables))
             nodes.append(f"\t{{ 0, -1, {len(actions)}, 0 }}, /* {index}: action {len(actions)} */")
             numbers = ", ".join(map(str, values[index].tolist()))
-            actions.append(f"\t{{ {numbers} }}, /* {len(actions)}: {settings[index]} */")
+            actions.append(f"\t{{ {numbers} }}, /* {len(actions)}: {setting} */")
         else:
             rule = f"{names[tree.feature[index]]} <= {tree.threshold[index]:.4f}"
             ways = f"{tree.left[index]}, {tree.right[index]}"

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tierenv.agents.bundle import DOCUMENT, BundlePolicy, Network
+from tierenv.agents.bundle import DOCUMENT, BundlePolicy
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
+from tierenv.agents.network import Network
 from tierenv.agents.policies import POLICIES, find_policy_folder
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.records import read_yaml, validate_record
 
@@ -30,7 +31,7 @@ class LearnedSource:
     """One network or tree and its origin."""
 
     model: Network | DecisionTree
-    daemon: DaemonVariant
+    daemon: Daemon
     scenarios: tuple[str, ...]
     """Names of those it was trained on."""
     training: dict[str, Any]
@@ -76,7 +77,7 @@ def _from_run(folder: Path, request: ExportRequest) -> LearnedSource:
 
 
 def _from_bundle(folder: Path, request: ExportRequest) -> LearnedSource:
-    policy = BundlePolicy.load(folder, request.scenario)
+    policy = BundlePolicy.load(folder)
     document, path = policy.document, folder / DOCUMENT
     gains, rows = document.training.get(GAINS, []), document.training.get(ORIGIN, {})
     if not (isinstance(gains, list) and all(isinstance(row, dict) for row in gains) and isinstance(rows, dict)):
@@ -85,12 +86,12 @@ def _from_bundle(folder: Path, request: ExportRequest) -> LearnedSource:
         policy=document.name,
         training_run=str(rows.get("training run") or describe_training(document.name, document.training)),
         trained_for=str(rows.get("trained for") or "; ".join(document.scenarios)),
-        daemon=document.daemon,
+        daemon=document.daemon.name,
         gains=request.gains or tuple(validate_record(Gain, row, f"{path}: training.{GAINS}") for row in gains),
     )
     return LearnedSource(
         model=policy.model,
-        daemon=document.find_daemon(request.scenario),
+        daemon=document.daemon,
         scenarios=document.scenarios,
         training=_with_origin(document.training, origin),
         origin=origin,

@@ -11,7 +11,7 @@ from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import Setting
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ModelledSetting:
     """One setting and its origin."""
 
     scenario: Scenario
-    setting: TunableSetting
+    setting: Setting
     origin: Origin
     provenance: dict[str, Any]
     """What is known of the search, for machines."""

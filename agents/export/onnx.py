@@ -1,6 +1,6 @@
 """Format `onnx`: the actor of a learned policy, clipping included, for ONNX Runtime and other programs that read ONNX.
 
-One input, `observation` float32[batch, features], scaled as the metadata say; one output, `action` float32[batch,
+One input, `observation` float32[batch, columns], scaled as the metadata say; one output, `action` float32[batch,
 tunables] in [-1, 1]. The graph is built from the weights, so exporting a bundle needs neither torch nor
 stable-baselines3. Before the file is written, ONNX Runtime plays it against the policy it was made from.
 """
@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv import __version__
-from tierenv.agents.bundle import SELF_TEST_TOLERANCE, Network, action_definition, observation_definition
+from tierenv.agents.bundle import SELF_TEST_TOLERANCE
+from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import LearnedSource, learned_source
+from tierenv.agents.network import Network
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes
-from tierenv.tunables import NUM_TUNABLES
 
 OPSET = 28
 """Version of the operators, the newest that ONNX Runtime 1.32 takes."""
@@ -59,7 +60,7 @@ def serialise(source: LearnedSource) -> bytes:
         nodes,
         "decision_tree" if is_tree else "actor",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", source.model.num_features])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", NUM_TUNABLES])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", source.model.num_actions])],
         initializer=constants,
     )
     rows = source.origin.rows()

@@ -1,34 +1,22 @@
 """Format `rules`: a decision tree in words and units, beside the kernel's own rule."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
+from tierenv.action import ActionCodec, edges_of
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Origin
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.tree import DecisionTree
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import AccessedBitDaemon, Daemon
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text
-from tierenv.observation import Feature, ObservationEncoder
-from tierenv.tunables import NUM_TUNABLES, TUNABLES
-from tierenv.units import GIB, format_bytes, format_bytes_per_s
+from tierenv.observation import Column, Feature, InForce, observed_columns
+from tierenv.tunables import TUNABLES, setting_of
+from tierenv.units import PAGE_BYTES, format_bytes
 
 _INDENT = "    "
-
-
-def _format_ms(period_ms: float) -> str:
-    return f"{period_ms:.3g}ms" if period_ms < 1000 else f"{period_ms / 1000:.3g}s"
-
-
-_TUNABLES: dict[str, Callable[[float], str]] = {
-    "scan_period": _format_ms,
-    "scan_size": format_bytes,
-    "throttle": format_bytes_per_s,
-}
-"""Features that are the tunables in force, in the order of `TUNABLES`, and how to write their values."""
 
 
 def write(request: ExportRequest) -> None:
@@ -39,60 +27,75 @@ def write(request: ExportRequest) -> None:
     atomic_write_text(request.output, rules_text(source.model, source.daemon, source.origin))
 
 
-def rules_text(tree: DecisionTree, daemon: DaemonVariant, origin: Origin) -> str:
+def rules_text(tree: DecisionTree, daemon: Daemon, origin: Origin) -> str:
     """The text of the file."""
-    features = ObservationEncoder(daemon).features
-    used = [features[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
-    period, size, _throttle = daemon.ranges.by_name.values()
+    columns = observed_columns(daemon)
+    used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
     return _TEMPLATE.format(
         daemon=daemon.name,
         origin=origin.comment(),
-        legend="\n".join(f"#   {feature.name:<14} {_meaning(feature)}" for feature in used),
-        rules="\n".join(_rules(tree, daemon, features, node=0, indent="")),
+        legend="\n".join(f"#   {column.name:<14} {_meaning(column)}" for column in used),
+        rules="\n".join(_rules(tree, daemon, columns, node=0, indent="")),
+        kernel_rule=_kernel_rule(daemon) if isinstance(daemon, AccessedBitDaemon) else "",
+    )
+
+
+def _rules(tree: DecisionTree, daemon: Daemon, columns: tuple[Column, ...], *, node: int, indent: str) -> Iterator[str]:
+    """The lines of a node and all below it."""
+    if tree.is_leaf[node]:
+        setting = setting_of(ActionCodec(daemon).decode(tree.value[node]), daemon.tunables)
+        yield indent + ", ".join(f"{name} = {_text(name, value)}" for name, value in setting.values.items())
+        return
+    column = columns[tree.feature[node]]
+    branches = (
+        (f"if {column.name} <= {_threshold(column.feature, float(tree.threshold[node]), daemon)}:", tree.left[node]),
+        ("else:", tree.right[node]),
+    )
+    for line, child in branches:
+        yield indent + line
+        yield from _rules(tree, daemon, columns, node=int(child), indent=indent + _INDENT)
+
+
+def _threshold(feature: Feature, threshold: float, daemon: Daemon) -> str:
+    """A threshold in the unit of its feature."""
+    if not isinstance(feature.source, InForce):
+        value = feature.scale.invert(threshold)
+        return format_bytes(PAGE_BYTES * value) if feature.unit == "pages" else f"{value:.3g}"
+    name = feature.source.tunable
+    # unlimited is above every threshold: one inside its zone says the same as the end of the range
+    _, end = edges_of(TUNABLES[name])
+    codec = ActionCodec(daemon)
+    tunables = codec.decode(np.full(len(codec.names), min(threshold, end)))
+    return _text(name, tunables[codec.columns[name]])
+
+
+def _text(name: str, value: float) -> str:
+    """The value of a tunable, seconds as such."""
+    if TUNABLES[name].quantity.unit == "ms" and value >= 1000:
+        return f"{value / 1000:.3g}s"
+    return TUNABLES[name].quantity.text(float(f"{value:.3g}") if TUNABLES[name].quantity.unit == "ms" else value)
+
+
+def _meaning(column: Column) -> str:
+    """What a column is, with its unit where the rules do not write one."""
+    feature, history = column.feature, column.feature.history
+    past = {"none": "", "average": f", moving average over {history.length} steps", "stack": ", now or steps ago"}
+    has_unit_in_rules = isinstance(feature.source, InForce) or feature.unit == "pages"
+    return feature.meaning + past[history.kind] + ("" if has_unit_in_rules else f" [{feature.unit}]")
+
+
+def _kernel_rule(daemon: AccessedBitDaemon) -> str:
+    period, size = daemon.tunables["scan_period"], daemon.tunables["scan_size"]
+    return _KERNEL_RULE.format(
         decay=2**daemon.decay_shift,
         ignored=daemon.ignore_threshold_pages,
-        periods=f"{_format_ms(period.min)} to {_format_ms(period.max)}",
+        periods=f"{_text('scan_period', period.min)} to {_text('scan_period', period.max)}",
         sizes=f"{format_bytes(size.min)} to {format_bytes(size.max)}",
         slower=f"{1 + daemon.period_step_percent / 100:g}",
         faster=f"{1 - daemon.period_step_percent / 100:g}",
         jump=2**daemon.period_jump_shift,
         largest=format_bytes(size.max),
     )
-
-
-def _rules(
-    tree: DecisionTree, daemon: DaemonVariant, features: tuple[Feature, ...], *, node: int, indent: str
-) -> Iterator[str]:
-    """The lines of a node and all below it."""
-    if tree.is_leaf[node]:
-        values = ActionCodec(daemon).decode(tree.value[node])
-        settings = zip(_TUNABLES.items(), values, strict=True)
-        yield indent + ", ".join(f"{name} = {form(value)}" for (name, form), value in settings)
-        return
-    feature = features[tree.feature[node]]
-    branches = (
-        (f"if {feature.name} <= {_threshold(feature, float(tree.threshold[node]), daemon)}:", tree.left[node]),
-        ("else:", tree.right[node]),
-    )
-    for line, child in branches:
-        yield indent + line
-        yield from _rules(tree, daemon, features, node=int(child), indent=indent + _INDENT)
-
-
-def _threshold(feature: Feature, threshold: float, daemon: DaemonVariant) -> str:
-    """A threshold in the unit of its feature."""
-    if feature.name not in _TUNABLES:
-        value = feature.scale.invert(threshold)
-        return format_bytes(GIB * 2.0**value) if feature.name == "resident" else f"{value:.3g}"
-    index = list(_TUNABLES).index(feature.name)
-    # unlimited is above every threshold: one inside its zone says the same as the end of the range
-    end = DEAD_ZONE_EDGE if TUNABLES[index].has_unlimited else 1.0
-    return _TUNABLES[feature.name](ActionCodec(daemon).decode(np.full(NUM_TUNABLES, min(threshold, end)))[index])
-
-
-def _meaning(feature: Feature) -> str:
-    """What a feature is, with its unit where the rules do not write one."""
-    return feature.meaning if feature.name in (*_TUNABLES, "resident") else f"{feature.meaning} [{feature.unit}]"
 
 
 _TEMPLATE = """\
@@ -105,6 +108,9 @@ _TEMPLATE = """\
 {legend}
 
 {rules}
+{kernel_rule}"""
+
+_KERNEL_RULE = """\
 
 # For comparison, what the kernel does when left alone. After each chunk of a scan it goes by the useful pages, those on
 # the slow tier that were accessed:

@@ -34,6 +34,7 @@ static void check_units(const int32_t *values, int count)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct tierenv_state state = { 0 };
 	struct tierenv_sample sample;
 	struct tierenv_setting setting;
 	int32_t observation[TIERENV_FEATURES], action[TIERENV_TUNABLES];
@@ -42,9 +43,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < sizeof(sample))
 		return 0;
 	memcpy(&sample, data, sizeof(sample));
-	tierenv_policy_decide(&sample, &setting);
+	tierenv_policy_decide(&state, &sample, &setting);
 	check_setting(&setting);
-	tierenv_policy_observe(&sample, observation);
+	tierenv_policy_observe(&state, &sample, observation);
 	check_units(observation, TIERENV_FEATURES);
 	memcpy(observation, data, sizeof(observation));
 	tierenv_policy_act(observation, action);
@@ -56,14 +57,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef ITERATIONS
-static uint64_t state = 88172645463325252u;
+static uint64_t random_state = 88172645463325252u;
 
 static uint64_t draw(void)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
 }
 
 int main(void)

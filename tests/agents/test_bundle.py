@@ -16,14 +16,19 @@ from safetensors.numpy import load_file, save_file
 
 from tierenv.action import DEAD_ZONE_EDGE
 from tierenv.agents import bundle as bundle_module
-from tierenv.agents.bundle import BundlePolicy, Network, write_bundle
+from tierenv.agents.bundle import BundlePolicy, write_bundle
+from tierenv.agents.definition import observation_definition
 from tierenv.agents.export import export_policy
 from tierenv.agents.learned import LearnedPolicy
+from tierenv.agents.network import Network
 from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import scenario_for
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 
 SCENARIO = load_scenario("skewed")
+V1 = load_daemon("kmmscand-v1").model_dump(mode="json")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 
 
 def random_observations(policy: LearnedPolicy | BundlePolicy, count: int = 500) -> Any:
-    num_features = len(bundle_module.observation_definition(SCENARIO.daemon))
+    num_features = len(observation_definition(SCENARIO.daemon))
     return np.random.default_rng(5).uniform(-1, 1, (count, num_features)).astype(np.float32)
 
 
@@ -64,7 +69,7 @@ def replace_weights(folder: Path, tensors: dict[str, Any]) -> None:
 def test_run_folder_acts_as_its_model(run_folder: Path) -> None:
     policy = load_policy(str(run_folder), SCENARIO)
     assert isinstance(policy, LearnedPolicy)
-    assert (policy.name, policy.daemon, policy.control) == ("some-run", "kmmscand-tunable", "tunables")
+    assert (policy.name, policy.daemon, policy.control) == ("some-run", SCENARIO.daemon, "tunables")
     observations = random_observations(policy)
     expected, _ = policy.model.predict(observations, deterministic=True)
     np.testing.assert_array_equal(policy.act(observations), expected)
@@ -84,7 +89,8 @@ def test_bundle_acts_as_the_model_it_was_exported_from(run_folder: Path, exporte
 def test_bundle_says_what_it_means_and_where_it_comes_from(exported: Path) -> None:
     assert sorted(path.name for path in exported.iterdir()) == ["policy.json", "weights.safetensors"]
     content = json.loads((exported / "policy.json").read_text())
-    assert (content["name"], content["daemon"], content["scenarios"]) == ("some-bundle", "kmmscand-tunable", ["skewed"])
+    assert (content["name"], content["scenarios"]) == ("some-bundle", ["skewed"])
+    assert content["daemon"] == SCENARIO.daemon.model_dump(mode="json")
     assert content["training"]["config"]["seed"] == 3
     assert content["training"]["git_revision"] == "abc" and "machine" not in content["training"]
     assert content["action"][2]["unlimited_above"] == DEAD_ZONE_EDGE
@@ -93,7 +99,7 @@ def test_bundle_says_what_it_means_and_where_it_comes_from(exported: Path) -> No
 
 def test_bundle_plays_without_torch(exported: Path) -> None:
     code = (
-        "import sys; from tierenv.agents.policy import load_policy; from tierenv.scenario import load_scenario\n"
+        "import sys; from tierenv.agents.policies import load_policy; from tierenv.scenario import load_scenario\n"
         f"load_policy({str(exported)!r}, load_scenario('skewed'))\n"
         "print({'torch', 'stable_baselines3', 'numba', 'pickle5'} & set(sys.modules))"
     )
@@ -161,7 +167,7 @@ def test_any_flipped_bit_of_the_document_changes_nothing_or_is_refused(bundle: P
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda content: content.update(schema=2), "schema"),
+        (lambda content: content.update(schema=3), "schema"),
         (lambda content: content.pop("action"), "action: required key is missing"),
         (lambda content: content.update(extra=1), "extra: unknown key"),
         (lambda content: content["network"].update(activation="exp"), "network.activation"),
@@ -173,8 +179,10 @@ def test_any_flipped_bit_of_the_document_changes_nothing_or_is_refused(bundle: P
         (lambda content: content["observation"].pop(), "observation: defined otherwise"),
         (lambda content: content["action"][0].update(max=5000), "action: defined otherwise"),
         (lambda content: content["action"][2].update(unlimited_above=None), "action: defined otherwise"),
-        (lambda content: content.update(daemon="kmmscand-v1"), "defined otherwise"),
-        (lambda content: content.update(daemon="kmmscand-v9"), "unknown daemon"),
+        (lambda content: content.update(daemon=V1), "defined otherwise"),
+        (lambda content: content.update(daemon="kmmscand-tunable"), "daemon"),
+        (lambda content: content["daemon"].update(mechanism="guessing"), "daemon.*mechanism.*guessing"),
+        (lambda content: content["daemon"].update(migrate_slep="1s"), "migrate_slep: unknown key"),
         (lambda content: content["self_test"]["actions"][3].__setitem__(0, 0.123), "self-test failed"),
         (lambda content: content["self_test"]["actions"].pop(), "self_test: must pair"),
         (lambda content: content["self_test"]["observations"][0].pop(), "self_test: must pair"),
@@ -231,12 +239,60 @@ def test_pickle_in_place_of_weights_is_refused(bundle: Path) -> None:
         load_policy(str(bundle), SCENARIO)
 
 
-def test_bundle_for_other_ranges_is_refused(bundle: Path) -> None:
+def test_bundle_plays_on_the_daemon_it_was_trained_for(bundle: Path) -> None:
     values = SCENARIO.daemon.model_dump()
-    values["ranges"]["scan_period"]["max"] = "10s"
-    scenario = SCENARIO.replace(daemon=type(SCENARIO.daemon).model_validate(values))
-    with pytest.raises(ConfigError, match="action: defined otherwise"):
-        load_policy(str(bundle), scenario)
+    values["tunables"]["scan_period"]["max"] = "10s"
+    other = SCENARIO.replace(daemon=values)
+    policy = load_policy(str(bundle), other)
+    assert scenario_for(policy, other).daemon == SCENARIO.daemon != other.daemon
+
+
+SCHEMA_1 = Path(__file__).with_name("bundle-of-schema-1")
+"""A tree as it was exported before bundles held their daemon."""
+
+
+@pytest.fixture
+def old_bundle(tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(SCHEMA_1, tmp_path / "old"))
+
+
+def test_bundle_of_schema_1_loads_with_the_daemon_it_names(old_bundle: Path) -> None:
+    policy = load_policy(str(old_bundle), SCENARIO)
+    assert isinstance(policy, BundlePolicy)
+    assert policy.daemon == SCENARIO.daemon
+    document = json.loads((old_bundle / "policy.json").read_text())
+    actions = policy.act(np.array(document["self_test"]["observations"], np.float32))
+    np.testing.assert_allclose(actions, document["self_test"]["actions"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content.update(daemon="mine"), "daemon='mine': not a packaged one.*export it again"),
+        (
+            lambda content: content.update(daemon="numab2"),
+            "defined otherwise for daemon numab2.*export",
+        ),
+        (lambda content: content["observation"][0]["scale"].update(octaves=17), "defined otherwise.*export"),
+        (lambda content: content["action"].pop(), "defined otherwise.*export the policy again"),
+        (lambda content: content.update(observation=1), "defined otherwise.*export the policy again"),
+        (lambda content: content["sha256"].update({"policy.json": "0"}), "does not match its SHA-256"),
+    ],
+)
+def test_bundle_of_schema_1_that_means_something_else_is_refused(
+    old_bundle: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    path = old_bundle / "policy.json"
+    content = json.loads(path.read_text())
+    before = dict(content["sha256"])
+    change(content)
+    if content["sha256"] == before:
+        content["sha256"]["policy.json"] = bundle_module._document_digest(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=reason) as raised:
+        load_policy(str(old_bundle), SCENARIO)
+    assert "\n" not in str(raised.value)
 
 
 def test_run_without_a_model_is_named(tmp_path: Path, run_folder: Path) -> None:

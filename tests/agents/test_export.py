@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.tiny import setting_of_three
 from tierenv.agents import best_static
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.best_static import BestStatic, write_best_static
@@ -23,7 +24,7 @@ from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 from tierenv.train.cli import main
-from tierenv.tunables import TUNABLES, TunableSetting
+from tierenv.tunables import TUNABLES
 from tierenv.units import GIB, MIB
 
 SCENARIO = load_scenario("skewed")
@@ -39,7 +40,9 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
         "scan_size_bytes": (GIB, "bytes"),
         "throttle_bytes_per_s": (None, "bytes/s"),
     }
-    assert [row["kernel_path"]["kmmscand-v1"] for row in content["tunables"]] == [row.v1_path for row in TUNABLES]
+    assert [row["kernel_path"]["kmmscand-v1"] for row in content["tunables"]] == [
+        row.v1_path for row in TUNABLES.values()
+    ]
     assert (content["scenario"], content["origin"]["caveat"]) == (
         "skewed",
         "modelled, not measured on your machine",
@@ -50,7 +53,7 @@ def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(best_static, "default_path", lambda: tmp_path / "best-static.json")
     best = BestStatic(
         daemon="kmmscand-tunable",
-        setting=BestStatic.stored(TunableSetting(800, 512 * MIB, math.inf)),
+        setting=setting_of_three(800, 512 * MIB, math.inf).to_json(),
         mean_s=201.5,
         trials=144,
         episodes=616,

@@ -20,10 +20,11 @@ from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.scenario import load_scenario
-from tierenv.tunables import NUM_TUNABLES, TUNABLES
+from tierenv.tunables import TUNABLES
 
 SCENARIO = load_scenario("skewed")
 NUM_FEATURES = len(ObservationEncoder(SCENARIO.daemon).features)
+NUM_TUNABLES = len(SCENARIO.daemon.tunables)
 
 
 def actions_of(path: Path, observations: Array) -> Array:
@@ -126,8 +127,8 @@ def test_file_says_what_the_numbers_mean_and_where_they_come_from(exported: Path
     props = {prop.key: prop.value for prop in model.metadata_props}
     features, actions = json.loads(props["features"]), json.loads(props["actions"])
     assert [row["name"] for row in features] == [row.name for row in ObservationEncoder(SCENARIO.daemon).features]
-    assert all({"unit", "scale", "meaning", "counters"} <= set(row) for row in features)
-    assert [row["name"] for row in actions] == [row.name for row in TUNABLES]
+    assert all({"unit", "scale", "meaning", "source", "history"} <= set(row) for row in features)
+    assert [row["name"] for row in actions] == [row.symbol for row in TUNABLES.values()]
     assert all({"min", "max", "zero_below", "unlimited_above"} <= set(row) for row in actions)
     assert json.loads(props["self_check"])["max_difference"] == 1e-5
     assert json.loads(props["training"])["git_revision"] == "abc"

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny import setting_of_three
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.targets import TARGETS, target_setting
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import TUNABLES
 from tierenv.units import MIB
 
 SCENARIO = load_scenario("skewed")
+SYMBOLS = tuple(row.symbol for row in TUNABLES.values())
 POLICY = "static:1000,1024,256"
 OTHER_POLICY = "static:2000,512,16"
 NOBODY = 65534
@@ -382,7 +384,7 @@ def test_script_says_what_it_is_and_what_becomes_of_each_tunable(folder: Path, t
     for words in (POLICY, "skewed", "16GiB", "modelled, not measured on your machine", "not evaluated for this target"):
         assert words in header
     assert all(line.startswith("#") for line in header.splitlines())
-    for name, value in zip(TunableSetting._fields, ("1000:", "1GiB:", "256MiB/s:"), strict=True):
+    for name, value in zip(SYMBOLS, ("1000:", "1GiB:", "256MiB/s:"), strict=True):
         assert any(line.split()[1:3] == [name, value] for line in header.splitlines() if len(line.split()) > 2)
     assert header.count("NOT applied") == (2 if target == "kmmscand" else 0)
     assert os.access(script, os.X_OK)
@@ -441,8 +443,8 @@ def test_unlimited_is_refused_where_the_largest_limit_would_bind(tmp_path: Path)
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_tunable_has_its_say_for_every_target(target: str) -> None:
-    setting = target_setting(target, TunableSetting(1000, 1024 * MIB, 256 * MIB), SCENARIO)
-    assert tuple(setting.applied) == TunableSetting._fields
+    setting = target_setting(target, setting_of_three(1000, 1024 * MIB, 256 * MIB), SCENARIO)
+    assert tuple(setting.applied) == SYMBOLS
     assert target in FORMATS["sysfs"].targets
 
 

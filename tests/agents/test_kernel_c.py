@@ -18,28 +18,33 @@ from safetensors.numpy import load_file
 
 from tests.tiny import tiny
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
-from tierenv.agents.bundle import Network, action_definition, observation_definition, write_bundle
+from tierenv.agents.bundle import write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
+from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.kernel_c import TOLERANCE
-from tierenv.agents.fixed_point import GAUGES, INCREMENTS, ONE, SAMPLE, SETTING, tunables_of
-from tierenv.agents.integer_policy import IntegerPolicy
+from tierenv.agents.integer.arithmetic import ONE
+from tierenv.agents.integer.interface import Interface
+from tierenv.agents.integer.policy import IntegerPolicy
+from tierenv.agents.network import Network
 from tierenv.agents.policies import load_policy
-from tierenv.agents.policy import Array, scenario_for
+from tierenv.agents.policy import scenario_for
 from tierenv.agents.tree import DecisionTree
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import FEATURES, ObservationEncoder
-from tierenv.records import load_record
-from tierenv.task import TieredMemoryTask
+from tierenv.observation import observed_columns
+from tierenv.task import simulated_task
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes
 from tierenv.train.run_dir import to_yaml
-from tierenv.train.studies.kernel_c import MAX_LOSS, RecordedPolicy, action_errors, measure, near_threshold
-from tierenv.tunables import NUM_TUNABLES, TUNABLES
+from tierenv.train.studies.kernel_c import MAX_LOSS, SampleRecorder, action_errors, measure, near_threshold
 
-DAEMON = load_record("daemons", DaemonVariant, "kmmscand-tunable")
-NUM_FEATURES = len(ObservationEncoder(DAEMON).features)
+DAEMON = load_daemon("kmmscand-tunable")
+INTERFACE = Interface(DAEMON)
+COLUMNS = [column.name for column in observed_columns(DAEMON)]
+NUM_FEATURES, NUM_TUNABLES = len(COLUMNS), len(DAEMON.tunables)
+COUNTED = [*INTERFACE.increments, "elapsed_ns", *INTERFACE.levels, *(size.symbol for size in INTERFACE.sizes)]
+"""Fields of a sample beside the setting in force."""
 NUM_INPUTS = 100_000
 PRICKLY = 'run "7" */ int x; /* ???/ **/ \\é'
 """A name that tries to leave the comment or string it stands in."""
@@ -109,7 +114,16 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     root, model = tmp_path_factory.mktemp("kernel-c"), MODELS[request.param]()
     bundle = bundle_of(model, root / request.param)
     export_policy(str(bundle), "kernel-c", root / "c")
-    return Exported(request.param, model, bundle, root / "c", IntegerPolicy(model, DAEMON), CompiledPolicy(root / "c"))
+    return Exported(request.param, model, bundle, root / "c", IntegerPolicy(model, DAEMON), compiled(root / "c"))
+
+
+def compiled(folder: Path) -> CompiledPolicy:
+    return CompiledPolicy(folder, INTERFACE)
+
+
+def observe(policy: IntegerPolicy, samples: NDArray[np.void]) -> NDArray[np.int64]:
+    """Returns what the integers observe at the first decision of as many machines."""
+    return policy.interface.observe(samples, policy.interface.initial_state(len(samples)))
 
 
 def one_export(tmp_path: Path, model: str = "tanh-32x32", **facts: Any) -> Path:
@@ -120,11 +134,11 @@ def one_export(tmp_path: Path, model: str = "tanh-32x32", **facts: Any) -> Path:
 def any_samples(count: int, seed: int = 1) -> NDArray[np.void]:
     """Numbers of every magnitude, an eighth of them corners."""
     rng = np.random.default_rng(seed)
-    samples = np.zeros(count, SAMPLE)
-    edges = [edge for low, high, _ in DAEMON.ranges.by_name.values() for edge in (low, high)]
+    samples = np.zeros(count, INTERFACE.sample)
+    edges = [edge for row in DAEMON.tunables.values() for edge in (row.min, row.max)]
     around = [int(edge) + step for edge in edges for step in (-1, 0, 1)]
-    for column in [samples[name] for name in (*INCREMENTS, "elapsed_ns", *GAUGES)] + [
-        samples["in_force"][name] for name in SETTING.names or ()
+    for column in [samples[name] for name in COUNTED] + [
+        samples["in_force"][name] for name in INTERFACE.setting.names or ()
     ]:
         limits = np.iinfo(column.dtype)
         corners = [0, 1, 2, 3, limits.max, limits.max - 1, limits.min, limits.min + 1, -1, *around]
@@ -135,20 +149,18 @@ def any_samples(count: int, seed: int = 1) -> NDArray[np.void]:
 
 
 @pytest.fixture(scope="module")
-def real() -> tuple[Array, NDArray[np.void]]:
+def real() -> list[SampleRecorder]:
     """Observations of evaluation episodes and the samples behind them, random settings included."""
-    observations: list[Array] = []
-    samples: list[NDArray[np.void]] = []
+    recorders = []
     for name in ("moving-hot-set", "skewed", "abench-8g"):
         scenario = tiny(name)
         for policy_name in ("random", "static:500,1024,inf"):
             policy = load_policy(policy_name, scenario)
-            task = TieredMemoryTask([scenario_for(policy, scenario)] * 4)
-            recorded = RecordedPolicy(policy, task.system)
+            task = simulated_task([scenario_for(policy, scenario)] * 4)
+            recorded = SampleRecorder(policy, task.system, INTERFACE)
             run_episodes(task, recorded, range(10_000, 10_004))
-            observations.append(recorded.observations)
-            samples.append(recorded.samples)
-    return np.concatenate(observations), np.concatenate(samples)
+            recorders.append(recorded)
+    return recorders
 
 
 def source_without_comments(folder: Path) -> str:
@@ -175,11 +187,13 @@ def test_neither_divides_nor_knows_fractions_nor_writes_to_globals(exported: Exp
 
 def test_equals_the_python_integers_bit_for_bit(exported: Exported) -> None:
     samples = any_samples(NUM_INPUTS)
-    observations = exported.integers.observe(samples)
-    np.testing.assert_array_equal(exported.compiled.observe(samples, NUM_FEATURES), observations)
+    observations = observe(exported.integers, samples)
+    fresh = exported.compiled.initial_state
+    np.testing.assert_array_equal(exported.compiled.observe(samples, fresh(NUM_INPUTS)), observations)
     actions = exported.integers.model(observations)
     np.testing.assert_array_equal(exported.compiled.act(observations.astype(np.int32)), actions)
-    np.testing.assert_array_equal(exported.compiled.decide(samples), exported.integers.decode(actions))
+    settings = exported.integers.interface.decode(actions)
+    np.testing.assert_array_equal(exported.compiled.decide(samples, fresh(NUM_INPUTS)), settings)
 
 
 def test_networks_equal_on_random_observations_too(exported: Exported) -> None:
@@ -191,37 +205,37 @@ def test_networks_equal_on_random_observations_too(exported: Exported) -> None:
     np.testing.assert_array_equal(actions, exported.integers.model(observations))
 
 
-def test_actions_stay_within_the_tolerance_of_the_floats(
-    exported: Exported, real: tuple[Array, NDArray[np.void]]
-) -> None:
-    observations, samples = real
-    assert len(samples) > 500
+def test_actions_stay_within_the_tolerance_of_the_floats(exported: Exported, real: list[SampleRecorder]) -> None:
+    errors = np.concatenate([action_errors(exported.model, exported.compiled, recorded) for recorded in real])
+    assert len(errors) > 500
     drawn = np.random.default_rng(3).uniform(-1, 1, (4096, NUM_FEATURES)).astype(np.float32)
     as_integers = exported.compiled.act(np.round(drawn * float(ONE)).astype(np.int32)) / ONE
     off = np.abs(as_integers - exported.model(drawn)).max(axis=1)
     if isinstance(exported.model, DecisionTree):
         off[near_threshold(exported.model, drawn)] = 0
-    errors = [action_errors(exported.model, exported.compiled, observations, samples).max(), off.max()]
-    print(f"\n{exported.name}: actions off by {errors[0]:.1e} on episodes, {errors[1]:.1e} on random observations")
-    assert max(errors) < TOLERANCE
+    print(f"\n{exported.name}: actions off by {errors.max():.1e} on episodes, {off.max():.1e} on random observations")
+    assert max(errors.max(), off.max()) < TOLERANCE
 
 
-def test_observations_are_those_of_the_encoder(exported: Exported, real: tuple[Array, NDArray[np.void]]) -> None:
-    observations, samples = real
-    error = np.abs(exported.compiled.observe(samples, NUM_FEATURES) / ONE - observations).max(axis=0)
-    features = [feature.name for feature in FEATURES]
+def test_observations_are_those_of_the_encoder(exported: Exported, real: list[SampleRecorder]) -> None:
+    error = np.zeros(NUM_FEATURES)
+    for recorded in real:
+        state = exported.compiled.initial_state(4)
+        for samples, observations in zip(recorded.samples, recorded.observations, strict=True):
+            observed = exported.compiled.observe(samples, state) / ONE
+            error = np.maximum(error, np.abs(observed - observations).max(axis=0))
     # the setting in force is a whole number of milliseconds in a kernel: half of one at 100 ms is 0.002
-    allowed = {name: 1e-5 for name in features} | {"scan_period": 0.002}
-    assert {name: float(off) for name, off in zip(features, error, strict=True) if off > allowed[name]} == {}
+    allowed = dict.fromkeys(COLUMNS, 1e-5) | {"scan_period": 0.002}
+    assert {name: float(off) for name, off in zip(COLUMNS, error, strict=True) if off > allowed[name]} == {}
 
 
 def test_random_samples_are_observed_as_the_encoder_would() -> None:
     samples = any_samples(20_000, seed=4)
-    for name in (*INCREMENTS, "elapsed_ns", *GAUGES):  # what the encoder can take: no negative numbers
+    for name in COUNTED:  # what the encoder can take: no negative numbers
         samples[name] = np.maximum(samples[name], name in ("elapsed_ns", "fast_node_pages", "resident_pages"))
     policy = IntegerPolicy(network(), DAEMON)
-    columns = {feature.name: index for index, feature in enumerate(FEATURES)}
-    observed = policy.observe(samples) / ONE
+    columns = {name: index for index, name in enumerate(COLUMNS)}
+    observed = observe(policy, samples) / ONE
     count, pages, step_s = (samples[name].astype(float) for name in ("pgdemote_kswapd", "resident_pages", "elapsed_ns"))
     step_s *= 1e-9
     exact = {
@@ -239,8 +253,8 @@ def test_actions_decode_as_in_the_environment() -> None:
     rng = np.random.default_rng(5)
     edges = np.array([-1, -DEAD_ZONE_EDGE, 0, DEAD_ZONE_EDGE, 1])
     actions = np.concatenate((rng.uniform(-1, 1, (20_000, 3)), np.stack([edges] * 3, axis=1)))
-    settings = policy.decode(np.round(actions * ONE).astype(np.int64))
-    exact, whole = codec.decode(actions), tunables_of(settings)
+    settings = policy.interface.decode(np.round(actions * ONE).astype(np.int64))
+    exact, whole = codec.decode(actions), policy.interface.tunables_of(settings)
     is_same_kind = (np.isinf(exact) == np.isinf(whole)) & ((exact == 0) == (whole == 0))
     is_at_edge = np.abs(np.abs(actions) - DEAD_ZONE_EDGE) < TOLERANCE
     assert (is_same_kind | is_at_edge).all()
@@ -254,8 +268,8 @@ def test_no_input_makes_a_sanitizer_speak(name: str, tmp_path: Path) -> None:
     folder = one_export(tmp_path, name)
     ranges = [
         f"-D{label}_{end}={int(value)}ull"
-        for label, row in zip(("PERIOD", "SIZE", "THROTTLE"), TUNABLES, strict=True)
-        for end, value in zip(("MIN", "MAX"), DAEMON.ranges.by_name[row.name], strict=False)
+        for label, row in zip(("PERIOD", "SIZE", "THROTTLE"), DAEMON.tunables.values(), strict=True)
+        for end, value in (("MIN", row.min), ("MAX", row.max))
     ]
     compiler, fuzzing, arguments = "gcc", ["-fsanitize=undefined,address", "-DITERATIONS=300000"], []
     if shutil.which("clang") and name == "tanh-32x32":
@@ -323,7 +337,7 @@ def test_names_stay_in_their_comments_and_strings(tmp_path: Path) -> None:
     folder = one_export(tmp_path, name=PRICKLY, command=f"tierenv train {PRICKLY}")
     source = source_without_comments(folder)
     assert "int x" not in re.sub(r'"[^"\n]*"', "", source) and 'NAME "run _7_ ' in source
-    CompiledPolicy(folder)
+    compiled(folder)
 
 
 def test_policy_without_evaluation_says_so(tmp_path: Path) -> None:
@@ -440,6 +454,6 @@ def test_export_leaves_an_occupied_folder_alone(tmp_path: Path) -> None:
 
 def test_ranges_that_are_no_whole_numbers_are_refused() -> None:
     fields = DAEMON.model_dump(mode="json")
-    fields["ranges"]["scan_period"]["min"] = "100.5ms"
+    fields["tunables"]["scan_period"]["min"] = "100.5ms"
     with pytest.raises(ConfigError, match=r"scan_period_ms: min=100\.5: must be a whole number"):
-        IntegerPolicy(network(), DaemonVariant.model_validate(json.loads(json.dumps(fields))))
+        IntegerPolicy(network(), AccessedBitDaemon.model_validate(json.loads(json.dumps(fields))))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny import setting_of_three
 from tierenv.action import ActionCodec
 from tierenv.agents import best_static
 from tierenv.agents.best_static import BestStatic, read_best_static, write_best_static
@@ -17,15 +18,14 @@ from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.scenario import load_scenario
-from tierenv.task import TieredMemoryTask
-from tierenv.tunables import NUM_TUNABLES, TunableSetting
+from tierenv.task import simulated_task
 from tierenv.units import GIB, MIB
 
 SCENARIO = load_scenario("skewed")
 NUM_FEATURES = len(ObservationEncoder(SCENARIO.daemon).features)
 FOUND = BestStatic(
     daemon="kmmscand-tunable",
-    setting=BestStatic.stored(TunableSetting(500, GIB, math.inf)),
+    setting=setting_of_three(500, GIB, math.inf).to_json(),
     mean_s=200.5,
     trials=144,
     episodes=616,
@@ -52,12 +52,13 @@ def test_every_row_of_the_table_runs(name: str, stored: Path) -> None:
     policy = load_policy(name + argument, SCENARIO)
     scenario = scenario_for(policy, SCENARIO)
     assert scenario.control == policy.control
-    task = TieredMemoryTask([scenario, scenario])
+    task = simulated_task([scenario, scenario])
     observation, _ = task.reset(np.array([1, 2], np.uint64))
     policy.reset(2)
     for _ in range(3):
         actions = policy.act(observation)
-        assert (actions.shape, actions.dtype) == ((2, NUM_TUNABLES), np.float32)
+        width = len(scenario.daemon.tunables) if policy.control == "tunables" else 0
+        assert (actions.shape, actions.dtype) == ((2, width), np.float32)
         observation = task.step(actions).observation
 
 
@@ -65,6 +66,8 @@ def test_every_row_of_the_table_runs(name: str, stored: Path) -> None:
     ("name", "daemon", "control"),
     [
         ("no-migration", "kmmscand-tunable", "off"),
+        ("numab1", "numab1", "kernel-rule"),
+        ("numab2", "numab2", "kernel-rule"),
         ("kmmscand-v1", "kmmscand-v1", "kernel-rule"),
         ("built-in", "kmmscand-tunable", "kernel-rule"),
         ("static:500,1024,inf", "kmmscand-tunable", "tunables"),
@@ -73,7 +76,8 @@ def test_every_row_of_the_table_runs(name: str, stored: Path) -> None:
 def test_policy_brings_its_daemon_and_control(name: str, daemon: str, control: str) -> None:
     scenario = scenario_for(load_policy(name, SCENARIO), SCENARIO)
     assert (scenario.daemon.name, scenario.control) == (daemon, control)
-    assert scenario.replace(daemon=SCENARIO.daemon, control=SCENARIO.control) == SCENARIO
+    changed = {"daemon": SCENARIO.daemon, "control": SCENARIO.control, "numa_balancing_mode": None}
+    assert scenario.replace(**changed) == SCENARIO
 
 
 @pytest.mark.parametrize(
@@ -82,13 +86,13 @@ def test_policy_brings_its_daemon_and_control(name: str, daemon: str, control: s
         ("sttic", "unknown policy 'sttic'; did you mean 'static'.*tierenv list policies"),
         ("statik:1,2,3", "unknown policy 'statik:1,2,3'.*tierenv list policies"),
         ("./no-such-run", "no such folder"),
-        ("static", "write static:PERIOD_MS,SIZE_MIB,THROTTLE_MIBPS"),
+        ("static", r"write static:NUMBER,...\|NAME=VALUE,..."),
         ("built-in:1", "write built-in"),
-        ("static:", "three numbers"),
-        ("static:500,1024", "three numbers"),
-        ("static:500,1024,inf,1", "three numbers"),
-        ("static:500,x,inf", "three numbers"),
-        ("static:nan,1024,inf", "three numbers"),
+        ("static:", "3 numbers"),
+        ("static:500,1024", "3 numbers"),
+        ("static:500,1024,inf,1", "3 numbers"),
+        ("static:500,x,inf", "3 numbers"),
+        ("static:nan,1024,inf", "3 numbers"),
         ("static:-500,1024,inf", "scan_period_ms=-500: daemon kmmscand-tunable allows 100 to 20000"),
         ("static:500,1e9,inf", "scan_size_bytes"),
         ("static:500,1024,0.5", "throttle_bytes_per_s.*or 0 or inf"),
@@ -126,13 +130,13 @@ def test_random_actions_are_repeatable_and_independent_of_the_batch() -> None:
 
     many, few = play(5), play(2)
     np.testing.assert_array_equal([actions[:2] for actions in many], few)
-    assert len(np.unique(many)) == 5 * 4 * NUM_TUNABLES
+    assert len(np.unique(many)) == 5 * 4 * len(SCENARIO.daemon.tunables)
 
 
 def test_best_static_plays_what_was_stored(stored: Path) -> None:
     policy = load_policy("best-static", SCENARIO)
     assert isinstance(policy, StaticPolicy)
-    assert (policy.name, policy.setting) == ("best-static", TunableSetting(500, GIB, math.inf))
+    assert (policy.name, policy.setting) == ("best-static", setting_of_three(500, GIB, math.inf))
 
 
 def test_best_static_without_a_setting_tells_how_to_find_one(stored: Path) -> None:
@@ -157,9 +161,9 @@ def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -
 
 @pytest.mark.parametrize("throttle", [0.0, 64.0 * MIB, math.inf])
 def test_stored_settings_survive_the_file(stored: Path, throttle: float) -> None:
-    setting = TunableSetting(123.456, GIB, throttle)
-    write_best_static("skewed", FOUND.model_copy(update={"setting": BestStatic.stored(setting)}))
-    assert read_best_static()["skewed"].tunables == setting
+    setting = setting_of_three(123.456, GIB, throttle)
+    write_best_static("skewed", FOUND.model_copy(update={"setting": setting.to_json()}))
+    assert read_best_static()["skewed"].setting_for(SCENARIO.daemon) == setting
     json.loads(stored.read_text(), parse_constant=pytest.fail)
 
 
@@ -182,4 +186,5 @@ def test_broken_file_is_named(stored: Path, content: str, reason: str) -> None:
 def test_packaged_file_is_valid() -> None:
     for name, best in read_best_static().items():
         scenario = load_scenario(name)
-        assert StaticPolicy(best.tunables, scenario.daemon).daemon == best.daemon
+        assert StaticPolicy(best.setting_for(scenario.daemon), scenario.daemon).daemon == scenario.daemon
+        assert scenario.daemon.name == best.daemon

@@ -7,8 +7,7 @@ import numpy as np
 
 from tests.sim.machines import machine_of, pages_of, start, with_workload
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MM_SCANS
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.scenario import PageClass, Phase, Process, Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import (
@@ -23,14 +22,11 @@ NO_ROOM: dict[str, Any] = {"fast_capacity": 64 * PAGE_BYTES, "demotion": False}
 ALL_FAST: dict[str, Any] = {"initial_placement": "random"}
 """Of the workload: every page starts on the fast tier, which is large."""
 
-V0, V1, V3, TUNABLE = (
-    load_record("daemons", DaemonVariant, name)
-    for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3", "kmmscand-tunable")
-)
+V0, V1, V3, TUNABLE = (load_daemon(name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3", "kmmscand-tunable"))
 
 
 def small(
-    daemon: DaemonVariant = V1,
+    daemon: AccessedBitDaemon = V1,
     workload: Mapping[str, object] | None = None,
     platform: Mapping[str, object] | None = None,
     **changes: object,

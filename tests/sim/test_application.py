@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tests.sim.machines import process_of, start, with_workload
 from tierenv.counters import MIGRATED, SCANNER_NS
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import load_daemon
 from tierenv.scenario import MemoryTier, Platform, Process, Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
@@ -200,7 +199,7 @@ def steady_migrator() -> Scenario:
     """
     scenario = without_queueing(load_scenario("abench-8g"))
     platform = scenario.platform.model_copy(update={"shootdown_receiver": 0.0, "accessed_bit": 0.0})
-    daemon = load_record("daemons", DaemonVariant, "kmmscand-v1")
+    daemon = load_daemon("kmmscand-v1")
     return scenario.replace(daemon=daemon, control="kernel-rule", platform=platform)
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tests.sim.machines import process_of, start, with_workload
 from tierenv.counters import COUNTERS, DEMOTED, FREE_PAGES, MIGRATED, PGPROMOTE_SUCCESS
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record, packaged
+from tierenv.daemon import load_daemon
+from tierenv.records import packaged
 from tierenv.scenario import Process, Scenario, Workload, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
@@ -20,7 +20,7 @@ from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
 from tierenv.units import PAGE_BYTES
 
-DAEMONS = {name: load_record("daemons", DaemonVariant, name) for name in packaged("daemons")}
+DAEMONS = {name: load_daemon(name) for name in packaged("daemons")}
 GROWING = np.array([not counter.is_gauge for counter in COUNTERS])
 
 Ints = NDArray[np.int64]
@@ -91,10 +91,10 @@ def schedules(draw: st.DrawFn) -> list[tuple[float, float, float, float]]:
 
 def setting(scenario: Scenario, shares: tuple[float, float, float]) -> NDArray[np.float64]:
     """float64[1, 3]: tunables at these shares of their ranges, 0 and unlimited beyond those of the throttle."""
-    ranges = scenario.daemon.ranges.by_name.values()
+    ranges = load_daemon("kmmscand-tunable").tunables | scenario.daemon.tunables
     values = [
         math.exp(math.log(row.min) + share * math.log(row.max / row.min))
-        for row, share in zip(ranges, shares, strict=True)
+        for row, share in zip(ranges.values(), shares, strict=True)
     ]
     if shares[2] < 0:
         values[2] = 0.0
@@ -130,7 +130,7 @@ def moment_of(system: Any) -> Moment:
         finished_s=system.finished_s[0],
         counters=system.counters[0],
         model=system.model[0],
-        throttle=float(system.tunables[0, 2]),
+        throttle=math.inf if np.isnan(system.tunables[0, 2]) else float(system.tunables[0, 2]),
         fast_pages=int(system.fast_pages_by_class(0).sum()),
     )
 
@@ -165,6 +165,8 @@ def check_fast_tier(scenario: Scenario, begin: Moment, before: Moment, now: Mome
 def check_throttle(scenario: Scenario, before: Moment, now: Moment) -> None:
     """Promotions stay within the budgets of the throttle windows that the time since touches."""
     assert before.throttle > 0 or now.counters[MIGRATED] == before.counters[MIGRATED]
+    if scenario.daemon.mechanism == "hint-faults":
+        return
     window_s = scenario.daemon.throttle_window
     windows = math.floor((now.elapsed_s - before.elapsed_s) / window_s) + 2
     budget = max(1.0, now.throttle / PAGE_BYTES * window_s)

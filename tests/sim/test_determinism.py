@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from tests.sim.machines import process_of, start, with_workload, without_variation
 from tierenv.counters import DEMOTED, MIGRATED
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import load_daemon
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
@@ -31,7 +30,7 @@ def mixed_scenarios() -> list[Scenario]:
 
     The corunners of a machine start or finish within the steps, or both.
     """
-    v0, v1, v3 = (load_record("daemons", DaemonVariant, name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
+    v0, v1, v3 = (load_daemon(name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
     abench, skewed = load_scenario("abench-8g"), load_scenario("skewed")
     moving = with_workload(load_scenario("moving-hot-set"), accesses_per_page=200.0)
     short = process_of(with_workload(abench, accesses_per_page=2000.0), size="2GiB")

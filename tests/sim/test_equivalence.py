@@ -39,8 +39,7 @@ from tierenv.counters import (
     SLOWTIER,
     TOPTIER,
 )
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import load_daemon
 from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
@@ -153,7 +152,7 @@ def beside(name: str, size: int, **process: Any) -> Process:
 
 
 def make_cases() -> dict[str, Case]:
-    v0, v1, v3 = (load_record("daemons", DaemonVariant, name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
+    v0, v1, v3 = (load_daemon(name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
     fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
     skewed, moving = load_scenario("skewed"), without_variation("moving-hot-set")
     alone = {"control": "off", "numa_balancing_mode": 2}

@@ -1,5 +1,7 @@
 """NUMA balancing, one test for each mechanism of kmmscand.md section 7; each fails when the mechanism is taken out."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,16 +22,17 @@ from tierenv.counters import (
     PGPROMOTE_CANDIDATE,
     PGPROMOTE_SUCCESS,
 )
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import HintFaultKnobs, load_daemon
+from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.state import FAULTED, FRESH, MOVED
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import scenario_arrays
+from tierenv.sim.records import CONTROL_OFF
 
 WINDOW = 65536
 """Pages of a 256 MiB window."""
-V1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+V1 = load_daemon("kmmscand-v1")
 
 
 def balanced(mode: int, **changes) -> Scenario:
@@ -271,13 +274,49 @@ def test_pages_the_daemon_promotes_lose_their_marks():
 def test_policies_turn_balancing_on_and_the_daemon_off():
     scenario = load_scenario("abench-8g").replace(numa_balancing_mode=1)
     for name, mode, control in (
-        ("numab1", 1, "off"),
-        ("numab2", 2, "off"),
+        ("numab1", 1, "kernel-rule"),
+        ("numab2", 2, "kernel-rule"),
         ("no-migration", 0, "off"),
         ("kmmscand-v1", 1, "kernel-rule"),
     ):
         played = scenario_for(load_policy(name, scenario), scenario)
-        assert (played.numa_balancing_mode, played.control) == (mode, control)
+        assert (played.hint_faults[0], played.control) == (mode, control)
+        is_alone = played.daemon.mechanism == "hint-faults"
+        assert (scenario_arrays(played).parameters["control"] == CONTROL_OFF) == (is_alone or control == "off")
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+def test_balancing_as_the_daemon_is_balancing_beside_a_daemon_that_is_off(mode: int) -> None:
+    beside = load_scenario("skewed").replace(numa_balancing_mode=mode, control="off", regions=8)
+    alone = beside.replace(daemon=load_daemon(f"numab{mode}"), numa_balancing_mode=None, control="kernel-rule")
+    for one, other in zip(
+        *((system.elapsed_s, system.counters, system.model) for system in map(run_to_end, (beside, alone))), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def run_to_end(scenario: Scenario) -> LumpedSystem:
+    """Returns a machine whose work is done."""
+    system = LumpedSystem([scenario])
+    system.reset(np.array([3], np.uint64), ["training"])
+    while not system.is_done.all():
+        system.advance(1e4)
+    return system
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numa_balancing_mode": 1}, "numa_balancing_mode=1: daemon numab2 is NUMA balancing in mode 2"),
+        ({"numa_balancing_mode": 0}, "numa_balancing_mode=0: daemon numab2 is NUMA balancing in mode 2"),
+        ({"numa_balancing": {"hot_threshold": "2s"}}, "numa_balancing: daemon numab2 has knobs of its own"),
+    ],
+)
+def test_a_scenario_that_contradicts_its_daemon_is_refused(changes: dict[str, Any], message: str) -> None:
+    scenario = load_scenario("skewed").replace(daemon=load_daemon("numab2"), control="kernel-rule")
+    assert scenario.replace(numa_balancing_mode=2).hint_faults == (2, HintFaultKnobs())
+    with pytest.raises(ConfigError, match=message):
+        scenario.replace(**changes)
 
 
 @given(
@@ -291,7 +330,7 @@ def test_policies_turn_balancing_on_and_the_daemon_off():
 def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib, interval_s, seed, steps_s):
     like = tiny(fast_capacity=f"{capacity_mib}MiB")
     scenario = like.replace(
-        daemon=load_record("daemons", DaemonVariant, daemon or "kmmscand-v1"),
+        daemon=load_daemon(daemon or "kmmscand-v1"),
         control="off" if daemon is None else "kernel-rule",
         numa_balancing_mode=mode,
         platform=like.platform.model_copy(update={"numa_window_interval": interval_s, "numa_shared_move_share": 0.3}),

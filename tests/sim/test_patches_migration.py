@@ -31,7 +31,7 @@ from tests.sim.patches import (
     small,
 )
 from tierenv.counters import DEMOTED, HOTPAGE, MIGADDED, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS, MM_SCANS, TOPTIER
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import AccessedBitDaemon, TunableRange
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import (
@@ -69,7 +69,7 @@ def folios_by_result(system: LumpedSystem) -> Counter[int]:
 @both_models
 @pytest.mark.parametrize(("daemon", "goes_on"), [(V1, True), (V3, True), (V0, False)])
 def test_p04_migration_thread_works_while_the_scanner_goes_on(
-    system_type: type, daemon: DaemonVariant, goes_on: bool
+    system_type: type, daemon: AccessedBitDaemon, goes_on: bool
 ) -> None:
     system = begin(system_type, small(daemon, platform=SLOW_MIGRATION))
     run_to_chunk(system, 1)
@@ -191,7 +191,7 @@ def test_p05_promotion_skips_the_folios_of_a_process_that_has_exited(system_type
     assert model_of(system).fast_by_class.sum(axis=1).tolist() == [0, 512]
 
 
-def two_nodes(daemon: DaemonVariant, **changes: Any) -> Scenario:
+def two_nodes(daemon: AccessedBitDaemon, **changes: Any) -> Scenario:
     """V1 P9: the fast tier has two nodes, either of which has room for all pages."""
     size = 2 * PAGES * PAGE_BYTES
     return small(daemon, fast_capacity=size, remote_fast_capacity=size, **changes)
@@ -201,7 +201,7 @@ def two_nodes(daemon: DaemonVariant, **changes: Any) -> Scenario:
 @pytest.mark.parametrize("sysfs_node", [0, 1])
 @pytest.mark.parametrize("daemon", [V0, V1, V3])
 def test_p09_target_node_is_the_sysfs_one_while_no_page_is_on_the_top_tier(
-    system_type: type, daemon: DaemonVariant, sysfs_node: int
+    system_type: type, daemon: AccessedBitDaemon, sysfs_node: int
 ) -> None:
     system = begin(system_type, two_nodes(daemon, target_node=sysfs_node))
     run_until(system, lambda: system.counters[0, MIGRATED] == PAGES)
@@ -211,7 +211,7 @@ def test_p09_target_node_is_the_sysfs_one_while_no_page_is_on_the_top_tier(
 @both_models
 @pytest.mark.parametrize(("daemon", "is_fixed"), [(V0, True), (V1, False), (V3, False)])
 def test_p09_target_node_is_the_one_that_holds_most_of_the_process(
-    system_type: type, daemon: DaemonVariant, is_fixed: bool
+    system_type: type, daemon: AccessedBitDaemon, is_fixed: bool
 ) -> None:
     # node 0 starts with 490 pages, node 1 with 980; then both get room
     like: dict[str, Any] = {"fast_capacity": 500 * PAGE_BYTES, "remote_fast_capacity": 1000 * PAGE_BYTES}
@@ -302,8 +302,8 @@ def test_p09_target_node_gathers_each_process_on_its_own(system_type: type) -> N
 @both_models
 def test_p09_target_node_has_no_history(system_type: type) -> None:
     # node 1 holds most; the chunk of the other mappings, which V1 walks in turn with a VMA that fills one, sees no page
-    sizes = V1.ranges.scan_size.model_copy(update={"min": MIB, "start": MIB, "max": 2 * MIB})
-    daemon = V1.model_copy(update={"ranges": V1.ranges.model_copy(update={"scan_size": sizes})})
+    sizes = TunableRange(min=MIB, start=MIB, max=2 * MIB)
+    daemon = V1.model_copy(update={"tunables": V1.tunables | {"scan_size": sizes}})
     like: dict[str, Any] = {"fast_capacity": 500 * PAGE_BYTES, "remote_fast_capacity": 1000 * PAGE_BYTES}
     system = begin(system_type, small(daemon, ALL_FAST | {"rest_vma": MIB}, **like))
     targets = []
@@ -354,14 +354,14 @@ def test_v3_drops_listed_pages_that_nobody_touches_any_more(system_type: type, r
 @both_models
 @pytest.mark.parametrize("daemon", [V1, V3])
 def test_v3_lengthens_the_period_by_the_share_of_migrations_that_failed(
-    system_type: type, daemon: DaemonVariant
+    system_type: type, daemon: AccessedBitDaemon
 ) -> None:
     # 1024 hot pages and room for 512: a full window at the first chunk, half a one at each later
     scenario = small(daemon, size=1024 * PAGE_BYTES, fast_capacity=517 * PAGE_BYTES, demotion=False)
     system = begin(system_type, scenario)
     ends = [run_to_chunk(system, chunk, 0.002) for chunk in range(1, 8)]
     # 50 % failed: 6 times as long; then, over 128 + 0 and 128 + 1024, 90 % and over 32 + 0 and 288 + 1024, 97 %
-    base_s = 1e-3 * daemon.ranges.by_name["scan_period_ms"].min
+    base_s = 1e-3 * daemon.tunables["scan_period"].min
     factors = [1, 6, 6, 10, 10, 10] if daemon is V3 else [1] * 6
     for spacing_s, factor in zip(np.diff(ends), factors, strict=True):
         assert factor * base_s - 0.002 <= spacing_s <= factor * base_s + daemon.scan_sleep + 0.006
@@ -387,7 +387,7 @@ def test_v3_remembers_a_quarter_of_the_failures_before(system_type: type) -> Non
 @both_models
 @pytest.mark.parametrize(("daemon", "walks_on"), [(V1, False), (V3, True)])
 def test_v3_walks_on_to_the_rest_in_a_chunk_without_hits(
-    system_type: type, daemon: DaemonVariant, walks_on: bool
+    system_type: type, daemon: AccessedBitDaemon, walks_on: bool
 ) -> None:
     # a VMA larger than any scan size, of which no page is slow
     scenario = load_scenario("abench-8g").replace(daemon=daemon, control="kernel-rule")

@@ -29,7 +29,7 @@ from tests.sim.patches import (
     small,
 )
 from tierenv.counters import MIGADDED, MIGRATED, MM_SCANS, SCANNER_NS, TOPTIER
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import AccessedBitDaemon
 from tierenv.scenario import load_scenario
 from tierenv.shrink import (
     shrink,
@@ -136,7 +136,7 @@ def test_p03_scan_lists_pages_that_are_on_the_list_already(system_type: type) ->
 @both_models
 @pytest.mark.parametrize(("daemon", "idle_promoted"), [(V0, PAGES * 3 // 4), (V1, PAGES * 3 // 4), (V3, 0)])
 def test_p03_scan_takes_untouched_pages_for_accessed_at_the_first_visit(
-    system_type: type, daemon: DaemonVariant, idle_promoted: int
+    system_type: type, daemon: AccessedBitDaemon, idle_promoted: int
 ) -> None:
     system = begin(system_type, small(daemon, hot_and_idle()))
     system.advance(15.0)
@@ -145,7 +145,9 @@ def test_p03_scan_takes_untouched_pages_for_accessed_at_the_first_visit(
 
 @both_models
 @pytest.mark.parametrize(("daemon", "listed"), [(V1, PAGES // 2), (V3, PAGES // 4)])
-def test_p03_scan_never_forgets_that_a_page_was_touched(system_type: type, daemon: DaemonVariant, listed: int) -> None:
+def test_p03_scan_never_forgets_that_a_page_was_touched(
+    system_type: type, daemon: AccessedBitDaemon, listed: int
+) -> None:
     # once is touched in the first phase only, and PG_young stays; V3 asks for two visits in a row
     workload = {
         "classes": classes(once=0.25, hot=0.25, idle=0.5),
@@ -221,7 +223,7 @@ def test_p07_scan_size_bounds_the_chunks_where_the_variant_says_so(system_type: 
 @both_models
 @pytest.mark.parametrize(("daemon", "delay_s"), [(V0, 0.0), (V1, 1.0), (V3, 2.0)])
 def test_p08_initial_delay_of_every_process_is_that_of_its_variant(
-    system_type: type, daemon: DaemonVariant, delay_s: float
+    system_type: type, daemon: AccessedBitDaemon, delay_s: float
 ) -> None:
     scenario = small(daemon)
     system = begin(system_type, scenario.model_copy(update={"corunners": (beside(scenario, 512, start=5.0),)}))
@@ -254,7 +256,7 @@ def test_p13_prctl_scale_lengthens_the_period_of_v3_linearly_to_its_double(
 @both_models
 @pytest.mark.parametrize(("daemon", "is_skipped"), [(V0, False), (V1, True), (V3, True)])
 def test_p13_prctl_scale_0_takes_that_process_alone_out_of_the_scan(
-    system_type: type, daemon: DaemonVariant, is_skipped: bool
+    system_type: type, daemon: AccessedBitDaemon, is_skipped: bool
 ) -> None:
     scenario = small(daemon, scan_scale=0)
     system = begin(system_type, scenario.model_copy(update={"corunners": (beside(scenario, 512),)}))
@@ -267,7 +269,7 @@ def test_p13_prctl_scale_0_takes_that_process_alone_out_of_the_scan(
 
 @both_models
 @pytest.mark.parametrize("daemon", [V0, V1])
-def test_p13_prctl_scale_above_0_has_no_effect_before_v3(system_type: type, daemon: DaemonVariant) -> None:
+def test_p13_prctl_scale_above_0_has_no_effect_before_v3(system_type: type, daemon: AccessedBitDaemon) -> None:
     systems = [begin(system_type, small(daemon, scan_scale=scale)) for scale in (1, 5, 10)]
     for system in systems:
         system.advance(10.0)

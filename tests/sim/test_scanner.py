@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from tests.sim.machines import machine_of, pages_of, start, with_workload
 from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
-from tierenv.daemon import DaemonVariant
-from tierenv.records import load_record
+from tierenv.daemon import load_daemon
 from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
@@ -23,7 +22,7 @@ from tierenv.sim.pages.system import (
 )
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
-V1 = load_record("daemons", DaemonVariant, "kmmscand-v1")
+V1 = load_daemon("kmmscand-v1")
 PAGES = 8192
 SYSTEMS = [LumpedSystem, PagesSystem]
 

@@ -65,7 +65,7 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFi
         (["evaluate", "skewed", "--policy", "best-statc"], "did you mean 'best-static'"),
         (["evaluate", "skewed", "--policy", "runs/none"], "runs/none: no such folder"),
         (["evaluate", "skewed", "--policy", "static:1,256,inf"], "scan_period_ms=1: daemon"),
-        (["evaluate", "skewed", "--policy", "static:1"], "must be three numbers"),
+        (["evaluate", "skewed", "--policy", "static:1"], "must be 3 numbers"),
         (["evaluate", "skewed", "--policy", "random", "--json", "."], ".: is a folder"),
         (["tune", "skewed", "--sampler", "tpe"], "--sampler=tpe: must be one of"),
         (["export", "random", "--format", "xml", "--output", "out"], "unknown format 'xml'"),

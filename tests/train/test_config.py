@@ -44,7 +44,7 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
         ({"scenarios": ["skewd"]}, "scenarios: unknown scenario 'skewd'; did you mean 'skewed'?"),
         ({"scenarios": ["skewed", "skewed"]}, "scenarios: names must differ"),
         ({"log_std_init": "wide"}, "log_std_init"),
-        ({"initial_action": [0, 1]}, "initial_action=[0, 1]: "),
+        ({"initial_action": [0, 1]}, "initial_action: has 2 entries, daemon kmmscand-tunable 3 tunables"),
         ({"initial_action": [0, 9, 0]}, "initial_action.1=9: must be less than or equal to 3"),
         ({"hyperparameters": {"learning_rat": 1}}, "has no such key; did you mean 'learning_rate'?"),
         ({"hyperparameters": {"gamma": 0.9}}, "hyperparameters.gamma: set by the run itself"),

@@ -9,10 +9,10 @@ import pytest
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
-from tierenv.task import TieredMemoryTask
+from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
 from tierenv.train import report, seeds
-from tierenv.train.episodes import HeldActions, run_episodes
+from tierenv.train.episodes import holding, run_episodes
 from tierenv.train.evaluate import Bounds, Evaluation, evaluate
 from tierenv.train.run_dir import to_yaml
 
@@ -43,9 +43,9 @@ def test_no_migration_closes_no_gap(result: Evaluation) -> None:
 
 
 def test_episode_is_the_environments_own() -> None:
-    task = TieredMemoryTask([tiny()] * 2, max_time_multiple=20.0)
+    task = simulated_task([tiny()] * 2, max_time_multiple=20.0)
     actions = np.array([[0.2, -0.3, 0.9], [-0.5, 0.5, 0.1]])
-    episodes = run_episodes(task, HeldActions(actions), [11, 12])
+    episodes = run_episodes(task, holding(actions), [11, 12])
     env = gymnasium.make("tierenv/TieredMemory-v0", scenario=tiny(), max_time_multiple=20.0)
     for index, seed in enumerate([11, 12]):
         env.reset(seed=seed)
@@ -59,8 +59,8 @@ def test_episode_is_the_environments_own() -> None:
 
 def test_result_does_not_depend_on_the_batch() -> None:
     actions = np.tile([0.2, -0.3, 0.9], (3, 1))
-    batch = run_episodes(TieredMemoryTask([tiny()] * 3), HeldActions(actions), [1, 2, 3])
-    alone = run_episodes(TieredMemoryTask([tiny()]), HeldActions(actions[:1]), [2])
+    batch = run_episodes(simulated_task([tiny()] * 3), holding(actions), [1, 2, 3])
+    alone = run_episodes(simulated_task([tiny()]), holding(actions[:1]), [2])
     assert batch.seconds[1] == alone.seconds[0]
     assert batch.env_steps > alone.env_steps
 

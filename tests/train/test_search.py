@@ -7,36 +7,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny import setting_of_three
 from tierenv.agents import best_static
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
-from tierenv.records import load_record
 from tierenv.scenario import load_scenario
 from tierenv.train import search as search_module
 from tierenv.train import seeds
-from tierenv.train.search import GRID_SIZE, grid, random, save_best_static, search
-from tierenv.tunables import TunableSetting
+from tierenv.train.search import grid, grid_size, random, save_best_static, search
 
-DAEMON = load_record("daemons", DaemonVariant, "kmmscand-tunable")
+DAEMON = load_daemon("kmmscand-tunable")
 
 
 def test_grid_spans_the_ranges_with_both_special_settings() -> None:
-    settings = grid(DAEMON, GRID_SIZE)
+    settings = grid(DAEMON, grid_size(DAEMON))
     assert settings.shape == (144, 3) and len(np.unique(settings, axis=0)) == 144
-    for column, bounds in zip(settings.T, DAEMON.ranges.by_name.values(), strict=True):
+    for column, bounds in zip(settings.T, DAEMON.tunables.values(), strict=True):
         inner = column[(column > 0) & np.isfinite(column)]
         assert (inner.min(), inner.max()) == pytest.approx((bounds.min, bounds.max))
     assert [len(np.unique(column)) for column in settings.T] == [6, 4, 6]
     assert {0.0, math.inf} <= set(settings[:, 2])
     for setting in settings:
-        DAEMON.check_setting(TunableSetting(*setting))
+        DAEMON.check_setting(setting_of_three(*setting))
 
 
 def test_random_settings_lie_in_the_ranges_and_repeat() -> None:
     settings = random(DAEMON, 50)
     np.testing.assert_array_equal(settings, random(DAEMON, 50))
     for setting in settings:
-        DAEMON.check_setting(TunableSetting(*setting))
+        DAEMON.check_setting(setting_of_three(*setting))
 
 
 def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
@@ -63,7 +62,7 @@ def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, mo
     result = search(str(scenario_path), "random", trials=3, num_seeds=1)
     save_best_static(result, "tierenv tune")
     found = best_static.find_best_static(load_scenario(str(scenario_path)))
-    assert found.tunables == result.winner.setting
+    assert found.setting_for(DAEMON) == result.winner.setting
     stored = best_static.read_best_static()[result.scenario.name]
     assert stored.trials == 3 and stored.command == "tierenv tune"
 

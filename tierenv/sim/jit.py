@@ -92,7 +92,7 @@ def _sources(module: Path) -> set[Path]:
 def _imports(path: Path) -> frozenset[Path]:
     """The files of the modules of tierenv that a file imports, loaded by then: imports stand before functions."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tierenv."):
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     files = (getattr(sys.modules.get(name), "__file__", None) for name in names)

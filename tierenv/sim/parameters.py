@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tierenv.daemon import HintFaultDaemon
 from tierenv.scenario import Scenario
 from tierenv.sim.application import access_time
 from tierenv.sim.records import (
@@ -67,8 +68,8 @@ def scenario_arrays(
     scenario: Scenario, max_substep_s: float = MAX_SUBSTEP_S, server_quantum_s: float = SERVER_QUANTUM_S
 ) -> ScenarioArrays:
     """What the compiled models need to know of a scenario."""
-    platform, daemon, numa = scenario.platform, scenario.daemon, scenario.numa_balancing
-    ranges = daemon.ranges.by_name
+    platform = scenario.platform
+    numa_mode, numa = scenario.hint_faults
     parameters = _record(
         PARAMETERS,
         overlap=platform.overlap,
@@ -87,33 +88,9 @@ def scenario_arrays(
         num_nodes=len(scenario.node_capacity_pages),
         num_classes=len(scenario.class_pages),
         num_regions=scenario.regions * len(scenario.processes),
-        control=_CONTROLS[scenario.control],
-        is_tunable_at_run_time=daemon.tunable_at_run_time,
-        is_second_access=daemon.access_rule == "second-access",
-        is_whole_vma=daemon.chunk_rule == "whole-vma",
-        walks_on_without_hits=daemon.walks_on_without_hits,
-        rechecks_hotness=daemon.rechecks_hotness,
-        target_rule=_TARGET_RULES[daemon.target_rule],
-        scale_rule=_SCALE_RULES[daemon.scale_rule],
-        failure_window=daemon.failure_window or 0,
-        has_migration_thread=daemon.has_migration_thread,
-        counts_all_slow_pages=daemon.counts_all_slow_pages,
-        initial_delay_s=daemon.initial_delay,
-        scan_sleep_s=daemon.scan_sleep,
-        mms_to_scan=daemon.mms_to_scan,
-        migrate_sleep_s=daemon.migrate_sleep,
-        throttle_window_s=daemon.throttle_window,
-        list_capacity=platform.kernel_memory // daemon.list_entry,
-        decay_shift=daemon.decay_shift,
-        ignore_threshold_pages=daemon.ignore_threshold_pages,
-        period_step_percent=daemon.period_step_percent,
-        period_jump_shift=daemon.period_jump_shift,
-        period_min_ms=ranges["scan_period_ms"].min,
-        period_max_ms=ranges["scan_period_ms"].max,
-        size_min_bytes=ranges["scan_size_bytes"].min,
-        size_max_bytes=ranges["scan_size_bytes"].max,
+        **_scanner_parameters(scenario),
         fixed_target_node=scenario.target_node,
-        numa_mode=scenario.numa_balancing_mode,
+        numa_mode=numa_mode,
         numa_delay_s=numa.scan_delay,
         numa_window_pages=numa.scan_size // PAGE_BYTES,
         numa_window_s=platform.numa_window_interval,
@@ -139,6 +116,49 @@ def scenario_arrays(
     for process in arrays.processes:
         process["all_fast_access_s"] = _access_time_s(arrays, process, 1.0)
     return arrays
+
+
+IDLE_SCANNER = {
+    "control": CONTROL_OFF,
+    "is_second_access": True,
+    "has_migration_thread": True,
+    "migrate_sleep_s": 40e-3,
+}
+"""Where hint faults find the hot pages: nobody scans, and the migrator wakes for nothing."""
+
+
+def _scanner_parameters(scenario: Scenario) -> dict[str, float]:
+    daemon = scenario.daemon
+    if isinstance(daemon, HintFaultDaemon):
+        return IDLE_SCANNER
+    period, size = daemon.tunables["scan_period"], daemon.tunables["scan_size"]
+    return {
+        "control": _CONTROLS[scenario.control],
+        "is_tunable_at_run_time": daemon.tunable_at_run_time,
+        "is_second_access": daemon.access_rule == "second-access",
+        "is_whole_vma": daemon.chunk_rule == "whole-vma",
+        "walks_on_without_hits": daemon.walks_on_without_hits,
+        "rechecks_hotness": daemon.rechecks_hotness,
+        "target_rule": _TARGET_RULES[daemon.target_rule],
+        "scale_rule": _SCALE_RULES[daemon.scale_rule],
+        "failure_window": daemon.failure_window or 0,
+        "has_migration_thread": daemon.has_migration_thread,
+        "counts_all_slow_pages": daemon.counts_all_slow_pages,
+        "initial_delay_s": daemon.initial_delay,
+        "scan_sleep_s": daemon.scan_sleep,
+        "mms_to_scan": daemon.mms_to_scan,
+        "migrate_sleep_s": daemon.migrate_sleep,
+        "throttle_window_s": daemon.throttle_window,
+        "list_capacity": scenario.platform.kernel_memory // daemon.list_entry,
+        "decay_shift": daemon.decay_shift,
+        "ignore_threshold_pages": daemon.ignore_threshold_pages,
+        "period_step_percent": daemon.period_step_percent,
+        "period_jump_shift": daemon.period_jump_shift,
+        "period_min_ms": period.min,
+        "period_max_ms": period.max,
+        "size_min_bytes": size.min,
+        "size_max_bytes": size.max,
+    }
 
 
 def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int = 0) -> NDArray[np.float64]:
@@ -168,7 +188,7 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
     rows = []
     first_class = 0
     for process in scenario.processes:
-        workload, numa = process.workload, scenario.numa_balancing
+        workload, (_, numa) = process.workload, scenario.hint_faults
         windows = math.ceil(process.size / numa.scan_size)
         rows.append(
             _record(
@@ -201,7 +221,7 @@ def _node(scenario: Scenario, capacity: int) -> NDArray[np.void]:
         capacity_pages=capacity,
         watermark_pages=round(platform.promotion_watermark * capacity),
         kswapd_target_pages=round(platform.kswapd_target * capacity),
-        spare_pages=max(scenario.numa_balancing.spare // PAGE_BYTES, capacity // 16),
+        spare_pages=max(scenario.hint_faults[1].spare // PAGE_BYTES, capacity // 16),
     )
 
 

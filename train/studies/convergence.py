@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from tyro.conf import arg
 
-from tierenv.agents.best_static import read_best_static
+from tierenv.agents.best_static import find_best_static
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
 from tierenv.records import packaged
@@ -61,7 +61,8 @@ def completion_s(scenario: Scenario, seeds: int, finer: int = 1) -> NDArray[np.f
     system = LumpedSystem([scenario] * seeds, MAX_SUBSTEP_S / finer, SERVER_QUANTUM_S / finer)
     system.reset(np.arange(seeds, dtype=np.uint64), ["training"] * seeds)
     if scenario.control == "tunables":
-        system.apply(np.tile(read_best_static()[scenario.name].tunables, (seeds, 1)))
+        setting = find_best_static(scenario).setting_for(scenario.daemon)
+        system.apply(np.tile(setting.row, (seeds, 1)))
     system.run_to_end()
     return system.elapsed_s
 

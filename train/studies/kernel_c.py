@@ -16,68 +16,60 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tierenv.agents.bundle import Network
 from tierenv.agents.compiled import CompiledActor, CompiledPolicy, Sampler
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.kernel_c import TOLERANCE, write
 from tierenv.agents.export.learned_source import learned_source
-from tierenv.agents.fixed_point import ONE
+from tierenv.agents.integer.arithmetic import ONE
+from tierenv.agents.integer.interface import Interface
+from tierenv.agents.network import Network
 from tierenv.agents.policies import load_policy
-from tierenv.agents.policy import Array, Policy
+from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.system import System
 from tierenv.train import seeds as seed_blocks
-from tierenv.train.episodes import run_episodes
+from tierenv.train.episodes import Actor, Recorder, run_episodes
 from tierenv.train.evaluate import evaluation_task
 from tierenv.train.provenance import git_revision, machine
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 from tierenv.train.statistics import Estimate, mean_estimate
 
+Floats = NDArray[np.float64]
+
 MAX_LOSS = 0.005
 """Share of the completion time the integers may cost."""
 
 
-class RecordedPolicy:
-    """Plays a policy and keeps what it saw at every decision, and what a kernel would have reported instead."""
+class SampleRecorder(Recorder):
+    """Keeps what a kernel would have reported, too."""
 
-    def __init__(self, policy: Policy, system: System) -> None:
-        self._policy = policy
-        self._sampler = Sampler(system)
-        self._observations: list[Array] = []
-        self._samples: list[NDArray[np.void]] = []
+    def __init__(self, actor: Actor, system: System, interface: Interface) -> None:
+        super().__init__(actor, system)
+        self.samples: list[NDArray[np.void]] = []
+        """A sample of every machine at every decision."""
+        self._sampler = Sampler(system, interface)
 
     def reset(self, num_machines: int) -> None:
         """An episode has begun on all machines."""
-        self._policy.reset(num_machines)
+        super().reset(num_machines)
         self._sampler.restart()
 
     def act(self, observation: Array) -> Array:
-        """The policy's actions."""
-        self._observations.append(observation)
-        self._samples.append(self._sampler.take())
-        return self._policy.act(observation)
-
-    @property
-    def observations(self) -> Array:
-        """float32[decisions, features]."""
-        return np.concatenate(self._observations)
-
-    @property
-    def samples(self) -> NDArray[np.void]:
-        """Samples [decisions] of `fixed_point.SAMPLE`."""
-        return np.concatenate(self._samples)
+        """The actor's actions."""
+        self.samples.append(self._sampler.take())
+        return super().act(observation)
 
 
-def action_errors(
-    model: Network | DecisionTree, compiled: CompiledPolicy, observations: Array, samples: NDArray[np.void]
-) -> NDArray[np.float64]:
+def action_errors(model: Network | DecisionTree, compiled: CompiledPolicy, recorded: SampleRecorder) -> Floats:
     """Greatest difference of each decision, float64[decisions]; 0 where a tree stood at a threshold."""
-    actions = compiled.act(compiled.observe(samples, observations.shape[1])) / ONE
-    errors: NDArray[np.float64] = np.abs(actions - model(observations)).max(axis=1)
+    state = compiled.initial_state(len(recorded.samples[0]))
+    actions = [compiled.act(compiled.observe(samples, state)) / ONE for samples in recorded.samples]
+    observations = np.concatenate(recorded.observations)
+    errors: Floats = np.abs(np.concatenate(actions) - model(observations)).max(axis=1)
     if isinstance(model, DecisionTree):
         errors[near_threshold(model, observations)] = 0
     return errors
@@ -156,20 +148,21 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         request = ExportRequest(policy, Path(temporary) / "c")
         write(request)
-        compiled = CompiledPolicy(request.output)
-    source = learned_source(request)
-    rows, samples = [], []
+        source = learned_source(request)
+        compiled = CompiledPolicy(request.output, Interface(source.daemon))
+    rows: list[Row] = []
+    samples: list[NDArray[np.void]] = []
     for scenario in records:
         report_progress(f"{scenario.name}: {policy}")
         floats = load_policy(policy, scenario)
         task = evaluation_task(floats, scenario, num_seeds)
-        recorded = RecordedPolicy(floats, task.system)
+        recorded = SampleRecorder(floats, task.system, compiled.interface)
         float_s = run_episodes(task, recorded, seeds).seconds
         compiled_s = run_episodes(task, CompiledActor(compiled, task.system), seeds).seconds
-        errors = action_errors(source.model, compiled, recorded.observations, recorded.samples)
+        errors = action_errors(source.model, compiled, recorded)
         loss = mean_estimate((compiled_s - float_s) / float_s.mean())
         rows.append(Row(scenario.name, float_s.mean(), compiled_s.mean(), loss, float(errors.max()), len(errors)))
-        samples.append(recorded.samples)
+        samples += recorded.samples
     return Measured(
         policy, _form(source.model), compiled.size_bytes, compiled.decision_ns(np.concatenate(samples)), rows
     )

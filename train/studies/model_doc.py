@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Callable
 
+from tierenv.daemon import load_daemon
+from tierenv.observation import all_features
+from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.train.run_dir import read_json
 from tierenv.train.studies.generated import (
@@ -15,6 +18,7 @@ from tierenv.train.studies.generated import (
     rewrite,
     with_parts,
 )
+from tierenv.tunables import TUNABLES
 from tierenv.units import GIB
 
 MODEL_DOC = ROOT / "docs" / "model.md"
@@ -93,7 +97,42 @@ def list_part() -> str:
     return markdown_table(["scenario", *lines.pop("scenario")], [[name, *row] for name, row in lines.items()], 1)
 
 
+def tunables_part() -> str:
+    """The table of tunables."""
+    rows = [
+        [
+            f"`{row.symbol}`",
+            row.meaning,
+            ", ".join(["0"] * row.has_zero + ["unlimited"] * row.has_unlimited) or "-",
+            str(row.grid_points),
+            ", ".join(f"`{name}`" for name in packaged("daemons") if row.name in load_daemon(name).tunables),
+        ]
+        for row in TUNABLES.values()
+    ]
+    columns = ["tunable", "meaning", "beyond its range", "points of a grid", "daemons"]
+    return markdown_table(columns, rows, numbers_from=len(columns))
+
+
+def features_part() -> str:
+    """The table of features."""
+    rows = [
+        [
+            f"`{row.name}`",
+            row.meaning,
+            row.unit,
+            str(row.scale),
+            row.history.kind if row.history.length == 1 else f"{row.history.kind} over {row.history.length} steps",
+            ", ".join(f"`{name}`" for name in row.counters) or "-",
+        ]
+        for row in all_features()
+    ]
+    columns = ["feature", "meaning", "unit", "scale", "history", "counters"]
+    return markdown_table(columns, rows, numbers_from=len(columns))
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "tunables": tunables_part,
+    "features": features_part,
     "calibration": calibration_part,
     "convergence": convergence_part,
     "equivalence": equivalence_part,

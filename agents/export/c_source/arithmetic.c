@@ -61,28 +61,6 @@ static int32_t feature_of(int64_t value, int64_t gain, int64_t offset)
 	return (int32_t)clamped(shift_rounded(value * gain, 28) + offset, -ONE, ONE);
 }
 
-/* A count over a divisor, given as log2(unit) - log2(divisor): 2 log2(1 + count / divisor) / octaves - 1. */
-static int32_t log_feature(int64_t count, int64_t log2_unit, int64_t octaves, int64_t gain)
-{
-	int64_t ratio;
-
-	if (count <= 0)
-		return -ONE;
-	ratio = clamped(log2_of((uint64_t)count) + log2_unit, -32 * LOG_ONE, octaves);
-	return feature_of(log2_of(LOG_ONE + exp2_of(ratio, LOG_BITS)) - LOG_BITS * LOG_ONE, gain, -ONE);
-}
-
-/* A share: count / divisor, no more than 1, on a linear scale. */
-static int32_t share_feature(int64_t count, int64_t log2_unit, int64_t gain, int64_t offset)
-{
-	int64_t ratio;
-
-	if (count <= 0)
-		return feature_of(0, gain, offset);
-	ratio = clamped(log2_of((uint64_t)count) + log2_unit, -32 * LOG_ONE, 0);
-	return feature_of((int64_t)exp2_of(ratio, LOG_BITS), gain, offset);
-}
-
 /* A tunable on its logarithmic scale; beyond its edges lie the dead zones of 0 and unlimited. */
 struct range {
 	uint64_t min, max;

@@ -4,13 +4,15 @@ One row of `TARGETS` and one file per mechanism. None of them is the daemon that
 makes of each tunable and refuses a setting that it would silently turn into another one.
 """
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 from tierenv.agents.export.header import comment_lines
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import TUNABLES, Setting
 
 ROUNDING = 0.01
 """Relative error up to which a value may be rounded to the unit of its file."""
@@ -23,34 +25,40 @@ class Target:
     summary: str
     module: str
     """Module of this package whose `apply_to(setting, scenario)` makes a `TargetSetting`."""
-    scan_period: str
-    scan_size: str
-    throttle: str
-    """What becomes of each tunable; "resident" is the resident memory that the setting was modelled for."""
+    tunables: Mapping[str, str]
+    """What becomes of each tunable that it knows, by name; "resident" is the resident memory that the setting was
+    modelled for. Any other is not applied."""
 
 
 TARGETS = {
     "kmmscand": Target(
         summary="the promotion daemon of the kmmscand and kscand patch series, as posted",
         module="kmmscand",
-        scan_period="mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
-        scan_size="not applied: not exposed",
-        throttle="not applied: does not exist; 0 is refused",
+        tunables={
+            "scan_period": "mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
+            "scan_size": "not applied: not exposed",
+            "throttle": "not applied: does not exist; 0 is refused",
+        },
     ),
     "numa-balancing": Target(
         summary="NUMA balancing in memory-tiering mode, Linux 6.1 and newer",
         module="numa_balancing",
-        scan_period="scan_period_min_ms = scan_period_max_ms = period x ceil(resident / scan size), refused below the "
-        "kernel's floor of 1000 ms / floor(2560 MiB / scan size)",
-        scan_size="scan_size_mb",
-        throttle="numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited; 0 is refused",
+        tunables={
+            "scan_period": "scan_period_min_ms = scan_period_max_ms = period x ceil(resident / scan size), refused "
+            "below the kernel's floor of 1000 ms / floor(2560 MiB / scan size)",
+            "scan_size": "scan_size_mb",
+            "throttle": "numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited; 0 is refused",
+        },
     ),
     "damon": Target(
         summary="a DAMON scheme that migrates hot memory of the slow node, Linux 6.11 and newer",
         module="damon",
-        scan_period="sample_us = period x ceil(resident / scan size), one pass, up to 4294967295; aggr_us = 2 passes",
-        scan_size="with the period: sets the time of a pass",
-        throttle="quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
+        tunables={
+            "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 4294967295; "
+            "aggr_us = 2 passes",
+            "scan_size": "with the period: sets the time of a pass",
+            "throttle": "quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
+        },
     ),
 }
 
@@ -75,7 +83,7 @@ class TargetSetting:
     files: tuple[KernelFile, ...]
     """To write, in this order; empty where numbers in files that always exist are not all there is to it."""
     applied: dict[str, str]
-    """What becomes of each tunable, by its name, one line each; every value is said, applied or not."""
+    """What becomes of each tunable, by its symbol, one line each; every value is said, applied or not."""
     remarks: tuple[str, ...]
     """What else an administrator has to know, one line each."""
     if_missing: str
@@ -88,11 +96,16 @@ class TargetSetting:
         return comment_lines([*self.applied.items(), *(("note", remark) for remark in self.remarks)], prefix)
 
 
-def target_setting(target: str, setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetSetting:
     """Translate. Raises `ConfigError` for what the target cannot express."""
     module = import_module(f"tierenv.agents.export.targets.{TARGETS[target].module}")
     translated: TargetSetting = module.apply_to(setting, scenario)
-    return translated
+    unknown = {
+        TUNABLES[name].symbol: f"{TUNABLES[name].quantity.text(value)}: NOT applied, has no counterpart"
+        for name, value in setting.values.items()
+        if name not in TARGETS[target].tunables
+    }
+    return replace(translated, applied=translated.applied | unknown)
 
 
 def whole_number(name: str, value: float, unit: str, target: str) -> int:
@@ -103,18 +116,23 @@ def whole_number(name: str, value: float, unit: str, target: str) -> int:
     return rounded
 
 
-def refuse_zero_throttle(setting: TunableSetting, switch_off: str) -> None:
+def refuse_zero_throttle(setting: Setting, switch_off: str) -> None:
     """A throttle of 0, "promote nothing", has no counterpart but switching the mechanism off. Raises `ConfigError`."""
-    if setting.throttle_bytes_per_s == 0:
+    if throttle_of(setting) == 0:
         raise ConfigError(
             f"throttle_bytes_per_s=0: promotes nothing, which this target cannot express; "
             f"switch promotion off instead: {switch_off}"
         )
 
 
-def num_chunks(setting: TunableSetting, scenario: Scenario) -> int:
+def throttle_of(setting: Setting) -> float:
+    """The throttle [bytes/s]; a daemon without one does not hold promotions back."""
+    return setting.values.get("throttle", math.inf)
+
+
+def num_chunks(setting: Setting, scenario: Scenario) -> int:
     """Chunks of one pass over the resident memory."""
-    return max(1, -(-scenario.size // round(setting.scan_size_bytes)))
+    return max(1, -(-scenario.size // round(setting["scan_size"])))
 
 
 def demotion_remark(scenario: Scenario) -> str:

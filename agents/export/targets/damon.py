@@ -13,11 +13,13 @@ from tierenv.agents.export.targets import (
     demotion_remark,
     num_chunks,
     refuse_zero_throttle,
+    throttle_of,
     whole_number,
 )
+from tierenv.daemon import AccessedBitDaemon
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import Setting
 from tierenv.units import format_bytes, format_bytes_per_s
 
 _MAX_SAMPLE_US = 2**32 - 1
@@ -26,20 +28,21 @@ _RESET_MS = 1000
 """Time over which the quota counts, unless an aggregation, at whose end the scheme runs, takes longer."""
 
 
-def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     """Period and size as the time of a pass, the throttle as a quota. Raises `ConfigError` for what DAMON cannot do."""
     refuse_zero_throttle(setting, "do not start the scheme (a quota of 0 bytes means no quota)")
     chunks = num_chunks(setting, scenario)
-    sample_us = whole_number("scan_period", 1e3 * setting.scan_period_ms * chunks, "us", "damon")
+    sample_us = whole_number("scan_period", 1e3 * setting["scan_period"] * chunks, "us", "damon")
     if sample_us > _MAX_SAMPLE_US:
         raise ConfigError(
-            f"scan_period_ms={setting.scan_period_ms:g}: a pass over {format_bytes(scenario.size)} takes {sample_us} "
+            f"scan_period_ms={setting['scan_period']:g}: a pass over {format_bytes(scenario.size)} takes {sample_us} "
             f"us, DAMON samples at least every {_MAX_SAMPLE_US}; choose a shorter period or a larger scan size"
         )
-    looks = 2 if scenario.daemon.access_rule == "second-access" else 1
+    daemon = scenario.daemon
+    looks = 2 if isinstance(daemon, AccessedBitDaemon) and daemon.access_rule == "second-access" else 1
     aggregation_us = looks * sample_us
     reset_ms = max(_RESET_MS, math.ceil(aggregation_us / 1000))
-    throttle = setting.throttle_bytes_per_s
+    throttle = throttle_of(setting)
     quota = 0
     if math.isfinite(throttle):
         quota = whole_number("throttle", throttle * reset_ms / 1000, "bytes", "damon")
@@ -49,8 +52,8 @@ def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
         target="damon",
         files=(),
         applied={
-            "scan_period_ms": f"{setting.scan_period_ms:g}: {pass_text}; hot is what {looks} looks in a row find",
-            "scan_size_bytes": f"{format_bytes(setting.scan_size_bytes)}: in the time of a pass",
+            "scan_period_ms": f"{setting['scan_period']:g}: {pass_text}; hot is what {looks} looks in a row find",
+            "scan_size_bytes": f"{format_bytes(setting['scan_size'])}: in the time of a pass",
             "throttle_bytes_per_s": f"{format_bytes_per_s(throttle)}: {quota_text}",
         },
         remarks=(

@@ -5,39 +5,39 @@ from tierenv.agents.export.targets import (
     TargetSetting,
     demotion_remark,
     refuse_zero_throttle,
+    throttle_of,
     whole_number,
 )
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
-from tierenv.records import load_record
 from tierenv.scenario import Scenario
-from tierenv.tunables import TUNABLES, TunableSetting
+from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import format_bytes, format_bytes_per_s
 
 VARIANT = "kmmscand-v1"
 """Whose range of scan periods holds."""
 
 
-def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     """The scan period alone. Raises `ConfigError` for one that no kernel of the series takes."""
     refuse_zero_throttle(setting, "echo 0 > /sys/kernel/mm/kmmscand/scan_enabled")
-    period_row = TUNABLES[0]
-    bounds = load_record("daemons", DaemonVariant, VARIANT).ranges.by_name[period_row.name]
-    period_ms = whole_number(period_row.name, setting.scan_period_ms, "ms", "kmmscand")
+    row = TUNABLES["scan_period"]
+    bounds = load_daemon(VARIANT).tunables[row.name]
+    period_ms = whole_number(row.symbol, setting["scan_period"], "ms", "kmmscand")
     if not bounds.min <= period_ms <= bounds.max:
         raise ConfigError(
-            f"{period_row.name}={period_ms}: the kernel clamps it to {bounds.min:g} to {bounds.max:g} ({VARIANT}); "
+            f"{row.symbol}={period_ms}: the kernel clamps it to {bounds.min:g} to {bounds.max:g} ({VARIANT}); "
             "use --format parameters"
         )
-    path = str(period_row.v1_path)
+    path = str(row.v1_path)
     return TargetSetting(
         target="kmmscand",
-        files=(KernelFile(path, period_ms, (path.replace("kmmscand", "kscand"),), period_row.name),),
+        files=(KernelFile(path, period_ms, (path.replace("kmmscand", "kscand"),), row.symbol),),
         applied={
             "scan_period_ms": f"{period_ms}: the first period of processes that start afterwards, which the kernel "
             "then adapts; running processes keep theirs",
-            "scan_size_bytes": f"{format_bytes(setting.scan_size_bytes)}: NOT applied, not exposed",
-            "throttle_bytes_per_s": f"{format_bytes_per_s(setting.throttle_bytes_per_s)}: NOT applied, does not exist",
+            "scan_size_bytes": f"{format_bytes(setting['scan_size'])}: NOT applied, not exposed",
+            "throttle_bytes_per_s": f"{format_bytes_per_s(throttle_of(setting))}: NOT applied, does not exist",
         },
         remarks=(demotion_remark(scenario),),
         if_missing="this kernel has no kmmscand",

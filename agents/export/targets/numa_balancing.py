@@ -13,11 +13,12 @@ from tierenv.agents.export.targets import (
     demotion_remark,
     num_chunks,
     refuse_zero_throttle,
+    throttle_of,
     whole_number,
 )
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import TunableSetting
+from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
 
 MEMORY_TIERING = 2
@@ -33,23 +34,23 @@ _SYSCTL = "/proc/sys/kernel/numa_balancing"
 _DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
 
 
-def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
+def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     """All three tunables, if the kernel's limits let them be. Raises `ConfigError` otherwise."""
     refuse_zero_throttle(setting, "sysctl kernel.numa_balancing=0")
     name = "numa-balancing"
-    size_mib = whole_number("scan_size", setting.scan_size_bytes / MIB, "MiB", name)
+    size_mib = whole_number("scan_size", setting["scan_size"] / MIB, "MiB", name)
     floor_ms = 1000 // max(1, _MAX_SCAN_MIB_PER_S // size_mib)
-    if setting.scan_period_ms < floor_ms:
+    if setting["scan_period"] < floor_ms:
         raise ConfigError(
-            f"scan_period_ms={setting.scan_period_ms:g}: NUMA balancing scans {size_mib} MiB no more often than every "
+            f"scan_period_ms={setting['scan_period']:g}: NUMA balancing scans {size_mib} MiB no more often than every "
             f"{floor_ms} ms; choose a smaller scan size or a longer period"
         )
     chunks = num_chunks(setting, scenario)
-    pass_ms = whole_number("scan_period", setting.scan_period_ms * chunks, "ms", name)
+    pass_ms = whole_number("scan_period", setting["scan_period"] * chunks, "ms", name)
     if pass_ms > _UINT_MAX:
-        raise ConfigError(f"scan_period_ms={setting.scan_period_ms:g}: {chunks} of them are more than {_UINT_MAX} ms")
+        raise ConfigError(f"scan_period_ms={setting['scan_period']:g}: {chunks} of them are more than {_UINT_MAX} ms")
     resident = format_bytes(scenario.size)
-    period, size, throttle = TunableSetting._fields
+    period, size, throttle = (TUNABLES[name].symbol for name in ("scan_period", "scan_size", "throttle"))
     return TargetSetting(
         target=name,
         files=(
@@ -60,9 +61,9 @@ def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
             KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable=period),
         ),
         applied={
-            period: f"{setting.scan_period_ms:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
+            period: f"{setting['scan_period']:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
             "which the kernel divides; a larger process is scanned as often as a whole, hence faster",
-            size: f"{format_bytes(setting.scan_size_bytes)}: {size_mib} MiB",
+            size: f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
             throttle: _throttle_text(setting, scenario),
         },
         remarks=(
@@ -75,9 +76,9 @@ def apply_to(setting: TunableSetting, scenario: Scenario) -> TargetSetting:
     )
 
 
-def _rate_limit(setting: TunableSetting, scenario: Scenario) -> int:
-    if math.isfinite(setting.throttle_bytes_per_s):
-        return whole_number("throttle", setting.throttle_bytes_per_s / MIB, "MiB/s", "numa-balancing")
+def _rate_limit(setting: Setting, scenario: Scenario) -> int:
+    if math.isfinite(throttle_of(setting)):
+        return whole_number("throttle", throttle_of(setting) / MIB, "MiB/s", "numa-balancing")
     if scenario.platform.cxl.bandwidth > UNLIMITED_MIB_PER_S * MIB:
         raise ConfigError(
             f"throttle_bytes_per_s=inf: the largest limit in use, {UNLIMITED_MIB_PER_S} MiB/s, is below the "
@@ -86,9 +87,9 @@ def _rate_limit(setting: TunableSetting, scenario: Scenario) -> int:
     return UNLIMITED_MIB_PER_S
 
 
-def _throttle_text(setting: TunableSetting, scenario: Scenario) -> str:
+def _throttle_text(setting: Setting, scenario: Scenario) -> str:
     spared = "the kernel spares nodes with plenty of free memory"
-    if math.isfinite(setting.throttle_bytes_per_s):
-        return f"{format_bytes_per_s(setting.throttle_bytes_per_s)}: applied; {spared}"
+    if math.isfinite(throttle_of(setting)):
+        return f"{format_bytes_per_s(throttle_of(setting))}: applied; {spared}"
     bandwidth = format_bytes_per_s(scenario.platform.cxl.bandwidth)
     return f"unlimited: {UNLIMITED_MIB_PER_S} MiB/s, more than the slow tier's {bandwidth}"

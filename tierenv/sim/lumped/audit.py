@@ -98,7 +98,8 @@ def _audit_list(machine: Machine) -> None:
     """Every entry on the list is accounted for, and every listed page has one or waits for a retry."""
     state, lumps = machine.state, len(machine.clocks)
     counts = machine.counts[:lumps].astype(np.int64)
-    ring = machine.ring[np.arange(int(state["list_head"]), int(state["list_tail"])) % len(machine.ring)].astype(np.int64)
+    records = np.arange(int(state["list_head"]), int(state["list_tail"])) % len(machine.ring)
+    ring = machine.ring[records].astype(np.int64)
     require(ring[:, [NEW, DUPLICATE]] >= 0, "no record has less than no entries")
     require(ring[:, [NEW, DUPLICATE]].sum() == state["list_entries"], "the entries are counted", state["list_entries"])
     require(ring[:, NEW].sum() == state["list_new"], "the entries of newly listed pages are counted", state["list_new"])
@@ -108,8 +109,8 @@ def _audit_list(machine: Machine) -> None:
     require(new.sum() == ring[:, NEW].sum(), "only duplicates may be without a lump")
     waiting = counts[:, QUEUED : QUEUED + 4].sum(axis=1) - counts[:, RETRY] + counts[:, MOVED]
     require(new == waiting, "a listed page has an entry or waits for a retry", new, waiting)
-    records = np.bincount(named[:, LUMP], minlength=lumps)
-    require(records == counts[:, RECORDS], "the records of a lump are counted", records)
+    naming = np.bincount(named[:, LUMP], minlength=lumps)
+    require(naming == counts[:, RECORDS], "the records of a lump are counted", naming)
     require(counts[:, RETRY].sum() == state["retry_pages"], "the pages that wait are counted", state["retry_pages"])
 
 

@@ -15,7 +15,7 @@ from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
 from tierenv.sim.lumped.state import QUEUED, SLOW, Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
-from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
+from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
 from tierenv.sim.rules import count_free_pages, free_pages
 from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
@@ -127,19 +127,19 @@ def apply(machine, tunables):
     if parameters.control != CONTROL_TUNABLES:
         return
     if not parameters.is_tunable_at_run_time:
-        state.seed_period_ms = min(max(tunables[0], parameters.period_min_ms), parameters.period_max_ms)
+        state.seed_period_ms = min(max(tunables[PERIOD], parameters.period_min_ms), parameters.period_max_ms)
         return
-    state.throttle_pages_per_s = tunables[2] / PAGE_BYTES
+    state.throttle_pages_per_s = tunables[THROTTLE] / PAGE_BYTES
     if state.throttle_pages_per_s == 0.0:
         flush_list(machine)
     is_scanning = state.now_s >= state.scan_start_s
     is_changed = False
-    state.seed_period_ms = tunables[0]
+    state.seed_period_ms = tunables[PERIOD]
     for index in range(parameters.num_processes):
         mm = machine.mms[index]
-        if mm.period_ms != tunables[0] or mm.size_bytes != tunables[1]:
-            mm.period_ms = tunables[0]
-            mm.size_bytes = tunables[1]
+        if mm.period_ms != tunables[PERIOD] or mm.size_bytes != tunables[SIZE]:
+            mm.period_ms = tunables[PERIOD]
+            mm.size_bytes = tunables[SIZE]
             is_changed = True
             set_due(machine, index)
     if is_changed and not is_scanning:

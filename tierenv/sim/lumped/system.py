@@ -29,6 +29,7 @@ from tierenv.sim.lumped.state import (
 from tierenv.sim.lumped.trace import EVENT, read_events
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
 from tierenv.sim.records import LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
+from tierenv.sim.settings import TunablesInForce
 from tierenv.sim.threads import Sharing
 from tierenv.units import PAGE_BYTES
 
@@ -54,6 +55,10 @@ class LumpedSystem:
         trace_events: int = 0,
     ) -> None:
         self.scenarios = tuple(scenarios)
+        self.daemons = tuple(scenario.daemon for scenario in self.scenarios)
+        self.resident_pages = np.array([scenario.pages for scenario in self.scenarios])
+        self.fast_capacity_pages = np.array([scenario.fast_capacity_pages for scenario in self.scenarios])
+        self._in_force = TunablesInForce(self.scenarios)
         n = len(self.scenarios)
         distinct = {
             id(scenario): scenario_arrays(scenario, max_substep_s, server_quantum_s) for scenario in self.scenarios
@@ -64,10 +69,10 @@ class LumpedSystem:
         lump_class = {id(scenario): _lump_class(scenario) for scenario in self.scenarios}
         self._lump_class = [lump_class[id(scenario)] for scenario in self.scenarios]
         most = _most(self.scenarios)
-        is_first_access = any(scenario.daemon.access_rule == "first-access" for scenario in self.scenarios)
+        is_first_access = not all(arrays.parameters["is_second_access"] for arrays in self._arrays)
         visits = FIRST_ACCESS_VISITS if is_first_access else SECOND_ACCESS_VISITS
         records = 1 << (visits * max(most.lumps, LEAST_LUMPS) - 1).bit_length()
-        has_marks = any(scenario.numa_balancing_mode > 0 for scenario in self.scenarios)
+        has_marks = any(arrays.parameters["numa_mode"] > 0 for arrays in self._arrays)
         self._machines = Machine(
             parameters=np.array([arrays.parameters for arrays in self._arrays], dtype=PARAMETERS),
             state=np.zeros(n, dtype=STATE),
@@ -115,16 +120,14 @@ class LumpedSystem:
             mask: bool[n]; None for all.
         """
         chosen = np.ones(self.num_machines, dtype=np.bool_) if mask is None else np.asarray(mask, dtype=np.bool_)
+        self._in_force.restart(chosen)
         for index in map(int, np.flatnonzero(chosen)):
             self._lay_out(index, int(seeds[index]), phase_orders[index])
         engine.start_some(self._machines, chosen)
 
     def apply(self, tunables: NDArray[np.float64]) -> None:
-        """Put tunables in force: float64[n, 3], columns as `TUNABLES`, infinity for unlimited.
-
-        Ignored by machines whose scenario leaves control to the kernel or to nobody.
-        """
-        engine.apply_all(self._machines, np.ascontiguousarray(tunables, dtype=np.float64))
+        """Put tunables in force, float64[n, len(TUNABLES)]; see `tierenv.system.System.apply`."""
+        engine.apply_all(self._machines, self._in_force.accept(tunables))
 
     def advance(self, duration_s: float) -> None:
         """Let `duration_s` pass on every machine whose work is not done; one that finishes stops there."""
@@ -146,10 +149,10 @@ class LumpedSystem:
 
     @property
     def tunables(self) -> NDArray[np.float64]:
-        """float64[n, 3]: the tunables in force; of several processes under the kernel's rule, the first one's."""
+        """float64[n, len(TUNABLES)] in force; of several processes under the kernel's rule, the first one's."""
         mms, state = self._machines.mms, self._machines.state
         throttle = state["throttle_pages_per_s"] * PAGE_BYTES
-        return np.stack((mms["period_ms"][:, 0], mms["size_bytes"][:, 0], throttle), axis=1)
+        return self._in_force.read(mms["period_ms"][:, 0], mms["size_bytes"][:, 0], throttle)
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -283,23 +286,24 @@ class LumpedSystem:
                 machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))
                 row["fast_pages"] = room
         # a page starts as touched: PG_idle clear (first access), accessed in the previous window (second access)
-        start_cell = 2 if scenario.daemon.access_rule == "second-access" else 1
+        start_cell = 2 if arrays.parameters["is_second_access"] else 1
         machine.counts[: len(slow), SLOW + start_cell] = slow
 
         state = self._machines.state[index : index + 1]
         state[...] = np.zeros((), dtype=STATE)
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
-        state["seed_period_ms"], _, throttle = scenario.daemon.start_setting
-        state["throttle_pages_per_s"] = throttle / PAGE_BYTES
+        start = scenario.daemon.start_setting.values
+        state["seed_period_ms"] = start.get("scan_period", 0.0)
+        state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
         state["mm_cursor"] = len(scenario.processes) - 1
-        state["migrator_clock_s"] = rng.uniform(0, scenario.daemon.migrate_sleep)
+        state["migrator_clock_s"] = rng.uniform(0, arrays.parameters["migrate_sleep_s"])
 
 
 def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDArray[np.void]]:
     """What every episode of a scenario starts with, by field of `Machine`; the seed decides the rest."""
     nodes = arrays.nodes.copy()
     nodes["hand_row"] = scenario.regions * len(scenario.class_pages) + np.arange(len(nodes))
-    nodes["numa_threshold_s"] = scenario.numa_balancing.hot_threshold
+    nodes["numa_threshold_s"] = arrays.parameters["numa_hot_threshold_s"]
     classes = np.zeros(len(arrays.is_placed_at_random), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
     classes["process"] = np.repeat(range(len(arrays.processes)), [len(pages) for pages in arrays.class_pages])
@@ -307,7 +311,8 @@ def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDAr
     mms["first_region"] = scenario.regions * np.arange(len(mms))
     mms["end_region"] = mms["first_region"] + scenario.regions
     mms["cursor"] = mms["numa_region"] = mms["first_region"]
-    mms["period_ms"], mms["size_bytes"], _ = scenario.daemon.start_setting
+    start = scenario.daemon.start_setting.values
+    mms["period_ms"], mms["size_bytes"] = start.get("scan_period", 0.0), start.get("scan_size", 0.0)
     mms["target_node"] = scenario.target_node
     regions = np.zeros(int(arrays.parameters["num_regions"]), dtype=REGION)
     lumps_of = np.repeat([len(pages) for pages in arrays.class_pages], scenario.regions)

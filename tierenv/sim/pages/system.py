@@ -14,7 +14,8 @@ from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
 from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.records import MODEL_COUNTERS
+from tierenv.sim.records import MODEL_COUNTERS, PERIOD, SIZE, THROTTLE
+from tierenv.sim.settings import TunablesInForce
 from tierenv.units import PAGE_BYTES
 
 TICK_S = 5e-3
@@ -33,6 +34,10 @@ class PagesSystem:
 
     def __init__(self, scenario: Scenario, tick_s: float = TICK_S) -> None:
         self.scenarios = (scenario,)
+        self.daemons = (scenario.daemon,)
+        self.resident_pages = np.array([scenario.pages])
+        self.fast_capacity_pages = np.array([scenario.fast_capacity_pages])
+        self._in_force = TunablesInForce(self.scenarios)
         self._tick_s = tick_s
         self._start = scenario_arrays(scenario)
         self._states = np.zeros(1, dtype=STATE)
@@ -85,12 +90,14 @@ class PagesSystem:
     ) -> None:
         """Start an episode; see `tierenv.system.System.reset`."""
         if mask is None or mask[0]:
+            self._in_force.restart(np.ones(1, dtype=np.bool_))
             self._lay_out(int(seeds[0]), phase_orders[0])
             engine.start(self._pages)
 
     def apply(self, tunables: NDArray[np.float64]) -> None:
-        """Put tunables in force: float64[1, 3], columns as `TUNABLES`, infinity for unlimited."""
-        engine.apply(self._pages, *(float(value) for value in tunables[0]))
+        """Put tunables in force, float64[1, len(TUNABLES)]; see `tierenv.system.System.apply`."""
+        row = self._in_force.accept(tunables)[0]
+        engine.apply(self._pages, row[PERIOD], row[SIZE], row[THROTTLE])
 
     def advance(self, duration_s: float) -> None:
         """Let `duration_s` pass, or less if the work ends in it."""
@@ -112,10 +119,9 @@ class PagesSystem:
 
     @property
     def tunables(self) -> NDArray[np.float64]:
-        """float64[1, 3]: the tunables in force for the first process."""
-        mm = self._pages.mms[0]
-        throttle = self._pages.state["throttle_pages_per_s"] * PAGE_BYTES
-        return np.array([[mm["period_ms"], mm["size_bytes"], throttle]])
+        """float64[1, len(TUNABLES)] in force; of several processes under the kernel's rule, the first one's."""
+        mm, throttle = self._pages.mms[0], self._pages.state["throttle_pages_per_s"] * PAGE_BYTES
+        return self._in_force.read(mm["period_ms"], mm["size_bytes"], throttle)
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
@@ -164,20 +170,20 @@ class PagesSystem:
         if randomly_placed:
             self._fill_nodes(rng.permutation(np.concatenate(randomly_placed)))
         is_fast = pages.node != SLOW
-        is_second_access = scenario.daemon.access_rule == "second-access"
+        is_second_access = bool(self._start.parameters["is_second_access"])
         # a page starts as touched: not marked idle (first access), accessed in the previous window (second access)
         pages.is_idle[:] = is_second_access & ~is_fast
         pages.is_young[:] = is_fast
         pages.was_accessed[:] = is_second_access & ~is_fast
 
-        daemon = scenario.daemon
         self._states[:] = np.zeros((), dtype=STATE)
         state = pages.state
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
-        state["seed_period_ms"], size_bytes, throttle = daemon.start_setting
-        pages.mms["size_bytes"] = size_bytes
-        state["throttle_pages_per_s"] = throttle / PAGE_BYTES
-        state["migrator_clock_s"] = rng.uniform(0, daemon.migrate_sleep)
+        start = scenario.daemon.start_setting.values
+        state["seed_period_ms"] = start.get("scan_period", 0.0)
+        pages.mms["size_bytes"] = start.get("scan_size", 0.0)
+        state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
+        state["migrator_clock_s"] = rng.uniform(0, self._start.parameters["migrate_sleep_s"])
 
     def _lay_out_process(
         self, index: int, process: Process, span: slice, phase_orders: PhaseOrders, rng: np.random.Generator

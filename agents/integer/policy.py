@@ -1,6 +1,6 @@
 """Networks and trees in integers, and the whole way from raw counters to tunables.
 
-The counterpart of `tierenv.agents.bundle.Network` and `tierenv.agents.tree.DecisionTree`; see `fixed_point`.
+The counterpart of `tierenv.agents.network.Network` and `tierenv.agents.tree.DecisionTree`.
 """
 
 import math
@@ -11,13 +11,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.agents.bundle import Activation, Network
-from tierenv.agents.fixed_point import ACTION_BITS, ONE, SETTING, Ints, feature_rules, shift_rounded, tunable_ranges
+from tierenv.agents.integer.arithmetic import ACTION_BITS, ONE, Ints, shift_rounded
+from tierenv.agents.integer.interface import IntegerState, Interface
+from tierenv.agents.network import Activation, Network
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
-from tierenv.daemon import DaemonVariant
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.tunables import TUNABLES
 
 TANH_TABLE = np.round(np.tanh(np.arange(1025) / 128) * ONE).astype(np.int64)
 TANH_LIMIT = 8 * ONE
@@ -119,7 +119,7 @@ class IntegerNetwork:
         return cls(tuple(layers), network.activation)
 
     def __call__(self, observation: Ints) -> Ints:
-        """Actions int64[n, tunables] for observations int64[n, features]."""
+        """Actions int64[n, T] for observations int64[n, columns]."""
         values = np.clip(observation, -ONE, ONE)
         for layer in self.layers[:-1]:
             values = ACTIVATIONS[self.activation](layer(values))
@@ -167,7 +167,7 @@ class IntegerTree:
         return np.round(self.tree.value.astype(np.float64) * ONE).astype(np.int64)
 
     def __call__(self, observation: Ints) -> Ints:
-        """Actions int64[n, tunables] for observations int64[n, features]."""
+        """Actions int64[n, T] for observations int64[n, columns]."""
         tree, thresholds = self.tree, self.thresholds
         node = np.zeros(len(observation), np.intp)
         rows = np.arange(len(observation))
@@ -183,29 +183,20 @@ class IntegerPolicy:
     Args:
         model: of floating-point numbers.
         daemon: whose tunables it sets.
+
+    Raises:
+        ConfigError: for a model, a tunable or a feature that integers cannot express.
     """
 
-    def __init__(self, model: Network | DecisionTree, daemon: DaemonVariant) -> None:
-        self.ranges = tunable_ranges(daemon)
-        self.rules = feature_rules(daemon)
+    def __init__(self, model: Network | DecisionTree, daemon: Daemon) -> None:
+        self.interface = Interface(daemon)
         self.model = IntegerTree.of(model) if isinstance(model, DecisionTree) else IntegerNetwork.of(model)
 
-    def observe(self, samples: NDArray[np.void]) -> Ints:
-        """Observations int64[n, features], 20 fractional bits, for samples of `fixed_point.SAMPLE`."""
-        return np.stack([rule.apply(samples, self.ranges) for rule in self.rules], axis=1)
-
-    def decode(self, actions: Ints) -> NDArray[np.void]:
-        """Settings of `fixed_point.SETTING`."""
-        settings = np.zeros(len(actions), SETTING)
-        for row, span, action in zip(TUNABLES, self.ranges, actions.T, strict=True):
-            settings[row.name] = span.decode(action)
-        return settings
-
-    def decide(self, samples: NDArray[np.void]) -> NDArray[np.void]:
-        """Settings of `fixed_point.SETTING` for samples of `fixed_point.SAMPLE`."""
-        return self.decode(self.model(self.observe(samples)))
+    def decide(self, samples: NDArray[np.void], state: IntegerState) -> NDArray[np.void]:
+        """Settings for the samples of machines whose state takes them in."""
+        return self.interface.decode(self.model(self.interface.observe(samples, state)))
 
     def error(self, model: Network | DecisionTree, observations: Array) -> NDArray[np.float64]:
-        """Actions less those of the model, float64[n, tunables], for observations float32[n, features]."""
+        """Actions less those of the model, float64[n, T], for observations float32[n, columns]."""
         rounded = np.round(observations.astype(np.float64) * ONE).astype(np.int64)
         return self.model(rounded) / ONE - model(observations)
