@@ -1,7 +1,10 @@
-"""The best static settings `tierenv tune` found, by scenario, and the file that remembers them."""
+"""The best static settings `tierenv tune` found, by scenario, and the file that remembers them.
+
+Scenarios are told apart by what they say (`Scenario.identity`), not by their names: another scenario of the same name
+has a setting of its own, a copy under another name shares it.
+"""
 
 import fcntl
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -15,8 +18,9 @@ from pydantic import ConfigDict, Field
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_write_text
-from tierenv.records import Record, validate_record
-from tierenv.scenario import Scenario
+from tierenv.reading import read_json
+from tierenv.records import Record, packaged, validate_record
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.tunables import TUNABLES, Setting
 
 FILE_NAME = "best-static.json"
@@ -25,6 +29,8 @@ FILE_NAME = "best-static.json"
 class BestStatic(Record):
     """What a search over static settings found, and what it cost."""
 
+    scenario: str
+    """Name of the scenario that was searched."""
     daemon: str
     """Variant that was searched."""
     setting: dict[str, float | None]
@@ -57,8 +63,9 @@ class BestStaticFile(Record):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
     scenarios: dict[str, BestStatic] = {}
+    """By `Scenario.identity`."""
 
 
 def default_path() -> Path:
@@ -67,28 +74,21 @@ def default_path() -> Path:
 
 
 def read_best_static(path: Path | None = None) -> dict[str, BestStatic]:
-    """What is stored, by name of scenario; empty without a file. Raises `ConfigError` for a broken one."""
+    """What is stored, by identity of the scenario; empty without a file. Raises `ConfigError` for a broken one."""
     path = path or default_path()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
-    return validate_record(BestStaticFile, content, str(path)).scenarios
+    return validate_record(BestStaticFile, read_json(path), str(path)).scenarios
 
 
-def write_best_static(scenario_name: str, best: BestStatic, path: Path | None = None) -> Path:
+def write_best_static(scenario: Scenario, best: BestStatic, path: Path | None = None) -> Path:
     """Store one scenario's result, keeping the others', and return the file's path."""
     path = path or default_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent):  # searches over several scenarios may end at the same time
-        scenarios = read_best_static(path) | {scenario_name: best}
-        content = BestStaticFile(scenarios=dict(sorted(scenarios.items())))
+        scenarios = read_best_static(path) | {scenario.identity: best}
+        by_name = sorted(scenarios.items(), key=lambda item: (item[1].scenario, item[0]))
+        content = BestStaticFile(scenarios=dict(by_name))
         atomic_write_text(path, content.model_dump_json(by_alias=True, indent=2) + "\n")
     return path
 
@@ -104,18 +104,25 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def find_best_static(scenario: Scenario) -> BestStatic:
-    """What is stored for a scenario. Raises `ConfigError` if there is none for its daemon."""
+    """What is stored for a scenario. Raises `ConfigError` if there is nothing."""
     known = read_best_static()
-    if scenario.name not in known:
-        hint = close_match(scenario.name, known)
-        raise ConfigError(
-            f"best-static: no setting stored for scenario {scenario.name!r}{hint}; "
-            f"run: tierenv tune {scenario.name} --save"
-        )
-    best = known[scenario.name]
-    if best.daemon != scenario.daemon.name:
-        raise ConfigError(
-            f"best-static: the setting stored for {scenario.name!r} is for daemon {best.daemon}, "
-            f"not {scenario.daemon.name}; run: tierenv tune {scenario.name} --save"
-        )
-    return best
+    if scenario.identity in known:
+        return known[scenario.identity]
+    namesakes = [best for best in known.values() if best.scenario == scenario.name]
+    hint = close_match(scenario.name, [best.scenario for best in known.values()])
+    if namesakes:
+        hint = f"; those stored under that name are for others, with daemon {_daemons(namesakes)}"
+    raise ConfigError(
+        f"best-static: no setting stored for scenario {scenario.name!r} with daemon {scenario.daemon.name}{hint}; "
+        f"run: tierenv tune {_argument(scenario)} --save"
+    )
+
+
+def _daemons(settings: list[BestStatic]) -> str:
+    return ", ".join(dict.fromkeys(best.daemon for best in settings))
+
+
+def _argument(scenario: Scenario) -> str:
+    """What a command line calls a scenario."""
+    is_packaged = scenario.name in packaged("scenarios") and load_scenario(scenario.name).identity == scenario.identity
+    return scenario.name if is_packaged else "FILE"

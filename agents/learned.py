@@ -4,7 +4,6 @@ A model.zip may hold pickled code: load only what you trained yourself, and depl
 stable-baselines3 and torch are imported when a policy is loaded.
 """
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any, Self, cast
@@ -16,16 +15,11 @@ from tierenv.agents.bundle import SELF_TEST_TOLERANCE
 from tierenv.agents.definition import check_same_meaning
 from tierenv.agents.network import ACTIVATIONS, Activation, Network
 from tierenv.agents.policy import Array
+from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
-from tierenv.records import read_yaml
-from tierenv.scenario import Control, Scenario, load_scenario
-
-MODEL = Path("best") / "model.zip"
-CONFIG = "config.yaml"
-MANIFEST = "manifest.json"
-SCENARIOS = "scenarios"
+from tierenv.scenario import Control, Scenario
 
 
 class LearnedPolicy:
@@ -46,17 +40,18 @@ class LearnedPolicy:
             folder: of the run.
             scenario: to run on, whose daemon is taken if the run was trained on it; otherwise the first of its own.
         """
-        daemons = [trained.daemon for trained in training_scenarios(folder)]
+        run = RunFolder(folder)
+        daemons = [trained.daemon for trained in run.configuration.scenarios]
         daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
-        _check_definitions(folder / MANIFEST, daemon)
-        model = _load_model(folder)
+        _check_definitions(run, daemon)
+        model = _load_model(run)
         spaces = (ObservationEncoder(daemon).space, ActionCodec(daemon).space)
         for kind, ours, theirs in zip(
             ("observation", "action"), spaces, (model.observation_space, model.action_space), strict=True
         ):
             if theirs != ours:
                 raise ConfigError(
-                    f"{folder / MODEL}: {kind} has shape {theirs.shape}, daemon {daemon.name} has {ours.shape}; "
+                    f"{run.best_model}: {kind} has shape {theirs.shape}, daemon {daemon.name} has {ours.shape}; "
                     "train it again"
                 )
         return cls(folder.resolve().name, daemon, model)
@@ -95,43 +90,32 @@ class LearnedPolicy:
 _DESIGN = f"only perceptrons with {' or '.join(ACTIVATIONS)} layers and clipped output can be bundled"
 
 
-def training_scenarios(folder: Path) -> list[Scenario]:
-    """The scenarios of a run, in the order of its configuration. Raises `ConfigError` if it is no run folder."""
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: neither a bundle (policy.json) nor a run folder ({CONFIG})")
-    names = read_yaml(folder / CONFIG).get("scenarios")
-    if not isinstance(names, list) or not names:
-        raise ConfigError(f"{folder / CONFIG}: scenarios: must be a list of names")
-    stored = {path.stem: path for path in (folder / SCENARIOS).glob("*.yaml")}
-    return [load_scenario(str(stored.get(Path(str(name)).stem, name))) for name in names]
-
-
-def _check_definitions(manifest: Path, daemon: Daemon) -> None:
+def _check_definitions(run: RunFolder, daemon: Daemon) -> None:
     """Refuse what was trained on other features or another scale of actions, where the manifest tells."""
+    manifest = run.manifest
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        definitions = {key: [dict(row) for row in content[key]] for key in ("observation", "action") if key in content}
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{manifest}: {error}") from None
-    check_same_meaning(manifest, definitions, daemon, "train it again")
+        definitions: dict[str, Any] = {
+            key: [dict(row) for row in manifest[key]] for key in ("observation", "action") if key in manifest
+        }
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{run.manifest_path}: {error}") from None
+    check_same_meaning(run.manifest_path, definitions, daemon, "train it again")
 
 
-def _load_model(folder: Path) -> Any:
-    if not (folder / MODEL).is_file():
-        raise ConfigError(f"{folder / MODEL}: no such file; the run has not been evaluated yet")
+def _load_model(run: RunFolder) -> Any:
+    if not run.best_model.is_file():
+        raise ConfigError(f"{run.best_model}: no such file; the run has not been evaluated yet")
     import stable_baselines3
 
-    algorithm = str(read_yaml(folder / CONFIG).get("algorithm"))
+    algorithm = run.configuration.algorithm
     learner = getattr(stable_baselines3, algorithm.upper(), None)
     if learner is None:
-        raise ConfigError(f"{folder / CONFIG}: algorithm={algorithm!r}: not one of stable-baselines3")
+        raise ConfigError(f"{run.config_path}: algorithm={algorithm!r}: not one of stable-baselines3")
     try:
-        return learner.load(folder / MODEL, device="cpu")
+        return learner.load(run.best_model, device="cpu")
     except (ValueError, KeyError, OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{folder / MODEL}: cannot be loaded: {reason}") from None
+        raise ConfigError(f"{run.best_model}: cannot be loaded: {reason}") from None
 
 
 def _array(parameter: Any) -> Array:

@@ -7,8 +7,8 @@ from pathlib import Path
 from tierenv.agents.best_static import find_best_static
 from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy, parse_setting
 from tierenv.agents.policy import Policy
-from tierenv.errors import ConfigError, close_match
-from tierenv.records import packaged
+from tierenv.errors import ConfigError
+from tierenv.records import is_bare_word, locate, packaged, path_hint
 from tierenv.scenario import Scenario
 
 Factory = Callable[[Scenario, str], Policy]
@@ -103,11 +103,13 @@ def load_policy(name_or_path: str, scenario: Scenario) -> Policy:
 def find_policy_folder(name_or_path: str) -> Path:
     """The bundle or run folder a packaged name or a path stands for. Raises `ConfigError`."""
     bundles = {name: path for name, path in packaged("policies").items() if path.is_dir()}
-    path = bundles.get(name_or_path, Path(name_or_path))
-    if path.is_dir():
-        return path
-    if "/" in name_or_path or path.exists():
+    if is_bare_word(name_or_path):
+        if name_or_path not in bundles:
+            hint = path_hint(name_or_path, [*POLICIES, *bundles])
+            raise ConfigError(f"unknown policy {name_or_path!r}{hint}; run: tierenv list policies")
+        return bundles[name_or_path]
+    path = locate(name_or_path)
+    if not path.is_dir():
         problem = "not a run or bundle folder" if path.exists() else "no such folder"
         raise ConfigError(f"{name_or_path}: {problem}; for policies by name run: tierenv list policies")
-    hint = close_match(name_or_path, [*POLICIES, *bundles])
-    raise ConfigError(f"unknown policy {name_or_path!r}{hint}; run: tierenv list policies")
+    return path

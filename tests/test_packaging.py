@@ -26,7 +26,7 @@ PACKAGES = ["tierenv", "tierenv.agents", "tierenv.train"]
 
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [
-    {"errors", "files", "units", "tunables", "counters", "records", "daemon", "scenario", "history"},
+    {"errors", "files", "units", "reading", "tunables", "counters", "records", "daemon", "scenario", "history"},
     {"shrink", "system", "sim", "bounds", "measurements"},
     {"observation", "action", "reward"},
     {"task"},

@@ -29,7 +29,7 @@ def test_what_a_file_does_not_say_is_as_in_the_other_nested_keys_one_by_one(tmp_
         ("amd-epyc", "mine.yaml: like: unknown platform 'amd-epyc'; did you mean 'amd-epyc-cxl'?"),
         ("[amd-epyc-cxl]", "mine.yaml: like=['amd-epyc-cxl']: must be the name or path of one of the platforms"),
         ("{folder}/nowhere.yaml", "mine.yaml: like: {folder}/nowhere.yaml: no such file"),
-        ("{folder}/mine.yaml", "like='{folder}/mine.yaml': leads back to this file"),
+        ("{folder}/mine.yaml", "like='{folder}/mine.yaml': leads back to itself"),
     ],
 )
 def test_a_bad_like_is_one_clear_line(tmp_path: Path, like: str, message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, cast
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.records import Bytes, BytesPerSecond, Record, Seconds, read_values, resolve, validate_record
+from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record
 from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
@@ -19,8 +19,11 @@ class TunableRange(Record):
     """Least and greatest value of a tunable and the value at start, in the unit of the tunable's symbol."""
 
     min: float
+    """Least value a policy can set."""
     max: float
+    """Greatest value a policy can set."""
     start: float
+    """Value at start, within the range or unlimited."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -66,11 +69,9 @@ TunableRanges = Annotated[
 ]
 
 
-class DaemonRecord(Record):
+class DaemonRecord(NamedRecord):
     """What all daemons have."""
 
-    name: str
-    summary: str
     tunables: TunableRanges = {}
     """Tunables it has, a list out of `TUNABLES`, with their ranges."""
     tunable_at_run_time: bool = True
@@ -102,6 +103,7 @@ class AccessedBitDaemon(DaemonRecord):
     """A daemon that scans Accessed bits, lists hot pages of the slow tier and migrates them (kmmscand.md)."""
 
     mechanism: Literal["accessed-bits"]
+    """Pages are found hot by their Accessed bits."""
     access_rule: Literal["first-access", "second-access"]
     """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
     chunk_rule: Literal["whole-vma", "scan-size"]
@@ -177,6 +179,7 @@ class HintFaultDaemon(DaemonRecord):
     """NUMA balancing: takes access rights away and promotes at the faults that follow (kmmscand.md section 7)."""
 
     mechanism: Literal["hint-faults"]
+    """Pages are found hot by hint faults."""
     mode: Literal[1, 2]
     """/proc/sys/kernel/numa_balancing: 1 normal, 2 memory tiering."""
     knobs: HintFaultKnobs = HintFaultKnobs()
@@ -186,19 +189,7 @@ class HintFaultDaemon(DaemonRecord):
 Daemon = Annotated[AccessedBitDaemon | HintFaultDaemon, Field(discriminator="mechanism")]
 """One of them, told apart by `mechanism`."""
 
-_BY_MECHANISM: dict[str, type[DaemonRecord]] = {"accessed-bits": AccessedBitDaemon, "hint-faults": HintFaultDaemon}
-
 
 def load_daemon(name_or_path: str) -> Daemon:
     """Read a daemon from a packaged name or a path. Raises `ConfigError`."""
-    path = resolve("daemons", name_or_path)
-    return validate_daemon({"name": path.stem} | read_values("daemons", path), str(path))
-
-
-def validate_daemon(values: dict[str, object], origin: str) -> Daemon:
-    """Build a daemon of the mechanism that its values name. Raises `ConfigError`."""
-    mechanism = values.get("mechanism")
-    if mechanism not in _BY_MECHANISM:
-        raise ConfigError(f"{origin}: mechanism={mechanism!r}: must be one of {', '.join(_BY_MECHANISM)}")
-    record = validate_record(_BY_MECHANISM[str(mechanism)], values, origin)
-    return cast("Daemon", record)
+    return cast("Daemon", load_record("daemons", Daemon, name_or_path))

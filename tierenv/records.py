@@ -1,19 +1,36 @@
-"""Frozen records read from YAML: quantities with units, packaged names and paths, and errors of one line.
+"""Frozen records read from YAML: quantities with units, names and paths, files like others, errors of one line.
 
 Every record refuses unknown keys and values outside their range with a `ConfigError` that names file, field, value and
-what is allowed. Names resolve to the packaged files under `tierenv.configs`, paths to the user's own.
+what is allowed. A bare word names a packaged file under `tierenv.configs`; anything else is a path, relative to the
+file it stands in. `like:` puts a record over another of its kind.
 """
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, overload
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from tierenv.errors import ConfigError, close_match
+from tierenv.reading import FileText, read_yaml
 from tierenv.units import parse_bytes, parse_bytes_per_s, parse_seconds
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda size: f"{size}B")]
@@ -27,6 +44,22 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 Quantity = TypeVar("Quantity")
 
+MAX_NAME_LENGTH = 100
+"""Characters of a name: it stands in tables and file names."""
+
+
+def _check_name(name: str) -> str:
+    if not name.isprintable() or "/" in name or name.startswith(".") or not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{name[:MAX_NAME_LENGTH]!r}: must be 1 to {MAX_NAME_LENGTH} printable characters, without a slash or a "
+            "dot in front"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""One line for people, which may become the name of a file."""
+
 
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
@@ -39,6 +72,45 @@ class Record(BaseModel):
         for name in [name for name in copy.__dict__ if name not in type(self).model_fields]:
             del copy.__dict__[name]
         return copy
+
+
+class NamedRecord(Record):
+    """A record with a file of its own."""
+
+    name: Name
+    """What people call it, by default the name of its file; it decides nothing."""
+    summary: str = ""
+    """One line for people."""
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of all that decides: not names and summaries, nor what has its default value.
+
+        A field that is added later, with a default, leaves identities as they are.
+        """
+        content = json.dumps(_deciding(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def short_identity(self) -> str:
+        """Enough of it for people."""
+        return self.identity[:12]
+
+
+def _deciding(value: object) -> object:
+    """What of a value decides, as JSON can hold it; 2 and 2.0 are the same."""
+    if isinstance(value, Record):
+        left_out = set(NamedRecord.model_fields) if isinstance(value, NamedRecord) else set()
+        return {
+            name: _deciding(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if name not in left_out and getattr(value, name) != field.get_default()
+        }
+    if isinstance(value, Mapping):
+        return {str(key): _deciding(content) for key, content in value.items()}
+    if isinstance(value, tuple | list):
+        return [_deciding(content) for content in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -63,106 +135,173 @@ def packaged(kind: str) -> dict[str, Path]:
     return {path.stem if path.is_file() else path.name: path for path in sorted(found)}
 
 
-def resolve(kind: str, name_or_path: str) -> Path:
-    """The file (or bundle folder) a name or path stands for.
+def is_bare_word(name_or_path: str) -> bool:
+    """Whether this is a packaged name, whatever stands in the working folder; anything else is a path."""
+    return "/" not in name_or_path and "." not in name_or_path
 
-    A word without a slash and without a suffix is a packaged name; anything else is a path. Raises `ConfigError`.
-    """
-    path = Path(name_or_path)
-    if "/" in name_or_path or path.suffix or path.exists():
-        if not path.exists():
-            raise ConfigError(f"{name_or_path}: no such file; for packaged {kind} run: tierenv list {kind}")
+
+def locate(path: str) -> Path:
+    """Where a path leads: from the folder of the file it stands in, or else from the working folder."""
+    return path.folder / path if isinstance(path, FileText) else Path(path)
+
+
+def resolve(kind: str, name_or_path: str) -> Path:
+    """The file (or bundle folder) a name or path stands for. Raises `ConfigError`."""
+    if not is_bare_word(name_or_path):
+        path = locate(name_or_path)
+        if not os.path.exists(path):  # unlike Path.exists this is False for what cannot be a path
+            raise ConfigError(f"{path}: no such file; for packaged {kind} run: tierenv list {kind}")
         return path
     known = packaged(kind)
     if name_or_path not in known:
         raise ConfigError(
-            f"unknown {kind.removesuffix('s')} {name_or_path!r}{close_match(name_or_path, known)}; "
+            f"unknown {kind.removesuffix('s')} {name_or_path!r}{path_hint(name_or_path, known)}; "
             f"run: tierenv list {kind}"
         )
     return known[name_or_path]
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping a YAML file holds. Raises `ConfigError` for unreadable files and other content."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {reason}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(content).__name__}")
-    return content
+def path_hint(word: str, known: Iterable[str]) -> str:
+    """What somebody may have meant by an unknown name: a file of that name, or the nearest known one."""
+    here = locate(word)
+    for path in (here, here.with_name(f"{here.name}.yaml")) if word else ():
+        if os.path.exists(path):
+            return f"; for the one in this folder write ./{path.name}"
+    return close_match(word, known)
 
 
-def load_record(kind: str, record: type[RecordType], name_or_path: str) -> RecordType:
-    """Read one record from a packaged name or a path; its `name` defaults to the file's.
+@overload
+def load_record(kind: str, record: type[RecordType], name_or_path: str) -> RecordType: ...
+@overload
+def load_record(kind: str, record: object, name_or_path: str) -> Any: ...
+def load_record(kind: str, record: Any, name_or_path: str) -> Any:
+    """Read one record from a packaged name or a path; its `name` defaults to the file's. Raises `ConfigError`.
 
-    A file that says `like: NAME_OR_PATH` holds only what differs from another of its kind.
+    A file that says `like: NAME_OR_PATH` holds only what differs from another of its kind. The record may be of
+    several types that a field tells apart (a discriminated union).
     """
     path = resolve(kind, name_or_path)
-    return validate_record(record, {"name": path.stem} | read_values(kind, path), str(path))
+    return validate_record(record, read_values(kind, path), str(path))
 
 
-def read_values(kind: str, path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping of a file put over that of the file it is like. Raises `ConfigError`."""
-    values = read_yaml(path)
+def read_values(kind: str, path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The mapping of a file, put over that of the file it is like. Raises `ConfigError`."""
+    values = {"name": path.stem} | read_yaml(path)
+    try:
+        return _over_what_it_is_like(kind, values, (*seen, os.path.realpath(path)))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _over_what_it_is_like(kind: str, values: dict[str, Any], seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A mapping put over that of the file its `like` names, if it has one; `seen` leads here. Raises `ConfigError`."""
     if "like" not in values:
         return values
-    like = values.pop("like")
+    like = values["like"]
     if not isinstance(like, str):
-        raise ConfigError(f"{path}: like={like!r}: must be the name or path of one of the {kind}")
-    if path in seen:
-        raise ConfigError(f"{path}: like={like!r}: leads back to this file")
+        raise ConfigError(f"like={like!r}: must be the name or path of one of the {kind}")
     try:
-        base = read_values(kind, resolve(kind, like), (*seen, path))
+        path = resolve(kind, like)
+        base = None if os.path.realpath(path) in seen else read_values(kind, path, seen)
     except ConfigError as error:
-        raise ConfigError(f"{path}: like: {error}") from None
-    base.pop("name", None)
-    return _put_over(base, values)
+        raise ConfigError(f"like: {error}") from None
+    if base is None:
+        raise ConfigError(f"like={like!r}: leads back to itself")
+    return _put_over(base, {key: value for key, value in values.items() if key != "like"})
 
 
 def _put_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A mapping with other values, those of nested mappings key by key."""
+    """A mapping with other values, those of nested mappings key by key.
+
+    A mapping over a text changes what the text refers to; one that says `like` itself stands for itself.
+    """
     merged = base | values
     for key in base.keys() & values.keys():
-        if isinstance(base[key], dict) and isinstance(values[key], dict):
-            merged[key] = _put_over(base[key], values[key])
+        below, above = base[key], values[key]
+        if isinstance(above, dict) and "like" not in above:
+            if isinstance(below, str):
+                below = {"like": below}
+            if isinstance(below, dict):
+                merged[key] = _put_over(below, above)
     return merged
 
 
-def validate_record(record: type[RecordType], values: dict[str, Any], origin: str) -> RecordType:
+@dataclass(frozen=True)
+class Reference:
+    """Marks a field that holds a record of a kind: its name or path, or its content, which may be `like` another."""
+
+    kind: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of the record, fed with what is read."""
+        return core_schema.no_info_wrap_validator_function(partial(self._read, source), handler(source))
+
+    def _read(self, record: Any, value: object, validate: Callable[[object], Any]) -> Any:
+        if isinstance(value, str):
+            path = resolve(self.kind, value)
+            return _validated(record, validate, read_values(self.kind, path), str(path))
+        return validate(_over_what_it_is_like(self.kind, value) if isinstance(value, dict) else value)
+
+
+@overload
+def validate_record(record: type[RecordType], values: Mapping[str, Any], origin: str) -> RecordType: ...
+@overload
+def validate_record(record: object, values: Mapping[str, Any], origin: str) -> Any: ...
+def validate_record(record: Any, values: Mapping[str, Any], origin: str) -> Any:
     """Build a record; the first thing wrong becomes a `ConfigError` that starts with `origin`."""
+    return _validated(record, TypeAdapter(record).validate_python, values, origin)
+
+
+def _validated(record: Any, validate: Callable[[object], Any], values: Mapping[str, Any], origin: str) -> Any:
     try:
-        return record.model_validate(values)
+        return validate(values)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_first_problem(record, error)}") from None
 
 
-def _first_problem(record: type[Record], error: ValidationError) -> str:
+def _first_problem(record: Any, error: ValidationError) -> str:
     # a misspelt key is missing too: what stands in the file says more than what does not
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    location = [str(part) for part in problem["loc"]]
+    location, known = _place(record, problem["loc"])
+    if problem["type"].startswith("union_tag"):
+        location.append(problem["ctx"]["discriminator"].strip("'"))
     field = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(record, location[:-1])
-        return f"{field}: unknown key{close_match(location[-1], known)}; allowed: {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"{field}: required key is missing"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{field}: unknown key{close_match(location[-1], known)}; allowed: {', '.join(known)}"
+        case "missing" | "union_tag_not_found":
+            return f"{field}: required key is missing"
+        case "union_tag_invalid":
+            return f"{field}={problem['ctx']['tag']!r}: must be one of {problem['ctx']['expected_tags']}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if problem["type"] == "value_error":
         return f"{field}: {message}" if field else message
     return f"{field}={problem['input']!r}: {message}"
 
 
-def _fields_at(record: type[Record], location: list[str]) -> list[str]:
-    """Fields of the record that stands at a place within another, indices of sequences included."""
-    fields = record.model_fields
+def _place(record: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The words of a place in a record, without the tags of unions, and the fields there are around its end."""
+    here, words, known = records_in(record), [], []
     for part in location:
-        annotation = getattr(fields.get(part), "annotation", None)
-        for nested in (annotation, *get_args(annotation)):
-            if isinstance(nested, type) and issubclass(nested, BaseModel):
-                fields = nested.model_fields
-                break
-    return list(fields)
+        tagged = [each for each in here if len(here) > 1 and isinstance(part, str) and part in _tags(each)]
+        if tagged:
+            here = tagged
+            continue
+        words.append(str(part))
+        known = list(dict.fromkeys(name for each in here for name in each.model_fields))
+        fields = [each.model_fields[part] for each in here if part in each.model_fields]
+        here = [inner for field in fields for inner in records_in(field.annotation)] or here
+    return words, known
+
+
+def records_in(annotation: Any) -> list[type[Record]]:
+    """Records a type is made of, such as those of a union or a sequence."""
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return [annotation]
+    return [record for part in get_args(annotation) for record in records_in(part)]
+
+
+def _tags(record: type[Record]) -> set[Any]:
+    """What may tell a record from others of a union: the values of its literal fields."""
+    literals = (field.annotation for field in record.model_fields.values() if get_origin(field.annotation) is Literal)
+    return {tag for literal in literals for tag in get_args(literal)}

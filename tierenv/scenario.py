@@ -1,29 +1,26 @@
-"""Platform, workload, process and scenario: frozen records read from YAML.
+"""Platform, workload, process and scenario: frozen records read from YAML (`tierenv.records`).
 
-A scenario names its platform, its daemon and its workloads; names resolve to the packaged files under
-`tierenv.configs`, paths to the user's own (`tierenv.records`).
+A scenario refers to its platform, its daemon and its workloads, or holds them.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache, partial
-from pathlib import Path
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, load_daemon
-from tierenv.errors import ConfigError
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
 from tierenv.records import (
     Bytes,
     BytesPerSecond,
     Fraction,
+    Name,
+    NamedRecord,
     Record,
+    Reference,
     Seconds,
     load_record,
-    read_yaml,
-    resolve,
     validate_record,
 )
 from tierenv.units import GIB, PAGE_BYTES, format_bytes
@@ -46,14 +43,16 @@ class MemoryTier(Record):
     queueing_latency: Seconds
     """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
     bandwidth: BytesPerSecond
+    """Reads and writes together it can serve."""
 
 
-class Platform(Record):
+class Platform(NamedRecord):
     """A machine: its tiers and what the kernel's actions cost on it. Sources stand in the YAML file."""
 
-    name: str
     dram: MemoryTier
+    """The fast tier: a socket's own DRAM."""
     cxl: MemoryTier
+    """The slow tier."""
     remote_latency: Seconds = 25e-9
     """What an access to the other socket's DRAM takes longer than one to the own."""
     overlap: Annotated[float, Field(gt=0)]
@@ -108,7 +107,8 @@ class Platform(Record):
 class PageClass(Record):
     """Pages of equal heat in every phase."""
 
-    name: str
+    name: Name
+    """By which `access_share` calls it."""
     fraction: Annotated[float, Field(gt=0, le=1)]
     """Share of the resident pages."""
 
@@ -116,28 +116,31 @@ class PageClass(Record):
 class Phase(Record):
     """A stretch of work with one distribution of accesses."""
 
-    name: str
+    name: Name
+    """For people."""
     work: Annotated[float, Field(gt=0)] = 1.0
     """Relative amount of work."""
     access_share: dict[str, Fraction]
-    """Share of the accesses that falls on each class."""
+    """Share of the accesses that falls on each class; they add up to 1."""
 
 
-class Workload(Record):
+class Workload(NamedRecord):
     """A closed-loop application: threads that access pages of a few classes of heat."""
 
-    name: str
-    summary: str
     threads: Annotated[int, Field(ge=1)]
+    """Threads, each of which has one access under way at a time."""
     think: Seconds = 0.0
     """Time between two accesses of a thread."""
     accesses_per_page: Annotated[float, Field(gt=0)]
     """Total work: accesses of all threads per resident page."""
     classes: Annotated[tuple[PageClass, ...], Field(min_length=1)]
+    """What its pages are; fractions add up to 1."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    """What it does, one after the other."""
     layout: Literal["scattered", "contiguous"] = "scattered"
     """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order."""
     phase_order: Literal["fixed", "shuffled"] = "fixed"
+    """shuffled: every seed draws an order in which the hottest class changes from phase to phase."""
     phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Relative half-width of the uniform variation of each phase's length; total work stays the same."""
     initial_placement: Literal["slow", "random"] = "slow"
@@ -184,7 +187,8 @@ class Workload(Record):
 class Process(Record):
     """One process of a machine: a workload over its own memory."""
 
-    workload: Workload
+    workload: Annotated[Workload, Reference("workloads")]
+    """What it does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory."""
     start: Seconds = 0.0
@@ -192,6 +196,7 @@ class Process(Record):
     cpu_node: Literal[0, 1] = 0
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
+    """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes it out of the scan, 2 to 10 may lengthen its period."""
 
     @property
     def pages(self) -> int:
@@ -221,17 +226,18 @@ class Process(Record):
         return self
 
 
-class Scenario(Record):
+class Scenario(NamedRecord):
     """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon.
 
     Other processes may run beside it (`corunners`); the run is complete when the last of them is.
     """
 
-    name: str
-    summary: str
-    platform: Platform
-    daemon: Daemon
-    workload: Workload
+    platform: Annotated[Platform, Reference("platforms")]
+    """The machine."""
+    daemon: Annotated[Daemon, Reference("daemons")]
+    """What promotes."""
+    workload: Annotated[Workload, Reference("workloads")]
+    """What the application does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
     scan_scale: ScanScale = 1
@@ -254,6 +260,7 @@ class Scenario(Record):
     numa_balancing: HintFaultKnobs = HintFaultKnobs()
     """Knobs of NUMA balancing beside a daemon that scans Accessed bits."""
     control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
+    """Time from one decision of a policy to the next."""
     regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
 
@@ -349,40 +356,22 @@ class Scenario(Record):
         return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
 
 
+def _check_names_differ(scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+    names = [scenario.name for scenario in scenarios]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names must differ, got {', '.join(names)}")
+    return scenarios
+
+
+Scenarios = Annotated[
+    tuple[Annotated[Scenario, Reference("scenarios")], ...], Field(min_length=1), AfterValidator(_check_names_differ)
+]
+"""Scenarios that are used together: results tell them apart by their names."""
+
+
 def load_scenario(name_or_path: str) -> Scenario:
     """Read a scenario and the platform, daemon and workload it names. Raises `ConfigError`."""
-    path = resolve("scenarios", name_or_path)
-    return _load_scenario(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _load_scenario(path: Path, _modified_ns: int) -> Scenario:
-    values = {"name": path.stem} | read_yaml(path)
-    corunners = values.get("corunners")
-    holders = [(values, ""), *((row, f"corunners.{index}.") for index, row in enumerate(_mappings(corunners)))]
-    for holder, prefix in holders:
-        for field, load in _PARTS.items():
-            if isinstance(holder.get(field), str):
-                try:
-                    holder[field] = load(holder[field])
-                except ConfigError as error:
-                    raise ConfigError(f"{path}: {prefix}{field}: {error}") from None
-    return validate_record(Scenario, values, str(path))
-
-
-_PARTS: dict[str, Callable[[str], Record]] = {
-    "platform": partial(load_record, "platforms", Platform),
-    "daemon": load_daemon,
-    "workload": partial(load_record, "workloads", Workload),
-}
-"""Fields that may name a file, and what reads it."""
-
-
-def _mappings(values: object) -> Iterator[dict[str, Any]]:
-    """Those entries of a list that are mappings; what else is wrong with it the record will say."""
-    for value in values if isinstance(values, list) else ():
-        if isinstance(value, dict):
-            yield value
+    return load_record("scenarios", Scenario, name_or_path)
 
 
 def _dumped(value: object) -> object:

@@ -6,9 +6,19 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field
 
 from tierenv.daemon import Daemon
-from tierenv.errors import ConfigError, close_match
-from tierenv.records import Record, load_record, packaged, read_yaml, resolve, validate_record
-from tierenv.scenario import PhaseOrders, load_scenario
+from tierenv.errors import ConfigError
+from tierenv.reading import read_yaml
+from tierenv.records import (
+    NamedRecord,
+    Record,
+    is_bare_word,
+    load_record,
+    packaged,
+    path_hint,
+    resolve,
+    validate_record,
+)
+from tierenv.scenario import PhaseOrders, Scenarios, load_scenario
 from tierenv.train.algorithms import Algorithm, find_algorithm
 
 
@@ -39,22 +49,23 @@ class EvaluationPlan(Record):
     """Episodes for each scenario: seeds 30000, 30001, ..., phase orders of the training split."""
 
 
-class TrainingConfig(Record):
+class TrainingConfig(NamedRecord):
     """A training run."""
 
-    name: str
-    summary: str = ""
     algorithm: str
     """A row of tierenv.train.algorithms."""
-    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names or paths; environment i trains on scenario i mod their number."""
+    scenarios: Scenarios
+    """Environment i trains on scenario i mod their number."""
     regions: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Resolution of the model the learner acts in; null for each scenario's own, at which policies are judged."""
     phase_orders: PhaseOrders = "training"
+    """Split the orders of phases are drawn from."""
     seed: Annotated[int, Field(ge=0, lt=1_000_000)] = 0
+    """Of networks, exploration and episodes."""
     timesteps: Annotated[int, Field(ge=1)]
     """Environment steps, all environments together; rounded up to whole rollouts."""
     num_envs: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Machines the learner acts on at once."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount factor of the learner and of the shaping."""
     shaping: bool = True
@@ -73,9 +84,11 @@ class TrainingConfig(Record):
     hyperparameters: dict[str, Hyperparameter] = {}
     """Arguments of the algorithm's constructor."""
     evaluation: EvaluationPlan = EvaluationPlan()
+    """How the best model is found."""
     checkpoint_interval: Annotated[int, Field(ge=1)] = 200_000
     """Environment steps between two checkpoints."""
     torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of the networks."""
     simulator_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of the model; null uses every core."""
 
@@ -99,20 +112,13 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
         if getattr(config, field) is not None and not algorithm.has_gaussian_policy:
             raise ConfigError(f"{path}: {field}: {algorithm.name} has none; leave it out")
     _check_batches(config, algorithm, path)
-    names = [Path(scenario).stem for scenario in config.scenarios]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{path}: scenarios: names must differ, got {', '.join(names)}")
     for scenario in config.scenarios:
-        try:
-            daemon = load_scenario(scenario).daemon
-        except ConfigError as error:
-            raise ConfigError(f"{path}: scenarios: {error}") from None
-        if not daemon.can_be_tuned:
+        if not scenario.daemon.can_be_tuned:
             raise ConfigError(
-                f"{path}: scenarios: {scenario} runs {daemon.name}, which cannot be tuned at run time; "
+                f"{path}: scenarios: {scenario.name} runs {scenario.daemon.name}, which cannot be tuned at run time; "
                 "use a scenario with daemon kmmscand-tunable"
             )
-        _check_lengths(config, daemon, path)
+        _check_lengths(config, scenario.daemon, path)
     return config
 
 
@@ -139,31 +145,35 @@ def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> N
             )
 
 
-class Suite(Record):
+class Suite(NamedRecord):
     """Scenarios that are evaluated together."""
 
-    name: str
-    summary: str = ""
-    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    scenarios: Scenarios
+    """In the order of the tables."""
 
 
 def load_suite(suite_or_scenario: str) -> Suite:
     """Read a suite, or make one of a single scenario. Names of suites come first. Raises `ConfigError`."""
-    if _is_path(suite_or_scenario):
-        path = resolve("suites", suite_or_scenario)
-        if "scenarios" not in read_yaml(path):
-            return Suite(name=path.stem, scenarios=(suite_or_scenario,))
-    elif suite_or_scenario not in packaged("suites"):
+    if is_bare_word(suite_or_scenario):
         known = packaged("suites") | packaged("scenarios")
         if suite_or_scenario not in known:
-            hint = close_match(suite_or_scenario, known)
+            hint = path_hint(suite_or_scenario, known)
             raise ConfigError(
                 f"unknown suite or scenario {suite_or_scenario!r}{hint}; run: tierenv list suites scenarios"
             )
-        return Suite(name=suite_or_scenario, scenarios=(suite_or_scenario,))
-    return load_record("suites", Suite, suite_or_scenario)
+        is_suite = suite_or_scenario in packaged("suites")
+    else:
+        is_suite = _is_suite(resolve("suites", suite_or_scenario))
+    if is_suite:
+        return load_record("suites", Suite, suite_or_scenario)
+    scenario = load_scenario(suite_or_scenario)
+    return Suite(name=scenario.name, scenarios=(scenario,))
 
 
-def _is_path(text: str) -> bool:
-    path = Path(text)
-    return "/" in text or bool(path.suffix) or path.exists()
+def _is_suite(path: Path, seen: tuple[Path, ...] = ()) -> bool:
+    """Whether a file holds a suite rather than a scenario: it names scenarios, or is like one that does."""
+    values = read_yaml(path)
+    like = values.get("like")
+    if "scenarios" in values or not isinstance(like, str) or path in seen:
+        return "scenarios" in values
+    return like in packaged("suites") if is_bare_word(like) else _is_suite(resolve("suites", like), (*seen, path))

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.agents.bundle import write_bundle
-from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import ORIGIN, LearnedSource, learned_source
-from tierenv.agents.learned import CONFIG, training_scenarios
 from tierenv.agents.policies import find_policy_folder
 from tierenv.agents.policy import Array
+from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
@@ -187,7 +186,7 @@ def distil(
     selection_seeds = seed_blocks.block(seed_blocks.SELECTION, SELECTION_EPISODES, "selection episodes")
     seeds = seed_blocks.block(seed_blocks.DISTILLATION, num_rounds * num_episodes, "rounds x episodes")
     given = [load_scenario(name) for name in scenario_names]
-    source = learned_source(ExportRequest(run_or_bundle, output=Path(), scenario=given[0] if given else None))
+    source = learned_source(run_or_bundle)
     scenarios = [
         scenario.replace(daemon=source.daemon, control="tunables")
         for scenario in given or _training_scenarios(run_or_bundle, source)
@@ -270,9 +269,9 @@ def _best(rounds: Sequence[Round]) -> int:
 
 
 def _training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scenario]:
-    folder = find_policy_folder(run_or_bundle)
-    if (folder / CONFIG).is_file():
-        return training_scenarios(folder)
+    run = RunFolder(find_policy_folder(run_or_bundle))
+    if run.is_run:
+        return list(run.configuration.scenarios)
     try:
         return [load_scenario(name) for name in source.scenarios]
     except ConfigError as error:

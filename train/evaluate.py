@@ -12,7 +12,7 @@ from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
 from tierenv.render import Timeline
-from tierenv.scenario import Scenario, load_scenario
+from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
@@ -69,8 +69,11 @@ class Bounds:
 class Row:
     """One policy on one scenario."""
 
-    scenario: str
+    scenario: Scenario
+    """As it was read, whatever the policy makes of it."""
     policy: str
+    daemon: str
+    """Variant it ran on."""
     episodes: Episodes
     bounds: Bounds
     difference_to_baseline: Estimate | None
@@ -92,8 +95,9 @@ class Row:
         difference = self.difference_to_baseline
         means = {key: float(counts.mean()) for key, counts in self.episodes.counts.items()}
         return {
-            "scenario": self.scenario,
+            "scenario": self.scenario.name,
             "policy": self.policy,
+            "daemon": self.daemon,
             "seconds": {"mean": seconds.value, "ci95": seconds.interval, "runs": runs.tolist()},
             "truncated_runs": self.num_truncated,
             "bounds": {
@@ -164,11 +168,10 @@ def evaluate(
     if with_timelines and len(suite.scenarios) > 1:
         raise ConfigError(f"--plot: draws one scenario, {suite.name} has {len(suite.scenarios)}; name one of them")
     seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
-    scenarios = [load_scenario(name) for name in suite.scenarios]
     # every policy of every scenario before the first run: a bad name must not cost minutes
-    policies = [[load_policy(name, scenario) for name in names] for scenario in scenarios]
+    policies = [[load_policy(name, scenario) for name in names] for scenario in suite.scenarios]
     evaluation = Evaluation(suite.name, seeds, rows=[])
-    for scenario, loaded in zip(scenarios, policies, strict=True):
+    for scenario, loaded in zip(suite.scenarios, policies, strict=True):
         report_progress(f"{scenario.name}: bounds")
         bounds = compute_bounds(scenario, seeds)
         results: dict[str, Episodes] = {}
@@ -179,11 +182,12 @@ def evaluate(
             results[name] = run_episodes(task, policy, seeds, timeline)
             if timeline is not None:
                 evaluation.timelines[name] = timeline
-        for name, episodes in results.items():
+        for name, policy in zip(names, loaded, strict=True):
             difference = None
             if BASELINE in results and name != BASELINE:
-                difference = paired_difference(episodes.seconds, results[BASELINE].seconds)
-            evaluation.rows.append(Row(scenario.name, name, episodes, bounds, difference))
+                difference = paired_difference(results[name].seconds, results[BASELINE].seconds)
+            daemon = (policy.daemon or scenario.daemon).name
+            evaluation.rows.append(Row(scenario, name, daemon, results[name], bounds, difference))
     return evaluation
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,8 +10,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from tierenv.agents.export.header import Gain
 from tierenv.errors import ConfigError
+from tierenv.reading import read_json
 from tierenv.records import Record
-from tierenv.train.run_dir import read_json
 from tierenv.train.statistics import paired_difference
 
 BASELINES = ("built-in", "best-static", "no-migration")
@@ -30,6 +31,7 @@ class _Seconds(_Part):
 class _Row(_Part):
     scenario: str
     policy: str
+    daemon: str
     seconds: _Seconds
     truncated_runs: int = 0
 
@@ -58,12 +60,18 @@ def read_gains(path: Path, policy: str) -> tuple[Gain, ...]:
         _gain(path, row, other)
         for row in own
         for baseline in BASELINES
-        for other in evaluation.rows
-        if (other.policy, other.scenario) == (baseline, row.scenario) and other is not row
+        for other in _rows_of(baseline, row, evaluation.rows)
+        if other is not row
     ]
     if not gains:
         raise ConfigError(f"{path}: has no policy to compare with; evaluate {' or '.join(BASELINES)} in the same call")
     return tuple(gains)
+
+
+def _rows_of(policy: str, own: _Row, rows: Sequence[_Row]) -> list[_Row]:
+    """A policy's row on the scenario of another row; if it ran on several daemons, the one on that row's."""
+    found = [row for row in rows if (row.policy, row.scenario) == (policy, own.scenario)]
+    return found if len(found) == 1 else [row for row in found if row.daemon == own.daemon]
 
 
 def _gain(path: Path, own: _Row, other: _Row) -> Gain:

@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
 
 from tierenv.errors import ConfigError
-from tierenv.scenario import Scenario, load_scenario
+from tierenv.scenario import Scenario
 from tierenv.sim import threads
 from tierenv.task import simulated_task
 from tierenv.train import seeds as seed_blocks
@@ -74,10 +74,11 @@ class Selection:
     """Judges a model on fixed episodes: the same seeds of every scenario, training phase orders."""
 
     def __init__(self, config: TrainingConfig) -> None:
-        self._names = [name for name in config.scenarios for _ in range(config.evaluation.seeds)]
         seeds = seed_blocks.block(seed_blocks.SELECTION, config.evaluation.seeds, "evaluation.seeds")
+        scenarios = [scenario for scenario in config.scenarios for _ in seeds]
+        self._names = [scenario.name for scenario in scenarios]
         self._seeds = seeds * len(config.scenarios)
-        self._task = simulated_task([load_scenario(name) for name in self._names], phase_orders="training")
+        self._task = simulated_task(scenarios, phase_orders="training")
 
     def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
         """Run all episodes."""
@@ -229,10 +230,9 @@ def learn(
 
 def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
     """The scenarios at the resolution the learner acts in."""
-    scenarios = [load_scenario(name) for name in config.scenarios]
     if config.regions is None:
-        return scenarios
-    return [scenario.replace(regions=config.regions) for scenario in scenarios]
+        return list(config.scenarios)
+    return [scenario.replace(regions=config.regions) for scenario in config.scenarios]
 
 
 def set_threads(config: TrainingConfig) -> None:
@@ -289,8 +289,8 @@ class _AppendingCsv(CSVOutputFormat):
 
 
 def _make_logger(run: RunDirectory, timesteps: int) -> Logger:
-    csv = _AppendingCsv(run.path / "progress.csv", timesteps)
-    return Logger(str(run.path), [csv, TensorBoardOutputFormat(str(run.path / "tb"))])
+    csv = _AppendingCsv(run.progress_path, timesteps)
+    return Logger(str(run.path), [csv, TensorBoardOutputFormat(str(run.tensorboard_path))])
 
 
 def _stored_best(run: RunDirectory) -> SelectionResult | None:

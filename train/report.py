@@ -12,9 +12,8 @@ from rich.table import Table
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes
 from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline
-from tierenv.scenario import load_scenario
 from tierenv.train.distil import TOLERANCE, Distillation
-from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
+from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation
 from tierenv.train.search import SearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.units import PAGE_BYTES, format_bytes
@@ -29,7 +28,7 @@ _DPI = 100
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table]:
     """One table for each scenario and, where policies can gain anything, one over all of them."""
-    scenarios = dict.fromkeys(row.scenario for row in evaluation.rows)
+    scenarios = dict.fromkeys(row.scenario.name for row in evaluation.rows)
     tables = [_scenario_table(evaluation, scenario) for scenario in scenarios]
     aggregates = {policy: evaluation.aggregate(policy) for policy in evaluation.policies}
     if len(scenarios) > 1 and any(aggregates.values()):
@@ -41,10 +40,10 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _scenario_table(evaluation: Evaluation, scenario: str) -> Table:
-    rows = [row for row in evaluation.rows if row.scenario == scenario]
+    rows = [row for row in evaluation.rows if row.scenario.name == scenario]
     has_baseline = any(row.policy == BASELINE for row in rows)
     columns = ["policy", "time [s]", "gap closed", "regret", "promoted", "wasted", "demoted", "failed", "list"]
-    table = _table(str(load_scenario_title(rows[0])), columns + [f"less {BASELINE} [s]"] * has_baseline)
+    table = _table(str(rows[0].scenario), columns + [f"less {BASELINE} [s]"] * has_baseline)
     for row in rows:
         seconds, counts = row.seconds, row.episodes.counts
         gap_closed = row.bounds.mean_gap_closed(row.episodes.seconds)
@@ -71,14 +70,6 @@ def _scenario_table(evaluation: Evaluation, scenario: str) -> Table:
     if any(row.num_truncated for row in rows):
         table.caption += f"; >=: given up at {MAX_TIME_MULTIPLE:g} x all fast"
     return table
-
-
-def load_scenario_title(row: Row) -> str:
-    """The scenario's line for people, or its name when it is no longer there."""
-    try:
-        return str(load_scenario(row.scenario))
-    except ConfigError:
-        return row.scenario
 
 
 def search_table(result: SearchResult) -> Table:

@@ -205,6 +205,7 @@ def _axis(row: Tunable, bounds: TunableRange) -> list[float]:
 def save_best_static(result: SearchResult, command: str) -> Path:
     """Store the winner as the scenario's best-static policy. Returns the file."""
     best = BestStatic(
+        scenario=result.scenario.name,
         daemon=result.scenario.daemon.name,
         setting=result.winner.setting.to_json(),
         mean_s=result.winner.seconds.value,
@@ -213,4 +214,4 @@ def save_best_static(result: SearchResult, command: str) -> Path:
         command=command,
         git_revision=git_revision(),
     )
-    return write_best_static(result.scenario.name, best)
+    return write_best_static(result.scenario, best)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tierenv.agents.policies import load_policy
 from tierenv.files import atomic_write_text
-from tierenv.scenario import load_scenario
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import run_episodes
 from tierenv.train.evaluate import evaluation_task
@@ -24,7 +23,7 @@ def write_trace(path: Path, suite_or_scenario: str, policy_names: Sequence[str],
     Raises `ConfigError` for an unknown scenario or policy.
     """
     lines = []
-    for scenario in map(load_scenario, load_suite(suite_or_scenario).scenarios):
+    for scenario in load_suite(suite_or_scenario).scenarios:
         for name in policy_names:
             policy = load_policy(name, scenario)
             task = evaluation_task(policy, scenario, 1, trace_events=MAX_EVENTS)

@@ -8,7 +8,7 @@ from tierenv.errors import ConfigError
 
 def write(request: ExportRequest) -> None:
     """Write the best model of a run folder; the bundle is for the daemon the run was trained on."""
-    source = learned_source(request)
+    source = learned_source(request.policy, request.gains)
     if source.is_bundle and not request.gains:
         raise ConfigError(f"{request.policy}: is a bundle already; copy the folder")
     write_bundle(

@@ -41,7 +41,7 @@ _LINE_LENGTH = 110
 
 def write(request: ExportRequest) -> None:
     """Write a folder with both files. Raises `ConfigError` for what cannot take this form."""
-    source = learned_source(request)
+    source = learned_source(request.policy, request.gains)
     try:
         policy = IntegerPolicy(source.model, source.daemon)
         _check_probes(policy, source)

@@ -1,22 +1,22 @@
 """A learned policy and where it comes from, for the formats that export one: from a run folder or from a bundle."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tierenv.agents.bundle import DOCUMENT, BundlePolicy
-from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Gain, Origin, describe_training
-from tierenv.agents.learned import CONFIG, LearnedPolicy, training_scenarios
+from tierenv.agents.learned import LearnedPolicy
 from tierenv.agents.network import Network
 from tierenv.agents.policies import POLICIES, find_policy_folder
 from tierenv.agents.policy import Array
+from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.records import read_yaml, validate_record
+from tierenv.reading import read_yaml
+from tierenv.records import validate_record
 
 GAINS = "expected_gain"
 ORIGIN = "origin"
@@ -42,29 +42,36 @@ class LearnedSource:
     is_bundle: bool
 
 
-def learned_source(request: ExportRequest) -> LearnedSource:
-    """Read a run folder's best model, or a bundle. Raises `ConfigError` for anything else, and if it is not whole."""
-    if request.policy.partition(":")[0] in POLICIES:
+def learned_source(policy: str, gains: tuple[Gain, ...] = ()) -> LearnedSource:
+    """Read a run folder's best model, or a bundle. Raises `ConfigError` for anything else, and if it is not whole.
+
+    Args:
+        policy: name or path.
+        gains: what an evaluation found the policy to save; by default those a bundle brings.
+    """
+    if policy.partition(":")[0] in POLICIES:
         raise ConfigError(
-            f"policy {request.policy!r} is not learned: this format takes a run folder or a bundle; "
+            f"policy {policy!r} is not learned: this format takes a run folder or a bundle; "
             "for a static policy use --format parameters, sysfs, tuned, sysctl.d or tmpfiles.d"
         )
-    folder = find_policy_folder(request.policy)
-    return (_from_bundle if (folder / DOCUMENT).is_file() else _from_run)(folder, request)
+    folder = find_policy_folder(policy)
+    if (folder / DOCUMENT).is_file():
+        return _from_bundle(folder, gains)
+    return _from_run(RunFolder(folder), gains)
 
 
-def _from_run(folder: Path, request: ExportRequest) -> LearnedSource:
-    scenarios = training_scenarios(folder)
-    name = folder.resolve().name
-    training = _provenance(folder)
+def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
+    scenarios = run.configuration.scenarios
+    name = run.path.resolve().name
+    training = _provenance(run)
     origin = Origin(
         policy=name,
         training_run=describe_training(name, training),
         trained_for="; ".join(str(scenario) for scenario in scenarios),
         daemon=scenarios[0].daemon.name,
-        gains=request.gains,
+        gains=gains,
     )
-    policy = LearnedPolicy.load(folder)
+    policy = LearnedPolicy.load(run.path)
     return LearnedSource(
         model=policy.network(),
         daemon=scenarios[0].daemon,
@@ -76,18 +83,18 @@ def _from_run(folder: Path, request: ExportRequest) -> LearnedSource:
     )
 
 
-def _from_bundle(folder: Path, request: ExportRequest) -> LearnedSource:
+def _from_bundle(folder: Path, gains: tuple[Gain, ...]) -> LearnedSource:
     policy = BundlePolicy.load(folder)
     document, path = policy.document, folder / DOCUMENT
-    gains, rows = document.training.get(GAINS, []), document.training.get(ORIGIN, {})
-    if not (isinstance(gains, list) and all(isinstance(row, dict) for row in gains) and isinstance(rows, dict)):
+    stored, rows = document.training.get(GAINS, []), document.training.get(ORIGIN, {})
+    if not (isinstance(stored, list) and all(isinstance(row, dict) for row in stored) and isinstance(rows, dict)):
         raise ConfigError(f"{path}: training: {GAINS} must be a list of objects, {ORIGIN} an object")
     origin = Origin(
         policy=document.name,
         training_run=str(rows.get("training run") or describe_training(document.name, document.training)),
         trained_for=str(rows.get("trained for") or "; ".join(document.scenarios)),
         daemon=document.daemon.name,
-        gains=request.gains or tuple(validate_record(Gain, row, f"{path}: training.{GAINS}") for row in gains),
+        gains=gains or tuple(validate_record(Gain, row, f"{path}: training.{GAINS}") for row in stored),
     )
     return LearnedSource(
         model=policy.model,
@@ -104,19 +111,10 @@ def _with_origin(training: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     return {**training, ORIGIN: origin.rows(), GAINS: [gain.model_dump(mode="json") for gain in origin.gains]}
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
-    """Whatever of configuration, manifest and best evaluation the run folder holds."""
-    provenance: dict[str, Any] = {"config": read_yaml(folder / CONFIG)}
-    manifest = _read_json(folder / "manifest.json")
+def _provenance(run: RunFolder) -> dict[str, Any]:
+    """Whatever of configuration, manifest and best evaluation the run folder holds; of scenarios their names."""
+    names = [scenario.name for scenario in run.configuration.scenarios]
+    provenance: dict[str, Any] = {"config": read_yaml(run.config_path) | {"scenarios": names}}
+    manifest = run.manifest
     provenance |= {key: manifest[key] for key in _FROM_MANIFEST if key in manifest}
-    return provenance | {"evaluation": _read_json(folder / "best" / "evaluation.json")}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return content if isinstance(content, dict) else {}
+    return provenance | {"evaluation": run.best_evaluation or {}}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tierenv import __version__
-from tierenv.agents.best_static import read_best_static
+from tierenv.agents.best_static import find_best_static
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Origin
 from tierenv.agents.heuristics import StaticPolicy
@@ -42,7 +42,7 @@ def modelled_setting(request: ExportRequest) -> ModelledSetting:
     provenance: dict[str, Any] = {"tierenv": __version__}
     training_run = "none: a static setting chosen by hand"
     if policy == "best-static":
-        best = read_best_static()[scenario.name]
+        best = find_best_static(scenario)
         provenance |= {
             "command": best.command,
             "git_revision": best.git_revision,

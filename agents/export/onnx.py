@@ -36,7 +36,7 @@ _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 def write(request: ExportRequest) -> None:
     """Write the model. Raises `ConfigError` for policies that are not learned, and if ONNX Runtime acts otherwise."""
-    source = learned_source(request)
+    source = learned_source(request.policy, request.gains)
     try:
         content = serialise(source)
         _check(content, source)

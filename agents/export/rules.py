@@ -21,7 +21,7 @@ _INDENT = "    "
 
 def write(request: ExportRequest) -> None:
     """Write the rules. Raises `ConfigError` for a policy that is not a tree."""
-    source = learned_source(request)
+    source = learned_source(request.policy, request.gains)
     if not isinstance(source.model, DecisionTree):
         raise ConfigError(f"{request.policy}: format rules takes a tree, not a network; run: tierenv distil")
     atomic_write_text(request.output, rules_text(source.model, source.daemon, source.origin))

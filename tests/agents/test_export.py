@@ -52,6 +52,7 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
 def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(best_static, "default_path", lambda: tmp_path / "best-static.json")
     best = BestStatic(
+        scenario="skewed",
         daemon="kmmscand-tunable",
         setting=setting_of_three(800, 512 * MIB, math.inf).to_json(),
         mean_s=201.5,
@@ -63,7 +64,7 @@ def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.M
         command="tierenv tune skewed --save",
         git_revision="abc",
     )
-    write_best_static("skewed", best)
+    write_best_static(SCENARIO, best)
     export_policy("best-static", "parameters", tmp_path / "a.json", SCENARIO)
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["tunables"][1]["value"] == 512 * MIB

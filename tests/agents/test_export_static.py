@@ -212,7 +212,7 @@ def test_profile_that_tuned_would_not_load_is_refused(tmp_path: Path, name: str)
 def test_names_stay_where_they_do_no_harm(tmp_path: Path, format_name: str, name: str) -> None:
     target = FORMATS[format_name].targets[0]
     texts = []
-    for scenario in (SCENARIO, SCENARIO.replace(name=name)):
+    for scenario in (SCENARIO, SCENARIO.model_copy(update={"name": name})):
         export_policy(POLICY, format_name, tmp_path / "a", scenario, target=target)
         path = tmp_path / "a/tuned.conf" if format_name == "tuned" else tmp_path / "a"
         texts.append([line for line in path.read_text().splitlines() if line[:1] != "#" and "summary=" not in line])

@@ -402,7 +402,8 @@ def test_script_is_clean(folder: Path, target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["x\ntouch evil #", "@EACH@", "$(touch evil)"])
 def test_names_stay_in_the_comment(folder: Path, target: str, name: str) -> None:
-    export_policy(POLICY, "sysfs", folder / "a.sh", SCENARIO.replace(name=name), target=target)
+    scenario = SCENARIO.model_copy(update={"name": name})
+    export_policy(POLICY, "sysfs", folder / "a.sh", scenario, target=target)
     assert all(line.startswith("#") for line in (folder / "a.sh").read_text().split("set -eu")[0].splitlines())
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import pytest
 from tests.tiny import setting_of_three
 from tierenv.action import ActionCodec
 from tierenv.agents import best_static
-from tierenv.agents.best_static import BestStatic, read_best_static, write_best_static
+from tierenv.agents.best_static import BestStatic, find_best_static, read_best_static, write_best_static
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
+from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.task import simulated_task
 from tierenv.units import GIB, MIB
@@ -24,6 +26,7 @@ from tierenv.units import GIB, MIB
 SCENARIO = load_scenario("skewed")
 NUM_FEATURES = len(ObservationEncoder(SCENARIO.daemon).features)
 FOUND = BestStatic(
+    scenario="skewed",
     daemon="kmmscand-tunable",
     setting=setting_of_three(500, GIB, math.inf).to_json(),
     mean_s=200.5,
@@ -42,7 +45,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A best-static.json of the test's own, with a setting for skewed."""
     path = tmp_path / "policies" / "best-static.json"
     monkeypatch.setattr(best_static, "default_path", lambda: path)
-    write_best_static("skewed", FOUND)
+    write_best_static(SCENARIO, FOUND)
     return path
 
 
@@ -144,26 +147,41 @@ def test_best_static_without_a_setting_tells_how_to_find_one(stored: Path) -> No
         load_policy("best-static", load_scenario("abench-8g"))
 
 
-def test_best_static_of_another_daemon_is_refused(stored: Path) -> None:
-    write_best_static("skewed", FOUND.model_copy(update={"daemon": "kmmscand-v1"}))
-    with pytest.raises(ConfigError, match="is for daemon kmmscand-v1, not kmmscand-tunable"):
-        load_policy("best-static", SCENARIO)
+@pytest.mark.parametrize("changes", [{"size": "15GiB"}, {"daemon": {"like": "kmmscand-tunable", "scan_sleep": "20ms"}}])
+def test_another_scenario_of_the_same_name_neither_gets_nor_overwrites_the_setting(
+    stored: Path, changes: dict[str, Any]
+) -> None:
+    namesake = SCENARIO.replace(**changes)
+    with pytest.raises(ConfigError, match="stored under that name are for others.*run: tierenv tune FILE --save"):
+        load_policy("best-static", namesake)
+    other = FOUND.model_copy(update={"setting": setting_of_three(700, GIB, math.inf).to_json()})
+    write_best_static(namesake, other)
+    found = [load_policy("best-static", scenario) for scenario in (SCENARIO, namesake)]
+    assert [policy.name for policy in found] == ["best-static"] * 2
+    assert [find_best_static(scenario) for scenario in (SCENARIO, namesake)] == [FOUND, other]
+
+
+def test_a_renamed_copy_of_a_scenario_has_its_setting(stored: Path) -> None:
+    platform = {"like": "amd-epyc-cxl", "name": "mine", "summary": "my machine"}
+    copy = SCENARIO.replace(name="copy", summary="of skewed", platform=platform)
+    assert find_best_static(copy) == FOUND
 
 
 def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -> None:
-    threads = [threading.Thread(target=write_best_static, args=(f"s{index}", FOUND)) for index in range(8)]
+    scenarios = [SCENARIO.replace(size=f"{index}GiB") for index in range(8, 16)]
+    threads = [threading.Thread(target=write_best_static, args=(scenario, FOUND)) for scenario in scenarios]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert read_best_static() == dict.fromkeys(["skewed", *(f"s{index}" for index in range(8))], FOUND)
+    assert read_best_static() == {scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}
 
 
 @pytest.mark.parametrize("throttle", [0.0, 64.0 * MIB, math.inf])
 def test_stored_settings_survive_the_file(stored: Path, throttle: float) -> None:
     setting = setting_of_three(123.456, GIB, throttle)
-    write_best_static("skewed", FOUND.model_copy(update={"setting": setting.to_json()}))
-    assert read_best_static()["skewed"].setting_for(SCENARIO.daemon) == setting
+    write_best_static(SCENARIO, FOUND.model_copy(update={"setting": setting.to_json()}))
+    assert find_best_static(SCENARIO).setting_for(SCENARIO.daemon) == setting
     json.loads(stored.read_text(), parse_constant=pytest.fail)
 
 
@@ -172,9 +190,10 @@ def test_stored_settings_survive_the_file(stored: Path, throttle: float) -> None
     [
         ("{", "not valid JSON"),
         ("[]", "must hold an object"),
-        ('{"schema": 2}', "schema"),
-        ('{"schema": 1, "scenarios": {"skewed": {}}}', "scenarios.skewed.daemon: required key is missing"),
-        ('{"schema": 1, "scenario": {}}', "unknown key"),
+        ('{"schema": 1}', "schema=1: must be 2"),
+        ('{"schema": 2, "scenarios": {"1a2b": {}}}', "scenarios.1a2b.scenario: required key is missing"),
+        ('{"schema": 2, "scenario": {}}', "unknown key"),
+        ('{"schema": 2, "schema": 2}', "schema is given twice"),
     ],
 )
 def test_broken_file_is_named(stored: Path, content: str, reason: str) -> None:
@@ -183,8 +202,23 @@ def test_broken_file_is_named(stored: Path, content: str, reason: str) -> None:
         load_policy("best-static", SCENARIO)
 
 
-def test_packaged_file_is_valid() -> None:
-    for name, best in read_best_static().items():
-        scenario = load_scenario(name)
-        assert StaticPolicy(best.setting_for(scenario.daemon), scenario.daemon).daemon == scenario.daemon
-        assert scenario.daemon.name == best.daemon
+@pytest.mark.parametrize("name", packaged("scenarios"))
+def test_packaged_scenarios_have_their_setting(name: str) -> None:
+    scenario = load_scenario(name)
+    best = find_best_static(scenario)
+    StaticPolicy(best.setting_for(scenario.daemon), scenario.daemon)
+    assert (best.scenario, best.daemon) == (name, scenario.daemon.name)
+    assert len(read_best_static()) == len(packaged("scenarios")), "settings of scenarios that are no more"
+
+
+def test_a_folder_of_the_name_does_not_shadow_a_packaged_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("moving-hot-set", "own"):
+        (tmp_path / name).mkdir()
+    assert load_policy("moving-hot-set", load_scenario("moving-hot-set")).name == "moving-hot-set"
+    with pytest.raises(ConfigError, match="unknown policy 'own'; for the one in this folder write ./own"):
+        load_policy("own", SCENARIO)
+    with pytest.raises(ConfigError, match="neither a bundle"):
+        load_policy("./moving-hot-set", SCENARIO)

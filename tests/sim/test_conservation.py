@@ -20,7 +20,9 @@ from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
 from tierenv.units import PAGE_BYTES
 
-DAEMONS = {name: load_daemon(name) for name in packaged("daemons")}
+DAEMONS = {
+    daemon.name: daemon for daemon in map(load_daemon, packaged("daemons")) if daemon.mechanism == "accessed-bits"
+}
 GROWING = np.array([not counter.is_gauge for counter in COUNTERS])
 
 Ints = NDArray[np.int64]

@@ -202,7 +202,8 @@ def test_p11_counters_bear_the_kernels_names() -> None:
     names = {index: f"nr_kmmscand_{name}" for index, name in of_the_series.items()}
     names |= {index: f"nr_kscand_{name}" for index, name in of_v3.items()}
     assert {index: row.name for index, row in enumerate(COUNTERS) if row.name.startswith("nr_k")} == names
-    assert all(COUNTERS[index].variants == ("kscand-v3",) for index in of_v3)
+    for index in of_v3:
+        assert [daemon.name for daemon in SERIES if COUNTERS[index].is_exported(daemon)] == ["kscand-v3"]
 
 
 @both_models

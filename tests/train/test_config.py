@@ -8,6 +8,7 @@ import pytest
 
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
+from tierenv.scenario import load_scenario
 from tierenv.train import seeds
 from tierenv.train.algorithms import ALGORITHMS
 from tierenv.train.config import load_suite, load_training_config
@@ -28,8 +29,9 @@ def test_packaged_suites_are_valid(name: str) -> None:
 
 
 def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
-    assert load_suite("skewed").scenarios == ("skewed",)
-    assert load_suite(str(scenario_path)).scenarios == (str(scenario_path),)
+    assert load_suite("skewed").scenarios == (load_scenario("skewed"),)
+    suite = load_suite(str(scenario_path))
+    assert (suite.name, suite.scenarios) == ("moving-hot-set", (load_scenario(str(scenario_path)),))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
         ({"gamma": 1.5}, "gamma=1.5: must be less than or equal to 1"),
         ({"num_envs": 0}, "num_envs=0: must be greater than or equal to 1"),
         ({"scenarios": []}, "scenarios=[]"),
-        ({"scenarios": ["skewd"]}, "scenarios: unknown scenario 'skewd'; did you mean 'skewed'?"),
+        ({"scenarios": ["skewd"]}, "scenarios.0: unknown scenario 'skewd'; did you mean 'skewed'?"),
         ({"scenarios": ["skewed", "skewed"]}, "scenarios: names must differ"),
         ({"log_std_init": "wide"}, "log_std_init"),
         ({"initial_action": [0, 1]}, "initial_action: has 2 entries, daemon kmmscand-tunable 3 tunables"),
@@ -68,6 +70,13 @@ def test_daemon_that_cannot_be_tuned_cannot_be_trained_on(write_config: WriteCon
     scenario_path.write_text(text)
     with pytest.raises(ConfigError, match="cannot be tuned at run time"):
         load_training_config(str(write_config()))
+
+
+def test_scenarios_of_a_suite_must_differ_by_name(scenario_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"scenarios: [moving-hot-set, {scenario_path}]")
+    with pytest.raises(ConfigError, match=f"^{path}: scenarios: names must differ, got moving-hot-set, mov"):
+        load_suite(str(path))
 
 
 def test_numbers_without_a_point_are_numbers(write_config: WriteConfig) -> None:

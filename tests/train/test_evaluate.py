@@ -9,6 +9,7 @@ import pytest
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
+from tierenv.scenario import load_scenario
 from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
 from tierenv.train import report, seeds
@@ -71,7 +72,8 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     assert {"suite", "git_revision", "rows", "aggregate"} <= set(content)
     assert content["seeds"] == [10_000 + index for index in range(NUM_SEEDS)]
     row = content["rows"][1]
-    assert {"scenario", "policy", "seconds", "bounds", "gap_closed", "regret"} <= set(row)
+    assert {"scenario", "policy", "daemon", "seconds", "bounds", "gap_closed", "regret"} <= set(row)
+    assert [row["daemon"] for row in content["rows"][:3]] == ["kmmscand-tunable", "kmmscand-v1", "kmmscand-tunable"]
     assert {"promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions"} <= set(row)
     assert {"duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures"} <= set(row)
     assert row["peak_list_bytes"] == 64 * row["peak_list_entries"]
@@ -122,6 +124,11 @@ def test_tables_name_what_they_show(result: Evaluation) -> None:
     text = rendered(result)
     for word in (*POLICIES, "time [s]", "gap closed", "regret", "clairvoyant", "4 episodes"):
         assert word in text
+
+
+def test_tables_are_titled_by_the_scenario_that_ran_whatever_is_called_like_it(result: Evaluation) -> None:
+    title = rendered(result).strip().splitlines()[0].strip()
+    assert title == str(tiny()) and title != str(load_scenario("moving-hot-set"))
 
 
 def test_every_second_episode_has_held_out_phase_orders() -> None:

@@ -20,9 +20,10 @@ RUNS = {
 }
 
 
-def row(policy: str, runs: list[float], scenario: str = "skewed") -> dict[str, Any]:
+def row(policy: str, runs: list[float], scenario: str = "skewed", daemon: str = "d") -> dict[str, Any]:
     seconds = {"mean": sum(runs) / len(runs), "ci95": None, "runs": list(runs)}
-    return {"scenario": scenario, "policy": policy, "seconds": seconds, "truncated_runs": 0, "regret": 0.1}
+    key = {"scenario": scenario, "policy": policy, "daemon": daemon}
+    return key | {"seconds": seconds, "truncated_runs": 0, "regret": 0.1}
 
 
 def write(path: Path, change: Callable[[dict[str, Any]], object] = lambda _content: None) -> Path:
@@ -49,6 +50,15 @@ def test_every_scenario_has_its_own_gain(tmp_path: Path) -> None:
         ("skewed", "built-in"),
         ("skewed", "best-static"),
         ("abench-8g", "built-in"),
+    ]
+
+
+def test_a_baseline_that_ran_on_several_daemons_is_the_one_on_the_policys_own(tmp_path: Path) -> None:
+    more = [row("built-in", [1.0, 2.0, 3.0], daemon="e"), row("runs/x", [1.0, 1.0, 1.0], daemon="e")]
+    gains = read_gains(write(tmp_path / "a.json", lambda content: content["rows"].extend(more)), "runs/x")
+    assert [(gain.against, gain.share) for gain in gains if gain.against == "built-in"] == [
+        ("built-in", pytest.approx(42 / 330)),
+        ("built-in", pytest.approx(3 / 6)),
     ]
 
 

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from tierenv.agents.export import export_policy
+from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.policies import load_policy
+from tierenv.agents.run_folder import RunFolder
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 from tierenv.train import algorithms
 from tierenv.train.algorithms import Algorithm
 from tierenv.train.config import load_training_config
+from tierenv.train.evaluate import evaluate
 from tierenv.train.learn import TrainingResult, learn
 from tierenv.train.run_dir import RunDirectory
 
@@ -126,6 +130,45 @@ def test_another_configuration_cannot_resume_a_run(write_config: WriteConfig, tm
         train(write_config(gamma=0.5), tmp_path / "run", is_resumed=True)
     with pytest.raises(ConfigError, match="no run to resume"):
         train(write_config(), tmp_path / "elsewhere", is_resumed=True)
+
+
+def test_a_run_needs_nothing_outside_its_folder(write_config: WriteConfig, scenario_path: Path, tmp_path: Path) -> None:
+    config_path = write_config()
+    scenario = load_scenario(str(scenario_path))
+    train(config_path, tmp_path / "run", timesteps=64)
+    moved = tmp_path / "archive" / "moved"
+    moved.parent.mkdir()
+    (tmp_path / "run").rename(moved)
+    for path in (config_path, scenario_path):
+        path.unlink()
+
+    rows = evaluate(str(moved / "scenarios" / "moving-hot-set.yaml"), [str(moved)], 1).rows
+    assert (rows[0].scenario, rows[0].daemon) == (scenario, "kmmscand-tunable")
+    export_policy(str(moved), "bundle", tmp_path / "bundle")
+    assert load_policy(str(tmp_path / "bundle"), scenario).name == "bundle"
+    source = learned_source(str(moved))
+    assert source.scenarios == ("moving-hot-set",) and source.training["config"]["scenarios"] == ["moving-hot-set"]
+    result = train(moved / "config.yaml", moved, is_resumed=True, timesteps=128)
+    assert (result.timesteps, result.new_timesteps) == (128, 64)
+
+
+def test_a_run_on_a_scenario_called_like_a_packaged_one_keeps_its_own(
+    write_config: WriteConfig, scenario_path: Path, tmp_path: Path
+) -> None:
+    train(write_config(), tmp_path / "run", timesteps=32)
+    scenario = load_scenario(str(scenario_path))
+    assert scenario.name == "moving-hot-set" and scenario != load_scenario("moving-hot-set")
+    assert RunFolder(tmp_path / "run").configuration.scenarios == (scenario,)
+
+
+def test_a_run_resumes_on_scenarios_of_the_same_content(write_config: WriteConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(write_config(), folder, timesteps=32)
+    renamed = {"like": "tiny.yaml", "name": "renamed", "summary": "a copy"}
+    assert train(write_config(scenarios=[renamed]), folder, is_resumed=True, timesteps=64).new_timesteps == 32
+    assert [path.name for path in (folder / "scenarios").iterdir()] == ["moving-hot-set.yaml"]
+    with pytest.raises(ConfigError, match=r"scenarios: this run has moving-hot-set \(\w+\), the configuration given"):
+        train(write_config(scenarios=[{"like": "tiny.yaml", "regions": 5}]), folder, is_resumed=True)
 
 
 def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
+from tierenv.tunables import Setting
 
 POLICIES = ("numab1", "numab2", "kmmscand-v0", "kmmscand-v1", "kscand-v3", "built-in", "best-static")
 """What promotes; each with its own daemon, rule and mode."""
@@ -46,22 +47,23 @@ def changes(scenario: Scenario, name: str, seeds: int) -> dict[str, Any]:
     """Relative changes of the mean completion time of a scenario under a policy, each with its standard error."""
     policy = load_policy(name, scenario)
     played = scenario_for(policy, scenario)
-    shipped_s = completion_s(played, seeds)
+    is_static = played.control == "tunables"
+    setting = find_best_static(scenario).setting_for(scenario.daemon) if is_static else None
+    shipped_s = completion_s(played, seeds, setting)
     finer = {
-        "substeps_halved": completion_s(played, seeds, finer=2),
-        "lumps_doubled": completion_s(played.replace(regions=2 * played.regions), seeds),
+        "substeps_halved": completion_s(played, seeds, setting, finer=2),
+        "lumps_doubled": completion_s(played.replace(regions=2 * played.regions), seeds, setting),
     }
     return {"scenario": scenario.name, "policy": name, "seconds": float(shipped_s.mean())} | {
         kind: _change(seconds, shipped_s) for kind, seconds in finer.items()
     }
 
 
-def completion_s(scenario: Scenario, seeds: int, finer: int = 1) -> NDArray[np.float64]:
-    """float64[seeds]: completion times of a scenario that is left alone, or of its best static setting."""
+def completion_s(scenario: Scenario, seeds: int, setting: Setting | None, finer: int = 1) -> NDArray[np.float64]:
+    """float64[seeds]: completion times of a scenario under one setting throughout; None leaves it alone."""
     system = LumpedSystem([scenario] * seeds, MAX_SUBSTEP_S / finer, SERVER_QUANTUM_S / finer)
     system.reset(np.arange(seeds, dtype=np.uint64), ["training"] * seeds)
-    if scenario.control == "tunables":
-        setting = find_best_static(scenario).setting_for(scenario.daemon)
+    if setting is not None:
         system.apply(np.tile(setting.row, (seeds, 1)))
     system.run_to_end()
     return system.elapsed_s

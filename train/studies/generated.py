@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tierenv.files import atomic_write_text
+from tierenv.reading import read_json
 from tierenv.records import packaged
 from tierenv.train.calibrate import report_path
-from tierenv.train.run_dir import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"

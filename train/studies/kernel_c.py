@@ -148,7 +148,7 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         request = ExportRequest(policy, Path(temporary) / "c")
         write(request)
-        source = learned_source(request)
+        source = learned_source(policy)
         compiled = CompiledPolicy(request.output, Interface(source.daemon))
     rows: list[Row] = []
     samples: list[NDArray[np.void]] = []

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from tierenv.daemon import load_daemon
 from tierenv.observation import all_features
+from tierenv.reading import read_json
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
-from tierenv.train.run_dir import read_json
 from tierenv.train.studies.generated import (
     RESULTS,
     ROOT,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tierenv.train.run_dir import read_json
+from tierenv.reading import read_json
 from tierenv.train.studies.generated import (
     RESULTS,
     ROOT,

@@ -1,0 +1,283 @@
+"""Names, paths, references and likeness: what a text in a file stands for, whatever the kind and the working folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import yaml
+from pydantic import Field
+
+from tierenv.daemon import Daemon
+from tierenv.errors import ConfigError
+from tierenv.reading import read_json
+from tierenv.records import NamedRecord, Record, Reference, load_record, packaged, validate_record
+from tierenv.scenario import Platform, Scenario, Workload, load_scenario
+from tierenv.train.config import Suite, TrainingConfig, load_suite, load_training_config
+
+RECORDS: dict[str, Any] = {
+    "platforms": Platform,
+    "daemons": Daemon,
+    "workloads": Workload,
+    "scenarios": Scenario,
+    "suites": Suite,
+    "algorithms": TrainingConfig,
+}
+
+
+def write(path: Path, **content: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.fixture
+def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files in folders of their own that refer to each other by relative paths; the working folder is another."""
+    write(tmp_path / "parts" / "near.yaml", like="amd-epyc-cxl", cxl={"idle_latency": "150ns"})
+    write(tmp_path / "parts" / "nearer.yaml", like="near.yaml", overlap=3)
+    write(tmp_path / "parts" / "slow.yaml", like="kmmscand-tunable", scan_sleep="20ms")
+    write(tmp_path / "parts" / "busy.yaml", like="skewed", threads=48)
+    parts = {"platform": "../parts/nearer.yaml", "daemon": "../parts/slow.yaml", "workload": "../parts/busy.yaml"}
+    write(tmp_path / "scenarios" / "mine.yaml", **parts, size="2GiB", fast_capacity="1GiB")
+    corunners = [{"workload": "../../parts/busy.yaml", "size": "1GiB"}]
+    write(tmp_path / "scenarios" / "more" / "derived.yaml", like="../mine.yaml", corunners=corunners)
+    write(tmp_path / "suites" / "mine.yaml", scenarios=["../scenarios/mine.yaml", "skewed"])
+    write(tmp_path / "suites" / "longer.yaml", like="mine.yaml", summary="the same")
+    training = {"scenarios": ["../scenarios/mine.yaml"], "algorithm": "ppo", "timesteps": 64}
+    write(tmp_path / "training" / "mine.yaml", **training)
+    write(tmp_path / "training" / "deep" / "again.yaml", like="../mine.yaml", seed=3)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path
+
+
+def test_references_are_relative_to_the_file_they_stand_in(family: Path) -> None:
+    mine = load_scenario("../scenarios/mine.yaml")
+    assert (mine.platform.overlap, mine.platform.cxl.idle_latency) == (3, pytest.approx(150e-9))
+    assert (mine.platform.name, mine.daemon.name, mine.workload.name) == ("nearer", "slow", "busy")
+    derived = load_scenario(str(family / "scenarios" / "more" / "derived.yaml"))
+    assert derived.name == "derived" and derived.platform == mine.platform
+    assert derived.corunners[0].workload == mine.workload and mine.workload.threads == 48
+
+    suite, longer = (load_suite(str(family / "suites" / f"{name}.yaml")) for name in ("mine", "longer"))
+    assert suite.scenarios == longer.scenarios == (mine, load_scenario("skewed"))
+    for path in ("mine.yaml", "deep/again.yaml"):
+        assert load_training_config(str(family / "training" / path)).scenarios == (mine,)
+
+
+def test_what_a_program_refers_to_is_relative_to_the_working_folder(family: Path) -> None:
+    scenario = load_scenario("skewed").replace(platform="../parts/near.yaml", workload={"like": "../parts/busy.yaml"})
+    assert (scenario.platform.name, scenario.workload.threads) == ("near", 48)
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_bare_word_is_a_packaged_name_whatever_stands_in_the_working_folder(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = next(iter(packaged(kind)))
+    before = load_record(kind, RECORDS[kind], name)
+    (tmp_path / name).mkdir()
+    assert load_record(kind, RECORDS[kind], name) == before
+    (tmp_path / "mine.yaml").write_text(f"like: {name}\n")
+    with pytest.raises(ConfigError, match=r"unknown .* 'mine'; for the one in this folder write ./mine.yaml; run: "):
+        load_record(kind, RECORDS[kind], "mine")
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_file_of_any_kind_may_be_like_another(kind: str, tmp_path: Path) -> None:
+    name = next(iter(packaged(kind)))
+    path = write(tmp_path / "mine.yaml", like=name, summary="mine")
+    base, found = (load_record(kind, RECORDS[kind], each) for each in (name, path))
+    assert found == base.model_copy(update={"name": "mine", "summary": "mine"})
+    assert found.identity == base.identity
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_circle_of_files_that_are_like_each_other_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"{name}.yaml" for name in ("first", "second", "third"))
+    write(first, like="second.yaml")
+    write(second, like="third.yaml")
+    write(third, like="./second.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_record(kind, RECORDS[kind], str(first))
+    chain = f"{first}: like: {second}: like: {third}: like='./second.yaml': leads back to itself"
+    assert str(caught.value) == chain
+
+
+def test_a_record_inside_another_may_be_like_a_file(tmp_path: Path) -> None:
+    base = load_scenario("skewed")
+    workload = {"like": "skewed", "name": "few", "threads": 4}
+    changes = {
+        "platform": {"like": "amd-epyc-cxl", "overlap": 2},
+        "corunners": [{"workload": workload, "size": "1GiB"}],
+    }
+    mine = load_scenario(write(tmp_path / "mine.yaml", like="skewed", **changes))
+    assert mine.platform == base.platform.model_copy(update={"overlap": 2})
+    few = base.workload.model_copy(update={"name": "few", "threads": 4})
+    assert [process.workload for process in mine.corunners] == [few]
+    suite = load_record(
+        "suites", Suite, write(tmp_path / "suite.yaml", scenarios=[{"like": "mine.yaml", "size": "8GiB"}])
+    )
+    assert suite.scenarios == (mine.replace(size="8GiB"),)
+
+
+def test_what_differs_inside_a_part_that_is_named_differs_from_that_part(tmp_path: Path) -> None:
+    base = load_scenario("skewed")
+    path = write(tmp_path / "mine.yaml", like="skewed", platform={"cxl": {"idle_latency": "300ns"}})
+    cxl = base.platform.cxl.model_copy(update={"idle_latency": pytest.approx(300e-9)})
+    assert load_scenario(path).platform == base.platform.model_copy(update={"cxl": cxl})
+    again = load_scenario(write(tmp_path / "again.yaml", like="mine.yaml", platform={"overlap": 2}))
+    assert again.platform == load_scenario(path).platform.model_copy(update={"overlap": 2})
+    other = load_scenario(write(tmp_path / "other.yaml", like="mine.yaml", platform={"like": "amd-epyc-cxl"}))
+    assert other.platform == base.platform, "one that says itself what it is like is like that alone"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"platform": "./none.yaml"}, "{folder}/mine.yaml: platform: {folder}/none.yaml: no such file; "),
+        (
+            {"platform": "bad.yaml"},
+            "{folder}/mine.yaml: platform: {folder}/bad.yaml: cxl.idle_latenci: unknown key; did you mean",
+        ),
+        (
+            {"platform": {"like": "amd-epic-cxl"}},
+            "mine.yaml: platform: like: unknown platform 'amd-epic-cxl'; did you mean",
+        ),
+        ({"platform": {"like": 3}}, "mine.yaml: platform: like=3: must be the name or path of one of the platforms"),
+        ({"platform": {"like": "amd-epyc-cxl", "overlap": 0}}, "mine.yaml: platform.overlap=0: must be greater than 0"),
+        ({"platform": 3}, "mine.yaml: platform=3: "),
+        (
+            {"corunners": [{"workload": {"like": "skewd"}, "size": "1GiB"}]},
+            "mine.yaml: corunners.0.workload: like: unknown",
+        ),
+        ({"daemon": "/proc/version"}, "mine.yaml: daemon: /proc/version: "),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_the_chain_of_files_and_fields(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    write(tmp_path / "bad.yaml", like="amd-epyc-cxl", cxl={"idle_latenci": "1ns"})
+    path = write(tmp_path / "mine.yaml", like="skewed", **change)
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(path)
+    assert message.format(folder=tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("like: amd-epyc-cxl\ncxl:\n  idle_latency: 150ns\n  idle_latency: 160ns\n")
+    with pytest.raises(ConfigError, match=f"^{path}:4: idle_latency: is given twice$"):
+        load_record("platforms", Platform, str(path))
+    path.write_text("{a: &base {x: 1}, b: {<<: *base, x: 2}}")  # merged keys may be given again
+    with pytest.raises(ConfigError, match="a: unknown key"):
+        load_record("platforms", Platform, str(path))
+    path.write_text('{"a": {"x": 1, "x": 2}}')
+    with pytest.raises(ConfigError, match="x is given twice"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/abs", "a/b", "two\nlines", "", ".hidden", "\x1b[31m", "x" * 101])
+def test_a_name_is_one_line_and_not_a_path(name: str) -> None:
+    with pytest.raises(ConfigError, match="scenario skewed: name: .*must be 1 to 100 printable characters"):
+        load_scenario("skewed").replace(name=name)
+
+
+CHANGES: dict[str, Callable[[Scenario], dict[str, Any]]] = {
+    "size": lambda _scenario: {"size": "15GiB"},
+    "control": lambda _scenario: {"control": "off"},
+    "platform": lambda scenario: {"platform": scenario.platform.model_copy(update={"overlap": 1.0})},
+    "corunner": lambda scenario: {"corunners": [{"workload": "abench", "size": "1GiB"}]},
+    "default that is given another value": lambda _scenario: {"numa_balancing": {"scan_delay": "2s"}},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_scenario_that_says_something_else_is_another(what: str) -> None:
+    scenario = load_scenario("skewed")
+    assert scenario.replace(**CHANGES[what](scenario)).identity != scenario.identity
+
+
+def test_names_defaults_and_spelling_do_not_make_another_scenario() -> None:
+    scenario = load_scenario("skewed")
+    renamed = {"name": "other", "summary": "of the same content"}
+    daemon, platform, workload = (
+        part.model_copy(update=renamed) for part in (scenario.daemon, scenario.platform, scenario.workload)
+    )
+    parts = {"daemon": daemon, "platform": platform, "workload": workload}
+    same = scenario.replace(**renamed, **parts, size="16384MiB", control_interval="2000ms")
+    assert same != scenario and same.identity == scenario.identity
+    whole = [scenario.replace(platform=platform.model_copy(update={"overlap": overlap})) for overlap in (2, 2.0)]
+    copied = scenario.model_copy(update={"platform": platform.model_copy(update={"overlap": 2})})
+    assert {each.identity for each in (*whole, copied)} == {copied.identity}
+
+
+def test_a_new_field_with_a_default_leaves_identities_as_they_are() -> None:
+    class Older(NamedRecord):
+        size: int
+
+    class Inner(Record):
+        rate: float = 1.5
+
+    class Newer(Older):
+        inner: Inner = Inner()
+        order: tuple[int, ...] = ()
+
+    older, newer = Older(name="x", size=3), Newer(name="y", size=3)
+    assert older.identity == newer.identity
+    assert Newer(name="x", size=3, inner=Inner(rate=2.0)).identity != older.identity
+
+
+class Left(NamedRecord):
+    """One of two."""
+
+    side: Literal["left"]
+    length: float
+
+
+class Right(NamedRecord):
+    """The other."""
+
+    side: Literal["right"]
+    weight: float
+
+
+class Holder(Record):
+    """Refers to either."""
+
+    part: Annotated[Annotated[Left | Right, Field(discriminator="side")], Reference("daemons")]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"side": "left", "lenght": 3},
+            "part.lenght: unknown key; did you mean 'length'?; allowed: name, summary, side,",
+        ),
+        ({"side": "left"}, "part.name: required key is missing"),
+        ({"side": "up"}, "part.side='up': must be one of 'left', 'right'"),
+        ({}, "part.side: required key is missing"),
+    ],
+)
+def test_records_of_several_types_can_be_referred_to(tmp_path: Path, part: dict[str, Any], message: str) -> None:
+    path = write(tmp_path / "some.yaml", side="right", weight=2)
+    expected = Right(name="some", side="right", weight=2)
+    assert validate_record(Holder, {"part": path}, "here").part == expected
+    assert validate_record(Holder, {"part": {"like": path, "name": "x"}}, "here").part.name == "x"
+    assert load_record("daemons", Annotated[Left | Right, Field(discriminator="side")], path) == expected
+    with pytest.raises(ConfigError) as caught:
+        validate_record(Holder, {"part": part}, "here")
+    assert str(caught.value).startswith(f"here: {message}")
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_record_written_out_is_read_as_the_same(kind: str, tmp_path: Path) -> None:
+    for name in packaged(kind):
+        record = load_record(kind, RECORDS[kind], name)
+        path = write(tmp_path / "copy.yaml", **record.model_dump(mode="json"))
+        found = load_record(kind, RECORDS[kind], path)
+        assert found == record and found.identity == record.identity
