@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Scenario
-from tierenv.sim.application import solve_rates
 from tierenv.sim.episode import draw_phases, place_classes
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit
@@ -27,7 +26,7 @@ from tierenv.sim.lumped.state import (
     Machine,
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
-from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
+from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, scenario_arrays
 from tierenv.sim.records import LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
 from tierenv.sim.settings import TunablesInForce
 from tierenv.sim.threads import Sharing
@@ -98,7 +97,7 @@ class LumpedSystem:
         )
         self._sharing = Sharing(n)
         self._phase_orders: list[list[tuple[int, ...]]] = [[]] * n
-        self.reference_s = np.array([_all_fast_s(arrays) for arrays in self._arrays])
+        self.reference_s = np.array([all_fast_s(arrays) for arrays in self._arrays])
         self._accesses = np.array([scenario.total_accesses for scenario in self.scenarios])
 
     @property
@@ -359,30 +358,3 @@ def _most(scenarios: Sequence[Scenario]) -> _Most:
         for scenario in {id(scenario): scenario for scenario in scenarios}.values()
     ]
     return _Most(*map(max, zip(*rows, strict=True)))
-
-
-def _all_fast_s(arrays: ScenarioArrays) -> float:
-    """Completion time with every page on its process's own node (node 0 if it has none) and no daemon [s].
-
-    Processes slow each other down on the links as long as they run together.
-    """
-    parameters, links = arrays.parameters, arrays.links
-    processes = arrays.processes.copy()
-    shares = np.zeros((len(processes), len(links)))
-    shares[range(len(processes)), processes["own_node"]] = 1.0
-    now_s = 0.0
-    while not processes["is_done"].all():
-        processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
-        waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
-        running = processes["is_running"]
-        span_s = waiting.min() - now_s if len(waiting) else np.inf
-        if running.any():
-            solve_rates(parameters[()], processes, links, shares)
-            left_s = (processes["total_accesses"] - processes["accesses"])[running] / processes["access_rate"][running]
-            is_end = left_s.min() <= span_s
-            span_s = min(span_s, left_s.min())
-            processes["accesses"][running] += processes["access_rate"][running] * span_s
-            if is_end:
-                processes["is_done"][np.flatnonzero(running)[left_s <= span_s]] = True
-        now_s += span_s
-    return float(now_s)

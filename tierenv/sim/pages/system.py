@@ -13,7 +13,7 @@ from tierenv.sim.episode import draw_phases
 from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
 from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
-from tierenv.sim.parameters import scenario_arrays
+from tierenv.sim.parameters import all_fast_s, scenario_arrays
 from tierenv.sim.records import MODEL_COUNTERS, PERIOD, SIZE, THROTTLE
 from tierenv.sim.settings import TunablesInForce
 from tierenv.units import PAGE_BYTES
@@ -40,6 +40,7 @@ class PagesSystem:
         self._in_force = TunablesInForce(self.scenarios)
         self._tick_s = tick_s
         self._start = scenario_arrays(scenario)
+        self.reference_s = np.array([all_fast_s(self._start)])
         self._states = np.zeros(1, dtype=STATE)
         num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
         classes, nodes = len(scenario.class_pages), len(self._start.nodes)
