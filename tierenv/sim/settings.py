@@ -10,7 +10,7 @@ from tierenv.tunables import columns_of
 
 Floats = NDArray[np.float64]
 
-PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"]).tolist()
+PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"])
 """Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""
 
 
