@@ -2,8 +2,8 @@
 
 Arguments are parsed by the real parser. Then
 
-* `train` does one rollout, `evaluate` and `distil` take one episode, of one scenario of a suite, and `tune` three
-  settings, which it does not save;
+* `train` does one rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, and `tune`
+  takes three settings, which it does not save;
 * `calibrate`, `bench`, fidelity and the studies end there;
 * everything else runs as given.
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 import tyro
 
+from tierenv.records import packaged
 from tierenv.train import cli, distil
-from tierenv.train.config import load_suite
 
 parse = tyro.cli
 
@@ -28,8 +28,8 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
         case cli.Train():
             return replace(verb, timesteps=1)
         case cli.Evaluate():
-            scenario = load_suite(verb.target).scenarios[-1].name
-            return replace(verb, target=scenario, seeds=1)
+            is_suite = verb.target in packaged("suites")
+            return replace(verb, target="moving-hot-set" if is_suite else verb.target, seeds=1)
         case cli.Distil():
             return replace(verb, seeds=1)
         case cli.Tune():
