@@ -26,8 +26,8 @@ from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
+from tierenv.features import observed_columns
 from tierenv.files import atomic_folder
-from tierenv.observation import observed_columns
 from tierenv.records import Record, validate_record
 from tierenv.scenario import Control
 

@@ -5,7 +5,7 @@ from typing import Any
 from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import Count, Feature, LogScale, OctaveScale, supplied_features
+from tierenv.features import Count, Feature, LogScale, OctaveScale, supplied_features
 from tierenv.records import packaged
 
 

@@ -9,7 +9,7 @@ from tierenv import __version__
 from tierenv.action import edges_of
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import Count, Feature, InForce, LinearScale, LogScale, supplied_features
+from tierenv.features import Count, Feature, InForce, LinearScale, LogScale, supplied_features
 from tierenv.tunables import TUNABLES
 
 

@@ -9,7 +9,7 @@ from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy,
 from tierenv.agents.policy import Policy
 from tierenv.errors import ConfigError
 from tierenv.records import is_bare_word, locate, packaged, path_hint
-from tierenv.scenario import Scenario
+from tierenv.scenario import Control, Scenario
 
 Factory = Callable[[Scenario, str], Policy]
 """Makes a policy for a scenario; the text is what follows the colon of "static:..."."""
@@ -25,9 +25,17 @@ class PolicyEntry:
     """What follows the colon of the name, empty where nothing does."""
 
 
-def _always(policy: Policy) -> Factory:
-    """The same policy, whatever the scenario."""
-    return lambda _scenario, _argument: policy
+def _passive(name: str, summary: str, control: Control = "kernel-rule", daemon_name: str | None = None) -> PolicyEntry:
+    policy = PassivePolicy(name, control, daemon_name)
+    return PolicyEntry(summary, lambda _scenario, _argument: policy)
+
+
+def _static(scenario: Scenario, argument: str) -> StaticPolicy:
+    return StaticPolicy(parse_setting(argument, scenario.daemon), scenario.daemon)
+
+
+def _random(scenario: Scenario, _argument: str) -> RandomPolicy:
+    return RandomPolicy(len(scenario.daemon.tunables))
 
 
 def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
@@ -35,45 +43,17 @@ def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
 
 
 POLICIES = {
-    "no-migration": PolicyEntry(
-        "nothing promotes: every page stays where it started",
-        _always(PassivePolicy("no-migration", control="off")),
-    ),
-    "numab1": PolicyEntry(
-        "NUMA balancing alone, mode 1 (normal), as booted",
-        _always(PassivePolicy("numab1", control="kernel-rule", daemon_name="numab1")),
-    ),
-    "numab2": PolicyEntry(
-        "NUMA balancing alone, mode 2 (memory tiering), as booted",
-        _always(PassivePolicy("numab2", control="kernel-rule", daemon_name="numab2")),
-    ),
-    "kmmscand-v0": PolicyEntry(
-        "the series' V0 with its own adaptation rule",
-        _always(PassivePolicy("kmmscand-v0", control="kernel-rule", daemon_name="kmmscand-v0")),
-    ),
-    "kmmscand-v1": PolicyEntry(
-        "the series' V1 with its own adaptation rule",
-        _always(PassivePolicy("kmmscand-v1", control="kernel-rule", daemon_name="kmmscand-v1")),
-    ),
-    "kscand-v3": PolicyEntry(
-        "the series' V3 with its own adaptation rule",
-        _always(PassivePolicy("kscand-v3", control="kernel-rule", daemon_name="kscand-v3")),
-    ),
+    "no-migration": _passive("no-migration", "nothing promotes: every page stays where it started", "off"),
+    "numab1": _passive("numab1", "NUMA balancing alone, mode 1 (normal), as booted", daemon_name="numab1"),
+    "numab2": _passive("numab2", "NUMA balancing alone, mode 2 (memory tiering), as booted", daemon_name="numab2"),
+    "kmmscand-v0": _passive("kmmscand-v0", "the series' V0 with its own adaptation rule", daemon_name="kmmscand-v0"),
+    "kmmscand-v1": _passive("kmmscand-v1", "the series' V1 with its own adaptation rule", daemon_name="kmmscand-v1"),
+    "kscand-v3": _passive("kscand-v3", "the series' V3 with its own adaptation rule", daemon_name="kscand-v3"),
     # on kmmscand-tunable the rule of V1: beside kmmscand-v1 it separates the worth of the rule from that of the access
     # test and the chunk rule; on NUMA balancing its defaults as booted, with its own adaptation
-    "built-in": PolicyEntry(
-        "the rule that the scenario's daemon has of its own",
-        _always(PassivePolicy("built-in", control="kernel-rule")),
-    ),
-    "static": PolicyEntry(
-        "one setting throughout",
-        lambda scenario, argument: StaticPolicy(parse_setting(argument, scenario.daemon), scenario.daemon),
-        "NUMBER,...|NAME=VALUE,...",
-    ),
-    "random": PolicyEntry(
-        "a random setting every control interval",
-        lambda scenario, _argument: RandomPolicy(len(scenario.daemon.tunables)),
-    ),
+    "built-in": _passive("built-in", "the rule that the scenario's daemon has of its own"),
+    "static": PolicyEntry("one setting throughout", _static, "NUMBER,...|NAME=VALUE,..."),
+    "random": PolicyEntry("a random setting every control interval", _random),
     "best-static": PolicyEntry("the setting `tierenv tune` found for the scenario", _best_static),
 }
 

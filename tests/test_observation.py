@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tierenv.counters import COUNTER_INDEX, NUM_COUNTERS
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import RATE, LogScale, ObservationEncoder, OctaveScale, Scale, all_features
+from tierenv.features import RATE, LogScale, OctaveScale, Scale, all_features
+from tierenv.observation import ObservationEncoder
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 TUNABLE = load_daemon("kmmscand-tunable")

@@ -14,8 +14,8 @@ from tierenv.agents.export import export_policy
 from tierenv.agents.integer.interface import Interface
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
+from tierenv.features import ELAPSED, FEATURES, RESIDENT_PAGES, Feature, LogScale, increment, observed_columns
 from tierenv.history import average_of, stack_of
-from tierenv.observation import ELAPSED, FEATURES, RESIDENT_PAGES, Feature, LogScale, increment, observed_columns
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import simulated_task
 from tierenv.train.catalogue import catalogue
@@ -132,10 +132,12 @@ def test_both_go_through_training_bundle_integers_c_and_rules(
     export_policy(str(bundle), "kernel-c", folder)
     compiled = CompiledPolicy(folder, Interface(scenario.daemon))
     assert action_errors(policy.model, compiled, recorder).max() < 0.002
-    integers, state, c_state = Interface(scenario.daemon), None, compiled.initial_state(2)
-    state = integers.initial_state(2)
-    for samples in recorder.samples:
-        np.testing.assert_array_equal(compiled.observe(samples, c_state), integers.observe(samples, state))
+    integers = Interface(scenario.daemon)
+    drawn = np.random.default_rng(0).integers(0, 2**40, (50, 2, integers.sample.itemsize // 8))
+    for steps in (recorder.samples, [row.view(integers.sample)[:, 0] for row in drawn]):
+        state, c_state = integers.initial_state(2), compiled.initial_state(2)
+        for samples in steps:
+            np.testing.assert_array_equal(compiled.observe(samples, c_state), integers.observe(samples, state))
     header = (folder / "tierenv_policy.h").read_text()
     assert "uint32_t patience;" in header and "int32_t history[4];" in header
 

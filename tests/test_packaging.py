@@ -40,6 +40,7 @@ LAYERS = [
         "daemon",
         "scenario",
         "history",
+        "features",
     },
     {"shrink", "system", "sim", "bounds", "measurements"},
     {"observation", "action", "reward"},

@@ -18,7 +18,7 @@ EPISODE_SEEDS = 2**63
 class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Set the tunables of a promotion daemon once per control interval until the work is done.
 
-    Observation: float32[columns] in [-1, 1], see `tierenv.observation.FEATURES`. Action: float32[T] in [-1, 1],
+    Observation: float32[columns] in [-1, 1], see `tierenv.features.FEATURES`. Action: float32[T] in [-1, 1],
     one coordinate for each tunable of the daemon, see `tierenv.action`; not looked at unless the scenario's control
     is "tunables". Reward: minus the duration of the step over the reference time. Info: see
     `tierenv.task.INFO_KEYS` and `MODELLED_INFO_KEYS`.

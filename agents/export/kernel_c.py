@@ -24,8 +24,8 @@ from tierenv.agents.integer.arithmetic import (
 from tierenv.agents.integer.interface import FeatureRule, Interface
 from tierenv.agents.integer.policy import TANH_TABLE, IntegerNetwork, IntegerPolicy, IntegerTree
 from tierenv.errors import ConfigError
+from tierenv.features import ELAPSED, LogScale, OctaveScale
 from tierenv.files import atomic_folder
-from tierenv.observation import ELAPSED, LogScale, OctaveScale
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.tunables import Tunable, setting_of

@@ -11,8 +11,8 @@ from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, Daemon
 from tierenv.errors import ConfigError
+from tierenv.features import Column, Feature, InForce, observed_columns
 from tierenv.files import atomic_write_text
-from tierenv.observation import Column, Feature, InForce, observed_columns
 from tierenv.tunables import TUNABLES, setting_of
 from tierenv.units import PAGE_BYTES, format_bytes
 

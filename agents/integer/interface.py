@@ -29,7 +29,7 @@ from tierenv.agents.integer.arithmetic import (
 from tierenv.counters import COUNTER_INDEX
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import (
+from tierenv.features import (
     ELAPSED,
     FAST_NODE_PAGES,
     RESIDENT_PAGES,

@@ -33,7 +33,7 @@ from tierenv.agents.policy import scenario_for
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import observed_columns
+from tierenv.features import observed_columns
 from tierenv.task import simulated_task
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes

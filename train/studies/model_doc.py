@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from tierenv.daemon import load_daemon
-from tierenv.observation import all_features
+from tierenv.features import all_features
 from tierenv.reading import read_json
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
