@@ -28,8 +28,8 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import observed_columns
 from tierenv.files import atomic_folder
-from tierenv.records import Record, validate_record
-from tierenv.scenario import Control
+from tierenv.records import Name, Record, Seconds, validate_record
+from tierenv.scenario import Control, Scenario
 
 DOCUMENT = "policy.json"
 WEIGHTS = "weights.safetensors"
@@ -101,6 +101,24 @@ class TreeDescription(Record):
         return DecisionTree(num_features, **tensors)
 
 
+class TrainedOn(Record):
+    """A scenario a policy was trained on."""
+
+    name: Name
+    """For people."""
+    identity: str | None = None
+    """`Scenario.identity`; None where it is not known, as in bundles of schema 1."""
+    control_interval: Seconds | None = None
+    """Time between two decisions, likewise."""
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """What a bundle keeps of a scenario."""
+        return cls.model_construct(
+            name=scenario.name, identity=scenario.identity, control_interval=scenario.control_interval
+        )
+
+
 class SelfTest(Record):
     """Observations and the actions they must give."""
 
@@ -118,8 +136,8 @@ class BundleDocument(Record):
     written_by: str = f"tierenv {__version__}"
     daemon: Daemon
     """The daemon it was trained for, whole."""
-    scenarios: tuple[str, ...]
-    """Scenarios it was trained on."""
+    scenarios: tuple[TrainedOn, ...]
+    """What it was trained on."""
     observation: tuple[dict[str, Any], ...]
     """`observation_definition` of the daemon."""
     action: tuple[dict[str, Any], ...]
@@ -188,7 +206,7 @@ def write_bundle(
     name: str,
     model: Network | DecisionTree,
     daemon: Daemon,
-    scenarios: Sequence[str],
+    scenarios: Sequence[TrainedOn],
     training: Mapping[str, Any],
 ) -> None:
     """Write a bundle, whole or not at all. Raises `ConfigError` if the folder holds something already."""

@@ -28,6 +28,7 @@ def upgraded(content: dict[str, Any], origin: str) -> dict[str, Any]:
     return content | {
         "schema": 2,
         "daemon": daemon.model_dump(mode="json"),
+        "scenarios": [{"name": name} for name in content.get("scenarios", [])],
         "observation": observation_definition(daemon),
         "action": action_definition(daemon),
     }

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
-from tierenv.agents.bundle import write_bundle
+from tierenv.agents.bundle import TrainedOn, write_bundle
 from tierenv.agents.export.learned_source import ORIGIN, LearnedSource, learned_source
 from tierenv.agents.policies import find_policy_folder
 from tierenv.agents.policy import Array
@@ -144,7 +144,7 @@ class Distillation:
             name=output.resolve().name,
             model=self.tree,
             daemon=self.source.daemon,
-            scenarios=[row.scenario.name for row in self.rows],
+            scenarios=[TrainedOn.of(row.scenario) for row in self.rows],
             training={
                 "config": teacher.get("config", {}),
                 "command": command,
@@ -271,10 +271,19 @@ def _training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scena
     run = RunFolder(find_policy_folder(run_or_bundle))
     if run.is_run:
         return list(run.configuration.scenarios)
-    try:
-        return [load_scenario(name) for name in source.scenarios]
-    except ConfigError as error:
-        raise ConfigError(f"{run_or_bundle}: {error}; name scenarios to distil on with --scenario") from None
+    scenarios = []
+    for row in source.scenarios:
+        try:
+            scenario = load_scenario(row.name)
+        except ConfigError as error:
+            raise ConfigError(f"{run_or_bundle}: {error}; name scenarios to distil on with --scenario") from None
+        if row.identity not in (None, scenario.identity):
+            raise ConfigError(
+                f"{run_or_bundle}: scenario {row.name} was another when the policy was trained on it; "
+                "name scenarios to distil on with --scenario"
+            )
+        scenarios.append(scenario)
+    return scenarios
 
 
 def _with_interval(estimate: Estimate) -> dict[str, Any]:

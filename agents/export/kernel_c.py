@@ -26,8 +26,6 @@ from tierenv.agents.integer.policy import TANH_TABLE, IntegerNetwork, IntegerPol
 from tierenv.errors import ConfigError
 from tierenv.features import ELAPSED, LogScale, OctaveScale
 from tierenv.files import atomic_folder
-from tierenv.records import packaged
-from tierenv.scenario import load_scenario
 from tierenv.tunables import Tunable, setting_of
 
 SOURCE = "tierenv_policy.c"
@@ -158,8 +156,7 @@ def _printable(text: str) -> str:
 
 
 def _interval(source: LearnedSource) -> str:
-    known = [name for name in source.scenarios if name in packaged("scenarios")]
-    seconds = sorted({load_scenario(name).control_interval for name in known})
+    seconds = sorted({row.control_interval for row in source.scenarios if row.control_interval is not None})
     return " or ".join(f"{interval:g} s" for interval in seconds) or "its scenarios' control_interval"
 
 

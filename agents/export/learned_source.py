@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tierenv.agents.bundle import DOCUMENT, BundlePolicy
+from tierenv.agents.bundle import DOCUMENT, BundlePolicy, TrainedOn
 from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import LearnedPolicy
 from tierenv.agents.network import Network
@@ -32,8 +32,8 @@ class LearnedSource:
 
     model: Network | DecisionTree
     daemon: Daemon
-    scenarios: tuple[str, ...]
-    """Names of those it was trained on."""
+    scenarios: tuple[TrainedOn, ...]
+    """What it was trained on."""
     training: dict[str, Any]
     """As policy.json holds it."""
     origin: Origin
@@ -75,7 +75,7 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
     return LearnedSource(
         model=policy.network(),
         daemon=scenarios[0].daemon,
-        scenarios=tuple(scenario.name for scenario in scenarios),
+        scenarios=tuple(map(TrainedOn.of, scenarios)),
         training=_with_origin(training, origin),
         origin=origin,
         act=policy.act,
@@ -92,7 +92,7 @@ def _from_bundle(folder: Path, gains: tuple[Gain, ...]) -> LearnedSource:
     origin = Origin(
         policy=document.name,
         training_run=str(rows.get("training run") or describe_training(document.name, document.training)),
-        trained_for=str(rows.get("trained for") or "; ".join(document.scenarios)),
+        trained_for=str(rows.get("trained for") or "; ".join(scenario.name for scenario in document.scenarios)),
         daemon=document.daemon.name,
         gains=gains or tuple(validate_record(Gain, row, f"{path}: training.{GAINS}") for row in stored),
     )

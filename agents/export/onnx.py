@@ -79,7 +79,7 @@ def metadata(source: LearnedSource) -> dict[str, str]:
     """What the numbers mean; values that are not plain text are JSON."""
     return {
         "daemon": source.daemon.name,
-        "scenarios": json.dumps(source.scenarios),
+        "scenarios": json.dumps([scenario.name for scenario in source.scenarios]),
         "features": json.dumps(observation_definition(source.daemon)),
         "actions": json.dumps(action_definition(source.daemon)),
         "training": json.dumps(source.training, allow_nan=False),

@@ -89,7 +89,8 @@ def test_bundle_acts_as_the_model_it_was_exported_from(run_folder: Path, exporte
 def test_bundle_says_what_it_means_and_where_it_comes_from(exported: Path) -> None:
     assert sorted(path.name for path in exported.iterdir()) == ["policy.json", "weights.safetensors"]
     content = json.loads((exported / "policy.json").read_text())
-    assert (content["name"], content["scenarios"]) == ("some-bundle", ["skewed"])
+    trained_on = {"name": "skewed", "identity": SCENARIO.identity, "control_interval": "2.0s"}
+    assert (content["name"], content["scenarios"]) == ("some-bundle", [trained_on])
     assert content["daemon"] == SCENARIO.daemon.model_dump(mode="json")
     assert content["training"]["config"]["seed"] == 3
     assert content["training"]["git_revision"] == "abc" and "machine" not in content["training"]

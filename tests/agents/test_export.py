@@ -17,7 +17,7 @@ from tests.tiny import setting_of_three
 from tierenv.agents import best_static
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.best_static import BestStatic, write_best_static
-from tierenv.agents.bundle import action_definition, observation_definition, write_bundle
+from tierenv.agents.bundle import TrainedOn, action_definition, observation_definition, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import CAVEAT, Gain
 from tierenv.agents.tree import DecisionTree
@@ -101,7 +101,14 @@ def write_tree(folder: Path, **training: Any) -> Path:
     value[1:] = [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
     feature, left, right = (np.array(row, np.int32) for row in ([0, -1, -1], [1, -1, -1], [2, -1, -1]))
     tree = DecisionTree(len(observation_definition(SCENARIO.daemon)), feature, threshold, left, right, value)
-    write_bundle(folder, name="a-tree", model=tree, daemon=SCENARIO.daemon, scenarios=["skewed"], training=training)
+    write_bundle(
+        folder,
+        name="a-tree",
+        model=tree,
+        daemon=SCENARIO.daemon,
+        scenarios=[TrainedOn(name="skewed")],
+        training=training,
+    )
     return folder
 
 

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from tierenv.agents.bundle import Network, write_bundle
+from tierenv.agents.bundle import Network, TrainedOn, write_bundle
 from tierenv.agents.export import export_policy
 from tierenv.agents.export import onnx as exporter
 from tierenv.agents.learned import LearnedPolicy
@@ -67,7 +67,9 @@ def tree(num_inner: int) -> DecisionTree:
 
 
 def bundle_of(model: Network | DecisionTree, folder: Path) -> Path:
-    write_bundle(folder, name="b", model=model, daemon=SCENARIO.daemon, scenarios=["skewed"], training={})
+    write_bundle(
+        folder, name="b", model=model, daemon=SCENARIO.daemon, scenarios=[TrainedOn(name="skewed")], training={}
+    )
     return folder
 
 

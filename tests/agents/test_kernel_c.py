@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from tests.tiny import tiny
 from tests.tools import needs
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
-from tierenv.agents.bundle import write_bundle
+from tierenv.agents.bundle import TrainedOn, write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
 from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.agents.export import export_policy
@@ -106,7 +106,9 @@ class Exported:
 
 
 def bundle_of(model: Network | DecisionTree, folder: Path, name: str = "some-policy", **training: Any) -> Path:
-    write_bundle(folder, name=name, model=model, daemon=DAEMON, scenarios=["moving-hot-set"], training=training)
+    write_bundle(
+        folder, name=name, model=model, daemon=DAEMON, scenarios=[TrainedOn(name="moving-hot-set")], training=training
+    )
     return folder
 
 

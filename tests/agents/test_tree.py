@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tierenv.agents import bundle as bundle_module
-from tierenv.agents.bundle import BundlePolicy, Network, write_bundle
+from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, write_bundle
 from tierenv.agents.export import export_policy
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
@@ -141,7 +141,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="some-tree",
         model=tree_of(SMALL),
         daemon=SCENARIO.daemon,
-        scenarios=["skewed"],
+        scenarios=[TrainedOn(name="skewed")],
         training=training,
     )
     return folder
@@ -280,7 +280,9 @@ def test_rules_are_printed_in_units_beside_the_kernels_own(written: Path, tmp_pa
 )
 def test_every_kind_of_threshold_has_its_unit(nested: Nested, line: str, tmp_path: Path) -> None:
     folder, tree = tmp_path / "tree", tree_of(nested)
-    write_bundle(folder, name="t", model=tree, daemon=SCENARIO.daemon, scenarios=["skewed"], training={})
+    write_bundle(
+        folder, name="t", model=tree, daemon=SCENARIO.daemon, scenarios=[TrainedOn(name="skewed")], training={}
+    )
     export_policy(str(folder), "rules", tmp_path / "rules.txt")
     assert line in (tmp_path / "rules.txt").read_text().splitlines()
 
@@ -288,7 +290,9 @@ def test_every_kind_of_threshold_has_its_unit(nested: Nested, line: str, tmp_pat
 def test_a_network_has_no_rules(tmp_path: Path) -> None:
     network = Network((np.zeros((3, len(FEATURES)), np.float32),), (np.zeros(3, np.float32),), "tanh")
     folder = tmp_path / "network"
-    write_bundle(folder, name="n", model=network, daemon=SCENARIO.daemon, scenarios=["skewed"], training={})
+    write_bundle(
+        folder, name="n", model=network, daemon=SCENARIO.daemon, scenarios=[TrainedOn(name="skewed")], training={}
+    )
     with pytest.raises(ConfigError, match="format rules takes a tree, not a network; run: tierenv distil"):
         export_policy(str(folder), "rules", tmp_path / "rules.txt")
     assert not (tmp_path / "rules.txt").exists()

@@ -12,7 +12,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from tests.tiny import tiny
 from tierenv.action import ActionCodec
-from tierenv.agents.bundle import BundlePolicy, Network, observation_definition, write_bundle
+from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, observation_definition, write_bundle
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
@@ -25,7 +25,9 @@ FEATURES = [row["name"] for row in observation_definition(SCENARIO.daemon)]
 
 
 def write_teacher(folder: Path, model: Network | DecisionTree) -> str:
-    write_bundle(folder, name="teacher", model=model, daemon=SCENARIO.daemon, scenarios=["tiny"], training={})
+    write_bundle(
+        folder, name="teacher", model=model, daemon=SCENARIO.daemon, scenarios=[TrainedOn(name="tiny")], training={}
+    )
     return str(folder)
 
 

@@ -148,7 +148,9 @@ def test_a_run_needs_nothing_outside_its_folder(write_config: WriteConfig, scena
     export_policy(str(moved), "bundle", tmp_path / "bundle")
     assert load_policy(str(tmp_path / "bundle"), scenario).name == "bundle"
     source = learned_source(str(moved))
-    assert source.scenarios == ("moving-hot-set",) and source.training["config"]["scenarios"] == ["moving-hot-set"]
+    assert [row.name for row in source.scenarios] == ["moving-hot-set"] and source.training["config"]["scenarios"] == [
+        "moving-hot-set"
+    ]
     result = train(moved / "config.yaml", moved, is_resumed=True, timesteps=128)
     assert (result.timesteps, result.new_timesteps) == (128, 64)
 
