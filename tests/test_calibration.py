@@ -43,7 +43,7 @@ def modelled_s(cells: list[Cell], platform: Platform) -> np.ndarray:
     scenarios = [cell.scenario(load_scenario("abench-8g"), platform) for cell in cells]
     system = LumpedSystem(scenarios)
     system.reset(np.zeros(len(cells), dtype=np.uint64), ["training"] * len(cells))
-    system.advance(1e6)
+    system.run_to_end()
     return system.elapsed_s
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
-import numba
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -16,6 +15,7 @@ from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
+from tierenv.sim import threads
 from tierenv.vector_env import TieredMemoryVectorEnv
 from tierenv.wrappers import VectorDiscreteMenu, VectorMultiplicativeAction
 
@@ -25,13 +25,10 @@ STEPS = 120
 
 
 @pytest.fixture(params=[1, 2], ids=["1-thread", "2-threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = numba.get_num_threads()
-    if request.param > numba.config.NUMBA_NUM_THREADS:
-        pytest.skip("this machine has one core")
-    numba.set_num_threads(request.param)
-    yield request.param
-    numba.set_num_threads(before)
+def num_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(threads, "_num_threads", request.param)
+    monkeypatch.setattr(threads, "WORTH_SHARING_S", 0.0)
+    return request.param
 
 
 def random_actions(num_envs: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -65,7 +62,7 @@ def masked(info: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("gamma", [None, 1.0])
 def test_equals_single_environments_bit_for_bit_across_autoresets(
-    mode: AutoresetMode, gamma: float | None, threads: int
+    mode: AutoresetMode, gamma: float | None, num_threads: int
 ) -> None:
     num_envs = 5
     scenarios = [MIXED[index % len(MIXED)] for index in range(num_envs)]
@@ -87,7 +84,7 @@ def test_equals_single_environments_bit_for_bit_across_autoresets(
     assert episodes >= 10
 
 
-def test_size_of_the_batch_does_not_matter(threads: int) -> None:
+def test_size_of_the_batch_does_not_matter(num_threads: int) -> None:
     small, large = TieredMemoryVectorEnv(2, tiny()), TieredMemoryVectorEnv(33, tiny())
     np.testing.assert_array_equal(small.reset(seed=3)[0], large.reset(seed=3)[0][:2])
     for _, actions in zip(range(60), random_actions(33), strict=False):
@@ -207,7 +204,7 @@ def test_returned_arrays_never_share_memory_between_calls(mode: AutoresetMode) -
             for newer in arrays_of(calls[-1]):
                 assert not np.shares_memory(older, newer)
         for array in arrays_of(calls[-1]):
-            array[...] = 0  # the caller may do what he likes with what he got
+            array[...] = 0  # the caller may write into what it got
         if mode is AutoresetMode.DISABLED and (ended := expected[2] | expected[3]).any():
             calls.append(env.reset(options={"reset_mask": ended}))
             control.reset(options={"reset_mask": ended})

@@ -45,8 +45,6 @@ SIGNIFICANT_DIGITS = 4
 """Digits of a fitted value that are kept."""
 LEAST_SIZES = 2
 SEED = 0
-WHOLE_RUN_S = 1e6
-"""More model time than any run takes [s]."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +268,7 @@ class _Model:
         ]
         system = LumpedSystem(scenarios)
         system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
-        system.advance(WHOLE_RUN_S)
+        system.run_to_end()
         return system.elapsed_s.reshape(len(platforms), -1)
 
     def fit(self, start: Floats, is_used: NDArray[np.bool_]) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tierenv.errors import ConfigError
 
 _BAD_PATH = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, FileExistsError)
-"""What a path of the user's can do wrong; a full disk, say, is not his mistake and stays an OSError."""
+"""What can be wrong with a user's path; a full disk, say, is not theirs and stays an OSError."""
 
 
 def atomic_write_text(path: str | Path, text: str, *, executable: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Scenarios with fewer pages that behave like the whole: what a page-by-page model and quick tests run."""
+"""Scenarios with fewer pages that behave like the whole: what the pages model and quick tests run."""
 
 from typing import Any
 

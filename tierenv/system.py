@@ -83,6 +83,9 @@ class ModelledSystem(System, Protocol):
     def scenarios(self) -> tuple[Scenario, ...]:
         """What runs on each machine, length n; machines may differ in everything."""
 
+    def run_to_end(self) -> None:
+        """Let time pass until the work of every machine is done."""
+
     @property
     def work_done(self) -> NDArray[np.float64]:
         """float64[n]: share of the accesses done, 0 to 1."""

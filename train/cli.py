@@ -244,6 +244,8 @@ class Calibrate:
 class Bench:
     """Measure how fast model and training are on this machine."""
 
+    parts: Annotated[Positional[tuple[str, ...]], arg(metavar="PART")] = ()
+    """What to measure: runs, threads, sizes, training; all without any."""
     seconds: Annotated[float, arg(metavar="S")] = 3.0
     """Time spent on each measurement."""
     json: JsonFile = None
@@ -256,7 +258,7 @@ class Bench:
         from tierenv.train.bench import bench
 
         with _stderr().status("measuring") as status:
-            result = bench(self.seconds, status.update)
+            result = bench(self.seconds, self.parts, status.update)
         _print(report.bench_table(result))
         _write_json(self.json, lambda: result)
         return 0

@@ -18,9 +18,6 @@ from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.report import plain_table
 
-LONGEST_S = 1e5
-"""No measured run takes longer."""
-
 
 @dataclass(frozen=True)
 class Fidelity:
@@ -38,7 +35,7 @@ def modelled_seconds(cells: Sequence[Cell], like: Scenario) -> list[float]:
     """Completion time of each cell in the model, one seed [s]."""
     system = LumpedSystem([cell.scenario(like, like.platform) for cell in cells])
     system.reset(np.arange(len(cells), dtype=np.uint64), ["training"] * len(cells))
-    system.advance(LONGEST_S)
+    system.run_to_end()
     return [float(seconds) for seconds in system.elapsed_s]
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
@@ -19,6 +18,7 @@ from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoard
 
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
+from tierenv.sim import threads
 from tierenv.task import simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import TrainingConfig
@@ -222,7 +222,7 @@ def learn(
     run.update_manifest(
         timesteps=result.timesteps,
         is_interrupted=result.is_interrupted,
-        threads={"torch": torch.get_num_threads(), "simulator": numba.get_num_threads()},
+        threads={"torch": torch.get_num_threads(), "simulator": threads.get_num_threads()},
         time_spent=asdict(result.time_spent),
     )
     return result
@@ -238,8 +238,7 @@ def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
 def set_threads(config: TrainingConfig) -> None:
     """Share the cores: the networks are too small for more than one, the model takes the rest."""
     torch.set_num_threads(config.torch_threads)
-    available = numba.config.NUMBA_NUM_THREADS
-    numba.set_num_threads(min(config.simulator_threads or available, available))
+    threads.set_num_threads(min(config.simulator_threads or threads.NUM_PROCESSORS, threads.NUM_PROCESSORS))
 
 
 def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemoryVecEnv) -> BaseAlgorithm:

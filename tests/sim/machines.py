@@ -3,10 +3,10 @@
 import numpy as np
 
 from tierenv.scenario import Process, Scenario, load_scenario
-from tierenv.sim.lumped.state import (
-    Machine,
-)
+from tierenv.sim.lumped.state import Machine
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.state import Pages
+from tierenv.sim.pages.system import PagesSystem
 
 
 def start(scenario: Scenario, seed: int = 0, **resolution: float) -> LumpedSystem:
@@ -17,8 +17,13 @@ def start(scenario: Scenario, seed: int = 0, **resolution: float) -> LumpedSyste
 
 
 def machine_of(system: LumpedSystem, index: int = 0) -> Machine:
-    """Views of one machine's state."""
-    return Machine(*(array[index] for array in system._machines))
+    """Views of one machine's state in the lumped model."""
+    return system._machine(index)
+
+
+def pages_of(system: PagesSystem) -> Pages:
+    """The state of the pages model."""
+    return system._pages
 
 
 def with_workload(scenario: Scenario, **changes: object) -> Scenario:

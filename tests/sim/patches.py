@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.sim.machines import machine_of, start, with_workload
+from tests.sim.machines import machine_of, pages_of, start, with_workload
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MM_SCANS
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.scenario import PageClass, Phase, Process, Scenario, load_scenario
@@ -73,7 +73,7 @@ def begin(system_type: type, scenario: Scenario) -> Any:
 
 def model_of(system: Any) -> Any:
     """Views of the state; `parameters`, `state`, `processes`, `mms`, `nodes` and `fast_by_class` are in both models."""
-    return machine_of(system) if isinstance(system, LumpedSystem) else system._pages
+    return machine_of(system) if isinstance(system, LumpedSystem) else pages_of(system)
 
 
 def count(system: Any, *columns: int) -> list[int]:

@@ -179,7 +179,7 @@ def test_two_equal_runs_end_together_and_later_than_one_alone() -> None:
     scenario = twice().replace(control="off")
     together, alone = start(scenario), start(scenario.replace(corunners=()))
     for system in (together, alone):
-        system.advance(1e6)
+        system.run_to_end()
     expected_s = scenario.processes[0].total_accesses / rates(scenario_arrays(scenario), [SLOW, SLOW])
     assert together.finished_s[0] == pytest.approx(expected_s)
     assert together.elapsed_s[0] == together.finished_s.max() > 1.001 * alone.elapsed_s[0]
@@ -215,7 +215,7 @@ def test_linear_ramp_of_promotions_matches_the_closed_form(system_type: type) ->
         system.advance(0.01)
     started_s = system.elapsed_s[0]
     assert 1 < started_s < 1 + system.counters[0, SCANNER_NS] * 1e-9 + scenario.daemon.migrate_sleep + 0.03
-    system.advance(1e6)
+    system.run_to_end()
     done_before_end = started_s / slow_s + ramp_s * math.log(slow_s / fast_s) / (slow_s - fast_s)
     expected_s = started_s + ramp_s + fast_s * (1 - done_before_end)
     assert system.elapsed_s[0] == pytest.approx(expected_s, rel=3e-4)
@@ -229,7 +229,7 @@ def test_without_migration_the_run_takes_its_accesses_times_their_time(placement
     system = LumpedSystem([scenario])
     system.reset(np.array([1], np.uint64), ["training"])
     predicted_s = system.remaining_s()[0]
-    system.advance(1e6)
+    system.run_to_end()
     expected_s = scenario.total_accesses * float(access_time_s(scenario, share)) / workload.threads
     assert system.elapsed_s[0] == pytest.approx(expected_s, rel=1e-9)
     assert predicted_s == pytest.approx(expected_s, rel=1e-9)

@@ -1,6 +1,5 @@
 """A seed decides everything: alone or in a batch, for any number of threads; and the resolution decides little."""
 
-import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
 )
+from tierenv.sim import threads
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.system import MAX_SUBSTEP_S, SERVER_QUANTUM_S, LumpedSystem
 from tierenv.sim.pages.system import (
@@ -93,18 +93,24 @@ def alone() -> list[NDArray[np.float64]]:
     return [trajectory(LumpedSystem([scenario]), np.array([seed]))[0] for scenario, seed in pairs]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_trajectories_are_the_same_alone_and_in_a_batch(alone: list[NDArray[np.float64]], threads: int) -> None:
-    before = numba.get_num_threads()
-    if threads > before:
-        pytest.skip("one processor")
-    numba.set_num_threads(threads)
-    try:
-        batch = trajectory(LumpedSystem(mixed_scenarios()), SEEDS)
-    finally:
-        numba.set_num_threads(before)
-    for one, other in zip(alone, batch, strict=True):
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_trajectories_are_the_same_alone_and_in_a_batch(
+    alone: list[NDArray[np.float64]], num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_num_threads", num_threads)
+    monkeypatch.setattr(threads, "WORTH_SHARING_S", 0.0)
+    for one, other in zip(alone, trajectory(LumpedSystem(mixed_scenarios()), SEEDS), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("own_block", [0, 1, 2])
+def test_it_does_not_matter_which_machine_is_advanced_first(own_block: int) -> None:
+    systems = [LumpedSystem([load_scenario("skewed")] * 4) for _ in range(2)]
+    for system in systems:
+        system.reset(SEEDS[:4], ["training"] * 4)
+    systems[0].advance(10.0)
+    engine.advance_some(systems[1]._machines, 10.0, np.zeros(3 * 8, dtype=np.int64), own_block)
+    np.testing.assert_array_equal(systems[0].counters, systems[1].counters)
 
 
 def test_trajectories_do_not_depend_on_what_ran_before(alone: list[NDArray[np.float64]]) -> None:
@@ -134,21 +140,13 @@ def test_a_masked_reset_leaves_the_other_machines_alone() -> None:
     np.testing.assert_array_equal(system.counters[1], fresh.counters[0])
 
 
-def test_serial_and_parallel_engines_are_twins() -> None:
-    systems = [LumpedSystem([load_scenario("skewed")] * 2) for _ in range(2)]
-    for system, advance in zip(systems, (engine.advance_serially, engine.advance_all), strict=True):
-        system.reset(SEEDS[:2], ["training"] * 2)
-        advance(system._machines, 10.0)
-    np.testing.assert_array_equal(systems[0].counters, systems[1].counters)
-
-
-def test_the_twin_is_determined_by_its_seed() -> None:
-    twin = PagesSystem(shrink(load_scenario("skewed"), 2048))
+def test_the_pages_model_is_determined_by_its_seed() -> None:
+    system = PagesSystem(shrink(load_scenario("skewed"), 2048))
     runs = []
     for seed in (1, 1, 2):
-        twin.reset(np.array([seed], np.uint64), ["training"])
-        twin.advance(20.0)
-        runs.append(twin.counters[0].tolist())
+        system.reset(np.array([seed], np.uint64), ["training"])
+        system.advance(20.0)
+        runs.append(system.counters[0].tolist())
     assert runs[0] == runs[1] != runs[2]
 
 
@@ -157,7 +155,7 @@ def mean_completion_s(scenario: Scenario, setting: tuple[float, float, float], *
     for seed in range(4):
         system = start(scenario, seed, **resolution)
         system.apply(np.array([setting]))
-        system.advance(1e5)
+        system.run_to_end()
         seconds.append(system.elapsed_s[0])
     return float(np.mean(seconds))
 

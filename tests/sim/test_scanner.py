@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.sim.machines import machine_of, start, with_workload
+from tests.sim.machines import machine_of, pages_of, start, with_workload
 from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
 from tierenv.daemon import load_daemon
 from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
 )
-from tierenv.sim.lumped import scanner
+from tierenv.sim.lumped import scanner as lumped_scanner
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.sim.pages import scanner as twin
+from tierenv.sim.pages import scanner as pages_scanner
 from tierenv.sim.pages.system import (
     PagesSystem,
 )
@@ -49,24 +49,24 @@ def lumped_rule(useful: list[int]) -> list[tuple[int, int]]:
     machine = machine_of(start(v1_scenario()))
     path = []
     for pages in useful:
-        scanner.adapt(machine.parameters, machine.mms[0], pages)
+        lumped_scanner.adapt(machine.parameters, machine.mms[0], pages)
         path.append(period_and_size(machine.mms[0]))
     return path
 
 
-def page_by_page_rule(useful: list[int]) -> list[tuple[int, int]]:
-    """As `lumped_rule`, of the twin."""
+def pages_rule(useful: list[int]) -> list[tuple[int, int]]:
+    """As `lumped_rule`, of the pages model."""
     daemon_at_full_size = shrink(v1_scenario(), PAGES).model_copy(update={"daemon": V1})
-    pages = one_machine(PagesSystem, daemon_at_full_size)._pages
+    pages = pages_of(one_machine(PagesSystem, daemon_at_full_size))
     path = []
     for found in useful:
         pages.state["chunk_useful"] = found
-        twin.follow_kernel_rule(pages, pages.mms[0])
+        pages_scanner.follow_kernel_rule(pages, pages.mms[0])
         path.append(period_and_size(pages.mms[0]))
     return path
 
 
-@pytest.mark.parametrize("rule", [lumped_rule, page_by_page_rule])
+@pytest.mark.parametrize("rule", [lumped_rule, pages_rule])
 def test_rule_follows_the_worked_path_of_a_busy_process(rule: Rule) -> None:
     # kmmscand.md section 6.3: 8 GiB found useful, then promoted whole
     path = rule([2_097_152, 2_097_152, 0, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -76,14 +76,14 @@ def test_rule_follows_the_worked_path_of_a_busy_process(rule: Rule) -> None:
     assert path[5:] == [(4000, 4096), (4600, 2048), (5000, 1024), (5000, 512), (5000, 256), (5000, 256)]
 
 
-@pytest.mark.parametrize("rule", [lumped_rule, page_by_page_rule])
+@pytest.mark.parametrize("rule", [lumped_rule, pages_rule])
 def test_rule_follows_the_worked_path_of_a_process_without_slow_pages(rule: Rule) -> None:
     periods, sizes = zip(*rule([0] * 9), strict=True)
     assert periods == (2300, 2645, 3041, 3497, 4021, 4624, 5000, 5000, 5000)
     assert sizes[:3] == (512, 256, 256)
 
 
-@pytest.mark.parametrize("rule", [lumped_rule, page_by_page_rule])
+@pytest.mark.parametrize("rule", [lumped_rule, pages_rule])
 def test_rule_ignores_few_pages(rule: Rule) -> None:
     assert rule([255])[0][0] == 2300
     assert rule([256])[0][0] == 500

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tierenv.daemon import HintFaultDaemon
 from tierenv.scenario import Scenario
-from tierenv.sim.application import access_time
+from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
     CONTROL_KERNEL_RULE,
     CONTROL_OFF,
@@ -159,6 +159,33 @@ def _scanner_parameters(scenario: Scenario) -> dict[str, float]:
         "size_min_bytes": size.min,
         "size_max_bytes": size.max,
     }
+
+
+def all_fast_s(arrays: ScenarioArrays) -> float:
+    """Completion time with every page on its process's own node (node 0 if it has none) and no daemon [s].
+
+    Processes slow each other down on the links as long as they run together.
+    """
+    parameters, links = arrays.parameters, arrays.links
+    processes = arrays.processes.copy()
+    shares = np.zeros((len(processes), len(links)))
+    shares[range(len(processes)), processes["own_node"]] = 1.0
+    now_s = 0.0
+    while not processes["is_done"].all():
+        processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
+        waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
+        running = processes["is_running"]
+        span_s = waiting.min() - now_s if len(waiting) else np.inf
+        if running.any():
+            solve_rates(parameters[()], processes, links, shares)
+            left_s = (processes["total_accesses"] - processes["accesses"])[running] / processes["access_rate"][running]
+            is_end = left_s.min() <= span_s
+            span_s = min(span_s, left_s.min())
+            processes["accesses"][running] += processes["access_rate"][running] * span_s
+            if is_end:
+                processes["is_done"][np.flatnonzero(running)[left_s <= span_s]] = True
+        now_s += span_s
+    return float(now_s)
 
 
 def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int = 0) -> NDArray[np.float64]:

@@ -2,10 +2,15 @@
 
 import numpy as np
 
+from tierenv.tunables import columns_of
+
 WASTED, DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES = range(4)
 MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
 """What only the model knows: promotions of pages that do not belong to the hottest that fit, entries of pages
 already on the list, the longest list, and entries for which there was no memory."""
+
+PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"])
+"""Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""
 
 CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)
 TARGET_FIXED, TARGET_MOST_SCANNED, TARGET_MOST_ACCESSED = range(3)
@@ -105,6 +110,33 @@ PROCESS = np.dtype(
     align=True,
 )
 """One process as an application: what it is and how far it has got."""
+
+MM_FIELDS = [
+    # the scanner's slot
+    ("period_ms", "f8"),
+    ("size_bytes", "f8"),
+    ("last_scan_end_s", "f8"),
+    ("due_s", "f8"),
+    ("scans", "i8"),
+    ("is_rest_next", "b1"),
+    ("cursor", "i8"),  # where the next chunk begins
+    ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
+    ("target_node", "i8"),
+    # failure feedback (section 6.5)
+    ("recent_successes", "i8"),
+    ("recent_failures", "i8"),
+    ("successes", "i8"),
+    ("failures", "i8"),
+    ("failure_percent", "i8"),
+    # NUMA balancing
+    ("numa_scan_at_s", "f8"),
+    ("numa_period_ms", "f8"),
+    ("numa_local_faults", "f8"),  # this and the next three in this pass
+    ("numa_remote_faults", "f8"),
+    ("numa_private_faults", "f8"),
+    ("numa_failures", "i8"),
+]
+"""One process as the kernel knows it; each model adds where its pages lie."""
 
 LINK = np.dtype(
     [

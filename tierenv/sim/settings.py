@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.scenario import Scenario
-from tierenv.tunables import columns_of
+from tierenv.sim.records import PERIOD, SIZE, THROTTLE
 
 Floats = NDArray[np.float64]
-
-PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"])
-"""Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""
 
 
 class TunablesInForce:

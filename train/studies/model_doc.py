@@ -69,7 +69,7 @@ def convergence_part() -> str:
 
 
 def equivalence_part() -> str:
-    """Model against twin, outcomes by scenarios."""
+    """The lumped model against the pages model, outcomes by scenarios."""
     rows = read_json(EQUIVALENCE)["rows"]
     lines = [["-" if cell is None else _percent(cell) for cell in row.values()] for row in rows]
     return markdown_table(list(rows[0]), lines, numbers_from=1)

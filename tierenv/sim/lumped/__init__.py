@@ -1,1 +1,1 @@
-"""The fast model: application, scanner, migrator and reclaim over lumps of exchangeable pages."""
+"""The lumped model, the fast one: application, scanner, migrator and reclaim over lumps of exchangeable pages."""

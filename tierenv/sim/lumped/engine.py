@@ -1,34 +1,23 @@
 """The engine: advances machines from event to event (docs/model.md).
 
 Each server (scanner, migrator, one kswapd a node) owns a clock; the applications' progress is integrated between
-events, with their shares of fast accesses halfway between those at the ends of a sub-step. `advance_all` is parallel
-over machines and `advance_serially` is its twin for one machine, because a process that forks after a parallel kernel
-ran is killed.
+events, with their shares of fast accesses halfway between those at the ends of a sub-step.
 """
 
 import math
 
-import numba
-
-from tierenv.counters import FREE_PAGES
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.lumps import clear, fast_place, free_pages
-from tierenv.sim.lumped.migrator import blank_entries, drain, flush_list
+from tierenv.sim.lumped.lumps import clear, fast_place
+from tierenv.sim.lumped.migrator import drain, flush_list, invalidate_entries
 from tierenv.sim.lumped.numa import forget_marks, hint_faults, mark_window
 from tierenv.sim.lumped.progress import progress, remaining_time, set_halfway_shares, update_rates
 from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
-from tierenv.sim.lumped.state import (
-    QUEUED,
-    SLOW,
-    Machine,
-)
+from tierenv.sim.lumped.state import QUEUED, SLOW, Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
-from tierenv.sim.records import (
-    CONTROL_OFF,
-    CONTROL_TUNABLES,
-)
-from tierenv.sim.settings import PERIOD, SIZE, THROTTLE
+from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
+from tierenv.sim.rules import count_free_pages, free_pages
+from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
 
 FAULT_QUANTUM_S = 20e-3
@@ -107,7 +96,7 @@ def release(machine, index):
     mm = machine.mms[index]
     first_lump = machine.regions[mm.first_region].first_lump
     end_lump = machine.regions[mm.end_region - 1].end_lump
-    blank_entries(machine, first_lump, end_lump)
+    invalidate_entries(machine, first_lump, end_lump)
     for lump in range(first_lump, end_lump):
         clear(machine.counts, lump, SLOW)
         clear(machine.counts, lump, QUEUED)
@@ -306,27 +295,14 @@ def act_at_events(machine):
                 mark_window(machine, index)
 
 
-@njit_inlined
-def count_free_pages(machine):
-    """Set the gauge of free pages: those of all nodes of the fast tier."""
-    free = 0
-    for node in range(machine.parameters.num_nodes):
-        free += free_pages(machine, node)
-    machine.counters[FREE_PAGES] = free
-
-
 @njit
-def advance_serially(machines, duration_s):
-    """Advance every machine by `duration_s`, one after another."""
-    for index in range(machines.state.shape[0]):
+def advance_some(machines, duration_s, taken, own_block):
+    """`advance` one machine after another until none is left that no thread has taken: see `tierenv.sim.threads`."""
+    num_machines = machines.state.shape[0]
+    index = next_item(taken, own_block, num_machines)
+    while index >= 0:
         advance(machine_at(machines, index), duration_s)
-
-
-@njit(parallel=True)
-def advance_all(machines, duration_s):
-    """Advance every machine by `duration_s`, in parallel."""
-    for index in numba.prange(machines.state.shape[0]):
-        advance(machine_at(machines, index), duration_s)
+        index = next_item(taken, own_block, num_machines)
 
 
 @njit

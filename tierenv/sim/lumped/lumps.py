@@ -1,4 +1,4 @@
-"""What can happen to the pages of a lump: being touched, promoted, demoted. See `tierenv.sim.state` for the cells."""
+"""What can happen to the pages of a lump: being touched, promoted, demoted. `state` says what the cells mean."""
 
 import math
 
@@ -20,12 +20,6 @@ from tierenv.sim.random import binomial, round_randomly
 from tierenv.sim.records import (
     WASTED,
 )
-
-
-@njit_inlined
-def free_pages(machine, node):
-    """Free pages of a node of the fast tier."""
-    return machine.nodes[node].capacity_pages - machine.nodes[node].fast_pages
 
 
 @njit_inlined

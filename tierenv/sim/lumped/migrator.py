@@ -8,7 +8,6 @@ from tierenv.counters import HOTPAGE, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.lumps import (
     end_of_region,
-    free_pages,
     hazard_at,
     move,
     pages_in,
@@ -18,7 +17,6 @@ from tierenv.sim.lumped.lumps import (
     ring_row,
     take,
 )
-from tierenv.sim.lumped.reclaim import wake_kswapd
 from tierenv.sim.lumped.state import (
     CLASS,
     DUPLICATE,
@@ -40,6 +38,7 @@ from tierenv.sim.lumped.trace import (
     trace_migrate,
 )
 from tierenv.sim.random import binomial, hypergeometric, round_randomly
+from tierenv.sim.rules import free_pages, throttle_budget, wake_kswapd
 
 UNLIMITED = 1 << 40
 """More pages than any budget."""
@@ -154,19 +153,15 @@ def drop_stale(machine, record, until_s):
 def budget_left(machine, node):
     """Pages the migrator may promote to a node before it has to drop entries for good.
 
-    The throttle grants a budget per window, none carried over, as the promotion rate limit of NUMA balancing does
-    (kmmscand.md section 7.3). Without demotion the free pages are all there will be.
+    Without demotion the free pages are all there will be.
     """
     parameters = machine.parameters
     state = machine.state
     room = UNLIMITED if parameters.demotion else free_pages(machine, node) - machine.nodes[node].watermark_pages
-    if state.migrator_clock_s >= state.window_end_s:
-        state.window_end_s = state.migrator_clock_s + parameters.throttle_window_s
-        state.window_promotions = 0
-    if state.throttle_pages_per_s == math.inf:
+    budget = throttle_budget(parameters, state)
+    if budget == math.inf:
         return np.int64(room)
-    budget = np.int64(max(1.0, state.throttle_pages_per_s * parameters.throttle_window_s))
-    return min(budget - state.window_promotions, room)
+    return min(np.int64(budget) - state.window_promotions, room)
 
 
 @njit
@@ -387,8 +382,8 @@ def flush_list(machine):
 
 
 @njit
-def blank_entries(machine, first_lump, end_lump):
-    """Make a process's entries stale: its teardown walks the list and blanks them (kmmscand.md section 1 P4)."""
+def invalidate_entries(machine, first_lump, end_lump):
+    """Make a process's entries stale: its teardown walks the list and invalidates them (kmmscand.md section 1 P4)."""
     state = machine.state
     ring = machine.ring
     for number in range(state.list_head, state.list_tail):

@@ -22,7 +22,6 @@ from tierenv.sim.lumped.lumps import (
     arrive,
     fast_pages,
     fast_place,
-    free_pages,
     hazard_at,
     pages_in,
     process_of,
@@ -31,7 +30,6 @@ from tierenv.sim.lumped.lumps import (
     take,
     touch_probability,
 )
-from tierenv.sim.lumped.reclaim import wake_kswapd
 from tierenv.sim.lumped.state import (
     CLASS,
     FAULTED,
@@ -49,19 +47,15 @@ from tierenv.sim.lumped.state import (
     UNVISITED,
 )
 from tierenv.sim.random import binomial, round_randomly
-from tierenv.sim.records import (
-    CONTROL_OFF,
+from tierenv.sim.records import CONTROL_OFF
+from tierenv.sim.rules import (
+    MAX_RANGES,
+    adapt_hot_threshold,
+    adapt_numa_period,
+    candidates_of_this_second,
+    free_pages,
+    wake_kswapd,
 )
-
-MAX_RANGES = 8
-"""Ranges of the window's length a scan looks through for pages to mark."""
-PERIOD_SLOTS = 10
-FASTER_BELOW = 7
-"""Slots of local or private faults from which on a scan period grows (NUMA_PERIOD_THRESHOLD)."""
-THRESHOLD_EVERY_S = 60.0
-THRESHOLD_STEPS = 8
-"""The hot threshold moves by this fraction of its default, between one step and twice the default."""
-RATE_SPAN_S = 1.0
 
 
 @njit
@@ -79,7 +73,7 @@ def mark_window(machine, index):
     for _ in range(MAX_RANGES):
         marked, is_pass_over = mark_range(machine, index)
         if is_pass_over:
-            adapt_period(machine, index)
+            adapt_numa_period(machine.processes[index], mm)
         if marked > 0 or is_pass_over:
             break
     mm.numa_scan_at_s = machine.state.now_s + 1e-3 * mm.numa_period_ms * parameters.numa_window_s
@@ -165,36 +159,6 @@ def mark_region(machine, region, pages, ahead):
             marked += on_fast
         total += marked
     return total
-
-
-@njit
-def adapt_period(machine, index):
-    """Adapt a process's scan period after a pass to the faults of that pass (kmmscand.md section 7.3, period feedback).
-
-    MODEL: one period for the process, where every thread has its own, which it sets after a pass in which it faulted.
-    """
-    process = machine.processes[index]
-    mm = machine.mms[index]
-    faults = mm.numa_local_faults + mm.numa_remote_faults
-    period = mm.numa_period_ms
-    if faults == 0.0 or mm.numa_failures > 0:
-        period = min(2.0 * period, process.numa_period_max_ms)
-    else:
-        slot = math.ceil(period / PERIOD_SLOTS)
-        private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
-        local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)
-        if private >= FASTER_BELOW:
-            period += max(1, private - FASTER_BELOW) * slot
-        elif local >= FASTER_BELOW:
-            period += max(1, local - FASTER_BELOW) * slot
-        else:
-            period -= (FASTER_BELOW - max(local, private)) * slot
-        period = min(max(period, process.numa_period_min_ms), process.numa_period_max_ms)
-    mm.numa_period_ms = period
-    mm.numa_local_faults = 0.0
-    mm.numa_remote_faults = 0.0
-    mm.numa_private_faults = 0.0
-    mm.numa_failures = 0
 
 
 @njit
@@ -304,31 +268,12 @@ def promote_hot(machine, lump, index, faults, hot, time_s):
     candidates = take(machine.state, faults - unlimited, hot, faults)
     if candidates == 0:
         return unlimited
-    adapt_threshold(parameters, node, time_s)
-    if time_s - node.numa_rate_at_s > RATE_SPAN_S:
-        node.numa_rate_at_s = time_s
-        node.numa_rate_candidates = node.numa_candidates
-    used = node.numa_candidates - node.numa_rate_candidates
+    adapt_hot_threshold(parameters, node, time_s)
+    used = candidates_of_this_second(node, time_s)
     node.numa_candidates += candidates
     machine.counters[PGPROMOTE_CANDIDATE] += candidates
     allowed = int(min(candidates, max(0.0, parameters.numa_rate_limit_pages - used)))
     return unlimited + promote_if_room(machine, lump, index, allowed, time_s)
-
-
-@njit_inlined
-def adapt_threshold(parameters, node, time_s):
-    """Move the hot threshold towards as many candidates as the rate limit lets through, every 60 s."""
-    if time_s - node.numa_threshold_at_s <= THRESHOLD_EVERY_S:
-        return
-    found = node.numa_candidates - node.numa_threshold_candidates
-    wanted = parameters.numa_rate_limit_pages * THRESHOLD_EVERY_S
-    step = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
-    if found > 1.1 * wanted:
-        node.numa_threshold_s = max(step, node.numa_threshold_s - step)
-    elif found < 0.9 * wanted:
-        node.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, node.numa_threshold_s + step)
-    node.numa_threshold_at_s = time_s
-    node.numa_threshold_candidates = node.numa_candidates
 
 
 @njit_inlined

@@ -2,14 +2,8 @@
 
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.state import (
-    HALFWAY,
-    NOW,
-)
-from tierenv.units import PAGE_BYTES
-
-MAX_STALL_SHARE = 0.9
-"""Share of any sub-step an application can lose to stalls; what is left of them it loses later."""
+from tierenv.sim.lumped.state import HALFWAY, NOW
+from tierenv.sim.rules import load_links, share_not_stalled
 
 
 @njit_inlined
@@ -58,24 +52,6 @@ def set_halfway_shares(machine):
 
 
 @njit_inlined
-def load_links(machine, duration_s):
-    """Put the copies of a sub-step on the links of the nodes between which pages moved.
-
-    A page whose move ends in a very short sub-step was copied in the ones before, too. MODEL: the copies of hint
-    faults, which many threads make at once, load the links no more than those of migrator and kswapd.
-    """
-    parameters = machine.parameters
-    moved = 0
-    for node in range(parameters.num_nodes):
-        moved += machine.nodes[node].moved_pages
-    pages_per_s = min(moved / duration_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
-    for node in range(parameters.num_nodes):
-        share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
-        machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
-    machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
-
-
-@njit_inlined
 def progress(machine, duration_s):
     """Let the applications work for `duration_s`, at the shares halfway through it.
 
@@ -104,9 +80,7 @@ def progress(machine, duration_s):
 def work(machine, index, duration_s):
     """Let one process work at its access rate, less its stalls, through the ends of phases."""
     process = machine.processes[index]
-    stalled_s = min(process.stall_s, MAX_STALL_SHARE * duration_s)
-    process.stall_s -= stalled_s
-    rate = process.access_rate * (1.0 - stalled_s / duration_s)
+    rate = process.access_rate * share_not_stalled(process, duration_s)
     left_s = duration_s
     while True:
         phase_work = machine.phase_end[process.phase, index] - process.accesses

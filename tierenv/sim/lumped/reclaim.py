@@ -4,19 +4,9 @@ import math
 
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.lumps import demote, fast_place, free_pages, hazard_at, pages_in, resolve_fast, take
-from tierenv.sim.lumped.state import (
-    CLASS,
-)
-
-
-@njit_inlined
-def wake_kswapd(machine, index, time_s):
-    """Wake a node's kswapd if it sleeps and demotion is enabled."""
-    node = machine.nodes[index]
-    if machine.parameters.demotion and not node.is_kswapd_awake:
-        node.is_kswapd_awake = True
-        node.kswapd_clock_s = max(node.kswapd_clock_s, time_s)
+from tierenv.sim.lumped.lumps import demote, fast_place, hazard_at, pages_in, resolve_fast, take
+from tierenv.sim.lumped.state import CLASS
+from tierenv.sim.rules import free_pages
 
 
 @njit

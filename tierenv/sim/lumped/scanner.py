@@ -6,7 +6,6 @@ from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS,
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.lumps import (
     fast_place,
-    free_pages,
     move,
     pages_in,
     resolve_fast,
@@ -35,6 +34,7 @@ from tierenv.sim.records import (
     TARGET_FIXED,
     TARGET_MOST_SCANNED,
 )
+from tierenv.sim.rules import free_pages
 from tierenv.units import PAGE_BYTES
 
 _TOLERANCE_S = 1e-9

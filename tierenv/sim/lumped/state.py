@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.sim.records import MM_FIELDS
+
 SLOW, QUEUED, FAST = 0, 4, 12
 """First cell of each place in a row of `counts`; the pages on node k of the fast tier begin at FAST + 4 k."""
 RETRY = 8
@@ -59,36 +61,14 @@ MM = np.dtype(
         ("first_region", "i8"),
         ("end_region", "i8"),
         ("has_exited", "b1"),
-        # the scanner's slot
-        ("period_ms", "f8"),
-        ("size_bytes", "f8"),
-        ("last_scan_end_s", "f8"),
-        ("due_s", "f8"),
-        ("scans", "i8"),
-        ("is_rest_next", "b1"),
-        ("cursor", "i8"),
         ("credit_pages", "i8"),  # walked pages of the region under the cursor
-        ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
-        ("target_node", "i8"),
-        # failure feedback (section 6.5)
-        ("recent_successes", "i8"),
-        ("recent_failures", "i8"),
-        ("successes", "i8"),
-        ("failures", "i8"),
-        ("failure_percent", "i8"),
-        # NUMA balancing
-        ("numa_scan_at_s", "f8"),
-        ("numa_period_ms", "f8"),
         ("numa_region", "i8"),
         ("numa_walked_pages", "i8"),  # of that region, in this pass
-        ("numa_local_faults", "f8"),  # this and the next three in this pass
-        ("numa_remote_faults", "f8"),
-        ("numa_private_faults", "f8"),
-        ("numa_failures", "i8"),
+        *MM_FIELDS,
     ],
     align=True,
 )
-"""One process as the kernel knows it."""
+"""One process as the kernel knows it; its cursor is a region."""
 
 CLASSES = np.dtype(
     [
@@ -186,7 +166,7 @@ class Machine(NamedTuple):
     model: NDArray[np.int64]
     """int64[len(MODEL_COUNTERS)]."""
     trace: NDArray[np.void]
-    """tierenv.sim.trace.EVENT[events]; empty where tracing is off."""
+    """tierenv.sim.lumped.trace.EVENT[events]; empty where tracing is off."""
 
 
 NOW, HALFWAY = 0, 1

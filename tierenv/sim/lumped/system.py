@@ -1,5 +1,6 @@
 """LumpedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,9 +9,9 @@ from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Scenario
-from tierenv.sim.application import solve_rates
 from tierenv.sim.episode import draw_phases, place_classes
 from tierenv.sim.lumped import engine
+from tierenv.sim.lumped.audit import audit
 from tierenv.sim.lumped.state import (
     CLASS,
     CLASSES,
@@ -25,15 +26,10 @@ from tierenv.sim.lumped.state import (
     Machine,
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
-from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, scenario_arrays
-from tierenv.sim.records import (
-    LINK,
-    MODEL_COUNTERS,
-    NODE,
-    PARAMETERS,
-    PROCESS,
-)
+from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, scenario_arrays
+from tierenv.sim.records import LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
 from tierenv.sim.settings import TunablesInForce
+from tierenv.sim.threads import Sharing
 from tierenv.units import PAGE_BYTES
 
 LEAST_LUMPS = 256
@@ -99,8 +95,9 @@ class LumpedSystem:
             model=np.zeros((n, len(MODEL_COUNTERS)), dtype=np.int64),
             trace=np.zeros((n, trace_events), dtype=EVENT),
         )
+        self._sharing = Sharing(n)
         self._phase_orders: list[list[tuple[int, ...]]] = [[]] * n
-        self.reference_s = np.array([_all_fast_s(arrays) for arrays in self._arrays])
+        self.reference_s = np.array([all_fast_s(arrays) for arrays in self._arrays])
         self._accesses = np.array([scenario.total_accesses for scenario in self.scenarios])
 
     @property
@@ -133,8 +130,11 @@ class LumpedSystem:
 
     def advance(self, duration_s: float) -> None:
         """Let `duration_s` pass on every machine whose work is not done; one that finishes stops there."""
-        advance = engine.advance_serially if self.num_machines == 1 else engine.advance_all
-        advance(self._machines, float(duration_s))
+        self._sharing.call(engine.advance_some, self._machines, float(duration_s))
+
+    def run_to_end(self) -> None:
+        """Let time pass until the work of every machine is done."""
+        self.advance(math.inf)
 
     @property
     def counters(self) -> NDArray[np.int64]:
@@ -220,6 +220,15 @@ class LumpedSystem:
         count, room = int(machine.state["trace_events"][index]), machine.trace.shape[1]
         return read_events(machine.trace[index], count), max(0, count - room)
 
+    def audit(self) -> None:
+        """Raise `tierenv.sim.audit.InvariantError` if a machine is in a state that it cannot have come to."""
+        for index in range(self.num_machines):
+            audit(self._machine(index))
+
+    def _machine(self, index: int) -> Machine:
+        """Views of one machine's state."""
+        return Machine(*(array[index] for array in self._machines))
+
     def _own_classes(self, index: int, process: int | None) -> slice:
         """Which classes of a machine are a process's, or in use at all."""
         rows = self._arrays[index].processes
@@ -231,7 +240,7 @@ class LumpedSystem:
         """Draw one machine's episode: layout, placement at start, order and length of phases."""
         scenario, arrays = self.scenarios[index], self._arrays[index]
         rng = np.random.Generator(np.random.PCG64(seed))
-        machine = Machine(*(array[index] for array in self._machines))
+        machine = self._machine(index)
         for drawn in (
             machine.counts,
             machine.clocks,
@@ -349,30 +358,3 @@ def _most(scenarios: Sequence[Scenario]) -> _Most:
         for scenario in {id(scenario): scenario for scenario in scenarios}.values()
     ]
     return _Most(*map(max, zip(*rows, strict=True)))
-
-
-def _all_fast_s(arrays: ScenarioArrays) -> float:
-    """Completion time with every page on its process's own node (node 0 if it has none) and no daemon [s].
-
-    Processes slow each other down on the links as long as they run together.
-    """
-    parameters, links = arrays.parameters, arrays.links
-    processes = arrays.processes.copy()
-    shares = np.zeros((len(processes), len(links)))
-    shares[range(len(processes)), processes["own_node"]] = 1.0
-    now_s = 0.0
-    while not processes["is_done"].all():
-        processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
-        waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
-        running = processes["is_running"]
-        span_s = waiting.min() - now_s if len(waiting) else np.inf
-        if running.any():
-            solve_rates(parameters[()], processes, links, shares)
-            left_s = (processes["total_accesses"] - processes["accesses"])[running] / processes["access_rate"][running]
-            is_end = left_s.min() <= span_s
-            span_s = min(span_s, left_s.min())
-            processes["accesses"][running] += processes["access_rate"][running] * span_s
-            if is_end:
-                processes["is_done"][np.flatnonzero(running)[left_s <= span_s]] = True
-        now_s += span_s
-    return float(now_s)

@@ -1,1 +1,1 @@
-"""The model page by page: slow and plain, what the fast one is checked against."""
+"""The pages model, page by page: slow and plain, what the lumped one is checked against."""

@@ -1,28 +1,17 @@
-"""The page-by-page model's clock: accesses tick by tick, and the kernel's threads in the order of their clocks."""
+"""The pages model's clock: accesses tick by tick, and the kernel's threads in the order of their clocks."""
 
 import math
 
-from tierenv.counters import FREE_PAGES
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.migrator import flush, migrate
 from tierenv.sim.pages.numa import mark_window, take_faults
 from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
-from tierenv.sim.pages.state import (
-    SLOW,
-    exponential,
-    free_pages,
-    place,
-)
-from tierenv.sim.records import (
-    CONTROL_OFF,
-    CONTROL_TUNABLES,
-)
+from tierenv.sim.pages.state import SLOW, exponential, place
+from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
+from tierenv.sim.rules import count_free_pages, load_links, share_not_stalled
 from tierenv.units import PAGE_BYTES
-
-MAX_STALL_SHARE = 0.9
-"""Share of a tick a process can lose to stalls; what is left of them it loses later."""
 
 SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
 """Numbers of the servers; of those whose clocks are equal the first acts first."""
@@ -34,7 +23,7 @@ SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
 @njit_inlined
 def begin_tick(pages, tick_s):
     """Set the rates for the next `tick_s` from the placement, the stalls and the copying of the last tick."""
-    if load_links(pages, tick_s) or not pages.state.are_rates_known:
+    if copy_pages(pages, tick_s) or not pages.state.are_rates_known:
         find_shares(pages)
         solve_rates(pages.parameters, pages.processes, pages.links, pages.shares)
         pages.state.are_rates_known = True
@@ -42,9 +31,7 @@ def begin_tick(pages, tick_s):
         process = pages.processes[index]
         pages.rates[index] = 0.0
         if process.is_running:
-            stalled_s = min(process.stall_s, MAX_STALL_SHARE * tick_s)
-            process.stall_s -= stalled_s
-            pages.rates[index] = (1.0 - stalled_s / tick_s) * process.access_rate
+            pages.rates[index] = share_not_stalled(process, tick_s) * process.access_rate
         for page_class in range(process.first_class, process.end_class):
             if pages.class_pages[page_class] > 0:
                 share = pages.access_share[process.phase, page_class]
@@ -52,23 +39,14 @@ def begin_tick(pages, tick_s):
 
 
 @njit_inlined
-def load_links(pages, tick_s):
+def copy_pages(pages, tick_s):
     """Put what was copied since the last tick on the links. Returns whether that changes what they carry."""
-    parameters = pages.parameters
-    moved = 0
-    for node in range(parameters.num_nodes):
-        moved += pages.nodes[node].moved_pages
-    # a page whose move ended in a very short tick was copied in the ones before, too
-    moved_per_s = min(moved / tick_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
-    slow_link = pages.links[parameters.num_nodes]
-    if moved == 0 and slow_link.copied_per_s == 0.0:
-        return False
-    slow_link.copied_per_s = moved_per_s * PAGE_BYTES
-    for node in range(parameters.num_nodes):
-        share = pages.nodes[node].moved_pages / moved if moved > 0 else 0.0
-        pages.links[node].copied_per_s = share * slow_link.copied_per_s
+    slow_link = pages.links[pages.parameters.num_nodes]
+    had_copies = slow_link.copied_per_s > 0.0
+    load_links(pages, tick_s)
+    for node in range(pages.parameters.num_nodes):
         pages.nodes[node].moved_pages = 0
-    return True
+    return had_copies or slow_link.copied_per_s > 0.0
 
 
 @njit_inlined
@@ -241,15 +219,6 @@ def advance(pages, duration_s, tick_s):
         if parameters.numa_mode > 0:
             mark_due_windows(pages)
     count_free_pages(pages)
-
-
-@njit_inlined
-def count_free_pages(pages):
-    """Set the gauge of free pages: those of all nodes of the fast tier."""
-    free = 0
-    for node in range(pages.parameters.num_nodes):
-        free += free_pages(pages, node)
-    pages.counters[FREE_PAGES] = free
 
 
 @njit

@@ -3,13 +3,8 @@
 from tierenv.counters import HOTPAGE, MIGRATE_FAILED, MIGRATED, MIGRATOR_NS
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.scanner import stop_draining
-from tierenv.sim.pages.state import (
-    free_pages,
-    hazard_at,
-    owner,
-    promote,
-    wake_kswapd,
-)
+from tierenv.sim.pages.state import hazard_at, owner, promote
+from tierenv.sim.rules import free_pages, throttle_budget, wake_kswapd
 
 
 @njit
@@ -43,12 +38,8 @@ def migrate(pages, until_s, limit_s):
 @njit_inlined
 def has_budget(pages):
     """Whether the throttle's budget has a page left in the present window."""
-    state = pages.state
-    if state.migrator_clock_s >= state.window_end_s:
-        state.window_end_s = state.migrator_clock_s + pages.parameters.throttle_window_s
-        state.window_promotions = 0
-    budget = max(1.0, state.throttle_pages_per_s * pages.parameters.throttle_window_s)
-    return state.window_promotions + 1 <= budget
+    budget = throttle_budget(pages.parameters, pages.state)
+    return pages.state.window_promotions + 1 <= budget
 
 
 @njit_inlined

@@ -16,25 +16,20 @@ from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.state import (
     SLOW,
     exponential,
-    free_pages,
     hazard_at,
     is_marked,
     owner,
     promote,
-    wake_kswapd,
 )
 from tierenv.sim.random import uniform
-
-MAX_RANGES = 8
-"""Ranges of a window's length that one scan looks through for pages to mark."""
-SLOTS = 10
-"""Parts of a scan period, and of the faults of a pass, in which the period adapts."""
-SLOWER_FROM = 7
-"""Slots of private or of local faults from which on the period grows."""
-THRESHOLD_SPAN_S = 60.0
-THRESHOLD_STEPS = 8
-RATE_SPAN_S = 1.0
-
+from tierenv.sim.rules import (
+    MAX_RANGES,
+    adapt_hot_threshold,
+    adapt_numa_period,
+    candidates_of_this_second,
+    free_pages,
+    wake_kswapd,
+)
 
 # Marking
 
@@ -58,7 +53,7 @@ def mark_window(pages, index):
         mm.numa_cursor = end
         if end == mm.end_page:
             mm.numa_cursor = mm.first_page
-            adapt_period(pages, index)
+            adapt_numa_period(process, mm)
         if marked > 0 or end == mm.end_page:
             break
     mm.numa_scan_at_s = pages.state.now_s + 1e-3 * mm.numa_period_ms * parameters.numa_window_s
@@ -75,31 +70,6 @@ def mark(pages, page):
         pages.fault_hazard[page] = pages.next_access[page]
     pages.marked_at_s[page] = pages.state.now_s
     pages.state.marked_pages += 1
-
-
-@njit
-def adapt_period(pages, index):
-    """Adapt the scan period of a process to the faults of the pass that ends."""
-    mm = pages.mms[index]
-    process = pages.processes[index]
-    faults = mm.numa_local_faults + mm.numa_remote_faults
-    if faults == 0.0 or mm.numa_failures > 0:
-        mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
-    else:
-        private = math.floor(SLOTS * mm.numa_private_faults / faults)
-        local = math.floor(SLOTS * mm.numa_local_faults / faults)
-        if private >= SLOWER_FROM:
-            slots = max(1, private - SLOWER_FROM)
-        elif local >= SLOWER_FROM:
-            slots = max(1, local - SLOWER_FROM)
-        else:
-            slots = max(private, local) - SLOWER_FROM
-        period_ms = mm.numa_period_ms + slots * math.ceil(mm.numa_period_ms / SLOTS)
-        mm.numa_period_ms = min(max(period_ms, process.numa_period_min_ms), process.numa_period_max_ms)
-    mm.numa_local_faults = 0.0
-    mm.numa_remote_faults = 0.0
-    mm.numa_private_faults = 0.0
-    mm.numa_failures = 0
 
 
 # Hint faults
@@ -169,31 +139,11 @@ def is_within_rate(pages, node_index, time_s):
     """Count a candidate for a node, and say whether the limit of candidates per second leaves room for it."""
     parameters = pages.parameters
     node = pages.nodes[node_index]
-    adapt_threshold(pages, node_index, time_s)
-    if time_s - node.numa_rate_at_s > RATE_SPAN_S:
-        node.numa_rate_at_s = time_s
-        node.numa_rate_candidates = node.numa_candidates
+    adapt_hot_threshold(parameters, node, time_s)
+    used = candidates_of_this_second(node, time_s)
     node.numa_candidates += 1
     pages.counters[PGPROMOTE_CANDIDATE] += 1
-    return node.numa_candidates - node.numa_rate_candidates <= parameters.numa_rate_limit_pages
-
-
-@njit
-def adapt_threshold(pages, node_index, time_s):
-    """Move a node's hot threshold so that the candidates of a minute are what the rate limit lets through."""
-    parameters = pages.parameters
-    node = pages.nodes[node_index]
-    if time_s - node.numa_threshold_at_s <= THRESHOLD_SPAN_S:
-        return
-    wanted = parameters.numa_rate_limit_pages * THRESHOLD_SPAN_S
-    found = node.numa_candidates - node.numa_threshold_candidates
-    step_s = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
-    if found > 1.1 * wanted:
-        node.numa_threshold_s = max(step_s, node.numa_threshold_s - step_s)
-    elif found < 0.9 * wanted:
-        node.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, node.numa_threshold_s + step_s)
-    node.numa_threshold_at_s = time_s
-    node.numa_threshold_candidates = node.numa_candidates
+    return used + 1 <= parameters.numa_rate_limit_pages
 
 
 @njit_inlined

@@ -2,11 +2,8 @@
 
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit
-from tierenv.sim.pages.state import (
-    demote,
-    free_pages,
-    test_and_clear_accessed,
-)
+from tierenv.sim.pages.state import demote, test_and_clear_accessed
+from tierenv.sim.rules import free_pages
 
 
 @njit

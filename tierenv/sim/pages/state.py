@@ -1,17 +1,18 @@
-"""The model page by page: slow and plain, what `tierenv.sim.pages.system` runs.
+"""The pages model: slow and plain, what `tierenv.sim.pages.system` runs.
 
-It shares with the lumped model the parameters of a scenario, the rates of its applications and the random bits, no
-more. Each page has its class, its place, the kernel's flags and the moment of its next access; each entry of the
-migration list knows the folio it names, a page at a given number of moves. There are no regions: scanner, NUMA
-balancing and kswapd's hands walk the addresses page by page. A process's pages are one run of addresses. Scanner,
-migrator and the kswapd of each node have a clock each, and whichever is behind acts next.
+It shares with the lumped model the parameters of a scenario, the rates of its applications, the random bits and the
+kernel's rules that no page takes part in, no more. Each page has its class, its place, the kernel's flags and the
+moment of its next access; each entry of the migration list knows the folio it names, a page at a given number of moves.
+There are no regions: scanner, NUMA balancing and kswapd's hands walk the addresses page by page. A process's pages are
+one run of addresses. Scanner, migrator and the kswapd of each node have a clock each, and whichever is behind acts
+next.
 
 Accesses to a page are a Poisson stream on the clock of accesses per page of its class (its hazard): the next one comes
 an exponential gap after the Accessed bit was cleared, and the bit reads as set from then on. How fast that clock runs
 is recomputed every tick.
 
-This file holds the state and what happens to a page; `pages_scanner`, `pages_migrator`, `pages_reclaim` and
-`pages_numa` hold the kernel's actors, `pages_engine` the clock.
+This file holds the state and what happens to a page; `scanner`, `migrator`, `reclaim` and `numa` hold the kernel's
+actors, `engine` the clock.
 """
 
 import math
@@ -22,9 +23,7 @@ from numpy.typing import NDArray
 
 from tierenv.sim.jit import njit_inlined
 from tierenv.sim.random import uniform
-from tierenv.sim.records import (
-    WASTED,
-)
+from tierenv.sim.records import MM_FIELDS, WASTED
 
 SLOW = -1
 """What `Pages.node` holds for a page of the slow tier."""
@@ -64,34 +63,12 @@ MM = np.dtype(
     [
         ("first_page", "i8"),
         ("end_page", "i8"),
-        # the scanner's slot
-        ("period_ms", "f8"),
-        ("size_bytes", "f8"),
-        ("last_scan_end_s", "f8"),
-        ("due_s", "f8"),
-        ("scans", "i8"),
-        ("is_rest_next", "b1"),
-        ("cursor", "i8"),  # address of the next page to visit
-        ("useful_pages", "i8"),  # X of kmmscand.md section 6.2
-        ("target_node", "i8"),
-        # failure feedback (section 6.5)
-        ("recent_successes", "i8"),
-        ("recent_failures", "i8"),
-        ("successes", "i8"),
-        ("failures", "i8"),
-        ("failure_percent", "i8"),
-        # NUMA balancing
-        ("numa_scan_at_s", "f8"),
-        ("numa_period_ms", "f8"),
         ("numa_cursor", "i8"),  # address of the next page to mark
-        ("numa_local_faults", "f8"),  # this and the next three in this pass
-        ("numa_remote_faults", "f8"),
-        ("numa_private_faults", "f8"),
-        ("numa_failures", "i8"),
+        *MM_FIELDS,
     ],
     align=True,
 )
-"""One process as the kernel knows it."""
+"""One process as the kernel knows it; its cursor is the address of the next page to visit."""
 
 
 class Pages(NamedTuple):
@@ -208,12 +185,6 @@ def test_and_clear_accessed(pages, page, time_s):
 
 
 @njit_inlined
-def free_pages(pages, node):
-    """Free pages of a node of the fast tier."""
-    return pages.nodes[node].capacity_pages - pages.nodes[node].fast_pages
-
-
-@njit_inlined
 def place(pages, page, node):
     """Put a page on a node of the fast tier or on the slow one: another folio, which no entry names and no mark."""
     before = pages.node[page]
@@ -253,11 +224,3 @@ def demote(pages, page):
     pages.is_idle[page] = True
     pages.was_accessed[page] = False
     pages.processes[owner(pages, page)].stall_s += pages.parameters.demotion_stall_s
-
-
-@njit_inlined
-def wake_kswapd(pages, node, time_s):
-    """Wake a node's kswapd if it sleeps and demotion is enabled."""
-    if pages.parameters.demotion and not pages.nodes[node].is_kswapd_awake:
-        pages.nodes[node].is_kswapd_awake = True
-        pages.nodes[node].kswapd_clock_s = max(pages.nodes[node].kswapd_clock_s, time_s)

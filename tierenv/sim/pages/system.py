@@ -1,5 +1,6 @@
-"""PagesSystem: one machine simulated page by page, the twin that tests and the benchmark compare the model with."""
+"""PagesSystem: one machine simulated page by page, what the lumped model is compared with."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,18 +10,12 @@ from numpy.typing import NDArray
 from tierenv.counters import NUM_COUNTERS
 from tierenv.scenario import PhaseOrders, Process, Scenario
 from tierenv.sim.episode import draw_phases
-from tierenv.sim.pages import engine as engine
-from tierenv.sim.pages.state import (
-    MM,
-    SLOW,
-    STATE,
-    Pages,
-)
-from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.records import (
-    MODEL_COUNTERS,
-)
-from tierenv.sim.settings import PERIOD, SIZE, THROTTLE, TunablesInForce
+from tierenv.sim.pages import engine
+from tierenv.sim.pages.audit import audit
+from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
+from tierenv.sim.parameters import all_fast_s, scenario_arrays
+from tierenv.sim.records import MODEL_COUNTERS, PERIOD, SIZE, THROTTLE
+from tierenv.sim.settings import TunablesInForce
 from tierenv.units import PAGE_BYTES
 
 TICK_S = 5e-3
@@ -45,6 +40,7 @@ class PagesSystem:
         self._in_force = TunablesInForce(self.scenarios)
         self._tick_s = tick_s
         self._start = scenario_arrays(scenario)
+        self.reference_s = np.array([all_fast_s(self._start)])
         self._states = np.zeros(1, dtype=STATE)
         num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
         classes, nodes = len(scenario.class_pages), len(self._start.nodes)
@@ -108,6 +104,10 @@ class PagesSystem:
         """Let `duration_s` pass, or less if the work ends in it."""
         engine.advance(self._pages, float(duration_s), self._tick_s)
 
+    def run_to_end(self) -> None:
+        """Let time pass until all work is done."""
+        self.advance(math.inf)
+
     @property
     def counters(self) -> NDArray[np.int64]:
         """int64[1, NUM_COUNTERS] since the reset, columns as `tierenv.counters.COUNTERS`."""
@@ -142,6 +142,10 @@ class PagesSystem:
     def fast_pages_by_class(self, index: int = 0) -> NDArray[np.int64]:
         """int64[classes]: pages on the fast tier by class, on all its nodes together."""
         return self._pages.fast_by_class.sum(axis=1)
+
+    def audit(self) -> None:
+        """Raise `tierenv.sim.audit.InvariantError` if the machine is in a state that it cannot have come to."""
+        audit(self._pages)
 
     def _lay_out(self, seed: int, phase_orders: PhaseOrders) -> None:
         """Draw the episode: classes and phases of every process, and the placement at start."""

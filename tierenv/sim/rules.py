@@ -1,0 +1,150 @@
+"""The kernel's rules that no page and no lump takes part in, which both models follow.
+
+`machine` is the state of either model, `Machine` or `Pages`: what is read of it here is in both.
+"""
+
+import math
+
+from tierenv.counters import FREE_PAGES
+from tierenv.sim.jit import njit, njit_inlined
+from tierenv.units import PAGE_BYTES
+
+MAX_STALL_SHARE = 0.9
+"""Share of any stretch of time a process can lose to stalls; what is left of them it loses later."""
+
+MAX_RANGES = 8
+"""Ranges of a window's length that one scan of NUMA balancing looks through for pages to mark."""
+PERIOD_SLOTS = 10
+"""Parts of a scan period, and of the faults of a pass, in which the period adapts."""
+SLOWER_FROM = 7
+"""Slots of private or of local faults from which on the period grows (NUMA_PERIOD_THRESHOLD)."""
+THRESHOLD_EVERY_S = 60.0
+THRESHOLD_STEPS = 8
+"""The hot threshold moves by this fraction of its default, between one step and twice the default."""
+RATE_SPAN_S = 1.0
+
+
+# Memory of the nodes
+
+
+@njit_inlined
+def free_pages(machine, node):
+    """Free pages of a node of the fast tier."""
+    return machine.nodes[node].capacity_pages - machine.nodes[node].fast_pages
+
+
+@njit_inlined
+def count_free_pages(machine):
+    """Set the gauge of free pages: those of all nodes of the fast tier."""
+    free = 0
+    for node in range(machine.parameters.num_nodes):
+        free += free_pages(machine, node)
+    machine.counters[FREE_PAGES] = free
+
+
+@njit_inlined
+def wake_kswapd(machine, node, time_s):
+    """Wake a node's kswapd if it sleeps and demotion is enabled."""
+    row = machine.nodes[node]
+    if machine.parameters.demotion and not row.is_kswapd_awake:
+        row.is_kswapd_awake = True
+        row.kswapd_clock_s = max(row.kswapd_clock_s, time_s)
+
+
+# Time of the applications
+
+
+@njit_inlined
+def load_links(machine, span_s):
+    """Put the copies of a stretch of time on the links of the nodes between which pages moved in it.
+
+    A page whose move ended in a very short stretch was copied in the ones before, too. MODEL: the copies of hint
+    faults, which many threads make at once, load the links no more than those of migrator and kswapd.
+    """
+    parameters = machine.parameters
+    moved = 0
+    for node in range(parameters.num_nodes):
+        moved += machine.nodes[node].moved_pages
+    pages_per_s = min(moved / span_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
+    for node in range(parameters.num_nodes):
+        share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
+        machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
+    machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
+
+
+@njit_inlined
+def share_not_stalled(process, span_s):
+    """The share of a stretch of time in which a process works, when it has lost to its stalls what it can."""
+    stalled_s = min(process.stall_s, MAX_STALL_SHARE * span_s)
+    process.stall_s -= stalled_s
+    return 1.0 - stalled_s / span_s
+
+
+# The migrator
+
+
+@njit_inlined
+def throttle_budget(parameters, state):
+    """What the throttle grants in the present window, of which `window_promotions` are spent [pages].
+
+    It grants so much per window, none carried over, as the promotion rate limit of NUMA balancing does (kmmscand.md
+    section 7.3).
+    """
+    if state.migrator_clock_s >= state.window_end_s:
+        state.window_end_s = state.migrator_clock_s + parameters.throttle_window_s
+        state.window_promotions = 0
+    return max(1.0, state.throttle_pages_per_s * parameters.throttle_window_s)
+
+
+# NUMA balancing (kmmscand.md section 7)
+
+
+@njit
+def adapt_numa_period(process, mm):
+    """Adapt a process's scan period after a pass to the faults of that pass (section 7.3, period feedback).
+
+    MODEL: one period for the process, where every thread has its own, which it sets after a pass in which it faulted.
+    """
+    faults = mm.numa_local_faults + mm.numa_remote_faults
+    if faults == 0.0 or mm.numa_failures > 0:
+        mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
+    else:
+        private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
+        local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)
+        if private >= SLOWER_FROM:
+            slots = max(1, private - SLOWER_FROM)
+        elif local >= SLOWER_FROM:
+            slots = max(1, local - SLOWER_FROM)
+        else:
+            slots = max(private, local) - SLOWER_FROM
+        period_ms = mm.numa_period_ms + slots * math.ceil(mm.numa_period_ms / PERIOD_SLOTS)
+        mm.numa_period_ms = min(max(period_ms, process.numa_period_min_ms), process.numa_period_max_ms)
+    mm.numa_local_faults = 0.0
+    mm.numa_remote_faults = 0.0
+    mm.numa_private_faults = 0.0
+    mm.numa_failures = 0
+
+
+@njit_inlined
+def adapt_hot_threshold(parameters, node, time_s):
+    """Move a node's hot threshold, every 60 s, towards as many candidates as the rate limit lets through."""
+    if time_s - node.numa_threshold_at_s <= THRESHOLD_EVERY_S:
+        return
+    found = node.numa_candidates - node.numa_threshold_candidates
+    wanted = parameters.numa_rate_limit_pages * THRESHOLD_EVERY_S
+    step_s = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
+    if found > 1.1 * wanted:
+        node.numa_threshold_s = max(step_s, node.numa_threshold_s - step_s)
+    elif found < 0.9 * wanted:
+        node.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, node.numa_threshold_s + step_s)
+    node.numa_threshold_at_s = time_s
+    node.numa_threshold_candidates = node.numa_candidates
+
+
+@njit_inlined
+def candidates_of_this_second(node, time_s):
+    """Candidates for a node that the rate limit has counted in the present span of a second."""
+    if time_s - node.numa_rate_at_s > RATE_SPAN_S:
+        node.numa_rate_at_s = time_s
+        node.numa_rate_candidates = node.numa_candidates
+    return node.numa_candidates - node.numa_rate_candidates
