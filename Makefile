@@ -10,7 +10,7 @@ TIERENV := $(BIN)/tierenv
 STAMP := .venv/.installed
 TYPES := build/types
 
-.PHONY: help demo test lint types check results policies best-static results-kernel-c calibration
+.PHONY: help demo test lint types check floors results policies calibration
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -35,75 +35,106 @@ demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few
 	@echo "timeline             $(DEMO)/timeline.png"
 
 PLATFORM := configs/platforms/amd-epyc-cxl
-MODEL := $(wildcard tierenv/*.py tierenv/sim/*.py) $(PLATFORM).yaml
+MODEL := $(shell find tierenv -name '*.py') $(wildcard $(foreach kind,platforms workloads daemons scenarios,configs/$(kind)/*.yaml))
 
-MOVING_RUNS := $(foreach seed,0 1 2 3 4,runs/ppo-moving-hot-set-s$(seed))
+SCENARIOS := $(basename $(notdir $(wildcard configs/scenarios/*.yaml)))
+BEST_STATIC := configs/policies/best-static.json
+BUNDLES := $(foreach name,moving-hot-set moving-hot-set-tree abench,configs/policies/$(name)/policy.json)
+
+MOVING_SEEDS := 0 1 2 3 4
 KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --policy kmmscand-v0 --policy kmmscand-v1 \
 	--policy kscand-v3 --policy built-in --policy random --policy best-static
 
-results: results/first-round.json results/moving-hot-set.json results/bench.json results/convergence.json \
-		results/equivalence.json docs/timeline.png ## regenerate every table
+# Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
+# two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
+RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence,results/$(name).json)
+
+results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
 	$(BIN)/python -m tierenv.train.studies.model_doc
 
-results/first-round.json: $(MODEL) configs/policies/best-static.json configs/policies/moving-hot-set \
-		configs/policies/moving-hot-set-tree configs/policies/abench
+policies: $(BEST_STATIC) $(BUNDLES) ## search, train and distil the packaged policies anew
+
+results/first-round.json: $(MODEL) $(BEST_STATIC) $(BUNDLES)
 	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) \
 		--policy moving-hot-set --policy moving-hot-set-tree --policy abench
 
-results/moving-hot-set.json: $(MOVING_RUNS)
-	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy built-in --policy best-static $(MOVING_RUNS:%=--policy %)
+results/moving-hot-set.json: $(MODEL) $(BEST_STATIC) $(MOVING_SEEDS:%=build/trained/ppo-moving-hot-set-s%)
+	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy built-in --policy best-static \
+		$(MOVING_SEEDS:%=--policy runs/ppo-moving-hot-set-s%)
 
-results/abench.json: runs/ppo-abench-s0
-	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy $<
+results/abench.json: $(MODEL) $(BEST_STATIC) build/trained/ppo-abench-s0
+	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy runs/ppo-abench-s0
 
-results/bench.json: | $(STAMP)
+results/kernel-c.json: $(MODEL) $(BUNDLES) $(wildcard agents/export/c_source/*)
+	$(BIN)/python -m tierenv.train.studies.kernel_c --json $@
+
+results/bench.json: $(MODEL) | $(STAMP)
 	$(TIERENV) bench --json $@
 
-results/convergence.json: $(MODEL) configs/policies/best-static.json | $(STAMP)
+results/convergence.json: $(MODEL) $(BEST_STATIC)
 	$(BIN)/python -m tierenv.train.studies.convergence --json $@
 
-results/equivalence.json: $(MODEL) tests/sim/test_equivalence.py | $(STAMP)
-	$(BIN)/python -m tests.sim.test_equivalence $@
+results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.equivalence --json $@
 
-docs/timeline.png: configs/policies/moving-hot-set
+docs/timeline.png: configs/policies/moving-hot-set/policy.json
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
 
-# A training that was stopped goes on from its last checkpoint.
-runs/ppo-moving-hot-set-s%: | $(STAMP)
-	$(TIERENV) train ppo-moving-hot-set --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
+$(BEST_STATIC): $(SCENARIOS:%=build/tuned/%)
+	touch $@
 
-runs/ppo-abench-s%: | $(STAMP)
-	$(TIERENV) train ppo-abench --seed $* --run-dir $@ $(if $(wildcard $@/config.yaml),--resume)
+build/tuned/%: $(MODEL) | $(STAMP)
+	$(TIERENV) tune $* --seeds 8 --save
+	@mkdir -p $(@D) && touch $@
+
+# A training that was stopped goes on from its last checkpoint.
+resume = $(if $(wildcard $(1)/config.yaml),--resume)
+
+build/trained/ppo-moving-hot-set-s%: | $(STAMP)
+	$(TIERENV) train ppo-moving-hot-set --seed $* --run-dir runs/$(@F) $(call resume,runs/$(@F))
+	@mkdir -p $(@D) && touch $@
+
+build/trained/ppo-abench-s%: | $(STAMP)
+	$(TIERENV) train ppo-abench --seed $* --run-dir runs/$(@F) $(call resume,runs/$(@F))
+	@mkdir -p $(@D) && touch $@
 
 # The seed is the one that was best on the selection episodes of training (seeds 30000 and up), not on those of evaluation.
 SHIPPED_SEED := 2
 
-policies: results/moving-hot-set.json results/abench.json ## export the packaged policies anew
-	rm -rf configs/policies/moving-hot-set configs/policies/abench
-	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle \
-		--output configs/policies/moving-hot-set --evaluation results/moving-hot-set.json
-	$(TIERENV) export runs/ppo-abench-s0 --format bundle --output configs/policies/abench --evaluation results/abench.json
+configs/policies/moving-hot-set/policy.json: results/moving-hot-set.json
+	rm -rf $(@D)
+	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle --output $(@D) --evaluation $<
+
+configs/policies/abench/policy.json: results/abench.json
+	rm -rf $(@D)
+	$(TIERENV) export runs/ppo-abench-s0 --format bundle --output $(@D) --evaluation $<
+
+configs/policies/moving-hot-set-tree/policy.json results/distil.json &: configs/policies/moving-hot-set/policy.json
 	rm -rf configs/policies/moving-hot-set-tree
 	$(TIERENV) distil moving-hot-set --scenario moving-hot-set --leaves 16 --seeds 20 \
 		--output configs/policies/moving-hot-set-tree --json results/distil.json
 
-calibration: $(STAMP) ## fit the platform to the published times anew; afterwards: make best-static policies results
+calibration: $(STAMP) ## fit the platform to the published times anew; afterwards: make policies results
 	$(TIERENV) calibrate abench_rfc_v1 --platform amd-epyc-cxl --output build/fitted.yaml
 	mv build/fitted.yaml $(PLATFORM).yaml
 	mv build/fitted.calibration.json $(PLATFORM).calibration.json
-
-best-static: $(STAMP) ## search the best static setting of every scenario anew
-	for scenario in abench-8g abench-16g abench-32g abench-64g skewed moving-hot-set moving-hot-set-far noisy-neighbour; do \
-		$(TIERENV) tune $$scenario --seeds 8 --save; done
-
-results-kernel-c: $(STAMP) ## what the packaged policies lose as integers in C
-	$(BIN)/python -m tierenv.train.studies.kernel_c --json results/kernel-c.json
 
 check: lint types test ## everything a change must pass
 
 test: $(STAMP) ## the tests
 	PYTHONHASHSEED=0 $(BIN)/pytest --quiet --numprocesses auto
+
+# The tests that tell whether an old version does, in an environment of its own.
+FLOORS := build/floors
+
+floors: ## the tests with the oldest versions that pyproject.toml declares (some ten minutes)
+	@$(PYTHON) -m venv --clear $(FLOORS)
+	@$(PYTHON) .ci/floors > $(FLOORS)/constraints.txt
+	@PIP_CONSTRAINT=$(FLOORS)/constraints.txt $(FLOORS)/bin/python -m pip install -qq --disable-pip-version-check \
+		--editable '.[dev]'
+	PYTHONHASHSEED=0 $(FLOORS)/bin/pytest --quiet --numprocesses auto -m 'not expensive' \
+		--ignore tests/sim/test_equivalence.py
 
 lint: $(STAMP) ## style and format
 	$(BIN)/ruff check --quiet

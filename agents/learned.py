@@ -18,6 +18,7 @@ from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
+from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
 from tierenv.scenario import Control, Scenario
 
@@ -105,6 +106,7 @@ def _check_definitions(run: RunFolder, daemon: Daemon) -> None:
 def _load_model(run: RunFolder) -> Any:
     if not run.best_model.is_file():
         raise ConfigError(f"{run.best_model}: no such file; the run has not been evaluated yet")
+    require("train", f"{run.path}: the model of a run")
     import stable_baselines3
 
     algorithm = run.configuration.algorithm

@@ -20,7 +20,7 @@ from tierenv.records import packaged
 from tierenv.task import INFO_KEYS, MODELLED_INFO_KEYS, resolve_scenarios, simulated_task
 from tierenv.wrappers import MENU, DiscreteMenu, MultiplicativeAction
 
-ENV_ID = "tierenv/TieredMemory-v0"
+ENV_ID = "tierenv/TieredMemory-v1"
 NOTHING = np.zeros(3, dtype=np.float32)
 
 

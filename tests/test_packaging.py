@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gymnasium
@@ -18,15 +18,29 @@ import pytest
 import tierenv
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV_ID = "tierenv/TieredMemory-v0"
+ENV_ID = "tierenv/TieredMemory-v1"
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 # The installed packages, lowest first: each may import those before it.
 PACKAGES = ["tierenv", "tierenv.agents", "tierenv.train"]
 
+STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files", "units", "counters"))]
+
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [
-    {"errors", "files", "units", "reading", "tunables", "counters", "records", "daemon", "scenario", "history"},
+    {
+        "errors",
+        "extras",
+        "files",
+        "units",
+        "reading",
+        "tunables",
+        "counters",
+        "records",
+        "daemon",
+        "scenario",
+        "history",
+    },
     {"shrink", "system", "sim", "bounds", "measurements"},
     {"observation", "action", "reward"},
     {"task"},
@@ -76,9 +90,9 @@ def project_files(folder: str) -> list[Path]:
     return [Path(name) for name in names if (ROOT / name).is_file()]
 
 
-def run_python(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, cwd: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs code in a fresh interpreter, where nothing of this test run is imported yet."""
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, *options, "-c", code]
     environment = os.environ | environment
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -129,6 +143,23 @@ def test_importing_tierenv_is_light(tmp_path: Path) -> None:
     heavy = {"torch", "numba", "stable_baselines3", "pydantic", "scipy", "matplotlib"}
     result = run_python(f"import sys, tierenv; print(sorted({heavy} & set(sys.modules)))", tmp_path)
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+
+
+@pytest.mark.parametrize("module", STANDARD_LIBRARY_ALONE)
+def test_modules_of_the_standard_library_alone_import_in_a_bare_interpreter(module: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; print({module}.__name__)"
+    result = run_python(code, tmp_path, "-I", "-S")  # neither site-packages nor the user's environment
+    assert (result.returncode, result.stdout.strip()) == (0, module), result.stderr
+
+
+def test_a_bare_interpreter_has_no_gymnasium(tmp_path: Path) -> None:
+    assert "No module named 'gymnasium'" in run_python("import gymnasium", tmp_path, "-I", "-S").stderr
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec, gymnasium.spec])
+def test_the_id_of_other_dynamics_is_refused_with_the_one_in_force(make: Callable[[str], object]) -> None:
+    with pytest.raises(gymnasium.error.DeprecatedEnv, match=ENV_ID):
+        make("tierenv/TieredMemory-v0")
 
 
 def test_environment_is_registered_by_name_and_serialisable() -> None:

@@ -32,7 +32,7 @@ def test_text_names_scenario_phase_tunables_and_classes() -> None:
 
 
 def test_image_changes_as_the_episode_goes_on() -> None:
-    env = gymnasium.make("tierenv/TieredMemory-v0", scenario="abench-8g", render_mode="rgb_array")
+    env = gymnasium.make("tierenv/TieredMemory-v1", scenario="abench-8g", render_mode="rgb_array")
     env.reset(seed=1)
     before = env.render()
     env.step(NOTHING)

@@ -19,7 +19,7 @@ from tierenv.sim import threads
 from tierenv.vector_env import TieredMemoryVectorEnv
 from tierenv.wrappers import VectorDiscreteMenu, VectorMultiplicativeAction
 
-ENV_ID = "tierenv/TieredMemory-v0"
+ENV_ID = "tierenv/TieredMemory-v1"
 MIXED = [tiny(), tiny("skewed"), tiny("abench-8g", size="256MiB", fast_capacity="4GiB", regions=3)]
 STEPS = 120
 

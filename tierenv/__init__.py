@@ -1,12 +1,11 @@
 """tierenv: a calibrated model of Linux tiered memory behind a Gymnasium interface.
 
-Importing the package registers the environments with string entry points and loads neither numba nor torch.
+Importing the package registers the environments with string entry points and loads neither numba nor torch. Without
+Gymnasium it registers nothing, so that modules of the standard library alone import in a bare interpreter.
 """
 
+from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
-
-from gymnasium.envs.registration import register as _register
-from gymnasium.envs.registration import registry as _registry
 
 __version__ = "0.1.0"
 
@@ -17,10 +16,15 @@ if (_root / "pyproject.toml").is_file() and (_root / "agents").is_dir():
     __path__.append(str(_root))
 del _Path, _root
 
-# Registering again (after importlib.reload, say) would warn about overriding the environment.
-if "tierenv/TieredMemory-v0" not in _registry:
-    _register(
-        id="tierenv/TieredMemory-v0",
-        entry_point="tierenv.env:TieredMemoryEnv",
-        vector_entry_point="tierenv.vector_env:TieredMemoryVectorEnv",
-    )
+if _find_spec("gymnasium") is not None:
+    from gymnasium.envs.registration import register as _register
+    from gymnasium.envs.registration import registry as _registry
+
+    # Registering again (after importlib.reload, say) would warn about overriding the environment. An older version of
+    # the id is not registered: Gymnasium refuses it and names this one.
+    if "tierenv/TieredMemory-v1" not in _registry:
+        _register(
+            id="tierenv/TieredMemory-v1",
+            entry_point="tierenv.env:TieredMemoryEnv",
+            vector_entry_point="tierenv.vector_env:TieredMemoryVectorEnv",
+        )

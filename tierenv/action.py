@@ -51,7 +51,7 @@ class ActionCodec:
         self._log2_min = np.log2(self._min)
         self._octaves_per_unit = np.log2(self._max / self._min) / (self._high_edge - self._low_edge)
         self._columns = columns_of(self.names)
-        self.columns = dict(zip(self.names, self._columns.tolist(), strict=True))
+        self.columns = dict(zip(self.names, self._columns, strict=True))
         """Column of each tunable in an array of tunables."""
         self._has_all = len(self.names) == len(TUNABLES)
 

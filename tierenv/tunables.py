@@ -9,11 +9,8 @@ for unlimited, NaN where a daemon lacks one.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from tierenv.units import (
     MIB,
@@ -136,22 +133,21 @@ class Setting:
         return "static:" + ",".join(f"{number:.10g}" for number in numbers)
 
     @property
-    def row(self) -> NDArray[np.float64]:
-        """float64[len(TUNABLES)]."""
-        return np.array([self.values.get(name, math.nan) for name in TUNABLES])
+    def row(self) -> tuple[float, ...]:
+        """A row of an array of tunables."""
+        return tuple(self.values.get(name, math.nan) for name in TUNABLES)
 
     def to_json(self) -> dict[str, float | None]:
         """Values by symbol, None for unlimited: JSON has no infinity."""
         return {TUNABLES[name].symbol: value if math.isfinite(value) else None for name, value in self.values.items()}
 
 
-def setting_of(row: ArrayLike, names: Iterable[str]) -> Setting:
-    """The setting that a row float64[len(TUNABLES)] holds for a daemon with these tunables."""
-    by_name = dict(zip(TUNABLES, np.asarray(row, dtype=np.float64).tolist(), strict=True))
-    return Setting({name: by_name[name] for name in names})
+def setting_of(row: Iterable[float], names: Collection[str]) -> Setting:
+    """The setting that a row of an array of tunables holds for a daemon with these."""
+    return Setting({name: float(value) for name, value in zip(TUNABLES, row, strict=True) if name in names})
 
 
-def columns_of(names: Iterable[str]) -> NDArray[np.intp]:
-    """intp[len(names)]: columns of these tunables."""
+def columns_of(names: Iterable[str]) -> list[int]:
+    """Columns of these tunables."""
     order = list(TUNABLES)
-    return np.array([order.index(name) for name in names], dtype=np.intp)
+    return [order.index(name) for name in names]

@@ -1,4 +1,8 @@
-"""The algorithms of stable-baselines3 that `train` knows; one more is a row here and a configuration file."""
+"""The algorithms of stable-baselines3 that `train` knows; one more is a row here and a configuration file.
+
+All are on-policy: the policy is a normal distribution about `action_net`'s output with a learned `log_std`, and what is
+trained on is a whole rollout.
+"""
 
 import importlib
 import inspect
@@ -8,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from tierenv.errors import ConfigError, close_match
+from tierenv.extras import require
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,11 @@ class Algorithm:
     location: str
     """module:Class of a stable-baselines3 (or sb3-contrib) algorithm."""
     summary: str
-    has_gaussian_policy: bool
-    """Whether its policy is a normal distribution about `action_net`'s output with a learned `log_std`."""
 
     @cached_property
     def algorithm_class(self) -> Any:
-        """The class, imported when first asked for."""
+        """The class, imported when first asked for. Raises `ConfigError` where the extra `train` is missing."""
+        require("train", f"algorithm {self.name}")
         module, _, name = self.location.partition(":")
         return getattr(importlib.import_module(module), name)
 
@@ -31,7 +35,7 @@ class Algorithm:
     def defaults(self) -> dict[str, Any]:
         """Hyperparameters a user may set and their defaults: the scalar arguments, less those we set."""
         parameters = inspect.signature(self.algorithm_class.__init__).parameters.values()
-        scalar = (bool, int, float, str, type(None))
+        scalar = (bool, int, float, type(None))
         return {
             parameter.name: parameter.default
             for parameter in parameters
@@ -51,10 +55,7 @@ class Algorithm:
 
 
 ALGORITHMS = {
-    row.name: row
-    for row in (
-        Algorithm("ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy", has_gaussian_policy=True),
-    )
+    row.name: row for row in (Algorithm("ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy"),)
 }
 
 RESERVED = {
@@ -66,9 +67,7 @@ RESERVED = {
     "verbose": "progress is reported by tierenv train",
     "_init_setup_model": "internal to stable-baselines3",
     "stats_window_size": "it only smooths what stable-baselines3 prints",
-} | dict.fromkeys(
-    ("self", "policy", "env", "replay_buffer_class", "rollout_buffer_class", "action_noise"), "not a setting"
-)
+} | dict.fromkeys(("self", "policy", "env", "rollout_buffer_class", "rollout_buffer_kwargs"), "not a setting")
 """Constructor arguments a configuration may not set, and what to use instead."""
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -82,9 +81,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "vf_coef": (0, 100),
     "max_grad_norm": (1e-6, 1e6),
     "target_kl": (1e-8, 100),
-    "buffer_size": (1, 1e9),
-    "learning_starts": (0, 1e9),
-    "tau": (0, 1),
 }
 """Least and greatest value, whichever algorithm has the key; stable-baselines3 itself checks few."""
 
@@ -99,12 +95,11 @@ def find_algorithm(name: str, origin: str) -> Algorithm:
 
 def _check_value(field: str, value: Any, default: Any, low: float, high: float) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a number or a word"}
+    kinds = {bool: "true or false", int: "a whole number", float: "a number"}
     is_right_kind = {
         bool: isinstance(value, bool),
         int: isinstance(value, int) and is_number,
         float: is_number,
-        str: is_number or isinstance(value, str),
     }.get(type(default), is_number or value is None)
     if not is_right_kind:
         kind = kinds.get(type(default), "a number or null")

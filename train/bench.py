@@ -1,5 +1,6 @@
 """How fast model and training are on this machine."""
 
+import logging
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from gymnasium.utils.performance import benchmark_vector_step
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError, close_match
+from tierenv.extras import require
 from tierenv.scenario import load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim import threads
@@ -24,6 +26,8 @@ from tierenv.sim.pages.system import PagesSystem
 from tierenv.train.config import load_training_config
 from tierenv.train.provenance import git_revision, machine, versions
 from tierenv.vector_env import TieredMemoryVectorEnv
+
+log = logging.getLogger(__name__)
 
 NUM_ENVS = 64
 SCENARIOS = ("abench-64g", "skewed", "moving-hot-set")
@@ -155,6 +159,11 @@ def env_steps_per_s(env: TieredMemoryVectorEnv, seconds: float) -> float:
 
 def training(_seconds: float) -> Iterator[Measurement]:
     """Steps per second of a short training with the full preset, and the share the model takes of it."""
+    try:
+        require("train", "training")
+    except ConfigError as error:
+        log.warning("not measured: %s", error)
+        return
     from tierenv.train.learn import learn
     from tierenv.train.run_dir import RunDirectory
 

@@ -24,6 +24,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 
 from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
+from tierenv.extras import require
 
 if TYPE_CHECKING:
     from tierenv.train.learn import TrainingResult
@@ -54,6 +55,7 @@ class Train:
 
     def run(self) -> int:
         """Train."""
+        require("train", "train")
         from tierenv.train.config import load_training_config
         from tierenv.train.run_dir import RunDirectory
 
@@ -91,7 +93,7 @@ class Evaluate:
         from tierenv.train.evaluate import evaluate
 
         if self.plot is not None:
-            report.require_matplotlib()
+            require("plots", "--plot")
         names = [name for group in self.policy for name in group]
         with _stderr().status("evaluating") as status:
             result = evaluate(

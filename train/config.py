@@ -108,9 +108,6 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
     config = load_record("algorithms", TrainingConfig, path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
-    for field in ("log_std_init", "initial_action"):
-        if getattr(config, field) is not None and not algorithm.has_gaussian_policy:
-            raise ConfigError(f"{path}: {field}: {algorithm.name} has none; leave it out")
     _check_batches(config, algorithm, path)
     for scenario in config.scenarios:
         if not scenario.daemon.can_be_tuned:

@@ -10,7 +10,6 @@ axis. A leaf takes the median of its decisions in each coordinate, since a mean 
 "unlimited".
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,6 +27,7 @@ from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.extras import require
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
@@ -180,8 +180,7 @@ def distil(
     """
     if not 2 <= leaves <= MAX_LEAVES:
         raise ConfigError(f"--leaves={leaves}: must be 2 to {MAX_LEAVES}")
-    if importlib.util.find_spec("sklearn") is None:
-        raise ConfigError("distil: needs scikit-learn; run: pip install 'tierenv[distil]'")
+    require("distil", "distil")
     evaluation_seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
     selection_seeds = seed_blocks.block(seed_blocks.SELECTION, SELECTION_EPISODES, "selection episodes")
     seeds = seed_blocks.block(seed_blocks.DISTILLATION, num_rounds * num_episodes, "rounds x episodes")

@@ -1,6 +1,6 @@
 """Running policies through whole episodes, all seeds in one batch.
 
-The episode of seed s is the one `gymnasium.make("tierenv/TieredMemory-v0", ...).reset(seed=s)` starts.
+The episode of seed s is the one `gymnasium.make("tierenv/TieredMemory-v1", ...).reset(seed=s)` starts.
 """
 
 from collections.abc import Callable, Sequence

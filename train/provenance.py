@@ -8,23 +8,50 @@ from pathlib import Path
 
 PACKAGES = ("tierenv", "gymnasium", "numba", "numpy", "scipy", "stable-baselines3", "torch")
 
+SOURCES = (".ci", "Makefile", "agents", "configs", "constraints.txt", "pyproject.toml", "tests", "tierenv", "train")
+"""What decides a result, at the top of a checkout; the rest is prose, or was made from these."""
+ARTEFACTS = ("configs/policies",)
+"""What stands among the sources and was made from them."""
+
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages results depend on."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    """Versions of Python and of those packages results depend on that are installed."""
+    installed = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return {"python": platform.python_version()} | installed
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def git_revision() -> str | None:
-    """The checkout's revision ("-dirty" appended when files differ from it), None outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    """The checkout's revision ("-dirty" appended when sources differ from it), None outside a checkout."""
+    return revision_of(Path(__file__).resolve().parent.parent)
+
+
+def revision_of(root: Path) -> str | None:
+    """The same for any checkout, None if `root` is not the top of one."""
     try:
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        top, revision = _git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(top).resolve() != root.resolve():  # a site-packages folder may lie inside some other project's checkout
+            return None
+        changes = _git(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=all", "--", *_SOURCES)
+    except (OSError, subprocess.SubprocessError):
         return None
-    # A site-packages folder may lie inside some other project's checkout.
-    is_ours = (folder.parent / "pyproject.toml").is_file()
-    return finished.stdout.strip() if finished.returncode == 0 and is_ours else None
+    return f"{revision}-dirty" if changes else revision
+
+
+_SOURCES = [f":(top){name}" for name in SOURCES] + [f":(top,exclude){name}" for name in ARTEFACTS]
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git prints. A hook's GIT_DIR and the like would name another repository."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=True).stdout
 
 
 def machine() -> dict[str, str | int]:

@@ -1,6 +1,5 @@
 """Results for people: tables for the terminal and the timeline picture."""
 
-import importlib.util
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes
 from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline
 from tierenv.train.distil import TOLERANCE, Distillation
@@ -122,12 +120,6 @@ def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def require_matplotlib() -> None:
-    """Raise `ConfigError` without matplotlib, which only pictures need."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("--plot: needs matplotlib; run: pip install 'tierenv[plots]'")
 
 
 def bench_table(result: dict[str, Any]) -> Table:

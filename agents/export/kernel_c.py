@@ -266,7 +266,7 @@ def _tree_marks(policy: IntegerPolicy, integer_tree: IntegerTree) -> Mapping[str
     actions: list[str] = []
     for index, is_leaf in enumerate(tree.is_leaf):
         if is_leaf:
-            setting = setting_of(tunables[index], (row.name for row in interface.tunables))
+            setting = setting_of(tunables[index], [row.name for row in interface.tunables])
             nodes.append(f"\t{{ 0, -1, {len(actions)}, 0 }}, /* {index}: action {len(actions)} */")
             numbers = ", ".join(map(str, values[index].tolist()))
             actions.append(f"\t{{ {numbers} }}, /* {len(actions)}: {setting} */")

@@ -21,6 +21,7 @@ from tierenv.agents.network import Network
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.extras import require
 from tierenv.files import atomic_write_bytes
 
 OPSET = 28
@@ -36,12 +37,10 @@ _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 def write(request: ExportRequest) -> None:
     """Write the model. Raises `ConfigError` for policies that are not learned, and if ONNX Runtime acts otherwise."""
+    require("export", "format onnx")
     source = learned_source(request.policy, request.gains)
-    try:
-        content = serialise(source)
-        _check(content, source)
-    except ImportError as error:
-        raise ConfigError(f"format onnx needs onnx and onnxruntime: pip install 'tierenv[export]' ({error})") from None
+    content = serialise(source)
+    _check(content, source)
     atomic_write_bytes(request.output, content)
 
 

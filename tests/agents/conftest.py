@@ -18,7 +18,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "best").mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"algorithm": "ppo", "scenarios": ["skewed"], "seed": 3}))
     (folder / "manifest.json").write_text(json.dumps({"git_revision": "abc", "machine": {"cpu": "x"}}))
-    env = gymnasium.make("tierenv/TieredMemory-v0", scenario="skewed")
+    env = gymnasium.make("tierenv/TieredMemory-v1", scenario="skewed")
     model = stable_baselines3.PPO("MlpPolicy", env, seed=1, device="cpu", policy_kwargs={"net_arch": [64, 64]})
     with torch.no_grad():
         model.policy.action_net.weight *= 400

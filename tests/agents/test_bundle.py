@@ -309,7 +309,7 @@ def test_network_of_another_design_is_not_bundled(run_folder: Path, tmp_path: Pa
     import stable_baselines3
 
     folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    env = gymnasium.make("tierenv/TieredMemory-v0", scenario="skewed")
+    env = gymnasium.make("tierenv/TieredMemory-v1", scenario="skewed")
     options = {"use_sde": True, "policy_kwargs": {"squash_output": True}, "device": "cpu"}
     model = stable_baselines3.PPO("MlpPolicy", env, **options)
     model.save(folder / "best" / "model.zip")

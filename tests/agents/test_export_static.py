@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import SBIN, needs, unusable
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
@@ -44,9 +45,7 @@ PACKAGES = [path for path in (Path("/"), UNPACKED) if (path / "usr/lib/python3/d
 TUNED = PACKAGES[0] if PACKAGES else Path("/")
 PYTHONPATH = {"PATH": os.environ["PATH"], "PYTHONPATH": str(TUNED / "usr/lib/python3/dist-packages")}
 
-needs_sysctl = pytest.mark.skipif(shutil.which("sysctl") is None, reason="sysctl (procps) is not installed")
-needs_tmpfiles = pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd-tmpfiles is missing")
-needs_tuned = pytest.mark.skipif(not PACKAGES, reason="TuneD is not there: run .ci/fetch-tools")
+needs_sysctl, needs_tmpfiles, needs_tuned = needs("sysctl"), needs("systemd-tmpfiles"), needs("tuned", bool(PACKAGES))
 
 
 def call(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +84,7 @@ def contents(machine: Path, target: str) -> dict[str, str]:
 @needs_sysctl
 def test_sysctl_reads_the_file(tmp_path: Path) -> None:
     path = export("sysctl.d", "numa-balancing", tmp_path / "a.conf")
-    result = call("sysctl", "--dry-run", f"--load={path}", LC_ALL="C", PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    result = call("sysctl", "--dry-run", f"--load={path}", LC_ALL="C", PATH=f"{os.environ['PATH']}:{SBIN}")
     read = dict(line.split(" = ") for line in result.stdout.splitlines())
     # a kernel without NUMA balancing has no such files; whatever else sysctl complains of is our fault
     missing = [line for line in result.stderr.splitlines() if "No such file" in line]
@@ -188,7 +187,7 @@ def test_tuned_applies_the_profile_and_takes_it_back(tmp_path: Path, machine: Pa
         """,
     )
     if result.returncode == 77:
-        pytest.skip("TuneD does not run on this machine's Python: " + result.stderr.strip().splitlines()[-1])
+        unusable("TuneD does not run on this machine's Python: " + result.stderr.strip().splitlines()[-1])
     assert result.returncode == 0, result.stderr
     applied = {
         path: Path(

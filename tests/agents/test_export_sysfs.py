@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import setting_of_three
+from tests.tools import needs
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.targets import TARGETS, target_setting
 from tierenv.errors import ConfigError
@@ -391,7 +392,7 @@ def test_script_says_what_it_is_and_what_becomes_of_each_tunable(folder: Path, t
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@needs("shellcheck")
 def test_script_is_clean(folder: Path, target: str) -> None:
     result = subprocess.run(
         ["shellcheck", "--shell=sh", make_script(folder, target)], capture_output=True, text=True, timeout=60

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from tests.tiny import tiny
+from tests.tools import needs
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
 from tierenv.agents.bundle import write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
@@ -49,7 +50,7 @@ NUM_INPUTS = 100_000
 PRICKLY = 'run "7" */ int x; /* ???/ **/ \\é'
 """A name that tries to leave the comment or string it stands in."""
 
-needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+needs_compiler = needs("gcc")
 pytestmark = needs_compiler
 
 
@@ -384,7 +385,7 @@ def run_of(tmp_path: Path, weight: float = 0.0, **manifest: Any) -> str:
     (folder / "best").mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"algorithm": "ppo", "scenarios": ["skewed"]}))
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    env = gymnasium.make("tierenv/TieredMemory-v0", scenario="skewed")
+    env = gymnasium.make("tierenv/TieredMemory-v1", scenario="skewed")
     model = stable_baselines3.PPO("MlpPolicy", env, device="cpu", policy_kwargs={"net_arch": [8]})
     with torch.no_grad():
         model.policy.action_net.weight[0, 0] = weight

@@ -6,225 +6,45 @@ spreads within 10 % beyond sampling error (a region is one place in the list, so
 Outcomes that vary more must pass a Kolmogorov-Smirnov test. Seeds are fixed; with others an exact model would fail a
 comparison in 1,000.
 
-Where the model is known to be approximate (V0's serial thread, V3's re-check) the means must agree within margins
-given with the case. What was measured stands in docs/model.md; to measure it again:
-`python -m tests.sim.test_equivalence results/equivalence.json`.
+Cases, their margins and the outcomes stand in train/studies/equivalence.py, which measures them for docs/model.md.
 """
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
-from tests.sim.machines import machine_of, without_variation
-from tierenv.counters import (
-    COLDPAGE,
-    DEMOTED,
-    HOTPAGE,
-    IDLEPAGE,
-    MIGADDED,
-    MIGRATE_FAILED,
-    MIGRATED,
-    NUMA_HINT_FAULTS,
-    NUMA_PTE_UPDATES,
-    PGPROMOTE_CANDIDATE,
-    PGPROMOTE_SUCCESS,
-    SLOWTIER,
-    TOPTIER,
-)
-from tierenv.daemon import load_daemon
-from tierenv.scenario import Process, Scenario, load_scenario
-from tierenv.shrink import (
-    shrink,
-)
-from tierenv.sim.lumped.state import (
-    SLOW_CLOCK,
-)
+from tests.sim.machines import machine_of
+from tierenv.shrink import shrink
+from tierenv.sim.lumped.state import SLOW_CLOCK
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.sim.pages.system import (
-    PagesSystem,
+from tierenv.train.studies.equivalence import (
+    CASES,
+    OUTCOMES,
+    PAGES,
+    Case,
+    Outcomes,
+    Settings,
+    coarse_and_fine,
+    outcomes,
+    pages_outcomes,
 )
-from tierenv.sim.records import (
-    DUPLICATES,
-    PEAK_LIST,
-    WASTED,
-)
-from tierenv.train.provenance import git_revision
-from tierenv.train.run_dir import write_json
-from tierenv.units import GIB, MIB, PAGE_BYTES
+from tierenv.units import PAGE_BYTES
 
-PAGES = 8192
-NUM_SEEDS = 60
 SIGNIFICANCE = 1e-3
 STANDARD_ERRORS = 3.3
 """Sampling error allowed for, at this significance."""
 MARGIN = 0.005
+LISTED = ("migadded", "failed", "slowtier", "duplicates", "peak_list")
 LIST_MARGIN = 0.01
 """Margin for what passes through the list. The model visits a chunk's pages at its end, by when some have left the list
 that the pages model still meets there."""
 SPREAD_MARGIN = 0.1
 MOST_VARIATION = 0.01
 """Coefficient of variation up to which means and spreads are compared."""
-FINE = {"max_substep_s": 0.02, "server_quantum_s": 1e-3}
-FINE_REGIONS = 512
-FINE_REGIONS_WITH_FAULTS = 128
-"""Hint faults make the model slow at a fine resolution."""
-
-COUNTED = {
-    "migadded": MIGADDED,
-    "migrated": MIGRATED,
-    "failed": MIGRATE_FAILED,
-    "slowtier": SLOWTIER,
-    "toptier": TOPTIER,
-    "idlepage": IDLEPAGE,
-    "demoted": DEMOTED,
-    "hotpage": HOTPAGE,
-    "coldpage": COLDPAGE,
-    "numa_marked": NUMA_PTE_UPDATES,
-    "numa_faults": NUMA_HINT_FAULTS,
-    "numa_promoted": PGPROMOTE_SUCCESS,
-    "numa_candidates": PGPROMOTE_CANDIDATE,
-}
-MODELLED = {"wasted": WASTED, "duplicates": DUPLICATES, "peak_list": PEAK_LIST}
-OUTCOMES = ("seconds", "own_seconds", *COUNTED, *MODELLED)
-"""Completion of all processes and of the first, counters, and what only the models know."""
-LISTED = ("migadded", "failed", "slowtier", "duplicates", "peak_list")
-
-Outcomes = dict[str, NDArray[np.float64]]
-Settings = Callable[[int], Iterator[NDArray[np.float64]]]
-
-
-class Case(NamedTuple):
-    """A scenario at full size, and the settings in force during the intervals of a run (period, size, throttle)."""
-
-    scenario: Scenario
-    settings: Settings
-    approximate: dict[str, float] = {}
-    """Margins of the means of outcomes that are known to be approximate."""
-    coarse: dict[str, float] = {}
-    """More of these, for the shipped resolution alone."""
-
-
-def kernels_own(seed: int) -> Iterator[NDArray[np.float64]]:
-    """No setting: the kernel's rule is in charge."""
-    yield from ()
-
-
-def always(period_ms: float, size_bytes: float, throttle_bytes_per_s: float) -> Settings:
-    """One setting for the whole run."""
-    return lambda seed: iter([np.array([period_ms, size_bytes, throttle_bytes_per_s])])
-
-
-def at_random(seed: int) -> Iterator[NDArray[np.float64]]:
-    """Another setting every two seconds, sometimes off or unlimited; the same for both models."""
-    rng = np.random.default_rng(seed)
-    bounds = np.log([(100, 20_000), (256 * MIB, 16 * GIB), (MIB, 4 * GIB)])
-    while True:
-        setting = np.exp(rng.uniform(*bounds.T))
-        setting[2] = rng.choice([0.0, np.inf, setting[2]], p=[0.1, 0.1, 0.8])
-        yield setting
-
-
-DUPLICATED = {"duplicates": 0.05}
-"""Margin where V0 lists hardly a page twice."""
-SERIAL = dict.fromkeys((*COUNTED, "wasted"), 0.04)
-"""Margins for V0, whose one thread drains the list between two chunks: how many chunks there are varies a little
-more."""
-RECHECKED = dict.fromkeys((*COUNTED, "wasted"), 0.05) | {"duplicates": 0.2, "peak_list": 0.2}
-"""Margins for V3, where later entries of a page that failed the re-check count as stale."""
-
-
-BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02} | dict.fromkeys(("migrated", "demoted", "wasted"), 0.03)
-"""Margins where the fast node fills up amid a region: its classes stand one after the other in the list, and those that
-find no room are pages of the last ones."""
-
-
-def beside(name: str, size: int, **process: Any) -> Process:
-    """A process that runs the workload of a packaged scenario."""
-    return Process(workload=load_scenario(name).workload, size=f"{size}B", **process)
-
-
-def make_cases() -> dict[str, Case]:
-    v0, v1, v3 = (load_daemon(name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
-    fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
-    skewed, moving = load_scenario("skewed"), without_variation("moving-hot-set")
-    alone = {"control": "off", "numa_balancing_mode": 2}
-    short = load_scenario("abench-8g").workload.model_copy(update={"accesses_per_page": 8000.0})
-    two = skewed.replace(
-        size="8GiB", corunners=[Process(workload=short, size="8GiB", start="20s")], remote_fast_capacity="2GiB"
-    )
-    other_socket = [beside("skewed", 6 * GIB, cpu_node=1, scan_scale=4)]
-    return {
-        "everything fits": Case(fits, kernels_own),
-        "everything fits, V1 under mode 1": Case(fits.replace(numa_balancing_mode=1), kernels_own),
-        "over capacity, throttled": Case(skewed, always(500.0, 4 * GIB, 200 * MIB)),
-        "over capacity, unlimited": Case(skewed, always(500.0, GIB, np.inf), coarse=BY_CLASS),
-        "over capacity, V0": Case(skewed.replace(daemon=v0, control="kernel-rule"), kernels_own, DUPLICATED, SERIAL),
-        "over capacity, V3": Case(skewed.replace(daemon=v3, control="kernel-rule"), kernels_own, RECHECKED),
-        "over capacity, mode 1": Case(skewed.replace(**alone | {"numa_balancing_mode": 1}), kernels_own),
-        "over capacity, mode 2": Case(skewed.replace(**alone), kernels_own),
-        "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB)),
-        "moving, tuned at random": Case(moving, at_random),
-        "moving, mode 2": Case(moving.replace(**alone), kernels_own),
-        "two processes, one of which comes and goes": Case(
-            two, always(500.0, 4 * GIB, 200 * MIB), coarse={"peak_list": 0.02}
-        ),
-        "two processes on two sockets, V3": Case(
-            skewed.replace(
-                size="10GiB",
-                corunners=other_socket,
-                daemon=v3,
-                control="kernel-rule",
-                remote_fast_capacity="3GiB",
-            ),
-            kernels_own,
-            RECHECKED,
-        ),
-    }
-
-
-CASES = make_cases()
-
-
-def run(system: Any, settings: Iterator[NDArray[np.float64]], factor: float, seed: int) -> list[float]:
-    """What a run to completion ends with, in the order of `OUTCOMES`."""
-    system.reset(np.array([seed], np.uint64), ["training"])
-    first = next(settings, None)
-    if first is not None:
-        system.apply(first[np.newaxis] / [1, factor, factor])
-    for setting in settings:
-        system.advance(2.0)
-        system.apply(setting[np.newaxis] / [1, factor, factor])
-        if system.is_done[0]:
-            break
-    system.run_to_end()
-    counters, model = system.counters[0], system.model[0]
-    return [
-        system.elapsed_s[0],
-        system.finished_s[0, 0],
-        *counters[list(COUNTED.values())],
-        *model[list(MODELLED.values())],
-    ]
-
-
-def outcomes(system: Any, case: Case, first_seed: int) -> Outcomes:
-    """Outcomes of many runs; the settings depend on the run alone, the seeds of the models differ."""
-    factor = case.scenario.pages / PAGES
-    runs = [run(system, case.settings(index), factor, first_seed + index) for index in range(NUM_SEEDS)]
-    return dict(zip(OUTCOMES, np.array(runs, dtype=np.float64).T, strict=True))
-
-
-@cache
-def pages_outcomes(name: str) -> Outcomes:
-    """Outcomes of the pages model."""
-    return outcomes(PagesSystem(shrink(CASES[name].scenario, PAGES)), CASES[name], first_seed=1000)
 
 
 def hardly_varies(sample: NDArray[np.float64]) -> bool:
@@ -255,13 +75,6 @@ def spread_differences(lumped: Outcomes, pages: Outcomes) -> dict[str, str]:
             if abs(math.log(ratio)) > math.log1p(SPREAD_MARGIN) + STANDARD_ERRORS * sampling_error:
                 found[name] = f"spread x {ratio:.2f}"
     return found
-
-
-def coarse_and_fine(case: Case) -> tuple[LumpedSystem, LumpedSystem]:
-    """The lumped model at the shipped resolution and at a finer one."""
-    small = shrink(case.scenario, PAGES)
-    regions = FINE_REGIONS_WITH_FAULTS if small.numa_balancing_mode else FINE_REGIONS
-    return LumpedSystem([small]), LumpedSystem([small.model_copy(update={"regions": regions})], **FINE)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -313,36 +126,3 @@ def test_the_comparison_notices_a_mistake(make_wrong: Callable[[Case], tuple[Lum
     name = "over capacity, throttled"
     system, case = make_wrong(CASES[name])
     assert differences(outcomes(system, case, first_seed=0), pages_outcomes(name), {}) != {}
-
-
-GROUPS = {
-    "time": ("seconds", "own_seconds"),
-    "promotions": ("migrated", "numa_promoted"),
-    "demotions": ("demoted",),
-    "entries listed": ("migadded",),
-    "duplicates": ("duplicates",),
-    "peak list": ("peak_list",),
-    "other counters": ("slowtier", "toptier", "idlepage", "hotpage", "coldpage", "numa_marked", "numa_faults"),
-}
-"""What docs/model.md shows of the outcomes."""
-
-
-def measured() -> list[dict[str, Any]]:
-    """For each case the largest relative difference of means in each group, at the shipped resolution."""
-    rows = []
-    for name, case in CASES.items():
-        pages, lumped = pages_outcomes(name), outcomes(coarse_and_fine(case)[0], case, first_seed=0)
-        row: dict[str, Any] = {"scenario": name}
-        for group, members in GROUPS.items():
-            # of fewer than one in a hundred pages a relative difference says little
-            seen = [member for member in members if pages[member].mean() > PAGES / 100 or "seconds" in member]
-            row[group] = max(
-                (lumped[member].mean() / pages[member].mean() - 1 for member in seen), key=abs, default=None
-            )
-        rows.append(row)
-    return rows
-
-
-if __name__ == "__main__":
-    report = {"schema": 1, "git_revision": git_revision(), "pages": PAGES, "seeds": NUM_SEEDS, "rows": measured()}
-    write_json(Path(sys.argv[1]), report)

@@ -99,7 +99,8 @@ def test_algorithms_of_the_table_exist(name: str) -> None:
 
 
 def test_blocks_of_seeds_are_disjoint() -> None:
-    blocks = [range(first, first + seeds.BLOCK) for first in (seeds.EVALUATION, seeds.TUNING, seeds.SELECTION)]
+    firsts = (seeds.EVALUATION, seeds.TUNING, seeds.SELECTION, seeds.DISTILLATION)
+    blocks = [range(first, first + seeds.BLOCK) for first in firsts]
     training = [range(seeds.training_seed(run, resumed), seeds.training_seed(run, resumed) + 1000)
                 for run in (0, 1, 99) for resumed in (0, 1)]  # fmt: skip
     ranges = sorted([*blocks, *training], key=lambda block: block.start)

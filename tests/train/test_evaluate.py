@@ -47,7 +47,7 @@ def test_episode_is_the_environments_own() -> None:
     task = simulated_task([tiny()] * 2, max_time_multiple=20.0)
     actions = np.array([[0.2, -0.3, 0.9], [-0.5, 0.5, 0.1]])
     episodes = run_episodes(task, holding(actions), [11, 12])
-    env = gymnasium.make("tierenv/TieredMemory-v0", scenario=tiny(), max_time_multiple=20.0)
+    env = gymnasium.make("tierenv/TieredMemory-v1", scenario=tiny(), max_time_multiple=20.0)
     for index, seed in enumerate([11, 12]):
         env.reset(seed=seed)
         has_ended, steps = False, 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
 
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.learned_source import learned_source
@@ -19,11 +20,13 @@ from tierenv.agents.run_folder import RunFolder
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 from tierenv.train import algorithms
+from tierenv.train import learn as learn_module
 from tierenv.train.algorithms import Algorithm
 from tierenv.train.config import load_training_config
 from tierenv.train.evaluate import evaluate
 from tierenv.train.learn import TrainingResult, learn
 from tierenv.train.run_dir import RunDirectory
+from tierenv.vector_env import TieredMemoryVectorEnv
 
 WriteConfig = Callable[..., Path]
 
@@ -35,8 +38,6 @@ def train(config_path: Path, folder: Path, is_resumed: bool = False, **overrides
 
 
 def weights(model: Path) -> list[np.ndarray]:
-    from stable_baselines3 import PPO
-
     return [tensor.numpy() for tensor in PPO.load(model, device="cpu").policy.state_dict().values()]
 
 
@@ -193,7 +194,7 @@ def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path)
 def test_another_algorithm_is_one_row_and_one_file(
     write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic", has_gaussian_policy=True)
+    row = Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic")
     monkeypatch.setitem(algorithms.ALGORITHMS, "a2c", row)
     path = write_config(algorithm="a2c", hyperparameters={"n_steps": 8})
     assert train(path, tmp_path / "run").timesteps == 128
@@ -217,11 +218,39 @@ def test_exploration_begins_where_the_configuration_says(
     policy = load_policy(str(tmp_path / "run"), load_scenario(str(scenario_path)))
     actions = policy.act(np.zeros((1, 14), np.float32))[0]
     assert actions[0] == -1 and actions[1:] == pytest.approx([0.5, 0.0], abs=0.05)
-    with (tmp_path / "run" / "progress.csv").open() as file:
-        stds = [float(row["train/std"]) for row in csv.DictReader(file) if row.get("train/std")]
-    assert stds[-1:] in ([], [pytest.approx(np.exp([-1.6, -1.6, -0.3]).mean(), rel=1e-3)])
+    log_std = PPO.load(tmp_path / "run" / "best" / "model.zip", device="cpu").policy.log_std
+    assert log_std.tolist() == pytest.approx(start["log_std_init"], abs=1e-3)
 
 
-def test_threads_are_those_of_the_configuration(write_config: WriteConfig, tmp_path: Path) -> None:
-    train(write_config(torch_threads=1), tmp_path / "run", timesteps=32)
-    assert torch.get_num_threads() == 1
+@pytest.mark.parametrize(("shaping", "shaping_gamma"), [(True, 0.9), (False, None)])
+def test_the_learner_acts_in_the_environments_of_the_configuration(
+    write_config: WriteConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shaping: bool,
+    shaping_gamma: float | None,
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    def make(**options: Any) -> TieredMemoryVectorEnv:
+        made.append(options)
+        return TieredMemoryVectorEnv(**options)
+
+    monkeypatch.setattr(learn_module, "TieredMemoryVectorEnv", make)
+    learner = {"n_steps": 8, "batch_size": 16, "n_epochs": 1}
+    start = {"gamma": 0.9, "shaping": shaping, "regions": 3, "phase_orders": "held-out", "num_envs": 2}
+    path = write_config(**start, hyperparameters=learner)
+    train(path, tmp_path / "run", timesteps=16)
+    [options] = made
+    assert options["num_envs"] == 2 and options["phase_orders"] == "held-out"
+    assert options["shaping_gamma"] == shaping_gamma
+    assert [scenario.regions for scenario in options["scenario"]] == [3]
+    model = PPO.load(tmp_path / "run" / "best" / "model.zip", device="cpu")
+    assert (model.gamma, model.n_steps, model.batch_size) == (0.9, 8, 16)
+
+
+@pytest.mark.parametrize("threads", [2, 1])
+def test_threads_are_those_of_the_configuration(write_config: WriteConfig, tmp_path: Path, threads: int) -> None:
+    torch.set_num_threads(3 - threads)
+    train(write_config(torch_threads=threads), tmp_path / "run", timesteps=32)
+    assert torch.get_num_threads() == threads

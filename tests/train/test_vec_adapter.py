@@ -39,6 +39,23 @@ def test_adapter_equals_the_vector_environment() -> None:
     assert adapter.seconds_in_model > 0
 
 
+def test_reward_scale_reaches_the_learner_and_no_report() -> None:
+    adapters = [TieredMemoryVecEnv(make_env(shaping_gamma=None), reward_scale=scale) for scale in (1.0, 50.0)]
+    for adapter in adapters:
+        adapter.seed(3)
+        adapter.reset()
+    num_finished = 0
+    while num_finished < 2:
+        (_, rewards, dones, infos), (_, scaled, _, same) = (
+            adapter.step(np.zeros((NUM_ENVS, 3), np.float32)) for adapter in adapters
+        )
+        assert (rewards != 0).all()
+        np.testing.assert_allclose(scaled, 50 * rewards, rtol=1e-6)
+        for index in np.flatnonzero(dones):
+            assert same[index]["episode"]["r"] == infos[index]["episode"]["r"]
+        num_finished += int(dones.sum())
+
+
 def test_finished_episode_reports_return_length_and_figures() -> None:
     adapter = TieredMemoryVecEnv(make_env(shaping_gamma=None))
     adapter.seed(1)

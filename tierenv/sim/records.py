@@ -9,7 +9,7 @@ MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_
 """What only the model knows: promotions of pages that do not belong to the hottest that fit, entries of pages
 already on the list, the longest list, and entries for which there was no memory."""
 
-PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"]).tolist()
+PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"])
 """Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""
 
 CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)

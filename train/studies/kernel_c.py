@@ -1,7 +1,7 @@
 """What a policy loses as integers in C: the compiled export against the floats, on every scenario.
 
-`python -m tierenv.train.studies.kernel_c --json FILE` (make results-kernel-c) measures the packaged policies; it fails
-when one misses a bar.
+`python -m tierenv.train.studies.kernel_c --json FILE` (make results) measures the packaged policies; it fails when one
+misses a bar.
 """
 
 import sys

@@ -1,0 +1,49 @@
+"""Runs a module of the command line as a document says, in less time: `python -m tests.shortened MODULE ARGUMENT...`.
+
+Arguments are parsed by the real parser. Then
+
+* `train` does one rollout, `evaluate` and `distil` take one episode, of one scenario of a suite, and `tune` three
+  settings, which it does not save;
+* `calibrate`, `bench`, fidelity and the studies end there;
+* everything else runs as given.
+"""
+
+import runpy
+import sys
+from dataclasses import replace
+from typing import Any
+
+import tyro
+
+from tierenv.train import cli, distil
+from tierenv.train.config import load_suite
+
+parse = tyro.cli
+
+
+def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
+    """What tyro.cli returns, smaller. Raises `SystemExit` where nothing remains to be done."""
+    verb = parse(*arguments, **options)
+    match verb:
+        case cli.Train():
+            return replace(verb, timesteps=1)
+        case cli.Evaluate():
+            scenario = load_suite(verb.target).scenarios[-1].name
+            return replace(verb, target=scenario, seeds=1)
+        case cli.Distil():
+            return replace(verb, seeds=1)
+        case cli.Tune():
+            return replace(verb, sampler="random", trials=3, seeds=1, save=False)
+        case cli.Calibrate() | cli.Bench():
+            raise SystemExit(0)
+    if type(verb).__module__ != cli.__name__:
+        raise SystemExit(0)
+    return verb
+
+
+if __name__ == "__main__":
+    tyro.cli = parse_and_shorten
+    distil.distil.__kwdefaults__.update(num_rounds=2, num_episodes=2)
+    distil.SELECTION_EPISODES = 2
+    sys.argv[:2] = [sys.argv[1]]
+    runpy.run_module(sys.argv[0], run_name="__main__")

@@ -1,0 +1,115 @@
+"""Every command and every program in the documents works, in the order in which a reader would try them.
+
+Commands of the project run shortened (tests/shortened.py says how far); targets of make are looked up and not made;
+what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left out, for tests/agents/test_export_static.py does that.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.tools import SBIN, needs
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+PROGRAMS = ("tierenv", "make", "python", ".venv/bin/tierenv", ".venv/bin/python")
+"""What an indented block that holds commands begins with; other such blocks are formulas."""
+NOT_RUN = ("sudo", "tuned-adm")
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Returns the language and the content of every block; that of an indented one is "indented"."""
+    return [
+        (match[1], match[2]) if match[3] is None else ("indented", textwrap.dedent(match[3]))
+        for match in BLOCK.finditer(text)
+    ]
+
+
+def commands(language: str, content: str) -> str:
+    """Returns what a shell runs of a block, nothing if it holds no program."""
+    if language == "python":
+        return f"$PYTHON - <<'END'\n{content}END\n"
+    if language == "console":
+        lines = [line[2:] for line in content.splitlines() if line.startswith("$ ")]
+        return "".join(f"{line}\n" for line in lines if shlex.split(line)[0] not in NOT_RUN)
+    if language == "indented" and content.split()[0] in PROGRAMS:
+        return content
+    return ""
+
+
+def script(document: Path) -> str:
+    """Returns all commands of a document."""
+    return "".join(commands(*block) for block in blocks(document.read_text(encoding="utf-8")))
+
+
+SHORTENED = f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.shortened'
+STAND_INS = {
+    "tierenv": f'{SHORTENED} tierenv.train "$@"',
+    "python": f'[ "$1" = -m ] && shift && {SHORTENED} "$@"',
+    "make": f'exec "{shutil.which("make")}" --directory "{ROOT}" --dry-run "$@" > /dev/null',
+}
+"""What a document's programs are replaced by."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Returns a folder like a checkout to its reader, in which the project's programs stand for shorter ones."""
+    for name in ("docs", "results", ".venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, command in STAND_INS.items():
+        path = tmp_path / ".venv/bin" / name
+        path.write_text(f"#!/bin/sh\n{command}\n")
+        path.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.expensive
+@needs("gcc")
+@needs("jq")
+@needs("sysctl")
+@needs("systemd-tmpfiles")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_of_the_documents_work(document: Path, folder: Path) -> None:
+    search = f"{folder}/.venv/bin:{os.environ['PATH']}:{SBIN}"
+    result = subprocess.run(
+        ["bash", "-euxc", script(document)],
+        cwd=folder,
+        env=os.environ | {"PATH": search, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_blocks_of_every_form_are_found() -> None:
+    text = (
+        "    make demo   # all\n\n    t = think\n\n```console\n$ ls a\nb\n$ sudo rm a\n```\n"
+        "```python\nprint(1)\n```\n```\nT = 1\n```\n```c\nint x;\n```\n"
+    )
+    assert [commands(*block) for block in blocks(text)] == [
+        "make demo   # all\n", "", "ls a\n", "$PYTHON - <<'END'\nprint(1)\nEND\n", "", ""
+    ]  # fmt: skip
+
+
+def test_no_document_is_left_out() -> None:
+    markdown = {path for path in ROOT.glob("*.md")} | {path for path in (ROOT / "docs").rglob("*.md")}
+    assert markdown - {ROOT / "CHANGELOG.md"} == {path for path in DOCUMENTS if path.is_file()}
+    assert all(script(ROOT / name) for name in ("README.md", "docs/export.md", "docs/model.md"))
+
+
+def test_contributing_names_what_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("\\_", "_")
+    named = set(re.findall(r"\b(?:tierenv|agents|train|tests|configs|docs)/[\w/.]*\w", text))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
