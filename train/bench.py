@@ -17,6 +17,7 @@ from gymnasium.utils.performance import benchmark_vector_step
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError, close_match
+from tierenv.extras import require
 from tierenv.scenario import load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim import threads
@@ -163,6 +164,7 @@ def env_steps_per_s(env: TieredMemoryVectorEnv, seconds: float) -> float:
 
 def training(_seconds: float) -> Iterator[Measurement]:
     """Steps per second of a short training with the full preset, and the share the model takes of it."""
+    require("train", "training")
     from tierenv.train.learn import learn
     from tierenv.train.run_dir import RunDirectory
 

@@ -299,8 +299,7 @@ def run_to_end(scenario: Scenario) -> LumpedSystem:
     """Returns a machine whose work is done."""
     system = LumpedSystem([scenario])
     system.reset(np.array([3], np.uint64), ["training"])
-    while not system.is_done.all():
-        system.advance(1e4)
+    system.run_to_end()
     return system
 
 

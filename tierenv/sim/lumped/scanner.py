@@ -155,17 +155,11 @@ def scan(machine):
     for node in range(parameters.num_nodes):
         machine.nodes[node].scanned_pages = 0
         machine.nodes[node].accessed_pages = 0
-    useful = 0
     is_rest = parameters.is_whole_vma and mm.is_rest_next
-    if not parameters.is_whole_vma:
-        useful = scan_bounded(machine, mm)
-    elif is_rest:
+    useful = 0 if is_rest else walk_chunk(machine, mm)
+    if is_rest:
         mm.is_rest_next = False
-    else:
-        left = state.chunk_pages
-        for region in range(mm.first_region, mm.end_region):
-            left -= machine.regions[region].pages
-            useful += scan_region(machine, region, left + 0.5 * machine.regions[region].pages)
+    elif parameters.is_whole_vma:
         # a chunk ends with the VMA that fills it, and takes the other mappings in the next one
         is_full = process.pages * PAGE_BYTES >= mm.size_bytes
         is_full &= useful > 0 or not parameters.walks_on_without_hits
@@ -222,8 +216,8 @@ def choose_target(machine, index, is_rest):
 
 
 @njit_inlined
-def scan_bounded(machine, mm):
-    """Walk one chunk of the scan size from the cursor; it ends at the end of the address space at the latest.
+def walk_chunk(machine, mm):
+    """Walk one chunk from the cursor; it ends at the end of the address space at the latest. Returns the useful pages.
 
     A region is visited when the chunks so far cover it whole; what a chunk walks beyond that is carried as credit.
     """
