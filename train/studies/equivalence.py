@@ -184,7 +184,7 @@ def run(system: Any, settings: Iterator[NDArray[np.float64]], factor: float, see
         system.apply(setting[np.newaxis] / [1, factor, factor])
         if system.is_done[0]:
             break
-    system.advance(1e6)
+    system.run_to_end()
     counters, model = system.counters[0], system.model[0]
     return [
         system.elapsed_s[0],
