@@ -24,7 +24,7 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 # The installed packages, lowest first: each may import those before it.
 PACKAGES = ["tierenv", "tierenv.agents", "tierenv.train"]
 
-STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files", "units", "counters"))]
+STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files", "units", "counters", "tunables"))]
 
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [

@@ -241,7 +241,7 @@ class Scenario(NamedRecord):
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
     scan_scale: ScanScale = 1
-    """prctl(PR_SET_PTE_A_SCAN_SCALE) of the application; see `DaemonVariant.scale_rule`."""
+    """prctl(PR_SET_PTE_A_SCAN_SCALE) of the application; see `AccessedBitDaemon.scale_rule`."""
     corunners: tuple[Process, ...] = ()
     """Other processes, in the order in which they start: that of their registration, in which they are scanned."""
     fast_capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]

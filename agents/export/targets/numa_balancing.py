@@ -35,7 +35,7 @@ _DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
 
 
 def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
-    """All three tunables, if the kernel's limits let them be. Raises `ConfigError` otherwise."""
+    """Period, size and throttle, if the kernel's limits let them be. Raises `ConfigError` otherwise."""
     refuse_zero_throttle(setting, "sysctl kernel.numa_balancing=0")
     name = "numa-balancing"
     size_mib = whole_number("scan_size", setting["scan_size"] / MIB, "MiB", name)
