@@ -35,7 +35,8 @@ demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few
 	@echo "timeline             $(DEMO)/timeline.png"
 
 PLATFORM := configs/platforms/amd-epyc-cxl
-MODEL := $(shell find tierenv -name '*.py') $(wildcard $(foreach kind,platforms workloads daemons scenarios,configs/$(kind)/*.yaml))
+MODEL := $(shell find tierenv agents train -name '*.py' -not -path 'train/studies/*') \
+	$(wildcard $(foreach kind,platforms workloads daemons scenarios suites algorithms,configs/$(kind)/*.yaml))
 
 SCENARIOS := $(basename $(notdir $(wildcard configs/scenarios/*.yaml)))
 BEST_STATIC := configs/policies/best-static.json
@@ -52,6 +53,7 @@ RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c benc
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
 	$(BIN)/python -m tierenv.train.studies.model_doc
+	$(BIN)/python -m tierenv.train.studies.configuration_doc
 
 policies: $(BEST_STATIC) $(BUNDLES) ## search, train and distil the packaged policies anew
 
@@ -66,13 +68,13 @@ results/moving-hot-set.json: $(MODEL) $(BEST_STATIC) $(MOVING_SEEDS:%=build/trai
 results/abench.json: $(MODEL) $(BEST_STATIC) build/trained/ppo-abench-s0
 	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy runs/ppo-abench-s0
 
-results/kernel-c.json: $(MODEL) $(BUNDLES) $(wildcard agents/export/c_source/*)
+results/kernel-c.json: $(MODEL) train/studies/kernel_c.py $(BUNDLES) $(wildcard agents/export/c_source/*)
 	$(BIN)/python -m tierenv.train.studies.kernel_c --json $@
 
 results/bench.json: $(MODEL) | $(STAMP)
 	$(TIERENV) bench --json $@
 
-results/convergence.json: $(MODEL) $(BEST_STATIC)
+results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 	$(BIN)/python -m tierenv.train.studies.convergence --json $@
 
 results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)

@@ -261,13 +261,19 @@ def _read_document(path: Path) -> BundleDocument:
         raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
     is_whole = _is_whole(content)
     if content.get("schema") == 1:
+        if not is_whole:  # told before the upgrade: it trusts what it upgrades
+            raise _not_whole(path)
         content = bundle_schema_1.upgraded(content, str(path))
     document = validate_record(BundleDocument, content, str(path))
     if set(document.sha256) != {DOCUMENT, WEIGHTS}:
         raise ConfigError(f"{path}: sha256: must name {DOCUMENT} and {WEIGHTS}, got {', '.join(document.sha256)}")
     if not is_whole:
-        raise ConfigError(f"{path}: does not match its SHA-256; export the policy again")
+        raise _not_whole(path)
     return document
+
+
+def _not_whole(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: does not match its SHA-256; export the policy again")
 
 
 def _is_whole(content: Mapping[str, Any]) -> bool:

@@ -14,12 +14,14 @@ def upgraded(content: dict[str, Any], origin: str) -> dict[str, Any]:
 
     Raises `ConfigError` for a daemon that is no packaged one, or whose features or tunables have changed since.
     """
-    name = content.get("daemon")
-    if name not in packaged("daemons"):
+    name, scenarios = content.get("daemon"), content.get("scenarios")
+    if not isinstance(scenarios, list) or not all(isinstance(scenario, str) for scenario in scenarios):
+        raise ConfigError(f"{origin}: scenarios={scenarios!r}: must be a list of names")
+    if not isinstance(name, str) or name not in packaged("daemons"):
         raise ConfigError(
             f"{origin}: daemon={name!r}: not a packaged one, and a bundle of schema 1 holds none; export it again"
         )
-    daemon = load_daemon(str(name))
+    daemon = load_daemon(name)
     if not isinstance(daemon, AccessedBitDaemon) or not _means_the_same(content, daemon):
         raise ConfigError(
             f"{origin}: observation, action: defined otherwise for daemon {name} when the bundle was written "
@@ -28,7 +30,7 @@ def upgraded(content: dict[str, Any], origin: str) -> dict[str, Any]:
     return content | {
         "schema": 2,
         "daemon": daemon.model_dump(mode="json"),
-        "scenarios": [{"name": name} for name in content.get("scenarios", [])],
+        "scenarios": [{"name": scenario} for scenario in scenarios],
         "observation": observation_definition(daemon),
         "action": action_definition(daemon),
     }

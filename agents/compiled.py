@@ -16,6 +16,7 @@ from tierenv.action import ActionCodec
 from tierenv.agents.integer.interface import Interface
 from tierenv.agents.policy import Array
 from tierenv.errors import ConfigError
+from tierenv.observation import sizes_of
 from tierenv.system import System
 
 KERNEL_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mgeneral-regs-only")
@@ -86,6 +87,7 @@ class Sampler:
 
     def __init__(self, system: System, interface: Interface) -> None:
         self._system = system
+        self._sizes = sizes_of(system)
         self._interface = interface
 
     def restart(self) -> None:
@@ -96,15 +98,8 @@ class Sampler:
         """A sample of every machine."""
         before, elapsed_before_s = self._counters, self._elapsed_s
         self.restart()
-        system = self._system
-        return self._interface.samples_of(
-            before,
-            self._counters,
-            self._elapsed_s - elapsed_before_s,
-            system.tunables,
-            system.resident_pages,
-            system.fast_capacity_pages,
-        )
+        step_s = self._elapsed_s - elapsed_before_s
+        return self._interface.samples_of(before, self._counters, step_s, self._system.tunables, self._sizes)
 
 
 class CompiledActor:

@@ -64,6 +64,8 @@ def parse_setting(text: str, daemon: Daemon) -> Setting:
     Either a number for each tunable of the daemon, in their order ("500,1024,inf": ms, MiB, MiB/s), or some of them by
     name ("scan_period=500ms,throttle=inf"), where the others keep their value at start.
     """
+    if not daemon.tunables:
+        raise ConfigError(f"static:{text}: daemon {daemon.name} has no tunables")
     if "=" in text:
         return _setting_by_name(text, daemon)
     try:
@@ -89,7 +91,7 @@ def _setting_by_name(text: str, daemon: Daemon) -> Setting:
         if name not in daemon.tunables or name in given:
             problem = "given twice" if name in given else f"unknown{close_match(name, daemon.tunables)}"
             allowed = ", ".join(daemon.tunables)
-            raise ConfigError(f"static:{text}: {name}: {problem}; tunables of daemon {daemon.name}: {allowed}")
+            raise ConfigError(f"static:{text}: {name!r}: {problem}; tunables of daemon {daemon.name}: {allowed}")
         given.add(name)
         try:
             values[name] = _value(name, value)

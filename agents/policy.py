@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, tunable_daemons
+from tierenv.errors import ConfigError
 from tierenv.scenario import Control, Scenario
 
 Array = NDArray[np.float32]
@@ -40,12 +41,16 @@ class Policy(Protocol):
 def scenario_for(policy: Policy, scenario: Scenario) -> Scenario:
     """The scenario with the daemon and the control that the policy runs on.
 
-    Where it is off, NUMA balancing is off, too. A policy on NUMA balancing itself leaves none beside it.
+    Where it is off, NUMA balancing is off, too. A policy on NUMA balancing itself leaves none beside it. Raises
+    `ConfigError` for a policy that sets tunables where nobody can.
     """
-    changes: dict[str, object] = {"control": policy.control}
-    if policy.daemon is not None:
-        changes["daemon"] = policy.daemon
     daemon = policy.daemon or scenario.daemon
+    if policy.control == "tunables" and not daemon.can_be_tuned:
+        raise ConfigError(
+            f"policy {policy.name}: sets tunables, and daemon {daemon.name} of scenario {scenario.name} has none that "
+            f"can be written at run time; use {tunable_daemons()}"
+        )
+    changes: dict[str, object] = {"control": policy.control, "daemon": daemon}
     if isinstance(daemon, HintFaultDaemon):
         changes |= {"numa_balancing_mode": None, "numa_balancing": HintFaultKnobs()}
     elif policy.control == "off":

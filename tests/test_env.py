@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 
 import tierenv  # noqa: F401  registers the environment
 from tests.tiny import tiny
+from tierenv.daemon import load_daemon
 from tierenv.env import TieredMemoryEnv
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
@@ -225,6 +226,12 @@ def test_menu_offers_distinct_allowed_settings() -> None:
     settings = env.unwrapped.task.codec.decode(actions)  # type: ignore[attr-defined]
     assert len(np.unique(settings, axis=0)) == len(MENU) == env.action_space.n == 13
     assert settings[list(MENU).index("pause"), 2] == 0
+
+
+def test_a_menu_of_nothing_is_refused() -> None:
+    scenario = tiny().replace(daemon=load_daemon("numab2"), control="kernel-rule", numa_balancing_mode=None)
+    with pytest.raises(ConfigError, match="DiscreteMenu: daemon numab2 has no tunables"):
+        DiscreteMenu(TieredMemoryEnv(scenario))
 
 
 def test_multiplicative_action_doubles_and_halves_the_tunables_in_force() -> None:

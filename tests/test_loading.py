@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from tierenv.daemon import Daemon
+from tierenv.daemon import Daemon, load_daemon
 from tierenv.errors import ConfigError
 from tierenv.reading import read_json
 from tierenv.records import NamedRecord, Record, Reference, load_record, packaged, validate_record
@@ -165,6 +165,32 @@ def test_what_is_wrong_is_one_line_with_the_chain_of_files_and_fields(
         load_scenario(path)
     assert message.format(folder=tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"like": "numab2", "tunables": {"scan_period": {"min": "1ms", "max": "2ms", "start": "1ms"}}},
+            "takes none, got scan_period",
+        ),
+        ({"scan_sleep": "0s"}, "mine.yaml: scan_sleep='0s': must be greater than 0"),
+        ({"migrate_sleep": "0s"}, "mine.yaml: migrate_sleep='0s': must be greater than 0"),
+        ({"tunables": {"scan_size": {"min": "1KiB"}}}, "tunables.scan_size.min: must be at least a page, 4096B"),
+        ({"tunables": {"scan_period": {"start": "1ms"}}}, "scan_period_ms=1: daemon mine allows 100 to 20000"),
+        ({"tunables": {"scan_period": None}}, "needs the range of scan_period"),
+        ({"tunables": {"throttel": None}}, "throttel: unknown tunable; did you mean 'throttle'"),
+    ],
+)
+def test_a_daemon_that_could_not_run_is_refused_by_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_daemon(write(tmp_path / "mine.yaml", **{"like": "kmmscand-tunable"} | change))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_tunable_is_taken_out_by_null(tmp_path: Path) -> None:
+    daemon = load_daemon(write(tmp_path / "mine.yaml", like="kmmscand-tunable", tunables={"throttle": None}))
+    assert tuple(daemon.tunables) == ("scan_period", "scan_size")
 
 
 def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:

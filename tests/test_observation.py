@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tierenv.counters import COUNTER_INDEX, NUM_COUNTERS
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.features import RATE, LogScale, OctaveScale, Scale, all_features
+from tierenv.features import FAST_NODE_PAGES, RATE, RESIDENT_PAGES, LogScale, OctaveScale, Scale, all_features
 from tierenv.observation import ObservationEncoder
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
@@ -40,8 +40,7 @@ def observe(
         counters,
         np.array([step_s]),
         np.array([tunables]),
-        np.array([pages]),
-        np.array([PAGES]),
+        {RESIDENT_PAGES: np.array([pages]), FAST_NODE_PAGES: np.array([PAGES])},
         encoder.initial_state(1),
     )
     assert values.dtype == np.float32 and encoder.space.contains(values[0])

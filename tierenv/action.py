@@ -39,7 +39,8 @@ class ActionCodec:
         for daemon in daemons:
             if tuple(daemon.tunables) != self.names:
                 raise ConfigError(
-                    f"daemon={daemon.name}: has other tunables than {daemons[0].name}; "
+                    f"daemon={daemon.name}: has other tunables than {daemons[0].name} "
+                    f"({', '.join(sorted(set(self.names) ^ set(daemon.tunables)))}); "
                     "the machines of one batch must share theirs"
                 )
         bounds = np.array([[(row.min, row.max) for row in daemon.tunables.values()] for daemon in daemons])

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, cast
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record
+from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record, packaged
 from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
@@ -23,14 +23,12 @@ class TunableRange(Record):
     max: float
     """Greatest value a policy can set."""
     start: float
-    """Value at start, within the range or unlimited."""
+    """Value at start, within the range; for the throttle also 0 or unlimited."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not 0 < self.min < self.max < math.inf:
             raise ValueError(f"max={self.max:g}: must be above min={self.min:g}, and both above 0")
-        if not (self.min <= self.start <= self.max or self.start == math.inf):
-            raise ValueError(f"start={self.start:g}: must lie between min={self.min:g} and max={self.max:g}")
         return self
 
 
@@ -42,7 +40,7 @@ def _with_units_read(ranges: object) -> object:
         if name not in TUNABLES:
             raise ValueError(f"{name}: unknown tunable{close_match(str(name), TUNABLES)}; known: {', '.join(TUNABLES)}")
     # the table's order is that of columns, whatever a file's
-    return {name: _numbers(name, ranges[name]) for name in TUNABLES if name in ranges}
+    return {name: _numbers(name, ranges[name]) for name in TUNABLES if ranges.get(name) is not None}
 
 
 def _numbers(name: str, values: object) -> object:
@@ -73,9 +71,14 @@ class DaemonRecord(NamedRecord):
     """What all daemons have."""
 
     tunables: TunableRanges = {}
-    """Tunables it has, a list out of `TUNABLES`, with their ranges."""
+    """Tunables it has, out of `TUNABLES`, with their ranges; null takes out one of the daemon that it is like."""
     tunable_at_run_time: bool = True
     """Whether writes reach a running process (otherwise they only seed new ones)."""
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        self.check_setting(self.start_setting)
+        return self
 
     @property
     def start_setting(self) -> Setting:
@@ -128,11 +131,11 @@ class AccessedBitDaemon(DaemonRecord):
     slow-tier pages listed and pages of either tier found idle."""
     initial_delay: Seconds
     """Time from a process's start to its first chunk."""
-    scan_sleep: Seconds
+    scan_sleep: Annotated[Seconds, Field(gt=0)]
     """The scanner looks for a due process this often."""
     mms_to_scan: Annotated[int, Field(ge=1)]
     """Visits of processes, due or not, between two sleeps of the scanner."""
-    migrate_sleep: Seconds
+    migrate_sleep: Annotated[Seconds, Field(gt=0)]
     """The migrator's sleep between two drains of its list."""
     throttle_window: Annotated[Seconds, Field(gt=0)]
     """The throttle grants a budget of this much time at its rate; entries beyond it are dropped until the next one."""
@@ -152,6 +155,8 @@ class AccessedBitDaemon(DaemonRecord):
         for name in ("scan_period", "scan_size"):
             if name not in self.tunables:
                 raise ValueError(f"tunables: a daemon that scans Accessed bits needs the range of {name}")
+        if self.tunables["scan_size"].min < PAGE_BYTES:
+            raise ValueError(f"tunables.scan_size.min: must be at least a page, {PAGE_BYTES}B")
         return self
 
 
@@ -185,6 +190,12 @@ class HintFaultDaemon(DaemonRecord):
     knobs: HintFaultKnobs = HintFaultKnobs()
     """As booted."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.tunables:
+            raise ValueError(f"tunables: the model of NUMA balancing takes none, got {', '.join(self.tunables)}")
+        return self
+
 
 Daemon = Annotated[AccessedBitDaemon | HintFaultDaemon, Field(discriminator="mechanism")]
 """One of them, told apart by `mechanism`."""
@@ -193,3 +204,8 @@ Daemon = Annotated[AccessedBitDaemon | HintFaultDaemon, Field(discriminator="mec
 def load_daemon(name_or_path: str) -> Daemon:
     """Read a daemon from a packaged name or a path. Raises `ConfigError`."""
     return cast("Daemon", load_record("daemons", Daemon, name_or_path))
+
+
+def tunable_daemons() -> str:
+    """Names of the packaged daemons that can be tuned while they run, for messages."""
+    return " or ".join(name for name in packaged("daemons") if load_daemon(name).can_be_tuned)

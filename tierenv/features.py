@@ -2,7 +2,7 @@
 
 Everything here comes from counters, the tunables in force and the size of process and fast node, so what is trained in
 the model can run on the kernel. Scaling is fixed: no running normalisation, and only log2, multiplication and clipping
-with constants that are powers of two, so that fixed-point arithmetic can follow it. Clipped to [-1, 1] are
+with constants, so that fixed-point arithmetic can follow it. Clipped to [-1, 1] are
 
     log       2 log2(1 + x / unit) / octaves - 1
     linear    (x - middle) / half
@@ -103,8 +103,9 @@ class Size:
 
 RESIDENT_PAGES = Size("resident_pages", "resident pages of the process")
 FAST_NODE_PAGES = Size("fast_node_pages", "pages of the fast node")
-ELAPSED = Size("elapsed_ns", "time since the last decision, which the encoder takes in s", per_unit=1e9)
-SIZES = (RESIDENT_PAGES, FAST_NODE_PAGES, ELAPSED)
+ELAPSED = Size("elapsed_ns", "time since the last decision", per_unit=1e9)
+SIZES = (FAST_NODE_PAGES, RESIDENT_PAGES)
+"""Those a system tells of a machine."""
 
 
 @dataclass(frozen=True)

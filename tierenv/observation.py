@@ -1,7 +1,7 @@
 """Observations: the features of `tierenv.features`, computed for one machine or many."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from tierenv.features import (
     supplied_features,
 )
 from tierenv.history import HistoryState
+from tierenv.system import System
 
 _SHORTEST_STEP_S = 1e-9
 """A machine that stands still has counted nothing: its rates are 0, not 0 / 0."""
@@ -63,9 +64,10 @@ class ObservationEncoder:
         """Those the daemons supply."""
         for daemon in daemons:
             if supplied_features(daemon) != self.features:
+                differing = {row.name for row in self.features} ^ {row.name for row in supplied_features(daemon)}
                 raise ConfigError(
-                    f"daemon={daemon.name}: exports other features than {daemons[0].name}; "
-                    "the machines of one batch must share theirs"
+                    f"daemon={daemon.name}: exports other features than {daemons[0].name} "
+                    f"({', '.join(sorted(differing))}); the machines of one batch must share theirs"
                 )
         self.columns = observed_columns(daemons[0])
         self._codec = ActionCodec(*daemons)
@@ -98,8 +100,7 @@ class ObservationEncoder:
         counters: NDArray[np.int64],
         step_s: NDArray[np.float64],
         tunables: NDArray[np.float64],
-        resident_pages: NDArray[np.int64],
-        fast_capacity_pages: NDArray[np.int64],
+        sizes: Mapping[Size, NDArray[np.int64]],
         state: HistoryState,
         mask: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
@@ -110,16 +111,11 @@ class ObservationEncoder:
             counters: int64[n, NUM_COUNTERS], at its end.
             step_s: float64[n], its real duration; 0 for a machine that has just started or stands still.
             tunables: float64[n, len(TUNABLES)], in force.
-            resident_pages: int64[n], memory of the process.
-            fast_capacity_pages: int64[n], size of the fast node.
+            sizes: int64[n] for each of `SIZES`.
             state: the machines' past, which takes the step in.
             mask: bool[n], machines whose past takes it in; None for all.
         """
-        sizes = {
-            RESIDENT_PAGES: resident_pages,
-            FAST_NODE_PAGES: fast_capacity_pages,
-            ELAPSED: np.maximum(step_s, _SHORTEST_STEP_S),
-        }
+        divisors = {**sizes, ELAPSED: np.maximum(step_s, _SHORTEST_STEP_S)}
         increments = counters - previous_counters
         raw = np.empty((len(counters), len(self.features)))
         for group in self._counts:
@@ -128,10 +124,10 @@ class ObservationEncoder:
                 count = numbers[:, group.only_counter]
             else:
                 count = np.maximum(numbers @ group.signs, 0)
-            divisor = math.prod((sizes[size] for size in group.per), start=np.ones(len(counters)))
+            divisor = math.prod((divisors[size] for size in group.per), start=np.ones(len(counters)))
             raw[:, group.columns] = count * group.unit / divisor[:, None]
         for column, size in self._sizes:
-            raw[:, column] = sizes[size]
+            raw[:, column] = divisors[size]
         raw[:, self._in_force] = self._codec.encode(tunables)[:, self._coordinates]
 
         raw[:, self._log] = np.log2(1.0 + raw[:, self._log] * self._per_log_unit)
@@ -140,6 +136,11 @@ class ObservationEncoder:
         if self._has_history:
             scaled = state.extend(scaled, np.ones(len(scaled), dtype=np.bool_) if mask is None else mask)
         return scaled.astype(np.float32)
+
+
+def sizes_of(system: System) -> dict[Size, NDArray[np.int64]]:
+    """Int64[n] for each of `SIZES`."""
+    return {RESIDENT_PAGES: system.resident_pages, FAST_NODE_PAGES: system.fast_capacity_pages}
 
 
 def _count_groups(features: Sequence[Feature]) -> list[_CountGroup]:

@@ -15,7 +15,7 @@ from tierenv.action import ActionCodec
 from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
-from tierenv.observation import ObservationEncoder
+from tierenv.observation import ObservationEncoder, sizes_of
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, PhaseOrders, Scenario, load_scenario
 from tierenv.sim.records import WASTED
@@ -139,6 +139,7 @@ class TieredMemoryTask:
         self.control_interval_s = control_interval_s
         self.system = system
         self.phase_orders = _one_for_each(phase_orders, n)
+        self._sizes = sizes_of(system)
         self._is_controlled = is_controlled
         self._in_force = {TUNABLES[name].symbol: column for name, column in self.codec.columns.items()}
         self._limit_s = max_time_multiple * system.reference_s
@@ -211,17 +212,7 @@ class TieredMemoryTask:
         tunables: NDArray[np.float64],
         mask: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
-        system = self.system
-        return self.encoder.observe(
-            self._counters,
-            counters,
-            step_s,
-            tunables,
-            system.resident_pages,
-            system.fast_capacity_pages,
-            self._history,
-            mask,
-        )
+        return self.encoder.observe(self._counters, counters, step_s, tunables, self._sizes, self._history, mask)
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         """An episode has begun on the machines under the mask."""

@@ -34,7 +34,9 @@ one of four ceilings on promotion. Another tunable of the daemon keeps its value
 
 
 def _menu_actions(task: TieredMemoryTask) -> NDArray[np.float32]:
-    """float32[len(MENU), T] or float32[n, len(MENU), T]: the coordinates of each choice."""
+    """float32[n, len(MENU), T]: the coordinates of each choice. Raises `ConfigError` if there are no tunables."""
+    if not task.codec.names:
+        raise ConfigError(f"DiscreteMenu: daemon {task.system.daemons[0].name} has no tunables")
     at_start = task.codec.encode(np.array([daemon.start_setting.row for daemon in task.system.daemons]))
     actions = np.repeat(at_start[:, None], len(MENU), axis=1)
     for column, name in enumerate(task.codec.names):

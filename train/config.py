@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from tierenv.daemon import Daemon
+from tierenv.daemon import Daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.reading import read_yaml
 from tierenv.records import (
@@ -113,7 +113,7 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
         if not scenario.daemon.can_be_tuned:
             raise ConfigError(
                 f"{path}: scenarios: {scenario.name} runs {scenario.daemon.name}, which cannot be tuned at run time; "
-                "use a scenario with daemon kmmscand-tunable"
+                f"use a scenario with daemon {tunable_daemons()}"
             )
         _check_lengths(config, scenario.daemon, path)
     return config

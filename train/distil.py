@@ -115,6 +115,7 @@ class Distillation:
     source: LearnedSource
     tree: DecisionTree
     rounds: list[Round]
+    trained_on: list[TrainedOn]
     rows: list[Comparison]
 
     @property
@@ -144,7 +145,7 @@ class Distillation:
             name=output.resolve().name,
             model=self.tree,
             daemon=self.source.daemon,
-            scenarios=[TrainedOn.of(row.scenario) for row in self.rows],
+            scenarios=self.trained_on,
             training={
                 "config": teacher.get("config", {}),
                 "command": command,
@@ -186,10 +187,8 @@ def distil(
     seeds = seed_blocks.block(seed_blocks.DISTILLATION, num_rounds * num_episodes, "rounds x episodes")
     given = [load_scenario(name) for name in scenario_names]
     source = learned_source(run_or_bundle)
-    scenarios = [
-        scenario.replace(daemon=source.daemon, control="tunables")
-        for scenario in given or _training_scenarios(run_or_bundle, source)
-    ]
+    as_read = given or _training_scenarios(run_or_bundle, source)
+    scenarios = [scenario.replace(daemon=source.daemon, control="tunables") for scenario in as_read]
     codec = ActionCodec(source.daemon)
     observations = np.empty((0, source.model.num_features), np.float32)
     practice = simulated_task([scenario for scenario in scenarios for _ in range(num_episodes)])
@@ -214,7 +213,7 @@ def distil(
         of_teacher, _ = _play(task, source.model, evaluation_seeds)
         of_tree, seen = _play(task, tree, evaluation_seeds)
         rows.append(Comparison(scenario, of_teacher, of_tree, fidelity(source.model, tree, codec, seen)))
-    return Distillation(source, tree, rounds, rows)
+    return Distillation(source, tree, rounds, [TrainedOn.of(scenario) for scenario in as_read], rows)
 
 
 def fit_tree(observations: Array, actions: NDArray[np.float64], max_leaves: int) -> DecisionTree:

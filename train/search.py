@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.agents.best_static import BestStatic, write_best_static
-from tierenv.daemon import Daemon, TunableRange
+from tierenv.daemon import Daemon, TunableRange, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import simulated_task
@@ -141,7 +141,8 @@ def search(
     scenario = load_scenario(scenario_name)
     if not scenario.daemon.can_be_tuned:
         raise ConfigError(
-            f"scenario {scenario.name}: daemon {scenario.daemon.name} cannot be tuned at run time; use kmmscand-tunable"
+            f"scenario {scenario.name}: daemon {scenario.daemon.name} cannot be tuned at run time; use "
+            f"{tunable_daemons()}"
         )
     points = grid_size(scenario.daemon)
     trials = points if trials is None else trials

@@ -66,7 +66,7 @@ def header_text(policy: IntegerPolicy, source: LearnedSource) -> str:
         TUNABLES=str(len(interface.tunables)),
         ACTION_BITS=str(ACTION_BITS),
         SETTING_FIELDS="\n".join(_setting_field(row) for row in interface.tunables),
-        INCREMENT_FIELDS="\n".join([*increments, _field(ELAPSED.symbol, "time")]),
+        INCREMENT_FIELDS="\n".join([*increments, _field(ELAPSED.symbol, ELAPSED.meaning)]),
         LEVEL_FIELDS="\n".join([*levels, *(_field(size.symbol, size.meaning) for size in interface.sizes)]),
         STATE_FIELDS="\n".join(_state_fields(interface)),
     )
@@ -180,11 +180,16 @@ def _range_row(span: TunableRange, name: str) -> str:
 
 def _functions(interface: Interface) -> list[str]:
     """C files of the functions that some feature needs."""
-    kinds = {_scale_function(rule) for rule in interface.rules if rule.tunable is None}
-    kinds |= {_HISTORY_FUNCTIONS[rule.feature.history.kind] for rule in interface.rules}
-    return [name for name in ("log_feature", "octave_feature", "share_feature", "averaged", "stacked") if name in kinds]
+    scales = {_scale_function(rule) for rule in interface.rules if rule.tunable is None}
+    used = scales | {_HISTORY_FUNCTIONS[rule.feature.history.kind] for rule in interface.rules}
+    if scales:
+        used.add("feature_of")
+    if "octave_feature" in scales or any(rule.feature.per for rule in interface.rules):
+        used.add("at_least_one")
+    return [name for name in _FUNCTIONS if name in used]
 
 
+_FUNCTIONS = ("at_least_one", "feature_of", "log_feature", "octave_feature", "share_feature", "averaged", "stacked")
 _HISTORY_FUNCTIONS = {"none": "", "average": "averaged", "stack": "stacked"}
 
 

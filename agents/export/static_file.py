@@ -3,6 +3,7 @@
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
 from tierenv.agents.export.targets import TARGETS, TargetSetting, target_setting
+from tierenv.daemon import AccessedBitDaemon
 
 
 def translated_setting(request: ExportRequest) -> tuple[ModelledSetting, TargetSetting]:
@@ -14,14 +15,15 @@ def translated_setting(request: ExportRequest) -> tuple[ModelledSetting, TargetS
 def header(modelled: ModelledSetting, setting: TargetSetting, usage: str) -> str:
     """The comment that a file begins with; `usage` are its last lines."""
     lines = usage.rstrip("\n").split("\n")
+    daemon = modelled.scenario.daemon
+    which = ", which no released kernel has" if isinstance(daemon, AccessedBitDaemon) else ""
     return "\n".join(
         [
             f"# A setting of {setting.target}, {TARGETS[setting.target].summary}.",
             "#",
             modelled.origin.comment(is_other_target=True),
             "#",
-            f"# It was modelled on the daemon {modelled.scenario.daemon.name}, which no released kernel has. What the "
-            "target makes of it:",
+            f"# It was modelled on the daemon {daemon.name}{which}. What the target makes of it:",
             "#",
             setting.comment(),
             "#",

@@ -4,7 +4,7 @@ The counterpart of `tierenv.observation`, derived from the same rows.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,7 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import (
     ELAPSED,
-    FAST_NODE_PAGES,
-    RESIDENT_PAGES,
+    SIZES,
     Count,
     Feature,
     InForce,
@@ -135,13 +134,17 @@ class Interface:
         self.rules = [FeatureRule(feature, tuple(daemon.tunables)) for feature in supplied_features(daemon)]
         self.setting = np.dtype([(row.symbol, _NUMPY_TYPES[row.quantity.c_type]) for row in self.tunables], align=True)
         """struct tierenv_setting."""
-        counts = {rule.symbol: rule.feature.source for rule in self.rules if isinstance(rule.feature.source, Count)}
+        counts: dict[str, Count] = {}
+        for rule in self.rules:
+            source = rule.feature.source
+            if isinstance(source, Count) and counts.setdefault(source.symbol, source) != source:
+                raise ConfigError(f"feature {rule.feature.name}: {source.symbol} is another count for another feature")
         self.increments = {symbol: count for symbol, count in counts.items() if count.is_increment}
         """Fields of a sample that hold what was counted since the last one."""
         self.levels = {symbol: count for symbol, count in counts.items() if not count.is_increment}
         """Fields that hold where counters stand."""
         used = {size for rule in self.rules for size in (rule.feature.source, *rule.feature.per)}
-        self.sizes = [size for size in (FAST_NODE_PAGES, RESIDENT_PAGES) if size in used]
+        self.sizes = [size for size in SIZES if size in used]
         """Fields that hold sizes."""
         names = [*self.increments, ELAPSED.symbol, *self.levels, *(size.symbol for size in self.sizes)]
         self.sample = np.dtype([(name, np.int64) for name in names] + [("in_force", self.setting)], align=True)
@@ -188,8 +191,7 @@ class Interface:
         counters: Ints,
         step_s: NDArray[np.float64],
         tunables: NDArray[np.float64],
-        resident_pages: Ints,
-        fast_capacity_pages: Ints,
+        sizes: Mapping[Size, Ints],
     ) -> NDArray[np.void]:
         """What a kernel would put into its samples, for the arguments of `ObservationEncoder.observe`."""
         samples = np.zeros(len(counters), self.sample)
@@ -197,7 +199,6 @@ class Interface:
             for symbol, count in fields.items():
                 samples[symbol] = sum(sign * numbers[:, COUNTER_INDEX[name]] for sign, name in count.terms)
         samples[ELAPSED.symbol] = np.round(step_s * ELAPSED.per_unit)
-        sizes: dict[Size, Ints] = {RESIDENT_PAGES: resident_pages, FAST_NODE_PAGES: fast_capacity_pages}
         for size in self.sizes:
             samples[size.symbol] = sizes[size]
         samples["in_force"] = self.settings_of(tunables)

@@ -13,9 +13,10 @@ from tests.tiny import setting_of_three
 from tests.tools import needs
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.targets import TARGETS, target_setting
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
-from tierenv.tunables import TUNABLES
+from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import MIB
 
 SCENARIO = load_scenario("skewed")
@@ -446,8 +447,25 @@ def test_unlimited_is_refused_where_the_largest_limit_would_bind(tmp_path: Path)
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_tunable_has_its_say_for_every_target(target: str) -> None:
     setting = target_setting(target, setting_of_three(1000, 1024 * MIB, 256 * MIB), SCENARIO)
-    assert tuple(setting.applied) == SYMBOLS
+    assert tuple(setting.applied) == tuple(TUNABLES)
     assert target in FORMATS["sysfs"].targets
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_setting_without_what_a_target_needs_is_refused(target: str) -> None:
+    scenario = SCENARIO.replace(daemon=load_daemon("numab2"))
+    with pytest.raises(ConfigError, match=f"target {target}: needs scan_period.*which daemon numab2 has not"):
+        target_setting(target, Setting({}), scenario)
+
+
+def test_a_period_of_a_daemon_of_the_series_lies_in_its_own_range() -> None:
+    v3 = load_daemon("kscand-v3")
+    scenario = SCENARIO.replace(daemon=v3)
+    setting = v3.start_setting
+    assert target_setting("kmmscand", setting, scenario).files[0].value == setting["scan_period"]
+    too_long = Setting(dict(setting.values) | {"scan_period": 2 * v3.tunables["scan_period"].max})
+    with pytest.raises(ConfigError, match=r"the kernel clamps it to .*\(kscand-v3\)"):
+        target_setting("kmmscand", too_long, scenario)
 
 
 def test_unknown_target_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from tests.tiny import tiny
 from tests.tools import needs
+from tierenv import features
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
 from tierenv.agents.bundle import TrainedOn, write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
@@ -33,7 +34,7 @@ from tierenv.agents.policy import scenario_for
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.features import observed_columns
+from tierenv.features import FEATURES, Count, observed_columns
 from tierenv.task import simulated_task
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes
@@ -179,6 +180,27 @@ def test_compiles_under_a_kernel_s_rules_and_needs_nothing_from_outside(exported
     subprocess.run([*command, "-o", tmp_path / "policy.o"], check=True, timeout=60)
     undefined = subprocess.run(["nm", "-u", tmp_path / "policy.o"], capture_output=True, text=True, timeout=60)
     assert undefined.stdout == ""
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_each_feature_alone_compiles_without_a_warning(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "FEATURES", {name: FEATURES[name]})
+    interface = Interface(DAEMON)
+    leaf, zero = np.array([-1], np.int32), np.zeros(1, np.float32)
+    one_leaf = DecisionTree(interface.num_columns, leaf, zero, leaf, leaf, np.zeros((1, NUM_TUNABLES), np.float32))
+    export_policy(str(bundle_of(one_leaf, tmp_path / "bundle")), "kernel-c", tmp_path / "c")
+    CompiledPolicy(tmp_path / "c", interface)
+
+
+def test_two_counts_of_one_symbol_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(row for row in FEATURES.values() if isinstance(row.source, Count))
+    assert isinstance(row.source, Count)
+    other = replace(row.source, terms=tuple((-sign, counter) for sign, counter in row.source.terms))
+    monkeypatch.setitem(FEATURES, "other", replace(row, name="other", source=other))
+    with pytest.raises(ConfigError, match=f"feature other: {row.source.symbol} is another count"):
+        Interface(DAEMON)
 
 
 def test_neither_divides_nor_knows_fractions_nor_writes_to_globals(exported: Exported) -> None:

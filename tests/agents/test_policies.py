@@ -16,6 +16,7 @@ from tierenv.agents.best_static import BestStatic, find_best_static, read_best_s
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.agents.policy import scenario_for
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder
 from tierenv.records import packaged
@@ -81,6 +82,14 @@ def test_policy_brings_its_daemon_and_control(name: str, daemon: str, control: s
     assert (scenario.daemon.name, scenario.control) == (daemon, control)
     changed = {"daemon": SCENARIO.daemon, "control": SCENARIO.control, "numa_balancing_mode": None}
     assert scenario.replace(**changed) == SCENARIO
+
+
+@pytest.mark.parametrize("daemon", ["kmmscand-v1", "numab2"])
+@pytest.mark.parametrize("name", ["random", "static:scan_period=1s"])
+def test_what_sets_tunables_is_refused_where_nobody_can(name: str, daemon: str) -> None:
+    scenario = SCENARIO.replace(daemon=load_daemon(daemon))
+    with pytest.raises(ConfigError, match=f"daemon {daemon} .*(at run time; use kmmscand-tunable$|has no tunables$)"):
+        scenario_for(load_policy(name, scenario), scenario)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, observation_
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.scenario import load_scenario
 from tierenv.train.cli import main
 from tierenv.train.distil import MIN_DECISIONS_IN_LEAF, at_zone_ends, distil, fidelity, fit_tree
 
@@ -103,6 +104,14 @@ def test_tree_of_a_tree_is_the_same_policy(tree_teacher: str, scenario_path: Pat
     assert row.fidelity.agreement == [1, 1, 1] and max(row.fidelity.action_error) < 1e-6
     np.testing.assert_array_equal(row.tree.seconds, row.teacher.seconds)
     assert tuple(row.difference) == tuple(row.held_out_difference) == (0, 0, 0)
+
+
+def test_the_bundle_names_the_scenarios_as_they_were_read(tree_teacher: str, scenario_path: Path) -> None:
+    other = scenario_path.with_name("other.yaml")
+    other.write_text("like: tiny.yaml\ndaemon: kmmscand-v1\n")
+    scenario_path.rename(scenario_path.with_name("tiny.yaml"))
+    (row,) = distil_tiny(tree_teacher, other).trained_on
+    assert (row.name, row.identity) == ("other", load_scenario(str(other)).identity)
 
 
 def test_best_round_is_kept(network_teacher: str, scenario_path: Path) -> None:

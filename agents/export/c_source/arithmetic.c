@@ -50,17 +50,6 @@ static uint64_t exp2_of(int64_t exponent, int bits)
 	return shift > -32 ? mantissa >> -shift : 0;
 }
 
-static uint64_t at_least_one(int64_t value)
-{
-	return value < 1 ? 1 : (uint64_t)value;
-}
-
-/* value and gain with 24 fractional bits */
-static int32_t feature_of(int64_t value, int64_t gain, int64_t offset)
-{
-	return (int32_t)clamped(shift_rounded(value * gain, 28) + offset, -ONE, ONE);
-}
-
 /* A tunable on its logarithmic scale; beyond its edges lie the dead zones of 0 and unlimited. */
 struct range {
 	uint64_t min, max;

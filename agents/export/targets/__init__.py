@@ -25,6 +25,8 @@ class Target:
     summary: str
     module: str
     """Module of this package whose `apply_to(setting, scenario)` makes a `TargetSetting`."""
+    needs: tuple[str, ...]
+    """Tunables without which it has nothing to write."""
     tunables: Mapping[str, str]
     """What becomes of each tunable that it knows, by name; "resident" is the resident memory that the setting was
     modelled for. Any other is not applied."""
@@ -34,6 +36,7 @@ TARGETS = {
     "kmmscand": Target(
         summary="the promotion daemon of the kmmscand and kscand patch series, as posted",
         module="kmmscand",
+        needs=("scan_period",),
         tunables={
             "scan_period": "mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
             "scan_size": "not applied: not exposed",
@@ -43,6 +46,7 @@ TARGETS = {
     "numa-balancing": Target(
         summary="NUMA balancing in memory-tiering mode, Linux 6.1 and newer",
         module="numa_balancing",
+        needs=("scan_period", "scan_size"),
         tunables={
             "scan_period": "scan_period_min_ms = scan_period_max_ms = period x ceil(resident / scan size), refused "
             "below the kernel's floor of 1000 ms / floor(2560 MiB / scan size)",
@@ -53,6 +57,7 @@ TARGETS = {
     "damon": Target(
         summary="a DAMON scheme that migrates hot memory of the slow node, Linux 6.11 and newer",
         module="damon",
+        needs=("scan_period", "scan_size"),
         tunables={
             "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 4294967295; "
             "aggr_us = 2 passes",
@@ -72,7 +77,7 @@ class KernelFile:
     also_at: tuple[str, ...] = ()
     """Where other kernels have it."""
     tunable: str = ""
-    """What it carries, empty where it only switches the mechanism on."""
+    """The tunable it carries, empty where it only switches the mechanism on."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class TargetSetting:
     files: tuple[KernelFile, ...]
     """To write, in this order; empty where numbers in files that always exist are not all there is to it."""
     applied: dict[str, str]
-    """What becomes of each tunable, by its symbol, one line each; every value is said, applied or not."""
+    """What becomes of each tunable, one line each; every value is said, applied or not."""
     remarks: tuple[str, ...]
     """What else an administrator has to know, one line each."""
     if_missing: str
@@ -93,15 +98,18 @@ class TargetSetting:
 
     def comment(self, prefix: str = "#") -> str:
         """What is said of the setting, as comment lines."""
-        return comment_lines([*self.applied.items(), *(("note", remark) for remark in self.remarks)], prefix)
+        tunables = [(TUNABLES[name].symbol, text) for name, text in self.applied.items()]
+        return comment_lines([*tunables, *(("note", remark) for remark in self.remarks)], prefix)
 
 
 def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetSetting:
     """Translate. Raises `ConfigError` for what the target cannot express."""
+    if missing := [name for name in TARGETS[target].needs if name not in setting.values]:
+        raise ConfigError(f"target {target}: needs {', '.join(missing)}, which daemon {scenario.daemon.name} has not")
     module = import_module(f"tierenv.agents.export.targets.{TARGETS[target].module}")
     translated: TargetSetting = module.apply_to(setting, scenario)
     unknown = {
-        TUNABLES[name].symbol: f"{TUNABLES[name].quantity.text(value)}: NOT applied, has no counterpart"
+        name: f"{TUNABLES[name].quantity.text(value)}: NOT applied, has no counterpart"
         for name, value in setting.values.items()
         if name not in TARGETS[target].tunables
     }

@@ -52,9 +52,9 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
         target="damon",
         files=(),
         applied={
-            "scan_period_ms": f"{setting['scan_period']:g}: {pass_text}; hot is what {looks} looks in a row find",
-            "scan_size_bytes": f"{format_bytes(setting['scan_size'])}: in the time of a pass",
-            "throttle_bytes_per_s": f"{format_bytes_per_s(throttle)}: {quota_text}",
+            "scan_period": f"{setting['scan_period']:g}: {pass_text}; hot is what {looks} looks in a row find",
+            "scan_size": f"{format_bytes(setting['scan_size'])}: in the time of a pass",
+            "throttle": f"{format_bytes_per_s(throttle)}: {quota_text}",
         },
         remarks=(
             f"pages move in bursts, at the end of every aggregation of {aggregation_us} us",

@@ -18,7 +18,7 @@ from tierenv.agents.export.targets import (
 )
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import TUNABLES, Setting
+from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
 
 MEMORY_TIERING = 2
@@ -50,21 +50,20 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     if pass_ms > _UINT_MAX:
         raise ConfigError(f"scan_period_ms={setting['scan_period']:g}: {chunks} of them are more than {_UINT_MAX} ms")
     resident = format_bytes(scenario.size)
-    period, size, throttle = (TUNABLES[name].symbol for name in ("scan_period", "scan_size", "throttle"))
     return TargetSetting(
         target=name,
         files=(
             KernelFile(_SYSCTL, MEMORY_TIERING),
-            KernelFile(f"{_SYSCTL}_promote_rate_limit_MBps", _rate_limit(setting, scenario), tunable=throttle),
-            KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib, tunable=size),
-            KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable=period),
-            KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable=period),
+            KernelFile(f"{_SYSCTL}_promote_rate_limit_MBps", _rate_limit(setting, scenario), tunable="throttle"),
+            KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib, tunable="scan_size"),
+            KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable="scan_period"),
+            KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable="scan_period"),
         ),
         applied={
-            period: f"{setting['scan_period']:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
+            "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
             "which the kernel divides; a larger process is scanned as often as a whole, hence faster",
-            size: f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
-            throttle: _throttle_text(setting, scenario),
+            "scan_size": f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
+            "throttle": _throttle_text(setting, scenario),
         },
         remarks=(
             "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",
