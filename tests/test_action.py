@@ -89,3 +89,16 @@ def test_a_daemon_s_list_of_tunables_is_the_shape_of_its_actions() -> None:
     np.testing.assert_array_equal(codec.encode(tunables), [[-1, 1]])
     with pytest.raises(ConfigError, match="kmmscand-v1: has other tunables than kmmscand-tunable"):
         ActionCodec(TUNABLE, V1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("scan_period", 20000, "20000ms"),
+        ("scan_period", 123.456, "123.5ms"),
+        ("scan_size", 2.0**34, "16GiB"),
+        ("throttle", math.inf, "unlimited"),
+    ],
+)
+def test_a_tunable_is_written_as_people_write_it(name: str, value: float, text: str) -> None:
+    assert TUNABLES[name].quantity.text(value) == text

@@ -16,6 +16,8 @@ from tierenv.units import (
     MIB,
     format_bytes,
     format_bytes_per_s,
+    format_ms,
+    format_number,
     parse_bytes,
     parse_bytes_per_s,
     parse_ms,
@@ -53,10 +55,10 @@ def _bytes(text: object) -> float:
     return float(parse_bytes(text))
 
 
-MILLISECONDS = Quantity("ms", "_ms", "uint32_t", "ms", 1, parse_ms, lambda number: f"{number:.4g}ms", "ms")
+MILLISECONDS = Quantity("ms", "_ms", "uint32_t", "ms", 1, parse_ms, format_ms, "ms")
 BYTES = Quantity("bytes", "_bytes", "uint64_t", "MiB", MIB, _bytes, format_bytes, "B")
 RATE = Quantity("bytes/s", "_bytes_per_s", "uint64_t", "MiB/s", MIB, parse_bytes_per_s, format_bytes_per_s, "B/s")
-NUMBER = Quantity("", "", "uint32_t", "", 1, parse_number, lambda number: f"{number:.4g}", "")
+NUMBER = Quantity("", "", "uint32_t", "", 1, parse_number, format_number, "")
 
 
 @dataclass(frozen=True)

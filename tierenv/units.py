@@ -63,6 +63,16 @@ def parse_bytes_per_s(text: object) -> float:
     return _parse(text, _SIZES, per_second=True, example="256MiB/s")
 
 
+def format_number(number: float) -> str:
+    """Four digits, as people write numbers: 20000, not 2e+04."""
+    return f"{float(f'{number:.4g}'):.15g}"
+
+
+def format_ms(number: float) -> str:
+    """Milliseconds."""
+    return f"{format_number(number)}ms"
+
+
 def format_bytes(number: float) -> str:
     """Bytes to the largest binary unit that keeps the number at or above one, four digits at most."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
