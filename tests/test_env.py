@@ -142,6 +142,17 @@ def test_action_is_not_looked_at_unless_the_caller_controls(control: Any, daemon
     assert ends[0] == ends[1]
 
 
+def test_a_daemon_without_tunables_leaves_nothing_to_act_on_and_promotes_all_the_same() -> None:
+    env = TieredMemoryEnv(tiny(), daemon="numab2", control="kernel-rule")
+    assert env.action_space.shape == (0,)
+    observation, at_reset = env.reset(seed=1)
+    assert observation in env.observation_space
+    *_, (observation, _, terminated, _, at_end) = run_episode(env, np.zeros(0, dtype=np.float32))
+    assert terminated and observation in env.observation_space
+    assert set(at_reset) == set(at_end) == set(INFO_KEYS) | set(MODELLED_INFO_KEYS)
+    assert at_end["promoted_pages"] > 0
+
+
 def test_off_promotes_nothing() -> None:
     env = TieredMemoryEnv(tiny(), control="off")
     env.reset(seed=1)

@@ -96,25 +96,23 @@ COUNTERS = (
 NUM_COUNTERS = len(COUNTERS)
 COUNTER_INDEX = {counter.name: index for index, counter in enumerate(COUNTERS)}
 
-(
-    MM_SCANS,
-    VMA_SCANS,
-    MIGADDED,
-    MIGRATED,
-    MIGRATE_FAILED,
-    SLOWTIER,
-    TOPTIER,
-    IDLEPAGE,
-    DEMOTED,
-    FREE_PAGES,
-    MIGRATOR_NS,
-    SCANNER_NS,
-    NUMA_PTE_UPDATES,
-    NUMA_HINT_FAULTS,
-    NUMA_HINT_FAULTS_LOCAL,
-    PGPROMOTE_SUCCESS,
-    PGPROMOTE_CANDIDATE,
-    HOTPAGE,
-    COLDPAGE,
-) = range(NUM_COUNTERS)
-"""Column numbers, for the compiled model."""
+# column numbers, for the compiled models
+MM_SCANS = COUNTER_INDEX["nr_kmmscand_mm_scans"]
+VMA_SCANS = COUNTER_INDEX["nr_kmmscand_vma_scans"]
+MIGADDED = COUNTER_INDEX["nr_kmmscand_migadded"]
+MIGRATED = COUNTER_INDEX["nr_kmmscand_migrated"]
+MIGRATE_FAILED = COUNTER_INDEX["nr_kmmscand_migrate_failed"]
+SLOWTIER = COUNTER_INDEX["nr_kmmscand_slowtier"]
+TOPTIER = COUNTER_INDEX["nr_kmmscand_toptier"]
+IDLEPAGE = COUNTER_INDEX["nr_kmmscand_idlepage"]
+DEMOTED = COUNTER_INDEX["pgdemote_kswapd"]
+FREE_PAGES = COUNTER_INDEX["node0/nr_free_pages"]
+MIGRATOR_NS = COUNTER_INDEX["kmmmigrated/schedstat"]
+SCANNER_NS = COUNTER_INDEX["kmmscand/schedstat"]
+NUMA_PTE_UPDATES = COUNTER_INDEX["numa_pte_updates"]
+NUMA_HINT_FAULTS = COUNTER_INDEX["numa_hint_faults"]
+NUMA_HINT_FAULTS_LOCAL = COUNTER_INDEX["numa_hint_faults_local"]
+PGPROMOTE_SUCCESS = COUNTER_INDEX["pgpromote_success"]
+PGPROMOTE_CANDIDATE = COUNTER_INDEX["pgpromote_candidate"]
+HOTPAGE = COUNTER_INDEX["nr_kscand_hotpage"]
+COLDPAGE = COUNTER_INDEX["nr_kscand_coldpage"]

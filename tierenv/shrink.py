@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, TunableRange
 from tierenv.scenario import Platform, Process, Scenario, Workload
+from tierenv.tunables import BYTES, RATE, TUNABLES
 from tierenv.units import PAGE_BYTES
 
 
@@ -75,20 +76,28 @@ def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
 
 
 def _shrink_daemon(daemon: Daemon, factor: float) -> Daemon:
+    changes: dict[str, object] = {
+        "tunables": {
+            name: bounds.model_copy(update=_shrink_range(name, bounds, factor))
+            for name, bounds in daemon.tunables.items()
+        }
+    }
     if isinstance(daemon, HintFaultDaemon):
-        return daemon.model_copy(update={"knobs": _shrink_knobs(daemon.knobs, factor)})
-    tunables = dict(daemon.tunables)
-    sizes = tunables["scan_size"]
-    tunables["scan_size"] = sizes.model_copy(
-        update={field: float(_fewer_bytes(getattr(sizes, field), factor)) for field in ("min", "max", "start")}
-    )
-    if "throttle" in tunables:
-        rates = tunables["throttle"]
-        tunables["throttle"] = rates.model_copy(update=_scaled(rates, 1 / factor, "min", "max", "start"))
-    threshold = round(daemon.ignore_threshold_pages / factor)
-    return daemon.model_copy(
-        update={"tunables": tunables, "ignore_threshold_pages": max(threshold, min(1, daemon.ignore_threshold_pages))}
-    )
+        changes["knobs"] = _shrink_knobs(daemon.knobs, factor)
+    else:
+        threshold = round(daemon.ignore_threshold_pages / factor)
+        changes["ignore_threshold_pages"] = max(threshold, min(1, daemon.ignore_threshold_pages))
+    return daemon.model_copy(update=changes)
+
+
+def _shrink_range(name: str, bounds: TunableRange, factor: float) -> dict[str, float]:
+    """Bounds and start of a tunable, of whichever quantity it is."""
+    quantity = TUNABLES[name].quantity
+    if quantity is BYTES:
+        return {field: float(_fewer_bytes(getattr(bounds, field), factor)) for field in TunableRange.model_fields}
+    if quantity is RATE:
+        return _scaled(bounds, 1 / factor, *TunableRange.model_fields)
+    return {}
 
 
 def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Workload:

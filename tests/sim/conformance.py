@@ -37,6 +37,11 @@ def ruled() -> Scenario:
     return tuned("skewed", daemon=load_daemon("kmmscand-v1"), control="kernel-rule")
 
 
+def faulting() -> Scenario:
+    """Returns a small machine whose daemon promotes at hint faults, and has no tunables."""
+    return tuned("skewed", daemon=load_daemon("numab2"), control="kernel-rule")
+
+
 def left_alone() -> Scenario:
     """Returns a small machine that nobody controls."""
     return tuned("skewed", control="off")
@@ -67,7 +72,7 @@ def assert_same(found: Told, expected: Told, rows: Any = slice(None)) -> None:
 class SystemConformance:
     """What a kernel can promise, too."""
 
-    most_machines = 3
+    most_machines = 4
     """How many a system can have; laws of a batch are of those that have several."""
 
     def make(self, scenarios: Sequence[Scenario]) -> Any:
@@ -85,7 +90,7 @@ class SystemConformance:
         system.reset(np.arange(seed, seed + n, dtype=np.uint64), ["training"] * n, mask)
 
     def test_every_array_has_a_row_for_each_machine_and_its_own_type(self) -> None:
-        scenarios = [tuned(), ruled(), left_alone()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone()][: self.most_machines]
         system, n = self.begin(*scenarios), len(scenarios)
         shapes = {name: (values.dtype, values.shape) for name, values in told(system).items()}
         number, count = np.dtype(np.float64), np.dtype(np.int64)
@@ -146,15 +151,16 @@ class SystemConformance:
         np.testing.assert_array_equal(system.tunables[0], row)
 
     def test_tunables_that_a_daemon_lacks_are_not_a_number(self) -> None:
-        for scenario in (tuned(), ruled()):
+        for scenario in (tuned(), ruled(), faulting()):
             is_lacking = np.array([name not in scenario.daemon.tunables for name in TUNABLES])
             system = self.begin(scenario)
             assert (np.isnan(system.tunables[0]) == is_lacking).all()
             system.advance(STEP_S)
             assert (np.isnan(system.tunables[0]) == is_lacking).all()
 
-    def test_time_passes_as_asked_and_counters_only_grow(self) -> None:
-        scenario = tuned()
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    def test_time_passes_as_asked_and_counters_only_grow(self, make_scenario: Any) -> None:
+        scenario = make_scenario()
         system = self.begin(scenario)
         before = told(system)
         for step in range(STEPS):
@@ -166,8 +172,9 @@ class SystemConformance:
             assert (now["counters"] >= 0).all()
             before = now
 
-    def test_no_time_is_no_change(self) -> None:
-        scenario = tuned()
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    def test_no_time_is_no_change(self, make_scenario: Any) -> None:
+        scenario = make_scenario()
         system = self.begin(scenario)
         for duration_s in (0.0, STEP_S):
             system.advance(duration_s)
@@ -189,8 +196,9 @@ class ModelledConformance(SystemConformance):
             steps.append(told(system))
         return steps
 
-    def test_a_seed_decides_the_episode_whatever_ran_before(self) -> None:
-        scenario = tuned()
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    def test_a_seed_decides_the_episode_whatever_ran_before(self, make_scenario: Any) -> None:
+        scenario = make_scenario()
         system = self.begin(scenario, seed=5)
         first = self.trajectory(system, scenario)
         self.reset(system, seed=6)
@@ -205,7 +213,7 @@ class ModelledConformance(SystemConformance):
         ends = [self.trajectory(self.begin(scenario), scenario, shares=[share])[-1] for share in (0.0, 1.0)]
         assert (ends[0]["counters"] != ends[1]["counters"]).any()
 
-    @pytest.mark.parametrize("make_scenario", [ruled, left_alone])
+    @pytest.mark.parametrize("make_scenario", [ruled, faulting, left_alone])
     def test_what_is_applied_is_ignored_where_control_is_not_the_caller_s(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system, undisturbed = self.begin(scenario), self.begin(scenario)
@@ -215,8 +223,9 @@ class ModelledConformance(SystemConformance):
                 each.advance(STEP_S)
             assert_same(told(system), told(undisturbed))
 
-    def test_a_machine_stands_still_once_its_work_is_done(self) -> None:
-        scenario = tuned()
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    def test_a_machine_stands_still_once_its_work_is_done(self, make_scenario: Any) -> None:
+        scenario = make_scenario()
         system = self.begin(scenario)
         system.run_to_end()
         at_end = told(system)
@@ -238,7 +247,7 @@ class ModelledConformance(SystemConformance):
         assert system.elapsed_s[0] == pytest.approx(completion_s, rel=0.01)
 
     def test_a_reset_under_a_mask_leaves_the_other_machines_alone(self) -> None:
-        scenarios = [tuned(), ruled(), left_alone()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone()][: self.most_machines]
         n = len(scenarios)
         system, undisturbed = self.begin(*scenarios), self.begin(*scenarios)
         for each in (system, undisturbed):
@@ -255,7 +264,7 @@ class ModelledConformance(SystemConformance):
             np.testing.assert_array_equal(system.counters[1], alone.counters[0])
 
     def test_a_machine_does_not_depend_on_its_batch(self) -> None:
-        scenarios = [tuned(), ruled(), left_alone()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone()][: self.most_machines]
         together = self.trajectory(self.begin(*scenarios), *scenarios)
         for index, scenario in enumerate(scenarios):
             alone = self.trajectory(self.begin(scenario, seed=index), scenario)

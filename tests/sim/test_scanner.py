@@ -101,6 +101,20 @@ def test_rule_drives_a_run_along_the_worked_path(system_type: type) -> None:
     assert periods == [2000, 500, 4000, 4600, 5000]
 
 
+@pytest.mark.parametrize("scale", range(1, 11))
+def test_prctl_scale_lengthens_a_fractional_period_in_the_kernel_s_whole_numbers(scale: int) -> None:
+    scenario = load_scenario("abench-8g").replace(daemon="kscand-v3", scan_scale=scale)
+    machine = machine_of(start(scenario))
+    pages = pages_of(one_machine(PagesSystem, shrink(scenario, PAGES)))
+    for mm in (machine.mms[0], pages.mms[0]):
+        mm["scans"], mm["last_scan_end_s"], mm["period_ms"] = 1, 0.0, 1000.9
+    lumped_scanner.set_due(machine, 0)
+    pages_scanner.set_due(pages, 0)
+    expected_s = 1e-3 * (1000.9 + (1000 * (scale - 1)) // 9)
+    assert machine.mms[0]["due_s"] == pytest.approx(expected_s, abs=1e-9)
+    assert pages.mms[0]["due_s"] == pytest.approx(expected_s, abs=1e-9)
+
+
 def idle_and_hot(rule: str) -> Scenario:
     """Nine tenths of the pages are never touched; the others are, all the time."""
     classes = (PageClass(name="hot", fraction=0.1), PageClass(name="idle", fraction=0.9))

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,6 +135,59 @@ def test_what_a_thread_raises_reaches_the_caller_and_the_pool_goes_on() -> None:
             Sharing(64).call(PythonKernel(fail_beside_the_caller), None, 1.0)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """An interrupt raises `KeyboardInterrupt`, whatever the process that runs the tests has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+AT_WORK_S = 0.1
+"""A thread works on for so long after the interrupt."""
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_no_thread_works_on_after_interrupts_of_a_caller_that_waits() -> None:
+    begun = threading.Barrier(3, timeout=LONG_S)
+    ended = []
+
+    def interrupt_the_caller() -> None:
+        turn = begun.wait()
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep((1 + turn) * AT_WORK_S)  # the caller has returned from the kernel
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(AT_WORK_S)
+            ended.append(threading.get_ident())
+
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            Sharing(64).call(PythonKernel(interrupt_the_caller), None, 1.0)
+        assert len(ended) == 2 * number  # the pool goes on, too
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_no_thread_works_on_after_an_interrupt_while_calls_are_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+    ended = []
+    offer = threads._Helper.offer
+
+    def offer_and_be_interrupted(helper: Any, call: Any) -> None:
+        offer(helper, call)
+        assert begun.wait(LONG_S)
+        signal.raise_signal(signal.SIGINT)
+
+    def work() -> None:
+        begun.set()
+        time.sleep(AT_WORK_S)
+        ended.append(threading.get_ident())
+
+    monkeypatch.setattr(threads._Helper, "offer", offer_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Sharing(64).call(PythonKernel(work), None, 1.0)
+    assert len(ended) == 1
+
+
 def test_the_number_of_threads_is_one_at_least() -> None:
     threads.set_num_threads(5)
     assert threads.get_num_threads() == 5
@@ -167,6 +222,7 @@ def test_parent_and_child_go_on_after_a_fork() -> None:
 
 
 def test_a_process_ends_while_the_pool_sleeps() -> None:
+    observations(1)  # the compiled model is in the cache, or the process would say that it compiles
     code = (
         "from tierenv.sim import threads; from tierenv.vector_env import TieredMemoryVectorEnv as Env;"
         "threads.set_num_threads(2); threads.WORTH_SHARING_S = 0; env = Env(8); env.reset(seed=0);"

@@ -4,10 +4,13 @@ import numpy as np
 
 from tierenv.tunables import columns_of
 
-WASTED, DUPLICATES, PEAK_LIST, ALLOCATION_FAILURES = range(4)
 MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
 """What only the model knows: promotions of pages that do not belong to the hottest that fit, entries of pages
 already on the list, the longest list, and entries for which there was no memory."""
+WASTED = MODEL_COUNTERS.index("wasted_promotions")
+DUPLICATES = MODEL_COUNTERS.index("duplicates")
+PEAK_LIST = MODEL_COUNTERS.index("peak_list_entries")
+ALLOCATION_FAILURES = MODEL_COUNTERS.index("list_allocation_failures")
 
 PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"])
 """Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""

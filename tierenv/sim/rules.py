@@ -12,6 +12,9 @@ from tierenv.units import PAGE_BYTES
 MAX_STALL_SHARE = 0.9
 """Share of any stretch of time a process can lose to stalls; what is left of them it loses later."""
 
+SCALE_STEPS = 9
+"""prctl scale 10 is this many steps above 1, and doubles the scan period (kmmscand.md section 6.5)."""
+
 MAX_RANGES = 8
 """Ranges of a window's length that one scan of NUMA balancing looks through for pages to mark."""
 PERIOD_SLOTS = 10

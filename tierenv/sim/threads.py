@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numba.core import types
@@ -112,71 +112,107 @@ class Sharing:
 
 
 def _call_together(threads: int, kernel: Any, machines: Any, duration_s: float) -> None:
-    """Call a kernel on this thread and on those of the pool that are free, and wait for those that have begun."""
+    """Call a kernel on this thread and on those of the pool that are free, and wait for those that have begun.
+
+    An interrupt waits for them, too: once this has raised, no thread touches the machines.
+    """
     taken = np.zeros(threads * _STRIDE, dtype=np.int64)
-    calls = []
+    calls: list[_Call] = []
     try:
         for block, helper in enumerate(_pool.helpers(threads - 1), start=1):
             call = _Call(kernel, (machines, duration_s, taken, block))
-            if helper.offer(call):
-                calls.append(call)
+            calls.append(call)  # first, or an interrupt in between would leave it to itself
+            helper.offer(call)
         kernel(machines, duration_s, taken, 0)
     finally:
-        errors = [call.end() for call in calls]
-    for error in filter(None, errors):
-        raise error
+        interrupt = None
+        is_over = False
+        # here and not in a function, which an interrupt could keep from being entered
+        while not is_over:
+            try:
+                for call in calls:
+                    call.call_off()
+                for call in calls:
+                    call.wait()
+                is_over = True
+            except BaseException as error:  # whatever a signal handler raises
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+    for call in calls:
+        if call.error is not None:
+            raise call.error
+
+
+_Claimant = Literal["helper", "caller"]
+"""Who can take a call: the helper to make it, or its caller to call it off."""
 
 
 class _Call:
-    """A call that a thread of the pool makes, unless its caller has no use for it any more."""
+    """A call that a thread of the pool makes, unless its caller has no use for it any more.
+
+    What the caller does with it may be interrupted anywhere and done again.
+    """
 
     def __init__(self, kernel: Any, arguments: tuple[Any, float, NDArray[np.int64], int]) -> None:
         self._kernel = kernel
         self._arguments = arguments
-        self._claim = threading.Lock()  # of the helper, which will make the call, or of the caller, which calls it off
-        self._is_open = threading.Lock()
-        self._is_open.acquire()
-        self._error: BaseException | None = None
+        self._claim: dict[str, _Claimant] = {}
+        self._is_closed = False
+        self._opens_when_closed = threading.Lock()
+        self._opens_when_closed.acquire()
+        self.error: BaseException | None = None
+        """What the kernel raised."""
+
+    def _belongs_to(self, claimant: _Claimant) -> bool:
+        """Claim it, in one indivisible operation, for whoever is the first. Returns whether that is this one."""
+        return self._claim.setdefault("by", claimant) == claimant
 
     def make(self) -> None:
         """Call the kernel unless the call is off, for the helper."""
-        if self._claim.acquire(blocking=False):
+        if self._belongs_to("helper"):
             try:
                 self._kernel(*self._arguments)
             except BaseException as error:
-                self._error = error
+                self.error = error
 
     def close(self) -> None:
         """Let the caller go on, for the helper."""
-        self._is_open.release()
+        self._is_closed = True
+        self._opens_when_closed.release()
 
-    def end(self) -> BaseException | None:
-        """Call it off or wait until it is closed, for the caller. Returns what the kernel raised."""
-        if not self._claim.acquire(blocking=False):
-            self._is_open.acquire()
-        return self._error
+    def call_off(self) -> None:
+        """See to it that the call is not made, unless it has begun, for the caller."""
+        self._belongs_to("caller")
+
+    def wait(self) -> None:
+        """Wait until a call that could not be called off is closed, for the caller."""
+        if not self._belongs_to("caller") and not self._is_closed:
+            self._opens_when_closed.acquire()
 
 
 class _Helper:
-    """A thread of the pool. It serves one caller at a time and sleeps in between."""
+    """A thread of the pool. It makes one call after another and sleeps in between."""
 
     def __init__(self) -> None:
-        self._is_busy = threading.Lock()
+        self._is_busy = False
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         threading.Thread(target=self._serve, name="tierenv-helper", daemon=True).start()
 
-    def offer(self, call: _Call) -> bool:
-        """Let the thread make a call if it has none. Returns whether it will."""
-        is_free = self._is_busy.acquire(blocking=False)
-        if is_free:
+    def offer(self, call: _Call) -> None:
+        """Let the thread make a call if it has none.
+
+        Two callers at the same moment may both find it free. The later call then waits for its turn until it is off.
+        """
+        if not self._is_busy and self._calls.empty():
             self._calls.put(call)
-        return is_free
 
     def _serve(self) -> None:
         while True:
             call = self._calls.get()
+            self._is_busy = True
             call.make()
-            self._is_busy.release()  # first, or the caller might come back before this thread is free
+            self._is_busy = False  # first, or the caller might come back before this thread is free
             call.close()
 
 

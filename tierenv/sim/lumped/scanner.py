@@ -1,4 +1,9 @@
-"""kmmscand: whose chunk is due when, what it finds, how the kernel's rule adapts (kmmscand.md sections 1, 5 and 6)."""
+"""kmmscand: whose chunk is due when, what it finds, how the kernel's rule adapts (kmmscand.md sections 1, 5 and 6).
+
+Who is scanned, when a chunk is due, the rule for period and size, and the choice of the target node stand here and in
+`tierenv.sim.pages.scanner` on purpose: neither model calls the other's, so that each checks how the other reads the
+kernel. What both take from `tierenv.sim.rules` is beyond that check: here free pages and the steps of the prctl scale.
+"""
 
 import math
 
@@ -34,14 +39,12 @@ from tierenv.sim.records import (
     TARGET_FIXED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.sim.rules import free_pages
+from tierenv.sim.rules import SCALE_STEPS, free_pages
 from tierenv.units import PAGE_BYTES
 
 _TOLERANCE_S = 1e-9
 MOST_ENTRIES = 1 << 30
 """Entries in a record of the list beyond which it takes no more: they are counted in 32 bits."""
-SCALE_STEPS = 9
-"""prctl scale 10 is this many steps above 1, and doubles the period (kmmscand.md section 6.5)."""
 
 
 @njit_inlined
@@ -66,7 +69,7 @@ def set_due(machine, index):
         return
     period_ms = mm.period_ms
     if parameters.scale_rule == SCALE_LENGTHENS_PERIOD:
-        period_ms += math.floor(period_ms * (process.scan_scale - 1) / SCALE_STEPS)
+        period_ms += int(period_ms) * (process.scan_scale - 1) // SCALE_STEPS
     if parameters.failure_window > 0:
         period_ms *= 1 + mm.failure_percent // 10
     mm.due_s = mm.last_scan_end_s + 1e-3 * period_ms

@@ -1,4 +1,10 @@
-"""The scanner page by page: whose chunk is next, what it visits and lists, how the kernel's rules adapt."""
+"""The scanner page by page: whose chunk is next, what it visits and lists, how the kernel's rules adapt.
+
+Who is scanned, when a chunk is due, the rule for period and size, and the choice of the target node stand here and in
+`tierenv.sim.lumped.scanner` on purpose: neither model calls the other's, so that each checks how the other reads the
+kernel. From `tierenv.sim.rules`, which both share and which that does not check, comes the number of steps of the prctl
+scale alone.
+"""
 
 import math
 
@@ -18,6 +24,7 @@ from tierenv.sim.records import (
     TARGET_FIXED,
     TARGET_MOST_ACCESSED,
 )
+from tierenv.sim.rules import SCALE_STEPS
 from tierenv.units import PAGE_BYTES
 
 
@@ -37,7 +44,7 @@ def set_due(pages, index):
     mm = pages.mms[index]
     period_ms = mm.period_ms
     if pages.parameters.scale_rule == SCALE_LENGTHENS_PERIOD:
-        period_ms += int(period_ms) * (pages.processes[index].scan_scale - 1) // 9
+        period_ms += int(period_ms) * (pages.processes[index].scan_scale - 1) // SCALE_STEPS
     if pages.parameters.failure_window > 0:
         period_ms *= 1 + mm.failure_percent // 10
     mm.due_s = mm.last_scan_end_s + period_ms / 1000.0
