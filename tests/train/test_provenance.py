@@ -97,7 +97,6 @@ def revisions(content: Any) -> Iterator[str | None]:
             yield from revisions(value)
 
 
-@pytest.mark.xfail(strict=False, reason="to be remade from a clean revision once the sources stand")
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_results_and_policies_come_from_a_clean_revision_of_this_repository(path: Path) -> None:
     named = list(revisions(json.loads(path.read_text(encoding="utf-8"))))
