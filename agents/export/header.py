@@ -65,20 +65,26 @@ class Origin:
             "expected gain": gain or NOT_EVALUATED,
             "caveat": CAVEAT,
         }
-        return {label: " ".join(text.split()) for label, text in rows.items()}
+        return {label: one_line(text) for label, text in rows.items()}
 
     def comment(self, prefix: str = "#", *, is_other_target: bool = False) -> str:
         """The rows as comment lines."""
         return comment_lines(self.rows(is_other_target=is_other_target).items(), prefix)
 
 
+def one_line(text: str) -> str:
+    """The text as a comment of any file may hold it: printable characters, on one line whatever reads it."""
+    shown = (char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+    return " ".join("".join(shown).split())
+
+
 def comment_lines(rows: Iterable[tuple[str, str]], prefix: str = "#") -> str:
     """Labels and texts as comment lines, wrapped."""
     return "\n".join(
         textwrap.fill(
-            " ".join(text.split()),
+            one_line(text),
             width=COMMENT_WIDTH,
-            initial_indent=f"{prefix}   {label:<20} ",
+            initial_indent=f"{prefix}   {one_line(label):<20} ",
             subsequent_indent=f"{prefix}   {'':<20} ",
             break_long_words=False,
             break_on_hyphens=False,

@@ -125,9 +125,7 @@ def _check_probes(policy: IntegerPolicy, source: LearnedSource) -> None:
 
 def _filled(name: str, **values: str) -> str:
     text = (resources.files("tierenv.agents.export") / "c_source" / name).read_text(encoding="utf-8")
-    for mark, value in values.items():
-        text = text.replace(f"@{mark}@", value)
-    return text
+    return re.sub("@([A-Z0-9_]+)@", lambda mark: values[mark[1]], text)  # in one pass: a value may hold what is a mark
 
 
 def _provenance(source: LearnedSource) -> str:

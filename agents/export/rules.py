@@ -6,7 +6,7 @@ import numpy as np
 
 from tierenv.action import ActionCodec, edges_of
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.header import Origin
+from tierenv.agents.export.header import Origin, one_line
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, Daemon
@@ -32,7 +32,7 @@ def rules_text(tree: DecisionTree, daemon: Daemon, origin: Origin) -> str:
     columns = observed_columns(daemon)
     used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
     return _TEMPLATE.format(
-        daemon=daemon.name,
+        daemon=one_line(daemon.name),
         origin=origin.comment(),
         legend="\n".join(f"#   {column.name:<14} {_meaning(column)}" for column in used),
         rules="\n".join(_rules(tree, daemon, columns, node=0, indent="")),

@@ -1,6 +1,7 @@
 """What the formats of static settings for a kernel share: the header, and the setting in the target's terms."""
 
 from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.header import one_line
 from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
 from tierenv.agents.export.targets import TARGETS, TargetSetting, target_setting
 from tierenv.daemon import AccessedBitDaemon
@@ -23,7 +24,7 @@ def header(modelled: ModelledSetting, setting: TargetSetting, usage: str) -> str
             "#",
             modelled.origin.comment(is_other_target=True),
             "#",
-            f"# It was modelled on the daemon {daemon.name}{which}. What the target makes of it:",
+            f"# It was modelled on the daemon {one_line(daemon.name)}{which}. What the target makes of it:",
             "#",
             setting.comment(),
             "#",
