@@ -28,6 +28,7 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import observed_columns
 from tierenv.files import atomic_folder
+from tierenv.reading import read_json
 from tierenv.records import Name, Record, Seconds, validate_record
 from tierenv.scenario import Control, Scenario
 
@@ -241,24 +242,8 @@ def _document_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
-
-
 def _read_document(path: Path) -> BundleDocument:
-    try:
-        content = json.loads(_read(path), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
+    content = read_json(path)
     is_whole = _is_whole(content)
     if content.get("schema") == 1:
         if not is_whole:  # told before the upgrade: it trusts what it upgrades
@@ -289,7 +274,10 @@ def _description(model: Network | DecisionTree) -> dict[str, Any]:
 
 
 def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
-    weights = _read(path)
+    try:
+        weights = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
     if hashlib.sha256(weights).hexdigest() != document.sha256[WEIGHTS]:
         raise ConfigError(f"{path}: does not match the SHA-256 in {DOCUMENT}; export the policy again")
     try:

@@ -307,3 +307,9 @@ def test_a_record_written_out_is_read_as_the_same(kind: str, tmp_path: Path) -> 
         path = write(tmp_path / "copy.yaml", **record.model_dump(mode="json"))
         found = load_record(kind, RECORDS[kind], path)
         assert found == record and found.identity == record.identity
+
+
+def test_a_message_is_one_line_of_bounded_length_whatever_it_quotes() -> None:
+    assert str(ConfigError("a\nb\x1b[2J\u202e\ud800é")) == "a\\nb\\x1b[2J\\u202e\\ud800é"
+    message = str(ConfigError("mine.yaml: " + "x" * 5000 + ": no such file"))
+    assert message.startswith("mine.yaml: ") and message.endswith(": no such file") and len(message) < 1100

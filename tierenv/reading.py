@@ -42,9 +42,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object a JSON file holds. Raises `ConfigError`, also for keys given twice."""
+    """The object a JSON file holds. Raises `ConfigError`, also for keys given twice and for NaN and Infinity."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -73,6 +74,10 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -199,6 +199,21 @@ def test_document_that_means_something_else_is_refused(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("addition", "reason"),
+    [
+        ('"name": "other"', "not valid JSON: name is given twice"),
+        ('"x": NaN', "not valid JSON: NaN is not a number"),
+        ('"\\u202e\\n": 1, "\\u202e\\n": 2', r"not valid JSON: \\u202e\\n is given twice"),
+    ],
+)
+def test_json_that_says_two_things_or_no_number_is_refused(bundle: Path, addition: str, reason: str) -> None:
+    path = bundle / "policy.json"
+    path.write_text("{" + addition + "," + path.read_text()[1:])
+    with pytest.raises(ConfigError, match=reason):
+        load_policy(str(bundle), SCENARIO)
+
+
 def test_words_of_a_definition_may_change(bundle: Path) -> None:
     edit(bundle, lambda content: content["observation"][0].update(meaning="in other words"))
     load_policy(str(bundle), SCENARIO)
