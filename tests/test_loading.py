@@ -1,5 +1,7 @@
 """Names, paths, references and likeness: what a text in a file stands for, whatever the kind and the working folder."""
 
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -307,6 +309,86 @@ def test_a_record_written_out_is_read_as_the_same(kind: str, tmp_path: Path) -> 
         path = write(tmp_path / "copy.yaml", **record.model_dump(mode="json"))
         found = load_record(kind, RECORDS[kind], path)
         assert found == record and found.identity == record.identity
+
+
+TOKENS = [
+    *("0x_", "2001-99-99", "2001-01-01", "!!bool x", "!!timestamp foo", "!!binary aGk=", "!!set {a}", "*x", "&x [*x]"),
+    *("1e308TiB", "-1GiB", "1e400s", "1e-320ns", "1e999", "-1", "0", "5", ".nan", ".inf", "9" * 20, "9" * 5000),
+    *("null", "~", "[]", "{}", "[1]", "{a: 1}", "true", "''", "'\\n'", '"\\ud800"', '"\\0"', "? [a]\n: b", "a" * 300),
+    *("skewed", "numab2", "./none", "../x", "/etc/passwd", "unlimited"),
+]
+
+
+def mutated(lines: list[str], rng: random.Random) -> str:
+    """Returns a file with one to three lines cut, doubled, dropped or given another value."""
+    for _ in range(rng.randint(1, 3)):
+        index = rng.randrange(len(lines))
+        line = lines[index]
+        key, colon, _ = line.partition(":")
+        ways = [
+            [f"{key}: {rng.choice(TOKENS)}"] if colon else [rng.choice(TOKENS)],
+            [line[: rng.randint(0, len(line))]],
+            [line, rng.choice(lines)],
+            [],
+            [line.replace(rng.choice(line or " "), rng.choice(TOKENS))],
+        ]
+        lines[index : index + 1] = rng.choices(ways, weights=(6, 1, 1, 1, 1))[0]
+        lines = lines or [""]
+    return "\n".join(lines)
+
+
+@pytest.mark.expensive
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_spoiled_file_is_read_or_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    rng = random.Random(f"{kind} 1")
+    path = tmp_path / "mine.yaml"
+    refused = 0
+    for _ in range(330):  # 2,000 of all kinds
+        path.write_text(mutated(rng.choice(list(packaged(kind).values())).read_text().splitlines(), rng))
+        try:
+            load_record(kind, RECORDS[kind], str(path))
+        except ConfigError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 100 < refused < 330
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size: 0x_", "mine.yaml:1: '0x_' is not a YAML int"),
+        ("a: 1\nb: 2001-99-99", "mine.yaml:2: '2001-99-99' is not a YAML timestamp"),
+        ("a: " + "[" * 5000, "mine.yaml: not valid YAML: nested too deeply"),
+        ("a: 1\nroot:$6$secret: [\n", "mine.yaml:3: not valid YAML: expected the node content"),
+        ("a: &a {b: *a}", "mine.yaml:1: the value of an alias holds the alias itself"),
+        (
+            "a0: &a0 [1, 1]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(20)),
+            "more than 100000 values, those of aliases included",
+        ),
+        ("a: " + "x" * 600_000, "mine.yaml: holds more than 524288 bytes"),
+        ("\ufeffa: 1", "mine.yaml: a: unknown key"),
+        ("like: skewed\nsize: 1e308TiB", "mine.yaml: size: '1e308TiB' must be finite"),
+    ],
+)
+def test_what_is_no_yaml_is_refused_with_its_line_and_without_the_file_s_text(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(str(path))
+    assert message in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.yaml")
+    with pytest.raises(ConfigError, match="mine.yaml: must be a file, not a pipe"):
+        load_scenario(str(tmp_path / "mine.yaml"))
+
+
+def test_decimal_units_are_those_of_benchmarks(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.yaml", like="amd-epyc-cxl", cxl={"bandwidth": "20.5GB/s"})
+    assert load_record("platforms", Platform, path).cxl.bandwidth == 20.5e9
 
 
 def test_a_message_is_one_line_of_bounded_length_whatever_it_quotes() -> None:

@@ -9,6 +9,12 @@ import yaml
 
 from tierenv.errors import ConfigError
 
+MAX_YAML_BYTES = 512 << 10
+"""Read in some three seconds; the largest of our own is a hundredth of it."""
+MAX_JSON_BYTES = 8 << 20
+MAX_YAML_VALUES = 100_000
+"""In a file, with what its aliases stand for written out."""
+
 
 class FileText(str):
     """A text out of a file: what it refers to is relative to the folder of that file."""
@@ -27,15 +33,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises `ConfigError` for unreadable files, keys given twice and content other than a mapping.
     """
+    text = _text(path, MAX_YAML_BYTES)
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader = _Loader(text)
         loader.path = path
         content = loader.get_single_data()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {reason}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
+    except yaml.MarkedYAMLError as error:  # its own text shows the line, which may be one of a file that is no record
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(content).__name__}")
     return content
@@ -43,22 +52,59 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object a JSON file holds. Raises `ConfigError`, also for keys given twice and for NaN and Infinity."""
+    text = _text(path, MAX_JSON_BYTES)
     try:
-        text = path.read_text(encoding="utf-8")
         content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid JSON: nested too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
     return content
 
 
+def _text(path: Path, most_bytes: int) -> str:
+    """A file's text, without a byte order mark. Raises `ConfigError`."""
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path}: must be a file, not a pipe or a device")
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+    if len(content) > most_bytes:
+        raise ConfigError(f"{path}: holds more than {most_bytes} bytes")
+    return text
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's own types, of a file at `path`."""
 
     path: Path
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._num_values = 0
+        self._values_of: dict[yaml.Node, int] = {}
+        """Finished nodes, and how many values each stands for."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        before, line = self._num_values, self.peek_event().start_mark.line + 1
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if node is None:
+            return None
+        if is_alias and node not in self._values_of:
+            raise ConfigError(f"{self.path}:{line}: the value of an alias holds the alias itself")
+        self._num_values += self._values_of[node] if is_alias else 1
+        self._values_of.setdefault(node, self._num_values - before)
+        if self._num_values > MAX_YAML_VALUES:
+            raise ConfigError(f"{self.path}:{line}: more than {MAX_YAML_VALUES} values, those of aliases included")
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -68,6 +114,15 @@ class _Loader(yaml.SafeLoader):
                 raise ConfigError(f"{self.path}:{key.start_mark.line + 1}: {key.value}: is given twice")
             given.add(str(key.value))
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ConfigError:
+            raise
+        except (ValueError, ArithmeticError, LookupError, AttributeError):  # of PyYAML's constructors of scalars
+            kind, line = node.tag.rpartition(":")[2], node.start_mark.line + 1
+            raise ConfigError(f"{self.path}:{line}: {node.value!r} is not a YAML {kind}") from None
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> FileText:
         return FileText(node.value, self.path.parent)
