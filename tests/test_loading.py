@@ -1,5 +1,6 @@
 """Names, paths, references and likeness: what a text in a file stands for, whatever the kind and the working folder."""
 
+import math
 import os
 import random
 from collections.abc import Callable
@@ -188,6 +189,27 @@ def test_a_daemon_that_could_not_run_is_refused_by_field(tmp_path: Path, change:
     with pytest.raises(ConfigError) as caught:
         load_daemon(write(tmp_path / "mine.yaml", **{"like": "kmmscand-tunable"} | change))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"platform": {"overlap": math.inf}},
+        {"platform": {"dram": {"bandwidth": "0B/s"}}},
+        {"platform": {"migration_per_page_at_8gib": "0ns"}},
+        {"workload": {"accesses_per_page": math.inf}},
+        {"workload": {"accesses_per_page": math.nan}},
+        {"daemon": {"list_entry": "0B"}},
+    ],
+)
+def test_numbers_that_a_model_cannot_work_with_are_refused_by_field(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"mine.yaml: .*(must be greater than 0|must be a finite number)$"):
+        load_scenario(write(tmp_path / "mine.yaml", like="skewed", **change))
+
+
+def test_off_needs_no_quotes(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("like: skewed\ncontrol: off\n")
+    assert load_scenario(str(tmp_path / "mine.yaml")).control == "off"
 
 
 def test_a_tunable_is_taken_out_by_null(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ them by hint faults.
 import math
 from typing import Annotated, Literal, Self, cast
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AllowInfNan, BeforeValidator, Field, PlainSerializer, model_validator
 
 from tierenv.errors import ConfigError, close_match
 from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record, packaged
@@ -22,7 +22,7 @@ class TunableRange(Record):
     """Least value a policy can set."""
     max: float
     """Greatest value a policy can set."""
-    start: float
+    start: Annotated[float, AllowInfNan(True)]
     """Value at start, within the range; for the throttle also 0 or unlimited."""
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class AccessedBitDaemon(DaemonRecord):
     """The migrator's sleep between two drains of its list."""
     throttle_window: Annotated[Seconds, Field(gt=0)]
     """The throttle grants a budget of this much time at its rate; entries beyond it are dropped until the next one."""
-    list_entry: Bytes
+    list_entry: Annotated[Bytes, Field(gt=0)]
     """Memory one migration-list entry takes."""
     decay_shift: Annotated[int, Field(ge=0, le=62)]
     """A 2^decay_shift-th of the last chunk's useful pages counts in the next."""

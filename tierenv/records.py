@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin,
 
 from pydantic import (
     AfterValidator,
+    AllowInfNan,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -36,6 +37,7 @@ from tierenv.units import parse_bytes, parse_bytes_per_s, parse_seconds
 Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda size: f"{size}B")]
 BytesPerSecond = Annotated[
     float,
+    AllowInfNan(True),  # infinity is "unlimited", and parse_bytes_per_s lets no other odd number pass
     BeforeValidator(parse_bytes_per_s),
     PlainSerializer(lambda rate: "unlimited" if math.isinf(rate) else f"{rate!r}B/s"),
 ]
@@ -64,7 +66,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other fields, not validated. Unlike pydantic's it does not take cached properties along."""

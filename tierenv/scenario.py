@@ -8,7 +8,7 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
 from tierenv.records import (
@@ -29,7 +29,10 @@ HELD_OUT_EVERY = 5
 """One phase order in this many (by lexicographic rank) is held out of training."""
 
 PhaseOrders = Literal["training", "held-out"]
-Control = Literal["tunables", "kernel-rule", "off"]
+Control = Annotated[
+    Literal["tunables", "kernel-rule", "off"],
+    BeforeValidator(lambda control: "off" if control is False else control),  # what YAML reads in off
+]
 NumaBalancingMode = Literal[0, 1, 2]
 ScanScale = Annotated[int, Field(ge=0, le=10)]
 """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes a process out of the scan (kmmscand.md section 5)."""
@@ -42,7 +45,7 @@ class MemoryTier(Record):
     """Load-to-use latency of an unloaded tier."""
     queueing_latency: Seconds
     """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
-    bandwidth: BytesPerSecond
+    bandwidth: Annotated[BytesPerSecond, Field(gt=0)]
     """Reads and writes together it can serve."""
 
 
@@ -63,7 +66,7 @@ class Platform(NamedRecord):
     """Scanner time for one PTE."""
     accessed_bit: Seconds
     """Time a page walk takes longer when it has to set an Accessed bit the scanner cleared."""
-    migration_per_page_at_8gib: Seconds
+    migration_per_page_at_8gib: Annotated[Seconds, Field(gt=0)]
     """Migrator time for one promotion (isolate, unmap, copy, remap) at 8 GiB resident."""
     migration_footprint_exponent: Annotated[float, Field(ge=0, le=2)]
     """Growth of that time with the footprint: (resident / 8 GiB) ** exponent."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
+from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.daemon import Daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.reading import read_yaml
@@ -18,7 +19,7 @@ from tierenv.records import (
     resolve,
     validate_record,
 )
-from tierenv.scenario import PhaseOrders, Scenarios, load_scenario
+from tierenv.scenario import PhaseOrders, Scenario, Scenarios, load_scenario
 from tierenv.train.algorithms import Algorithm, find_algorithm
 
 
@@ -116,7 +117,23 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
                 f"use a scenario with daemon {tunable_daemons()}"
             )
         _check_lengths(config, scenario.daemon, path)
+        _check_same_task(config.scenarios[0], scenario, path)
     return config
+
+
+def _check_same_task(first: Scenario, other: Scenario, path: str) -> None:
+    """Refuse scenarios that one policy cannot be for."""
+    if other.control_interval != first.control_interval:
+        raise ConfigError(
+            f"{path}: scenarios: {other.name}: control_interval={other.control_interval:g}s: must be that of "
+            f"{first.name}, {first.control_interval:g}s"
+        )
+    for what, definition in (("features", observation_definition), ("tunables", action_definition)):
+        if without_words(definition(other.daemon)) != without_words(definition(first.daemon)):
+            raise ConfigError(
+                f"{path}: scenarios: {other.name}: the {what} of daemon {other.daemon.name}, their ranges included, "
+                f"must be those of {first.name}'s daemon {first.daemon.name}: a policy is for one daemon"
+            )
 
 
 def _check_lengths(config: TrainingConfig, daemon: Daemon, path: str) -> None:

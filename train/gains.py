@@ -52,7 +52,7 @@ def read_gains(path: Path, policy: str) -> tuple[Gain, ...]:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
         raise ConfigError(f"{path}: {field}: {problem['msg']}; give a file that `evaluate --json` wrote") from None
-    own = [row for row in evaluation.rows if os.path.normpath(row.policy) == os.path.normpath(policy)]
+    own = [row for row in evaluation.rows if _plain(row.policy) == _plain(policy)]
     if not own:
         known = ", ".join(dict.fromkeys(row.policy for row in evaluation.rows))
         raise ConfigError(f"{path}: has no row for policy {policy!r}; it has {known}")
@@ -66,6 +66,11 @@ def read_gains(path: Path, policy: str) -> tuple[Gain, ...]:
     if not gains:
         raise ConfigError(f"{path}: has no policy to compare with; evaluate {' or '.join(BASELINES)} in the same call")
     return tuple(gains)
+
+
+def _plain(policy: str) -> str:
+    """A path without detours; a bare word, which names a packaged policy, is never that of a path."""
+    return os.path.join(os.curdir, os.path.normpath(policy)) if "/" in policy else policy
 
 
 def _rows_of(policy: str, own: _Row, rows: Sequence[_Row]) -> list[_Row]:

@@ -452,6 +452,12 @@ def test_every_tunable_has_its_say_for_every_target(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_a_tunable_that_the_daemon_lacks_is_not_spoken_of(target: str) -> None:
+    setting = Setting({"scan_period": 1000.0, "scan_size": 1024.0 * MIB})
+    assert list(target_setting(target, setting, SCENARIO).applied) == ["scan_period", "scan_size"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_setting_without_what_a_target_needs_is_refused(target: str) -> None:
     scenario = SCENARIO.replace(daemon=load_daemon("numab2"))
     with pytest.raises(ConfigError, match=f"target {target}: needs scan_period.*which daemon numab2 has not"):

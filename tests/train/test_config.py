@@ -72,6 +72,24 @@ def test_daemon_that_cannot_be_tuned_cannot_be_trained_on(write_config: WriteCon
         load_training_config(str(write_config()))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("control_interval: 1s", "control_interval=1s: must be that of skewed, 2s"),
+        ("daemon: {tunables: {throttle: null}}", "the features of daemon"),
+        ("daemon: {tunables: {scan_period: {min: 200ms}}}", "the tunables of daemon"),
+    ],
+)
+def test_scenarios_that_one_policy_cannot_be_for_are_refused_before_anything_is_written(
+    write_config: WriteConfig, tmp_path: Path, change: str, message: str
+) -> None:
+    (tmp_path / "other.yaml").write_text(f"like: skewed\n{change}\n")
+    path = write_config(scenarios=["skewed", str(tmp_path / "other.yaml")])
+    with pytest.raises(ConfigError) as caught:
+        load_training_config(str(path))
+    assert f"{path}: scenarios: other: " in str(caught.value) and message in str(caught.value)
+
+
 def test_scenarios_of_a_suite_must_differ_by_name(scenario_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(f"scenarios: [moving-hot-set, {scenario_path}]")

@@ -43,6 +43,14 @@ def test_gain_is_the_share_of_the_others_time_with_a_paired_interval(tmp_path: P
     assert (over_built_in.scenario, over_built_in.episodes) == ("skewed", 3)
 
 
+def test_a_folder_called_like_a_packaged_policy_has_not_its_gain(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", lambda content: content["rows"].append(row("abench", [1.0, 1.0, 1.0])))
+    assert read_gains(path, "abench")
+    for policy in ("./abench", str(tmp_path / "abench")):
+        with pytest.raises(ConfigError, match="has no row for policy"):
+            read_gains(path, policy)
+
+
 def test_every_scenario_has_its_own_gain(tmp_path: Path) -> None:
     more = [row("runs/x", [1.0, 2.0], "abench-8g"), row("built-in", [2.0, 4.0], "abench-8g")]
     gains = read_gains(write(tmp_path / "a.json", lambda content: content["rows"].extend(more)), "runs/x")

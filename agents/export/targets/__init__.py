@@ -108,12 +108,13 @@ def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetS
         raise ConfigError(f"target {target}: needs {', '.join(missing)}, which daemon {scenario.daemon.name} has not")
     module = import_module(f"tierenv.agents.export.targets.{TARGETS[target].module}")
     translated: TargetSetting = module.apply_to(setting, scenario)
+    applied = {name: text for name, text in translated.applied.items() if name in setting.values}
     unknown = {
         name: f"{TUNABLES[name].quantity.text(value)}: NOT applied, has no counterpart"
         for name, value in setting.values.items()
         if name not in TARGETS[target].tunables
     }
-    return replace(translated, applied=translated.applied | unknown)
+    return replace(translated, applied=applied | unknown)
 
 
 def whole_number(name: str, value: float, unit: str, target: str) -> int:

@@ -207,10 +207,6 @@ class LumpedSystem:
         """int64[classes]: a machine's pages on the fast tier by class, or those of one process."""
         return self._machines.fast_by_class[index, self._own_classes(index, process)].sum(axis=1)
 
-    def fast_pages_by_node(self, index: int) -> NDArray[np.int64]:
-        """int64[nodes]: a machine's pages on each node of the fast tier."""
-        return self._machines.nodes["fast_pages"][index, : len(self._arrays[index].nodes)].copy()
-
     def trace(self, index: int) -> tuple[list[dict[str, Any]], int]:
         """The kernel's trace events of a machine's episode so far, and how many found no room.
 
