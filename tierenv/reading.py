@@ -35,9 +35,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     text = _text(path, MAX_YAML_BYTES)
     try:
-        loader = _Loader(text)
-        loader.path = path
-        content = loader.get_single_data()
+        content = _Loader(text, path).get_single_data()
     except RecursionError:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
     except yaml.MarkedYAMLError as error:  # its own text shows the line, which may be one of a file that is no record
@@ -84,10 +82,9 @@ def _text(path: Path, most_bytes: int) -> str:
 class _Loader(yaml.SafeLoader):
     """YAML's own types, of a file at `path`."""
 
-    path: Path
-
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, path: Path) -> None:
         super().__init__(text)
+        self.path = path
         self._num_values = 0
         self._values_of: dict[yaml.Node, int] = {}
         """Finished nodes, and how many values each stands for."""

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from tierenv.agents.export.header import Gain
 from tierenv.errors import ConfigError
 from tierenv.reading import read_json
-from tierenv.records import Record
+from tierenv.records import Record, is_bare_word
 from tierenv.train.statistics import paired_difference
 
 BASELINES = ("built-in", "best-static", "no-migration")
@@ -70,7 +70,7 @@ def read_gains(path: Path, policy: str) -> tuple[Gain, ...]:
 
 def _plain(policy: str) -> str:
     """A path without detours; a bare word, which names a packaged policy, is never that of a path."""
-    return os.path.join(os.curdir, os.path.normpath(policy)) if "/" in policy else policy
+    return policy if is_bare_word(policy) else os.path.join(os.curdir, os.path.normpath(policy))
 
 
 def _rows_of(policy: str, own: _Row, rows: Sequence[_Row]) -> list[_Row]:
