@@ -4,11 +4,7 @@ Scenarios are told apart by what they say (`Scenario.identity`), not by their na
 has a setting of its own, a copy under another name shares it.
 """
 
-import fcntl
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError, close_match
-from tierenv.files import atomic_write_text
+from tierenv.files import atomic_write_text, locked
 from tierenv.reading import read_json
 from tierenv.records import Record, packaged, validate_record
 from tierenv.scenario import Scenario, load_scenario
@@ -85,22 +81,12 @@ def write_best_static(scenario: Scenario, best: BestStatic, path: Path | None = 
     """Store one scenario's result, keeping the others', and return the file's path."""
     path = path or default_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):  # searches over several scenarios may end at the same time
+    with locked(path.parent):  # searches over several scenarios may end at the same time
         scenarios = read_best_static(path) | {scenario.identity: best}
         by_name = sorted(scenarios.items(), key=lambda item: (item[1].scenario, item[0]))
         content = BestStaticFile(scenarios=dict(by_name))
         atomic_write_text(path, content.model_dump_json(by_alias=True, indent=2) + "\n")
     return path
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def find_best_static(scenario: Scenario) -> BestStatic:

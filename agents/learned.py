@@ -1,19 +1,21 @@
-"""Policies of stable-baselines3, read from the folder of a training run.
+"""Policies of training runs: the actor's weights out of best/model.zip, played by numpy.
 
-A model.zip may hold pickled code: load only what you trained yourself, and deploy bundles (tierenv.agents.bundle).
-stable-baselines3 and torch are imported when a policy is loaded.
+Of stable-baselines3's archive only tensors are read, by torch's loader that unpickles nothing else; their shapes follow
+from the run's configuration. So somebody else's run folder is data, as a bundle is. torch is imported when a policy is
+loaded.
 """
 
+import io
+import math
 import zipfile
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 
 from tierenv.action import ActionCodec
-from tierenv.agents.bundle import SELF_TEST_TOLERANCE
 from tierenv.agents.definition import check_same_meaning
-from tierenv.agents.network import ACTIVATIONS, Activation, Network
+from tierenv.agents.network import Network
 from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
@@ -22,16 +24,21 @@ from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
 from tierenv.scenario import Control, Scenario
 
+ACTOR = "policy.pth"
+"""The archive's member with the state of the policy."""
+_ROOM_BYTES = 1 << 20
+"""For what torch and zip add to the numbers."""
+
 
 class LearnedPolicy:
     """The best model of a run; acts without exploration noise."""
 
     control: Control = "tunables"
 
-    def __init__(self, name: str, daemon: Daemon, model: Any) -> None:
+    def __init__(self, name: str, daemon: Daemon, network: Network) -> None:
         self.name = name
         self.daemon: Daemon | None = daemon
-        self.model = model
+        self.network = network
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
@@ -44,81 +51,72 @@ class LearnedPolicy:
         run = RunFolder(folder)
         daemons = [trained.daemon for trained in run.configuration.scenarios]
         daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
-        _check_definitions(run, daemon)
-        model = _load_model(run)
-        spaces = (ObservationEncoder(daemon).space, ActionCodec(daemon).space)
-        for kind, ours, theirs in zip(
-            ("observation", "action"), spaces, (model.observation_space, model.action_space), strict=True
-        ):
-            if theirs != ours:
-                raise ConfigError(
-                    f"{run.best_model}: {kind} has shape {theirs.shape}, daemon {daemon.name} has {ours.shape}; "
-                    "train it again"
-                )
-        return cls(folder.resolve().name, daemon, model)
+        definitions = {"observation": run.manifest.observation, "action": run.manifest.action}
+        given = {field: definition for field, definition in definitions.items() if definition is not None}
+        check_same_meaning(run.manifest_path, given, daemon, "train it again")
+        return cls(folder.resolve().name, daemon, _read_network(run, daemon))
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
 
     def act(self, observation: Array) -> Array:
         """The mean of the learned distribution, clipped."""
-        actions, _ = self.model.predict(observation, deterministic=True)
-        return np.asarray(actions, dtype=np.float32)
-
-    def network(self) -> Network:
-        """The actor alone: hidden layers, mean of the action, clip. Raises `ConfigError` for other designs."""
-        policy = self.model.policy
-        hidden = list(getattr(getattr(policy, "mlp_extractor", None), "policy_net", []))
-        layers = [module for module in hidden if hasattr(module, "weight")] + [getattr(policy, "action_net", None)]
-        activations = {type(module).__name__.lower() for module in hidden if not hasattr(module, "weight")}
-        is_perceptron = len(hidden) == 2 * len(layers) - 2 and len(activations) <= 1 and layers[-1] is not None
-        if not is_perceptron or not activations <= set(ACTIVATIONS) or policy.squash_output:
-            raise ConfigError(f"{self.name}: {_DESIGN}")
-        network = Network(
-            weights=tuple(_array(layer.weight) for layer in layers),
-            biases=tuple(_array(layer.bias) for layer in layers),
-            activation=cast(Activation, activations.pop() if activations else "tanh"),
-        )
-        if not all(np.isfinite(tensor).all() for tensor in network.tensors().values()):
-            raise ConfigError(f"{self.name}: weights must be finite numbers; the training has diverged")
-        probes = np.random.default_rng(0).uniform(-1, 1, (256, network.layers[0])).astype(np.float32)
-        # whatever else a policy may be made of (other features, layers without bias) shows in its actions
-        if np.abs(network(probes) - self.act(probes)).max() > SELF_TEST_TOLERANCE:
-            raise ConfigError(f"{self.name}: {_DESIGN}")
-        return network
+        return self.network(observation)
 
 
-_DESIGN = f"only perceptrons with {' or '.join(ACTIVATIONS)} layers and clipped output can be bundled"
-
-
-def _check_definitions(run: RunFolder, daemon: Daemon) -> None:
-    """Refuse what was trained on other features or another scale of actions, where the manifest tells."""
-    manifest = run.manifest
-    try:
-        definitions: dict[str, Any] = {
-            key: [dict(row) for row in manifest[key]] for key in ("observation", "action") if key in manifest
-        }
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{run.manifest_path}: {error}") from None
-    check_same_meaning(run.manifest_path, definitions, daemon, "train it again")
-
-
-def _load_model(run: RunFolder) -> Any:
+def _read_network(run: RunFolder, daemon: Daemon) -> Network:
+    """The actor alone: hidden layers, mean of the action, clip. Raises `ConfigError`."""
     if not run.best_model.is_file():
         raise ConfigError(f"{run.best_model}: no such file; the run has not been evaluated yet")
     require("train", f"{run.path}: the model of a run")
-    import stable_baselines3
+    num_features, num_actions = len(ObservationEncoder(daemon).columns), len(ActionCodec(daemon).names)
+    sizes = (num_features, *run.configuration.policy_net, num_actions)
+    hidden = [f"mlp_extractor.policy_net.{2 * index}" for index in range(len(sizes) - 2)]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, inputs, outputs in zip([*hidden, "action_net"], sizes, sizes[1:], strict=False):
+        shapes |= {f"{layer}.weight": (outputs, inputs), f"{layer}.bias": (outputs,)}
+    shapes["log_std"] = (num_actions,)  # another one where the noise depends on the state, or the output is squashed
+    # beside the actor the state holds a critic of the same size
+    tensors = _read_tensors(run.best_model, 2 * 4 * sum(map(math.prod, shapes.values())) + _ROOM_BYTES)
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise ConfigError(f"{run.best_model}: lacks {name}: not a model of `tierenv train`")
+        if tensors[name].shape != shape:
+            raise ConfigError(
+                f"{run.best_model}: {name} has shape {tensors[name].shape}, of {run.config_path} and daemon "
+                f"{daemon.name} follows {shape}; train it again"
+            )
+        if not np.isfinite(tensors[name]).all():
+            raise ConfigError(f"{run.best_model}: {name}: weights must be finite numbers; the training has diverged")
+    return Network(
+        weights=tuple(tensors[f"{layer}.weight"] for layer in (*hidden, "action_net")),
+        biases=tuple(tensors[f"{layer}.bias"] for layer in (*hidden, "action_net")),
+        activation="tanh",
+    )
 
-    algorithm = run.configuration.algorithm
-    learner = getattr(stable_baselines3, algorithm.upper(), None)
-    if learner is None:
-        raise ConfigError(f"{run.config_path}: algorithm={algorithm!r}: not one of stable-baselines3")
+
+def _read_tensors(path: Path, most_bytes: int) -> dict[str, Array]:
+    """The state of the policy in a model's archive, float32. Raises `ConfigError`, also for more bytes than given."""
+    import torch
+
     try:
-        return learner.load(run.best_model, device="cpu")
-    except (ValueError, KeyError, OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{run.best_model}: cannot be loaded: {reason}") from None
+        state: Any = torch.load(_member(path, ACTOR, most_bytes), map_location="cpu", weights_only=True)
+        return {str(name): np.array(tensor.numpy(), dtype=np.float32) for name, tensor in state.items()}
+    except ConfigError:
+        raise
+    except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
+        raise ConfigError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from None
 
 
-def _array(parameter: Any) -> Array:
-    return np.array(parameter.detach().cpu().numpy(), dtype=np.float32)
+def _member(path: Path, name: str, most_bytes: int) -> io.BytesIO:
+    """A member of a model's archive, itself an archive, neither of which unpacks to more than it may."""
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(name).file_size
+        content = io.BytesIO(archive.read(name) if size <= most_bytes else b"")
+    if size <= most_bytes:
+        with zipfile.ZipFile(content) as inner:
+            size = sum(member.file_size for member in inner.infolist())
+    if size > most_bytes:
+        raise ConfigError(f"{path}: {name} holds {size} bytes, the network of the configuration {most_bytes} at most")
+    content.seek(0)
+    return content

@@ -5,7 +5,7 @@
     manifest.json        versions, git revision, machine, threads, command, time spent, what observations and
                          actions mean
     progress.csv, tb/    the learner's figures, for people and TensorBoard
-    checkpoints/         step_<environment steps>.zip
+    checkpoints/         step_<environment steps>.zip, the last few
     best/                model.zip and evaluation.json of the best evaluation
     evaluations.json     all evaluations
 
@@ -15,14 +15,17 @@ progress.csv and tb/ appears under its name only when whole (`tierenv.train.run_
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from tierenv.errors import ConfigError
 from tierenv.reading import read_json
-from tierenv.records import NamedRecord, load_record
+from tierenv.records import NamedRecord, Record, RecordType, load_record, validate_record
 from tierenv.scenario import Scenarios
+
+HiddenLayers = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)]
+"""Sizes of the hidden layers of policy and value function."""
 
 
 class RunConfiguration(NamedRecord):
@@ -30,10 +33,55 @@ class RunConfiguration(NamedRecord):
 
     model_config = ConfigDict(extra="ignore")
 
-    algorithm: str
-    """Of stable-baselines3, in small letters."""
     scenarios: Scenarios
     """Those it was trained on."""
+    policy_net: HiddenLayers = (64, 64)
+
+
+class _RunDocument(Record):
+    """A JSON file of a run's folder; what other versions put there is left unread."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class Manifest(_RunDocument):
+    """The content of manifest.json: where a run comes from and how far it got."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    command: str | None = None
+    """That was run last."""
+    git_revision: str | None = None
+    versions: dict[str, str] = {}
+    """Of Python and packages."""
+    times_resumed: Annotated[int, Field(ge=0)] = 0
+    machine: dict[str, str | int] = {}
+    observation: tuple[dict[str, Any], ...] | None = None
+    action: tuple[dict[str, Any], ...] | None = None
+    """What the numbers mean (`tierenv.agents.definition`); None where it is not known."""
+    timesteps: int | None = None
+    """Environment steps so far, all environments together."""
+    is_interrupted: bool | None = None
+    threads: dict[str, int] = {}
+    time_spent: dict[str, float] = {}
+    """Of the last command [s]."""
+
+
+class SelectionResult(_RunDocument):
+    """One evaluation of the model during training."""
+
+    timesteps: Annotated[int, Field(ge=0)]
+    """Environment steps trained so far."""
+    normalised_time: float
+    """Mean completion time over the reference time, noise off; less is better."""
+    by_scenario: dict[str, float]
+
+
+class Evaluations(_RunDocument):
+    """The content of evaluations.json."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    evaluations: tuple[SelectionResult, ...] = ()
+    """Oldest first."""
 
 
 class RunFolder:
@@ -48,6 +96,13 @@ class RunFolder:
         self.best_model = path / "best" / "model.zip"
         self.best_evaluation_path = path / "best" / "evaluation.json"
         self.evaluations_path = path / "evaluations.json"
+
+    @property
+    def top_level(self) -> list[Path]:
+        """All that may stand in the folder itself."""
+        folders = [self.tensorboard_path, self.best_model.parent, self.scenario_path("").parent]
+        files = [self.config_path, self.manifest_path, self.progress_path, self.evaluations_path]
+        return [*folders, self.checkpoint_path(0).parent, *files]
 
     def scenario_path(self, name: str) -> Path:
         """Where the scenario of that name stands."""
@@ -75,11 +130,20 @@ class RunFolder:
         return load_record("algorithms", RunConfiguration, str(self.config_path))
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """What manifest.json says; empty without one. Raises `ConfigError`."""
-        return read_json(self.manifest_path) if self.manifest_path.exists() else {}
+    def manifest(self) -> Manifest:
+        """What manifest.json says; nothing without one. Raises `ConfigError`."""
+        return _read(self.manifest_path, Manifest) or Manifest()
 
     @property
-    def best_evaluation(self) -> dict[str, Any] | None:
+    def best_evaluation(self) -> SelectionResult | None:
         """The best evaluation, None before the first. Raises `ConfigError`."""
-        return read_json(self.best_evaluation_path) if self.best_evaluation_path.exists() else None
+        return _read(self.best_evaluation_path, SelectionResult)
+
+    @property
+    def evaluations(self) -> tuple[SelectionResult, ...]:
+        """All evaluations so far, oldest first. Raises `ConfigError`."""
+        return (_read(self.evaluations_path, Evaluations) or Evaluations()).evaluations
+
+
+def _read(path: Path, record: type[RecordType]) -> RecordType | None:
+    return validate_record(record, read_json(path), str(path)) if path.exists() else None

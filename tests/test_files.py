@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tierenv.errors import ConfigError
-from tierenv.files import atomic_folder, atomic_write_text
+from tierenv.files import atomic_folder, atomic_write_text, locked
 
 
 def test_text_is_written_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -75,3 +75,40 @@ def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "made") as folder:
         (folder / "a").write_text("")
     assert (tmp_path / "made" / "a").exists()
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    (tmp_path / ".a.txt.0123abcd.tmp").write_text("half")
+    (tmp_path / ".b.0123abcd.tmp").mkdir()
+    (tmp_path / ".b.0123abcd.tmp" / "half").write_text("")
+    others = [".a.txt.own.tmp", ".c.0123abcd.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("")
+    atomic_write_text(tmp_path / "a.txt", "whole")
+    with atomic_folder(tmp_path / "b"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a.txt", "b"])
+
+
+def test_what_another_writer_is_about_is_left_alone(tmp_path: Path) -> None:
+    writing = tmp_path / ".a.txt.0123abcd.tmp"
+    writing.write_text("half")
+    with locked(writing):
+        atomic_write_text(tmp_path / "a.txt", "whole")
+        assert writing.exists()
+
+
+def test_a_lock_is_one_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path, wait=False):
+        pass
+    with locked(tmp_path, wait=False):
+        pass
+
+
+def test_links_in_a_circle_are_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ConfigError, match="a: its links lead in a circle"):
+        atomic_write_text(tmp_path / "a", "x")
+    with pytest.raises(ConfigError, match="a: its links lead in a circle"), atomic_folder(tmp_path / "a"):
+        pass

@@ -1,6 +1,9 @@
 """Files and folders that are either whole or absent, even when the program dies while writing them."""
 
+import fcntl
+import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -31,16 +34,15 @@ def atomic_write_bytes(path: str | Path, content: bytes, *, executable: bool = F
         if target.exists() and not target.is_file():
             target.write_bytes(content)
             return
-        target = target.resolve()  # through links, so that a link stays one
+        target = _through_links(target)  # so that a link stays one
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_name(target)
-        try:
-            _write_durably(temporary, content)
+        with _temporary_file(target) as (temporary, descriptor):
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(content)
+            os.fsync(descriptor)
             if executable:
-                temporary.chmod(temporary.stat().st_mode | 0o111)
+                os.chmod(descriptor, os.stat(descriptor).st_mode | 0o111)
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
     except _BAD_PATH as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
@@ -52,22 +54,58 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     If an exception leaves the block, nothing is left behind. Raises `ConfigError` when `path` already
     holds something: a folder cannot be replaced in one step.
     """
-    target = Path(path).resolve()
+    target = _through_links(Path(path))
     try:
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         if target.exists():
             raise FileExistsError(None, "already exists; remove it or choose another path")
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
         temporary = _temporary_name(target)
         temporary.mkdir()
     except _BAD_PATH as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     try:
-        yield temporary
-        temporary.rename(target)
+        with locked(temporary):
+            yield temporary
+            for file in temporary.rglob("*"):
+                _sync(file)
+            temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file or folder, which the kernel takes back from a process that dies.
+
+    Raises `BlockingIOError` if somebody else holds it and there is no waiting.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed left anywhere in a folder that nobody else writes to."""
+    for path in list(folder.rglob(".*.tmp")):
+        if _TEMPORARY.fullmatch(path.name):
+            _remove(path)
+
+
+def _through_links(path: Path) -> Path:
+    """Where a path leads. Raises `ConfigError` for links in a circle, at which pathlib raises what it likes."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise ConfigError(f"{path}: its links lead in a circle")
+    return target
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def _temporary_name(target: Path) -> Path:
@@ -78,8 +116,45 @@ def _temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+@contextmanager
+def _temporary_file(target: Path) -> Iterator[tuple[Path, int]]:
+    """A new file, locked as long as its writer lives, and its descriptor; removed unless it was renamed."""
+    _remove_abandoned(target)
+    while True:
+        path = _temporary_name(target)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.stat(descriptor).st_nlink:  # else another writer took it for abandoned before it was locked
+                yield path, descriptor
+                return
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the temporaries of this target whose writers were killed."""
+    for name in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        if _TEMPORARY.fullmatch(name.name):
+            try:
+                with locked(name, wait=False):
+                    _remove(name)
+            except OSError:
+                pass  # being written, or somebody else's
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

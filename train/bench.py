@@ -171,8 +171,10 @@ def training(_seconds: float) -> Iterator[Measurement]:
     preset = load_training_config(TRAINING_PRESET)
     rollout = preset.num_envs * int(preset.hyperparameters["n_steps"])  # type: ignore[arg-type]
     config = preset.with_overrides(timesteps=TRAINING_ROLLOUTS * rollout)
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunDirectory.create(Path(folder) / "run", config, "tierenv bench")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RunDirectory.create(Path(folder) / "run", config, "tierenv bench") as run,
+    ):
         spent = learn(config, run).time_spent
     busy_s = spent.model_s + spent.learner_s
     yield f"training {preset.name}", config.timesteps / busy_s, "env steps/s"

@@ -25,6 +25,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.train.interrupt import end_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from tierenv.train.learn import TrainingResult
@@ -60,12 +61,13 @@ class Train:
         from tierenv.train.run_dir import RunDirectory
 
         config = load_training_config(self.config).with_overrides(seed=self.seed, timesteps=self.timesteps)
-        folder = (RunDirectory.resume if self.resume else RunDirectory.create)(self.run_dir, config, _command_line())
-        from tierenv.train.learn import learn
+        open_run = RunDirectory.resume if self.resume else RunDirectory.create
+        with open_run(self.run_dir, config, _command_line()) as folder:
+            from tierenv.train.learn import learn
 
-        with _training_progress(config.timesteps) as report_progress:
-            result = learn(config, folder, report_progress)
-        _print_training(result, str(folder.path))
+            with _training_progress(config.timesteps) as report_progress:
+                result = learn(config, folder, report_progress)
+            _print_training(result, str(folder.path))
         return INTERRUPTED if result.is_interrupted else 0
 
 
@@ -306,6 +308,7 @@ Verb = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's. Returns the exit code."""
     _log_to_stderr()
+    end_as_by_ctrl_c()
     try:
         verb = tyro.cli(
             Verb,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field
 
 from tierenv.agents.definition import action_definition, observation_definition, without_words
+from tierenv.agents.run_folder import HiddenLayers
 from tierenv.daemon import Daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.reading import read_yaml
@@ -74,7 +75,7 @@ class TrainingConfig(NamedRecord):
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Factor on the rewards the learner sees: what is to be learned is a few percent of an episode's time, too
     little for a value network whose weights start at random."""
-    policy_net: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)] = (64, 64)
+    policy_net: HiddenLayers = (64, 64)
     """Hidden layers of policy and value function."""
     initial_action: ForEachTunable[Coordinate] | None = None
     """Action an untrained policy takes on average, for each tunable, beyond [-1, 1] to stay at that end of the range

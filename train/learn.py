@@ -1,9 +1,10 @@
 """Training with stable-baselines3: checkpoints, evaluation on fixed episodes, Ctrl-C and resumption."""
 
 import io
+import json
 import logging
-import math
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
+from tierenv.agents.run_folder import SelectionResult
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.sim import threads
@@ -24,22 +26,12 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import TrainingConfig
 from tierenv.train.episodes import Stateless, run_episodes
 from tierenv.train.interrupt import deferred_interrupt
+from tierenv.train.progress_csv import ProgressCsv
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.vec_adapter import TieredMemoryVecEnv
 from tierenv.vector_env import TieredMemoryVectorEnv
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SelectionResult:
-    """One evaluation of the model during training."""
-
-    timesteps: int
-    """Environment steps trained so far."""
-    normalised_time: float
-    """Mean completion time over the reference time, noise off; less is better."""
-    by_scenario: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Selection:
         times = run_episodes(self._task, without_noise, self._seeds).normalised_times
         names = np.array(self._names)
         by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
-        return SelectionResult(timesteps, float(times.mean()), by_scenario)
+        return SelectionResult(timesteps=timesteps, normalised_time=float(times.mean()), by_scenario=by_scenario)
 
 
 class RunCallback(BaseCallback):
@@ -101,20 +93,20 @@ class RunCallback(BaseCallback):
     ) -> None:
         super().__init__()
         self.time_in_evaluation_s = 0.0
-        self.best = _stored_best(run)
+        self.best = run.best_evaluation
         self._config = config
         self._run = run
         self._is_interrupted = is_interrupted
         self._report_progress = report_progress
         self._selection = Selection(config)
-        self._evaluations = run.evaluations
+        self._evaluations = list(run.evaluations)
         self._next_evaluation = 0
         self._next_checkpoint = 0
 
     def _on_training_start(self) -> None:
         done = self.model.num_timesteps
         # what an interrupted run learned after its last checkpoint is lost, so its record is too
-        self._evaluations = [entry for entry in self._evaluations if entry["timesteps"] <= done]
+        self._evaluations = [entry for entry in self._evaluations if entry.timesteps <= done]
         self._next_evaluation = _next_multiple(done, self._config.evaluation.interval)
         self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
 
@@ -145,18 +137,24 @@ class RunCallback(BaseCallback):
         result = self._selection.judge(self.model, self.model.num_timesteps)
         self.time_in_evaluation_s += time.perf_counter() - started
         self.logger.record("eval/normalised_time", result.normalised_time)
-        self._evaluations.append(asdict(result))
+        self._evaluations = [entry for entry in self._evaluations if entry.timesteps != result.timesteps]
+        self._evaluations.append(result)
         self._run.write_evaluations(self._evaluations)
         is_best = self.best is None or result.normalised_time < self.best.normalised_time
         if is_best:
             self.best = result
-            self._run.write_best(_to_bytes(self.model), asdict(result))
+            self._run.write_best(_to_bytes(self.model), result)
         log.info(
             "%d steps: %.4f x all-fast time%s",
             result.timesteps,
             result.normalised_time,
             ", best so far" if is_best else "",
         )
+
+    def is_judged(self) -> bool:
+        """Whether the model at hand was evaluated, and kept if it is the best."""
+        present = [entry for entry in self._evaluations if entry.timesteps == self.model.num_timesteps]
+        return bool(present and self.best) and self.best.normalised_time <= present[0].normalised_time
 
     def checkpoint(self) -> None:
         """Store the model."""
@@ -190,22 +188,23 @@ def learn(
         ),
         config.reward_scale,
     )
-    times_resumed = run.manifest.get("times_resumed", 0)
+    times_resumed = run.manifest.times_resumed
     model = _make_model(config, run, adapter)
     # A resumed run goes on with episodes of its own: the generators' states are not in a checkpoint.
     model.set_random_seed(seed_blocks.training_seed(config.seed, times_resumed) % 2**32)
     adapter.seed(seed_blocks.training_seed(config.seed, times_resumed))
     model.set_logger(_make_logger(run, model.num_timesteps))
     done_before = model.num_timesteps
+    _tell_rollout(model, config.timesteps)
     with deferred_interrupt() as is_interrupted:
         callback = RunCallback(config, run, is_interrupted, report_progress)
         callback.init_callback(model)
         if done_before < config.timesteps:
             model.learn(config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0)
             callback.checkpoint()
-            # a run folder without a best model could not be evaluated
-            if not is_interrupted() or callback.best is None:
-                callback.evaluate()
+        # a run folder without a best model could not be evaluated
+        if callback.best is None or not (is_interrupted() or callback.is_judged()):
+            callback.evaluate()
         model.logger.close()
         result = TrainingResult(
             run_path=run.path,
@@ -228,6 +227,21 @@ def learn(
     return result
 
 
+def _tell_rollout(model: BaseAlgorithm, timesteps: int) -> None:
+    """Say it where more is trained than was asked for."""
+    left = timesteps - model.num_timesteps
+    rollout = model.n_envs * int(getattr(model, "n_steps", 1))
+    if left > 0 and left % rollout:
+        log.info(
+            "timesteps=%d: whole rollouts of num_envs x n_steps = %d x %d = %d steps are trained, %d in all",
+            timesteps,
+            model.n_envs,
+            rollout // model.n_envs,
+            rollout,
+            model.num_timesteps + -(-left // rollout) * rollout,
+        )
+
+
 def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
     """The scenarios at the resolution the learner acts in."""
     if config.regions is None:
@@ -243,12 +257,6 @@ def set_threads(config: TrainingConfig) -> None:
 
 def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemoryVecEnv) -> BaseAlgorithm:
     algorithm = config.find_algorithm()
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is not None:
-        try:
-            return algorithm.algorithm_class.load(checkpoint, env=adapter, device="cpu")
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise ConfigError(f"{checkpoint}: cannot be resumed: {_one_line(error)}") from None
     try:
         model = algorithm.algorithm_class(
             "MlpPolicy",
@@ -261,8 +269,28 @@ def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemory
         )
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"{run.config_path}: hyperparameters: {algorithm.name}: {_one_line(error)}") from None
-    _set_start(model.policy, config)
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        _set_start(model.policy, config)
+    else:
+        _go_on_from(checkpoint, model)
     return model
+
+
+def _go_on_from(checkpoint: Path, model: BaseAlgorithm) -> None:
+    """Take weights, optimiser and counts from a checkpoint. Raises `ConfigError`.
+
+    stable-baselines3 loads parameters as tensors alone; its `load` would unpickle the rest, which the configuration
+    says anyway.
+    """
+    try:
+        model.set_parameters(str(checkpoint), device="cpu")
+        with zipfile.ZipFile(checkpoint) as archive:
+            counts = json.loads(archive.read("data"))
+        for name in ("num_timesteps", "_n_updates"):
+            setattr(model, name, int(counts[name]))
+    except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
+        raise ConfigError(f"{checkpoint}: cannot be resumed: {type(error).__name__}: {error}") from None
 
 
 def _set_start(policy: Any, config: TrainingConfig) -> None:
@@ -274,28 +302,9 @@ def _set_start(policy: Any, config: TrainingConfig) -> None:
             policy.log_std.copy_(torch.tensor(config.log_std_init).expand_as(policy.log_std))
 
 
-class _AppendingCsv(CSVOutputFormat):
-    """progress.csv, continued up to a checkpoint where stable-baselines3 would start it anew."""
-
-    def __init__(self, path: Path, timesteps: int) -> None:
-        rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        super().__init__(str(path))
-        if rows:
-            self.keys = rows[0].split(",")
-            column = self.keys.index("time/total_timesteps")
-            kept = [row for row in rows[1:] if float(row.split(",")[column] or math.inf) <= timesteps]
-            self.file.write("".join(f"{row}\n" for row in (rows[0], *kept)))
-            self.file.flush()
-
-
 def _make_logger(run: RunDirectory, timesteps: int) -> Logger:
-    csv = _AppendingCsv(run.progress_path, timesteps)
+    csv = ProgressCsv(run.progress_path, timesteps)
     return Logger(str(run.path), [csv, TensorBoardOutputFormat(str(run.tensorboard_path))])
-
-
-def _stored_best(run: RunDirectory) -> SelectionResult | None:
-    stored = run.best_evaluation
-    return None if stored is None else SelectionResult(**stored)
 
 
 def _next_multiple(number: int, interval: int) -> int:

@@ -1,70 +1,146 @@
 """Writing a training run's folder (`tierenv.agents.run_folder` says what is in it), new or resumed."""
 
 import json
+import logging
+import shutil
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import yaml
 
 from tierenv.agents.definition import action_definition, observation_definition
-from tierenv.agents.run_folder import RunFolder
+from tierenv.agents.run_folder import Evaluations, Manifest, RunFolder, SelectionResult
 from tierenv.errors import ConfigError
-from tierenv.files import atomic_write_bytes, atomic_write_text
-from tierenv.reading import read_json
-from tierenv.records import load_record
+from tierenv.files import atomic_write_bytes, atomic_write_text, locked, remove_temporaries
+from tierenv.records import Record, load_record, validate_record
 from tierenv.scenario import Scenario
 from tierenv.train.config import TrainingConfig
 from tierenv.train.provenance import git_revision, machine, versions
 
+log = logging.getLogger(__name__)
+
 RUNS = Path("runs")
+
+CHECKPOINTS_KEPT = 3
+"""The newest may turn out broken."""
 
 
 class RunDirectory(RunFolder):
-    """A run's folder that is being written."""
+    """A run's folder that is being written, by nobody else as long as this context lasts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._lock = ExitStack()
 
     @classmethod
-    def create(cls, path: Path | None, config: TrainingConfig, command: str) -> "RunDirectory":
-        """Make the folder, by default runs/<config>-s<seed>. Raises `ConfigError` if it holds something."""
+    def create(cls, path: Path | None, config: TrainingConfig, command: str) -> Self:
+        """Make the folder, by default runs/<config>-s<seed>. Raises `ConfigError` if it holds something.
+
+        What a start left there that never came to its first model is replaced.
+        """
         run = cls(path or RUNS / f"{config.name}-s{config.seed}")
         if run.path.exists() and not run.path.is_dir():
             raise ConfigError(f"{run.path}: is a file; choose another --run-dir")
-        if run.path.exists() and any(run.path.iterdir()):
-            raise ConfigError(f"{run.path}: already exists; continue it with --resume or choose another --run-dir")
-        for scenario in config.scenarios:
-            atomic_write_text(run.scenario_path(scenario.name), to_yaml(scenario.model_dump(mode="json")))
-        run._write_configuration(config)
-        daemon = config.scenarios[0].daemon
-        run.update_manifest(
-            command=command,
-            git_revision=git_revision(),
-            versions=versions(),
-            machine=machine(),
-            times_resumed=0,
-            observation=observation_definition(daemon),
-            action=action_definition(daemon),
-        )
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{run.path}: {error.strerror}; choose another --run-dir") from None
+        with run._locked_unless_it_fails():
+            run._clear()
+            for scenario in config.scenarios:
+                atomic_write_text(run.scenario_path(scenario.name), to_yaml(scenario.model_dump(mode="json")))
+            run._write_configuration(config)
+            daemon = config.scenarios[0].daemon
+            run.update_manifest(
+                command=command,
+                git_revision=git_revision(),
+                versions=versions(),
+                machine=machine(),
+                times_resumed=0,
+                observation=observation_definition(daemon),
+                action=action_definition(daemon),
+            )
         return run
 
     @classmethod
-    def resume(cls, path: Path | None, config: TrainingConfig, command: str) -> "RunDirectory":
+    def resume(cls, path: Path | None, config: TrainingConfig, command: str) -> Self:
         """Open a folder to continue. Raises `ConfigError` if it is not this configuration's."""
         run = cls(path or RUNS / f"{config.name}-s{config.seed}")
         if not run.is_run:
             raise ConfigError(f"{run.path}: no run to resume; leave out --resume to start one")
-        started = load_record("algorithms", TrainingConfig, str(run.config_path))
-        for field in TrainingConfig.model_fields:
-            old, new = getattr(started, field), getattr(config, field)
-            is_same = _identities(old) == _identities(new) if field == "scenarios" else old == new
-            if not is_same and field not in ("timesteps", "summary"):
-                raise ConfigError(
-                    f"{run.config_path}: {field}: this run has {_short(old)}, the configuration given has "
-                    f"{_short(new)}; a run resumes with the configuration it started with"
-                )
-        run._write_configuration(config.model_copy(update={"scenarios": started.scenarios}))
-        times_resumed = run.manifest.get("times_resumed", 0) + 1
-        run.update_manifest(command=command, git_revision=git_revision(), times_resumed=times_resumed)
+        with run._locked_unless_it_fails():
+            remove_temporaries(run.path)
+            started = load_record("algorithms", TrainingConfig, str(run.config_path))
+            for field in TrainingConfig.model_fields:
+                old, new = getattr(started, field), getattr(config, field)
+                is_same = _identities(old) == _identities(new) if field == "scenarios" else old == new
+                if not is_same and field not in ("timesteps", "summary"):
+                    raise ConfigError(
+                        f"{run.config_path}: {field}: this run has {_short(old)}, the configuration given has "
+                        f"{_short(new)}; a run resumes with the configuration it started with"
+                    )
+            run._pair_best()
+            run._write_configuration(config.model_copy(update={"scenarios": started.scenarios}))
+            times_resumed = run.manifest.times_resumed + 1
+            run.update_manifest(command=command, git_revision=git_revision(), times_resumed=times_resumed)
         return run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.close()
+
+    def _locked_unless_it_fails(self) -> ExitStack:
+        """Take the lock; what is done in the context returned gives it back only by an exception."""
+        try:
+            self._lock.enter_context(locked(self.path, wait=False))
+        except BlockingIOError:
+            raise ConfigError(
+                f"{self.path}: another tierenv train is writing this run; wait for its end, or choose another --run-dir"
+            ) from None
+        opening = ExitStack()
+
+        @opening.push
+        def _give_back(kind: type[BaseException] | None, *_rest: object) -> None:
+            if kind is not None:
+                self._lock.close()
+
+        return opening
+
+    def _clear(self) -> None:
+        """Remove what a start left that never began. Raises `ConfigError` where there is anything else."""
+        if self.checkpoints or self.best_model.exists():
+            raise ConfigError(f"{self.path}: already exists; continue it with --resume or choose another --run-dir")
+        remove_temporaries(self.path)
+        ours = {path.name for path in self.top_level}
+        if others := sorted(path.name for path in self.path.iterdir() if path.name not in ours):
+            raise ConfigError(f"{self.path}: holds {others[0]}, which no run does; choose another --run-dir")
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _pair_best(self) -> None:
+        """Let best/evaluation.json be about the best model: a stop between the two may have kept them apart."""
+        if not self.best_model.exists():
+            self.best_evaluation_path.unlink(missing_ok=True)
+            return
+        timesteps = _timesteps_of(self.best_model)
+        if (best := self.best_evaluation) is not None and best.timesteps == timesteps:
+            return
+        found = [entry for entry in self.evaluations if entry.timesteps == timesteps]
+        if found:
+            _write_record(self.best_evaluation_path, found[-1])
+        else:
+            log.warning("%s: no evaluation is known of it; the next one takes its place", self.best_model)
+            self.best_evaluation_path.unlink(missing_ok=True)
 
     def _write_configuration(self, config: TrainingConfig) -> None:
         """Write config.yaml, which refers to the scenarios beside it."""
@@ -74,26 +150,24 @@ class RunDirectory(RunFolder):
 
     def update_manifest(self, **fields: Any) -> None:
         """Set fields of the manifest, keeping the others."""
-        write_json(self.manifest_path, {"schema": 1} | self.manifest | fields)
+        values = self.manifest.model_dump(mode="json", exclude_unset=True) | {"schema": 1} | fields
+        _write_record(self.manifest_path, validate_record(Manifest, values, str(self.manifest_path)))
 
-    @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        """All evaluations so far, oldest first."""
-        return list(read_json(self.evaluations_path)["evaluations"]) if self.evaluations_path.exists() else []
-
-    def write_evaluations(self, evaluations: list[dict[str, Any]]) -> None:
+    def write_evaluations(self, evaluations: list[SelectionResult]) -> None:
         """Replace the evaluations."""
-        write_json(self.evaluations_path, {"schema": 1, "evaluations": evaluations})
+        _write_record(self.evaluations_path, Evaluations(schema=1, evaluations=tuple(evaluations)))  # type: ignore[call-arg]
 
-    def write_best(self, model: bytes, evaluation: dict[str, Any]) -> None:
+    def write_best(self, model: bytes, evaluation: SelectionResult) -> None:
         """Replace the best model."""
         atomic_write_bytes(self.best_model, model)
-        write_json(self.best_evaluation_path, evaluation)
+        _write_record(self.best_evaluation_path, evaluation)
 
     def write_checkpoint(self, timesteps: int, model: bytes) -> Path:
-        """Store a model under the steps it has seen."""
+        """Store a model under the steps it has seen, beside the last few before it."""
         path = self.checkpoint_path(timesteps)
         atomic_write_bytes(path, model)
+        for old in self.checkpoints[CHECKPOINTS_KEPT:]:
+            old.unlink()
         return path
 
     def latest_checkpoint(self) -> Path | None:
@@ -111,12 +185,25 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     atomic_write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def _write_record(path: Path, record: Record) -> None:
+    write_json(path, record.model_dump(mode="json", by_alias=True, exclude_unset=True))
+
+
 def _is_whole_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def _timesteps_of(model: Path) -> int | None:
+    """Environment steps a model has seen, None where its archive does not tell."""
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return int(json.loads(archive.read("data"))["num_timesteps"])
+    except (OSError, zipfile.BadZipFile, ValueError, LookupError, TypeError):
+        return None
 
 
 def _identities(scenarios: tuple[Scenario, ...]) -> list[str]:

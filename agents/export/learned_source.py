@@ -1,6 +1,6 @@
 """A learned policy and where it comes from, for the formats that export one: from a run folder or from a bundle."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import LearnedPolicy
 from tierenv.agents.network import Network
 from tierenv.agents.policies import POLICIES, find_policy_folder
-from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
@@ -22,7 +21,7 @@ GAINS = "expected_gain"
 ORIGIN = "origin"
 """Keys of a bundle's training record: its `Gain`s for machines, all of its origin for people."""
 
-_FROM_MANIFEST = ("command", "git_revision", "versions", "times_resumed")
+_FROM_MANIFEST = {"command", "git_revision", "versions", "times_resumed"}
 """What of a run's manifest.json goes into an export; machine and times stay behind."""
 
 
@@ -37,8 +36,6 @@ class LearnedSource:
     training: dict[str, Any]
     """As policy.json holds it."""
     origin: Origin
-    act: Callable[[Array], Array]
-    """The policy as it plays: of a run, stable-baselines3's own model."""
     is_bundle: bool
 
 
@@ -73,12 +70,11 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
     )
     policy = LearnedPolicy.load(run.path)
     return LearnedSource(
-        model=policy.network(),
+        model=policy.network,
         daemon=scenarios[0].daemon,
         scenarios=tuple(map(TrainedOn.of, scenarios)),
         training=_with_origin(training, origin),
         origin=origin,
-        act=policy.act,
         is_bundle=False,
     )
 
@@ -102,7 +98,6 @@ def _from_bundle(folder: Path, gains: tuple[Gain, ...]) -> LearnedSource:
         scenarios=document.scenarios,
         training=_with_origin(document.training, origin),
         origin=origin,
-        act=policy.act,
         is_bundle=True,
     )
 
@@ -115,6 +110,6 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
     """Whatever of configuration, manifest and best evaluation the run folder holds; of scenarios their names."""
     names = [scenario.name for scenario in run.configuration.scenarios]
     provenance: dict[str, Any] = {"config": read_yaml(run.config_path) | {"scenarios": names}}
-    manifest = run.manifest
-    provenance |= {key: manifest[key] for key in _FROM_MANIFEST if key in manifest}
-    return provenance | {"evaluation": run.best_evaluation or {}}
+    provenance |= run.manifest.model_dump(mode="json", include=_FROM_MANIFEST, exclude_unset=True)
+    evaluation = run.best_evaluation
+    return provenance | {"evaluation": {} if evaluation is None else evaluation.model_dump(mode="json")}

@@ -81,6 +81,7 @@ def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_run_acts_as_in_torch(run_folder: Path, exported: Path) -> None:
+    import stable_baselines3
     import torch
 
     policy = load_policy(str(run_folder), SCENARIO)
@@ -90,7 +91,7 @@ def test_run_acts_as_in_torch(run_folder: Path, exported: Path) -> None:
     assert (actions.dtype, actions.shape, np.abs(actions).max()) == (np.float32, (600, NUM_TUNABLES), 1.0)
     np.testing.assert_allclose(actions, policy.act(observations), rtol=0, atol=1e-5)
     with torch.no_grad():
-        module = policy.model.policy
+        module = stable_baselines3.PPO.load(run_folder / "best" / "model.zip", device="cpu").policy
         latent = module.mlp_extractor.policy_net(torch.as_tensor(observations))
         expected = torch.clip(module.action_net(latent), -1, 1).numpy()
     assert 0.05 < (np.abs(expected) < 1).mean() < 0.95  # both sides of the clip are tried

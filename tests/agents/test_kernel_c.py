@@ -407,7 +407,7 @@ def run_of(tmp_path: Path, weight: float = 0.0, **manifest: Any) -> str:
 
     folder = tmp_path / "run"
     (folder / "best").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"algorithm": "ppo", "scenarios": ["skewed"]}))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"scenarios": ["skewed"], "policy_net": [8]}))
     (folder / "manifest.json").write_text(json.dumps(manifest))
     env = gymnasium.make("tierenv/TieredMemory-v1", scenario="skewed")
     model = stable_baselines3.PPO("MlpPolicy", env, device="cpu", policy_kwargs={"net_arch": [8]})

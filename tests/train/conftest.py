@@ -1,44 +1,21 @@
-"""A configuration that trains in a second, on a scenario whose episodes take milliseconds."""
+"""The tiny training as fixtures."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.tiny import tiny
-from tierenv.train.run_dir import to_yaml
-
-TINY_TRAINING: dict[str, Any] = {
-    "summary": "a second of training",
-    "algorithm": "ppo",
-    "timesteps": 128,
-    "num_envs": 4,
-    "policy_net": [8],
-    "log_std_init": -1.2,
-    "hyperparameters": {"n_steps": 8, "batch_size": 32, "n_epochs": 1},
-    "evaluation": {"interval": 64, "seeds": 2},
-    "checkpoint_interval": 64,
-    "simulator_threads": 1,
-}
+from tests.train.tiny_training import write_scenario, write_training
 
 
 @pytest.fixture
 def scenario_path(tmp_path: Path) -> Path:
     """Returns the file of a tiny scenario."""
-    path = tmp_path / "tiny.yaml"
-    path.write_text(to_yaml(tiny().model_dump(mode="json")))
-    return path
+    return write_scenario(tmp_path)
 
 
 @pytest.fixture
 def write_config(tmp_path: Path, scenario_path: Path) -> Any:
-    """Returns a function that writes TINY_TRAINING with other values (None: without) and returns the path."""
-
-    def write(**changes: Any) -> Path:
-        content = TINY_TRAINING | {"scenarios": [str(scenario_path)]} | changes
-        path = tmp_path / "training.yaml"
-        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
-        return path
-
-    return write
+    """Returns `write_training` for the folder of the scenario."""
+    return partial(write_training, tmp_path)

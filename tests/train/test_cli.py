@@ -161,14 +161,17 @@ def test_output_nobody_reads_is_no_failure_of_ours() -> None:
     assert result.stderr == ""
 
 
-def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(write_config: WriteConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_a_checkpoint_and_resume_goes_on(
+    write_config: WriteConfig, tmp_path: Path, number: signal.Signals
+) -> None:
     config, folder = write_config(timesteps=50_000_000), tmp_path / "run"
     command = [sys.executable, "-m", "tierenv.train", "train", str(config), "--run-dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(folder.glob("checkpoints/*.zip")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "interrupted; continue with --resume" in output and "Traceback" not in errors

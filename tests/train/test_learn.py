@@ -34,7 +34,8 @@ WriteConfig = Callable[..., Path]
 def train(config_path: Path, folder: Path, is_resumed: bool = False, **overrides: Any) -> TrainingResult:
     config = load_training_config(str(config_path)).with_overrides(**overrides)
     open_run = RunDirectory.resume if is_resumed else RunDirectory.create
-    return learn(config, open_run(folder, config, "tierenv train"))
+    with open_run(folder, config, "tierenv train") as run:
+        return learn(config, run)
 
 
 def weights(model: Path) -> list[np.ndarray]:
@@ -119,7 +120,7 @@ def test_reward_scale_changes_what_the_learner_sees_only(write_config: WriteConf
     assert returns[0] == pytest.approx(returns[1], abs=0.02)
 
 
-def test_folder_in_use_is_not_overwritten(write_config: WriteConfig, tmp_path: Path) -> None:
+def test_folder_of_a_run_is_not_overwritten(write_config: WriteConfig, tmp_path: Path) -> None:
     train(write_config(), tmp_path / "run", timesteps=32)
     with pytest.raises(ConfigError, match="already exists; continue it with --resume"):
         train(write_config(), tmp_path / "run")
@@ -176,18 +177,18 @@ def test_a_run_resumes_on_scenarios_of_the_same_content(write_config: WriteConfi
 
 def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path) -> None:
     config = load_training_config(str(write_config(timesteps=10_000)))
-    run = RunDirectory.create(tmp_path / "run", config, "tierenv train")
     previous = signal.getsignal(signal.SIGINT)
 
     def press_ctrl_c(timesteps: int, _best: float | None) -> None:
         if timesteps == 40:
             os.kill(os.getpid(), signal.SIGINT)
 
-    result = learn(config, run, press_ctrl_c)
+    with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:
+        result = learn(config, run, press_ctrl_c)
     assert result.is_interrupted and result.timesteps == 40
     assert run.latest_checkpoint() == tmp_path / "run" / "checkpoints" / "step_0000000040.zip"
     assert run.best_model.is_file()
-    assert run.manifest["is_interrupted"] is True
+    assert run.manifest.is_interrupted is True
     assert signal.getsignal(signal.SIGINT) is previous
     resumed = train(write_config(timesteps=10_000), tmp_path / "run", is_resumed=True, timesteps=64)
     assert not resumed.is_interrupted and resumed.timesteps == 72  # whole rollouts of 32
