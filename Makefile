@@ -10,6 +10,10 @@ TIERENV := $(BIN)/tierenv
 STAMP := .venv/.installed
 TYPES := build/types
 
+# What the user of this machine has tuned or left half done decides nothing here.
+export XDG_DATA_HOME := $(CURDIR)/build/data
+export XDG_STATE_HOME := $(CURDIR)/build/state
+
 .PHONY: help demo test lint types check floors results policies calibration
 
 help: ## list the targets
@@ -87,7 +91,7 @@ $(BEST_STATIC): $(SCENARIOS:%=build/tuned/%)
 	touch $@
 
 build/tuned/%: $(MODEL) | $(STAMP)
-	$(TIERENV) tune $* --seeds 8 --save
+	$(BIN)/python -m tierenv.train.studies.best_static $*
 	@mkdir -p $(@D) && touch $@
 
 # A training that was stopped goes on from its last checkpoint.

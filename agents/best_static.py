@@ -5,6 +5,7 @@ has a setting of its own, a copy under another name shares it.
 """
 
 import math
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from pydantic import ConfigDict, Field
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_write_text, locked
+from tierenv.folders import user_folder
 from tierenv.reading import read_json
 from tierenv.records import Record, packaged, validate_record
 from tierenv.scenario import Scenario, load_scenario
@@ -55,7 +57,7 @@ class BestStatic(Record):
 
 
 class BestStaticFile(Record):
-    """The content of configs/policies/best-static.json."""
+    """The content of a file of settings."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -64,34 +66,57 @@ class BestStaticFile(Record):
     """By `Scenario.identity`."""
 
 
-def default_path() -> Path:
-    """The packaged file."""
+def packaged_path() -> Path:
+    """The file that comes with tierenv."""
     return Path(str(resources.files("tierenv.configs"))) / "policies" / FILE_NAME
 
 
-def read_best_static(path: Path | None = None) -> dict[str, BestStatic]:
-    """What is stored, by identity of the scenario; empty without a file. Raises `ConfigError` for a broken one."""
-    path = path or default_path()
+def check_storage() -> Path:
+    """The user's own file, which is looked into first. Raises `ConfigError` unless it can be written."""
+    folder = user_folder("data")
+    if folder is None:
+        raise ConfigError("no place to store a setting: neither HOME nor XDG_DATA_HOME names a folder; set one of them")
+    path = folder / FILE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}; set XDG_DATA_HOME") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written; set XDG_DATA_HOME")
+    read_best_static(path)
+    return path
+
+
+def stored_settings() -> dict[str, BestStatic]:
+    """All that is stored, by identity of the scenario, the user's own before those that come with tierenv.
+
+    Raises `ConfigError` for a broken file.
+    """
+    folder = user_folder("data")
+    own = {} if folder is None else read_best_static(folder / FILE_NAME)
+    return read_best_static(packaged_path()) | own
+
+
+def read_best_static(path: Path) -> dict[str, BestStatic]:
+    """What a file stores, by identity of the scenario; empty without one. Raises `ConfigError` for a broken one."""
     if not path.exists():
         return {}
     return validate_record(BestStaticFile, read_json(path), str(path)).scenarios
 
 
-def write_best_static(scenario: Scenario, best: BestStatic, path: Path | None = None) -> Path:
-    """Store one scenario's result, keeping the others', and return the file's path."""
-    path = path or default_path()
+def write_best_static(scenario: Scenario, best: BestStatic, path: Path) -> None:
+    """Store one scenario's result in a file, keeping the others'."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):  # searches over several scenarios may end at the same time
         scenarios = read_best_static(path) | {scenario.identity: best}
         by_name = sorted(scenarios.items(), key=lambda item: (item[1].scenario, item[0]))
         content = BestStaticFile(scenarios=dict(by_name))
         atomic_write_text(path, content.model_dump_json(by_alias=True, indent=2) + "\n")
-    return path
 
 
 def find_best_static(scenario: Scenario) -> BestStatic:
     """What is stored for a scenario. Raises `ConfigError` if there is nothing."""
-    known = read_best_static()
+    known = stored_settings()
     if scenario.identity in known:
         return known[scenario.identity]
     namesakes = [best for best in known.values() if best.scenario == scenario.name]
@@ -100,7 +125,7 @@ def find_best_static(scenario: Scenario) -> BestStatic:
         hint = f"; those stored under that name are for others, with daemon {_daemons(namesakes)}"
     raise ConfigError(
         f"best-static: no setting stored for scenario {scenario.name!r} with daemon {scenario.daemon.name}{hint}; "
-        f"run: tierenv tune {_argument(scenario)} --save"
+        f"{_remedy(scenario)}"
     )
 
 
@@ -108,7 +133,7 @@ def _daemons(settings: list[BestStatic]) -> str:
     return ", ".join(dict.fromkeys(best.daemon for best in settings))
 
 
-def _argument(scenario: Scenario) -> str:
-    """What a command line calls a scenario."""
+def _remedy(scenario: Scenario) -> str:
+    """A command that works: only a packaged scenario can be called by its name."""
     is_packaged = scenario.name in packaged("scenarios") and load_scenario(scenario.name).identity == scenario.identity
-    return scenario.name if is_packaged else "FILE"
+    return f"run: tierenv tune {scenario.name} --save" if is_packaged else "run tierenv tune --save on its file"

@@ -180,6 +180,7 @@ class BundlePolicy:
         self.name = document.name
         self.daemon: Daemon | None = document.daemon
         self.document = document
+        self.identity = document.sha256[DOCUMENT]
         self.model = model
 
     @classmethod

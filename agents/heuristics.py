@@ -27,6 +27,11 @@ class PassivePolicy:
         """The daemon of that name."""
         return None if self.daemon_name is None else load_daemon(self.daemon_name)
 
+    @property
+    def identity(self) -> str:
+        """Daemon and control are the scenario's by then."""
+        return "passive"
+
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
 
@@ -48,6 +53,7 @@ class StaticPolicy:
         self.name = name or setting.policy_name
         self.daemon: Daemon | None = daemon
         self.setting = setting
+        self.identity = setting.policy_name
         self._action = ActionCodec(daemon).encode([setting.row]).astype(np.float32)
 
     def reset(self, num_machines: int) -> None:
@@ -123,6 +129,7 @@ class RandomPolicy:
     """
 
     name = "random"
+    identity = "random"
     daemon: Daemon | None = None
     control: Control = "tunables"
 

@@ -5,6 +5,7 @@ from the run's configuration. So somebody else's run folder is data, as a bundle
 loaded.
 """
 
+import hashlib
 import io
 import math
 import zipfile
@@ -39,6 +40,8 @@ class LearnedPolicy:
         self.name = name
         self.daemon: Daemon | None = daemon
         self.network = network
+        tensors = (tensor.tobytes() for tensor in network.tensors().values())
+        self.identity = hashlib.sha256(b"".join(tensors)).hexdigest()
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:

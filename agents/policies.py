@@ -15,6 +15,10 @@ Factory = Callable[[Scenario, str], Policy]
 """Makes a policy for a scenario; the text is what follows the colon of "static:..."."""
 
 
+PolicyLoader = Callable[[str, Scenario], Policy]
+"""Makes a policy of a name, as `load_policy` does."""
+
+
 @dataclass(frozen=True)
 class PolicyEntry:
     """One row of the table."""

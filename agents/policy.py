@@ -30,6 +30,10 @@ class Policy(Protocol):
     def control(self) -> Control:
         """Whether its actions set the tunables, or the kernel's rule does, or nothing promotes."""
 
+    @property
+    def identity(self) -> str | None:
+        """A text that differs where its decisions may, for what is kept of them; None where nobody can tell."""
+
     def reset(self, num_machines: int) -> None:
         """Forget the past: a new episode begins on this many machines."""
 

@@ -12,7 +12,7 @@ time and predicting it shows what the fit is worth where nothing was measured.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from scipy.optimize import least_squares
 
 from tierenv.errors import ConfigError
 from tierenv.measurements import Cell, check_sizes
+from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Platform, Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.units import GIB
@@ -186,7 +187,7 @@ def calibrate(
     start: Platform,
     like: Scenario,
     origin: str = "measurements",
-    report_progress: Callable[[str], None] = lambda _line: None,
+    report_progress: ReportProgress = unreported,
 ) -> Calibration:
     """Fit PARAMETERS to measured times. Raises `ConfigError`.
 
@@ -205,7 +206,7 @@ def calibrate(
             f"least {len(PARAMETERS)} rows at {LEAST_SIZES} sizes"
         )
     check_sizes(cells, like, origin)
-    report_progress("all sizes")
+    report_progress(0, 1 + len(sizes), "all sizes")
     model = _Model(cells, start, like)
     offsets, covariance = model.fit(np.zeros(len(PARAMETERS)), np.ones(len(cells), dtype=np.bool_))
     sds = np.sqrt(np.diag(covariance))
@@ -213,8 +214,8 @@ def calibrate(
     values = [_rounded(value) for value in model.values(offsets)]
     platform = with_values(start, values)
     left_out = np.empty(len(cells))
-    for size in sizes:
-        report_progress(f"all but {size:g} GiB")
+    for done, size in enumerate(sizes, start=1):
+        report_progress(done, 1 + len(sizes), f"all but {size:g} GiB")
         is_left_out = np.array([cell.size_gib == size for cell in cells])
         refitted, _ = model.fit(offsets, ~is_left_out)
         left_out[is_left_out] = model.seconds([with_values(start, model.values(refitted))])[0, is_left_out]

@@ -18,6 +18,7 @@ from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
 from tierenv.errors import ConfigError, close_match
 from tierenv.extras import require
+from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim import threads
@@ -45,9 +46,7 @@ Measurement = tuple[str, float, str]
 """Name, value and unit."""
 
 
-def bench(
-    seconds: float, parts: Sequence[str] = (), report_progress: Callable[[str], None] = lambda _line: None
-) -> dict[str, Any]:
+def bench(seconds: float, parts: Sequence[str] = (), report_progress: ReportProgress = unreported) -> dict[str, Any]:
     """Measure.
 
     Args:
@@ -67,11 +66,11 @@ def bench(
         if part not in PARTS:
             raise ConfigError(f"unknown part {part!r}{close_match(part, PARTS)}; there are {', '.join(PARTS)}")
     measurements = []
-    for part in parts or PARTS:
-        report_progress(part)
+    for done, part in enumerate(parts or PARTS):
+        report_progress(done, len(parts or PARTS), part)
         try:
             for name, value, unit in PARTS[part](seconds):
-                report_progress(f"{part}: {name}")
+                report_progress(done, len(parts or PARTS), f"{part}: {name}")
                 measurements.append({"name": name, "value": value, "unit": unit})
         except ConfigError as error:
             if parts:

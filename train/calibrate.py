@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -11,6 +10,7 @@ from rich.table import Table
 from tierenv.calibration import Calibration, Estimate, calibrate
 from tierenv.files import atomic_write_text
 from tierenv.measurements import read_measurements
+from tierenv.progress import ReportProgress, unreported
 from tierenv.records import load_record, resolve
 from tierenv.scenario import Platform, load_scenario
 from tierenv.train.report import plain_table
@@ -27,7 +27,7 @@ def run_calibration(
     platform: str,
     output: Path,
     scenario: str,
-    report_progress: Callable[[str], None] = lambda _line: None,
+    report_progress: ReportProgress = unreported,
 ) -> Calibration:
     """Fit, and write the platform and, beside it, the report. Raises `ConfigError`."""
     start = load_record("platforms", Platform, platform)

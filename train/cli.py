@@ -9,8 +9,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.train.interrupt import end_as_by_ctrl_c
+from tierenv.train.progress import shown_progress
 
 if TYPE_CHECKING:
     from tierenv.train.learn import TrainingResult
@@ -65,7 +65,7 @@ class Train:
         with open_run(self.run_dir, config, _command_line()) as folder:
             from tierenv.train.learn import learn
 
-            with _training_progress(config.timesteps) as report_progress:
+            with shown_progress("training", _stderr()) as report_progress:
                 result = learn(config, folder, report_progress)
             _print_training(result, str(folder.path))
         return INTERRUPTED if result.is_interrupted else 0
@@ -93,26 +93,29 @@ class Evaluate:
         _check_outputs(self.json, self.plot, self.trace)
         from tierenv.train import report
         from tierenv.train.evaluate import evaluate
+        from tierenv.train.journal import journal_of
 
         if self.plot is not None:
             require("plots", "--plot")
         names = [name for group in self.policy for name in group]
-        with _stderr().status("evaluating") as status:
-            result = evaluate(
-                self.target,
-                names,
-                self.seeds,
-                with_timelines=self.plot is not None,
-                report_progress=status.update,
-            )
-        _print(*report.evaluation_tables(result))
-        if self.plot is not None:
-            report.write_plot(self.plot, result.timelines)
-        if self.trace is not None:
-            from tierenv.train.trace import write_trace
+        with journal_of("evaluate", self.target, names, self.seeds) as journal:
+            with shown_progress("evaluating", _stderr()) as report_progress:
+                result = evaluate(
+                    self.target,
+                    names,
+                    self.seeds,
+                    with_timelines=self.plot is not None,
+                    journal=journal,
+                    report_progress=report_progress,
+                )
+            if self.plot is not None:
+                report.write_plot(self.plot, result.timelines)
+            if self.trace is not None:
+                from tierenv.train.trace import write_trace
 
-            write_trace(self.trace, self.target, names, result.seeds[0])
-        _write_json(self.json, result.to_json)
+                write_trace(self.trace, self.target, names, result.seeds[0])
+            _write_json(self.json, result.to_json)
+        _print(*report.evaluation_tables(result))
         return 0
 
 
@@ -129,22 +132,33 @@ class Tune:
     seeds: Annotated[int, arg(metavar="N")] = 4
     """Tuning episodes for each setting; the finalists are judged on twice as many fresh ones."""
     save: bool = False
-    """Store the winner as the scenario's best-static policy."""
+    """Store the winner as the scenario's best-static policy, in the user's data folder."""
     json: JsonFile = None
     """Write the result to this file, for machines."""
 
     def run(self) -> int:
         """Search."""
         _check_outputs(self.json)
+        from tierenv.agents.best_static import check_storage
         from tierenv.train import report
+        from tierenv.train.journal import journal_of
         from tierenv.train.search import save_best_static, search
 
-        with _stderr().status(f"searching {self.scenario}"):
-            result = search(self.scenario, self.sampler, self.trials, self.seeds)
-        _print(report.search_table(result))
-        _write_json(self.json, result.to_json)
-        if self.save:
-            _print(f"stored in {save_best_static(result, _command_line())}")
+        stored = check_storage() if self.save else None
+        with journal_of("tune", self.scenario, self.sampler, self.trials, self.seeds) as journal:
+            with shown_progress("searching", _stderr()) as report_progress:
+                result = search(
+                    self.scenario,
+                    self.sampler,
+                    self.trials,
+                    self.seeds,
+                    journal=journal,
+                    report_progress=report_progress,
+                )
+            _write_json(self.json, result.to_json)
+            if stored is not None:
+                save_best_static(result, _command_line(), stored)
+        _print(report.search_table(result), *([f"stored in {stored}"] if stored else []))
         return 0
 
 
@@ -173,8 +187,8 @@ class Distil:
 
         if self.output.exists():
             raise ConfigError(f"{self.output}: already exists; remove it or choose another path")
-        with _stderr().status("distilling") as status:
-            result = distil(self.source, self.leaves, self.scenario, self.seeds, report_progress=status.update)
+        with shown_progress("distilling", _stderr()) as report_progress:
+            result = distil(self.source, self.leaves, self.scenario, self.seeds, report_progress=report_progress)
         result.write(self.output, _command_line())
         _print(report.distillation_table(result))
         _write_json(self.json, result.to_json)
@@ -230,14 +244,8 @@ class Calibrate:
         _check_outputs(self.output)
         from tierenv.train.calibrate import calibration_tables, report_path, run_calibration
 
-        with _stderr().status("fitting") as status:
-            calibration = run_calibration(
-                self.measurements,
-                self.platform,
-                self.output,
-                self.scenario,
-                lambda part: status.update(f"fitting {part}"),
-            )
+        with shown_progress("fitting", _stderr()) as report_progress:
+            calibration = run_calibration(self.measurements, self.platform, self.output, self.scenario, report_progress)
         _print(*calibration_tables(calibration), f"wrote {self.output} and {report_path(self.output)}")
         return 0
 
@@ -259,8 +267,8 @@ class Bench:
         from tierenv.train import report
         from tierenv.train.bench import bench
 
-        with _stderr().status("measuring") as status:
-            result = bench(self.seconds, self.parts, status.update)
+        with shown_progress("measuring", _stderr()) as report_progress:
+            result = bench(self.seconds, self.parts, report_progress)
         _print(report.bench_table(result))
         _write_json(self.json, lambda: result)
         return 0
@@ -364,29 +372,6 @@ def _print_training(result: "TrainingResult", folder: str) -> None:
         )
     if result.is_interrupted:
         _print(f"interrupted; continue with --resume ({folder})")
-
-
-@contextmanager
-def _training_progress(timesteps: int) -> Iterator[Callable[[int, float | None], None]]:
-    """A progress bar on stderr where it is a terminal, nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = _stderr()
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f} steps/s"),
-        TimeRemainingColumn(),
-        TextColumn("best {task.fields[best]}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("training", total=timesteps, rate=0.0, best="-")
-
-        def report(done: int, best: float | None) -> None:
-            rate = progress.tasks[bar].speed or 0.0
-            progress.update(bar, completed=done, rate=rate, best="-" if best is None else f"{best:.4f}")
-
-        yield report
 
 
 @cache

@@ -28,6 +28,7 @@ from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
@@ -166,7 +167,7 @@ def distil(
     *,
     num_rounds: int = ROUNDS,
     num_episodes: int = EPISODES,
-    report_progress: Callable[[str], None] = lambda _line: None,
+    report_progress: ReportProgress = unreported,
 ) -> Distillation:
     """Find a tree that plays like a learned policy. Raises `ConfigError`.
 
@@ -194,10 +195,11 @@ def distil(
     practice = simulated_task([scenario for scenario in scenarios for _ in range(num_episodes)])
     selection = simulated_task([scenario for scenario in scenarios for _ in selection_seeds])
     player: Model = source.model
+    num_parts = num_rounds + len(scenarios)
     rounds: list[Round] = []
     trees: list[DecisionTree] = []
     for start in range(0, len(seeds), num_episodes):
-        report_progress(f"round {len(rounds) + 1} of {num_rounds}")
+        report_progress(len(rounds), num_parts, f"round {len(rounds) + 1}")
         _, seen = _play(practice, player, seeds[start : start + num_episodes] * len(scenarios))
         observations = np.concatenate((observations, seen))
         player = fit_tree(observations, at_zone_ends(codec, source.model(observations)), leaves)
@@ -205,9 +207,9 @@ def distil(
         rounds.append(Round(len(observations), float(judged.normalised_times.mean())))
         trees.append(player)
     tree = trees[_best(rounds)]
-    rows = []
+    rows: list[Comparison] = []
     for scenario in scenarios:
-        report_progress(f"evaluating on {scenario.name}")
+        report_progress(num_rounds + len(rows), num_parts, f"evaluating on {scenario.name}")
         orders = seed_blocks.evaluation_phase_orders(num_seeds)
         task = simulated_task([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
         of_teacher, _ = _play(task, source.model, evaluation_seeds)

@@ -1,16 +1,18 @@
 """Comparing policies on the same episodes, with bounds on what any policy can reach."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.agents.policies import load_policy
+from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
+from tierenv.progress import ReportProgress, unreported
 from tierenv.render import Timeline
 from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
@@ -18,6 +20,7 @@ from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
+from tierenv.train.journal import Journal
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference, stratified_bootstrap
 
@@ -158,9 +161,21 @@ def evaluate(
     num_seeds: int,
     *,
     with_timelines: bool = False,
-    report_progress: Callable[[str], None] = lambda _line: None,
+    load: PolicyLoader = load_policy,
+    journal: Journal | None = None,
+    report_progress: ReportProgress = unreported,
 ) -> Evaluation:
-    """Run every policy on the same episodes of every scenario. Raises `ConfigError`."""
+    """Run every policy on the same episodes of every scenario. Raises `ConfigError`.
+
+    Args:
+        suite_or_scenario: name or path.
+        policy_names: of policies, as `load` takes them.
+        num_seeds: episodes for each scenario.
+        with_timelines: whether to record the first episode of the only scenario.
+        load: makes a policy of a name.
+        journal: keeps what is done and knows what was done before.
+        report_progress: told what is being run.
+    """
     suite = load_suite(suite_or_scenario)
     names = list(dict.fromkeys(policy_names))
     if not names:
@@ -169,19 +184,23 @@ def evaluate(
         raise ConfigError(f"--plot: draws one scenario, {suite.name} has {len(suite.scenarios)}; name one of them")
     seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
     # every policy of every scenario before the first run: a bad name must not cost minutes
-    policies = [[load_policy(name, scenario) for name in names] for scenario in suite.scenarios]
+    policies = [[load(name, scenario) for name in names] for scenario in suite.scenarios]
     evaluation = Evaluation(suite.name, seeds, rows=[])
+    journal = journal or Journal()
+    parts = itertools.count()
+    num_parts = len(suite.scenarios) * (1 + len(names))
     for scenario, loaded in zip(suite.scenarios, policies, strict=True):
-        report_progress(f"{scenario.name}: bounds")
-        bounds = compute_bounds(scenario, seeds)
+        report_progress(next(parts), num_parts, f"{scenario.name}: bounds")
+        bounds = compute_bounds(scenario, seeds, journal)
         results: dict[str, Episodes] = {}
         for name, policy in zip(names, loaded, strict=True):
-            report_progress(f"{scenario.name}: {name}")
-            task = evaluation_task(policy, scenario, num_seeds)
-            timeline = Timeline(task.system) if with_timelines else None
-            results[name] = run_episodes(task, policy, seeds, timeline)
-            if timeline is not None:
-                evaluation.timelines[name] = timeline
+            report_progress(next(parts), num_parts, f"{scenario.name}: {name}")
+            if with_timelines:
+                task = evaluation_task(policy, scenario, num_seeds)
+                evaluation.timelines[name] = Timeline(task.system)
+                results[name] = run_episodes(task, policy, seeds, evaluation.timelines[name])
+            else:
+                results[name] = _run(policy, scenario, seeds, journal)
         for name, policy in zip(names, loaded, strict=True):
             difference = None
             if BASELINE in results and name != BASELINE:
@@ -201,10 +220,16 @@ def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int, trace
     )
 
 
-def compute_bounds(scenario: Scenario, seeds: Sequence[int]) -> Bounds:
+def _run(policy: Policy, scenario: Scenario, seeds: Sequence[int], journal: Journal) -> Episodes:
+    """The evaluation episodes of a policy."""
+    identity = policy.identity
+    decides = None if identity is None else [scenario_for(policy, scenario).identity, identity, list(seeds)]
+    return journal.once(decides, lambda: run_episodes(evaluation_task(policy, scenario, len(seeds)), policy, seeds))
+
+
+def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> Bounds:
     """Bounds of the evaluation episodes of these seeds."""
-    idle = load_policy("no-migration", scenario)
-    no_migration = run_episodes(evaluation_task(idle, scenario, len(seeds)), idle, seeds)
+    no_migration = _run(load_policy("no-migration", scenario), scenario, seeds, journal)
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
     clairvoyant = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])

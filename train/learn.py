@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from tierenv.agents.run_folder import SelectionResult
 from tierenv.errors import ConfigError
+from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario
 from tierenv.sim import threads
 from tierenv.task import simulated_task
@@ -89,7 +90,7 @@ class RunCallback(BaseCallback):
         config: TrainingConfig,
         run: RunDirectory,
         is_interrupted: Callable[[], bool],
-        report_progress: Callable[[int, float | None], None],
+        report_progress: ReportProgress,
     ) -> None:
         super().__init__()
         self.time_in_evaluation_s = 0.0
@@ -120,7 +121,8 @@ class RunCallback(BaseCallback):
             self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
 
     def _on_step(self) -> bool:
-        self._report_progress(self.num_timesteps, self.best.normalised_time if self.best else None)
+        best = "" if self.best is None else f"best {self.best.normalised_time:.4f} x all-fast time"
+        self._report_progress(self.num_timesteps, self._config.timesteps, best)
         return not self._is_interrupted()
 
     def _on_rollout_end(self) -> None:
@@ -153,8 +155,11 @@ class RunCallback(BaseCallback):
 
     def is_judged(self) -> bool:
         """Whether the model at hand was evaluated, and kept if it is the best."""
-        present = [entry for entry in self._evaluations if entry.timesteps == self.model.num_timesteps]
-        return bool(present and self.best) and self.best.normalised_time <= present[0].normalised_time
+        best, timesteps = self.best, self.model.num_timesteps
+        return best is not None and any(
+            entry.timesteps == timesteps and best.normalised_time <= entry.normalised_time
+            for entry in self._evaluations
+        )
 
     def checkpoint(self) -> None:
         """Store the model."""
@@ -164,14 +169,14 @@ class RunCallback(BaseCallback):
 def learn(
     config: TrainingConfig,
     run: RunDirectory,
-    report_progress: Callable[[int, float | None], None] = lambda _timesteps, _best: None,
+    report_progress: ReportProgress = unreported,
 ) -> TrainingResult:
     """Train, from the latest checkpoint if the run has one, until the configuration's timesteps are reached.
 
     Args:
         config: what to train.
         run: where everything goes.
-        report_progress: called after every step with the timesteps done and the best normalised time so far.
+        report_progress: told the timesteps done and the best normalised time so far, after every step.
 
     Raises:
         ConfigError: if the algorithm refuses its hyperparameters, or a checkpoint does not fit.

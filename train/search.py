@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from tierenv.action import ActionCodec
 from tierenv.agents.best_static import BestStatic, write_best_static
 from tierenv.daemon import Daemon, TunableRange, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import Episodes, holding, run_episodes
+from tierenv.train.journal import Journal
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.tunables import TUNABLES, Setting, Tunable, setting_of
@@ -29,8 +32,8 @@ RANDOM_SEED = 20_000
 MAX_TIME_MULTIPLE = 4.0
 """Candidates are given up at this many times the all-fast time: none that slow can win."""
 
-MACHINES_AT_ONCE = 512
-"""Bounds the memory of a batch; a machine takes about a third of a MiB."""
+MACHINES_AT_ONCE = 128
+"""What a kill loses, at most, and the memory of a batch; a machine takes about a third of a MiB."""
 
 MAX_SEEDS = 1000
 """Tuning episodes for each setting."""
@@ -128,6 +131,9 @@ def search(
     trials: int | None = None,
     num_seeds: int = 4,
     num_finalists: int = 5,
+    *,
+    journal: Journal | None = None,
+    report_progress: ReportProgress = unreported,
 ) -> SearchResult:
     """Try settings on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`.
 
@@ -137,7 +143,10 @@ def search(
         trials: settings to try; None for as many as the grid has.
         num_seeds: tuning episodes for each setting.
         num_finalists: settings that are judged on fresh seeds.
+        journal: keeps what is done and knows what was done before.
+        report_progress: told how many settings were run.
     """
+    journal = journal or Journal()
     scenario = load_scenario(scenario_name)
     if not scenario.daemon.can_be_tuned:
         raise ConfigError(
@@ -159,10 +168,12 @@ def search(
 
     started = time.perf_counter()
     settings = SAMPLERS[sampler](scenario.daemon, trials)
-    screening = _run(scenario, settings, screening_seeds)
+    num_runs = len(settings) + min(num_finalists, len(settings))
+    screening = _run(scenario, settings, screening_seeds, journal, partial(report_progress, total=num_runs))
     means = _mean_by_setting(screening, len(settings))
     best = np.argsort(means, kind="stable")[:num_finalists]
-    fresh = _run(scenario, settings[best], fresh_seeds)
+    report_progress(len(settings), num_runs, "the best on fresh seeds")
+    fresh = _run(scenario, settings[best], fresh_seeds, journal)
     fresh_seconds = np.concatenate([batch.seconds for batch in fresh]).reshape(len(best), -1)
     finalists = [
         Finalist(setting_of(settings[index], scenario.daemon.tunables), float(means[index]), mean_estimate(seconds))
@@ -179,18 +190,29 @@ def search(
     return SearchResult(scenario, sampler, finalists, fresh_seeds, budget)
 
 
-def _run(scenario: Scenario, settings: Settings, seeds: Sequence[int]) -> list[Episodes]:
+def _run(
+    scenario: Scenario,
+    settings: Settings,
+    seeds: Sequence[int],
+    journal: Journal,
+    report_progress: Callable[..., None] = lambda *_done, **_doing: None,
+) -> list[Episodes]:
     """Each setting on the same seeds, in batches; episodes of a setting are neighbours."""
     controlled = scenario.replace(control="tunables")
     actions = ActionCodec(scenario.daemon).encode(settings)
     at_once = max(1, MACHINES_AT_ONCE // len(seeds))
     batches = []
     for start in range(0, len(settings), at_once):
+        report_progress(start, doing="every setting")
         part = actions[start : start + at_once]
-        task = simulated_task([controlled] * (len(part) * len(seeds)), max_time_multiple=MAX_TIME_MULTIPLE)
-        actor = holding(np.repeat(part, len(seeds), axis=0))
-        batches.append(run_episodes(task, actor, list(seeds) * len(part)))
+        decides = [controlled.identity, part.tolist(), list(seeds)]
+        batches.append(journal.once(decides, partial(_play, controlled, part, seeds)))
     return batches
+
+
+def _play(scenario: Scenario, actions: NDArray[np.float64], seeds: Sequence[int]) -> Episodes:
+    task = simulated_task([scenario] * (len(actions) * len(seeds)), max_time_multiple=MAX_TIME_MULTIPLE)
+    return run_episodes(task, holding(np.repeat(actions, len(seeds), axis=0)), list(seeds) * len(actions))
 
 
 def _mean_by_setting(batches: Sequence[Episodes], num_settings: int) -> NDArray[np.float64]:
@@ -203,8 +225,8 @@ def _axis(row: Tunable, bounds: TunableRange) -> list[float]:
     return [0.0] * row.has_zero + inner.tolist() + [np.inf] * row.has_unlimited
 
 
-def save_best_static(result: SearchResult, command: str) -> Path:
-    """Store the winner as the scenario's best-static policy. Returns the file."""
+def save_best_static(result: SearchResult, command: str, path: Path) -> None:
+    """Store the winner as the scenario's best-static policy in a file of such settings."""
     best = BestStatic(
         scenario=result.scenario.name,
         daemon=result.scenario.daemon.name,
@@ -215,4 +237,4 @@ def save_best_static(result: SearchResult, command: str) -> Path:
         command=command,
         git_revision=git_revision(),
     )
-    return write_best_static(result.scenario, best)
+    write_best_static(result.scenario, best, path)

@@ -14,9 +14,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.tiny import setting_of_three
-from tierenv.agents import best_static
 from tierenv.agents import bundle as bundle_module
-from tierenv.agents.best_static import BestStatic, write_best_static
+from tierenv.agents.best_static import BestStatic, check_storage, write_best_static
 from tierenv.agents.bundle import TrainedOn, action_definition, observation_definition, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import CAVEAT, Gain
@@ -50,7 +49,7 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
 
 
 def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_static, "default_path", lambda: tmp_path / "best-static.json")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     best = BestStatic(
         scenario="skewed",
         daemon="kmmscand-tunable",
@@ -64,7 +63,7 @@ def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.M
         command="tierenv tune skewed --save",
         git_revision="abc",
     )
-    write_best_static(SCENARIO, best)
+    write_best_static(SCENARIO, best, check_storage())
     export_policy("best-static", "parameters", tmp_path / "a.json", SCENARIO)
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["tunables"][1]["value"] == 512 * MIB

@@ -12,7 +12,14 @@ import pytest
 from tests.tiny import setting_of_three
 from tierenv.action import ActionCodec
 from tierenv.agents import best_static
-from tierenv.agents.best_static import BestStatic, find_best_static, read_best_static, write_best_static
+from tierenv.agents.best_static import (
+    BestStatic,
+    check_storage,
+    find_best_static,
+    packaged_path,
+    read_best_static,
+    write_best_static,
+)
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.agents.policy import scenario_for
@@ -43,10 +50,11 @@ FOUND = BestStatic(
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A best-static.json of the test's own, with a setting for skewed."""
-    path = tmp_path / "policies" / "best-static.json"
-    monkeypatch.setattr(best_static, "default_path", lambda: path)
-    write_best_static(SCENARIO, FOUND)
+    """The user's best-static.json, with a setting for skewed; none comes with tierenv."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(best_static, "packaged_path", lambda: tmp_path / "none")
+    path = check_storage()
+    write_best_static(SCENARIO, FOUND, path)
     return path
 
 
@@ -161,10 +169,10 @@ def test_another_scenario_of_the_same_name_neither_gets_nor_overwrites_the_setti
     stored: Path, changes: dict[str, Any]
 ) -> None:
     namesake = SCENARIO.replace(**changes)
-    with pytest.raises(ConfigError, match="stored under that name are for others.*run: tierenv tune FILE --save"):
+    with pytest.raises(ConfigError, match="stored under that name are for others.*run tierenv tune --save on its file"):
         load_policy("best-static", namesake)
     other = FOUND.model_copy(update={"setting": setting_of_three(700, GIB, math.inf).to_json()})
-    write_best_static(namesake, other)
+    write_best_static(namesake, other, stored)
     found = [load_policy("best-static", scenario) for scenario in (SCENARIO, namesake)]
     assert [policy.name for policy in found] == ["best-static"] * 2
     assert [find_best_static(scenario) for scenario in (SCENARIO, namesake)] == [FOUND, other]
@@ -178,18 +186,18 @@ def test_a_renamed_copy_of_a_scenario_has_its_setting(stored: Path) -> None:
 
 def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -> None:
     scenarios = [SCENARIO.replace(size=f"{index}GiB") for index in range(8, 16)]
-    threads = [threading.Thread(target=write_best_static, args=(scenario, FOUND)) for scenario in scenarios]
+    threads = [threading.Thread(target=write_best_static, args=(scenario, FOUND, stored)) for scenario in scenarios]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert read_best_static() == {scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}
+    assert read_best_static(stored) == {scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}
 
 
 @pytest.mark.parametrize("throttle", [0.0, 64.0 * MIB, math.inf])
 def test_stored_settings_survive_the_file(stored: Path, throttle: float) -> None:
     setting = setting_of_three(123.456, GIB, throttle)
-    write_best_static(SCENARIO, FOUND.model_copy(update={"setting": setting.to_json()}))
+    write_best_static(SCENARIO, FOUND.model_copy(update={"setting": setting.to_json()}), stored)
     assert find_best_static(SCENARIO).setting_for(SCENARIO.daemon) == setting
     json.loads(stored.read_text(), parse_constant=pytest.fail)
 
@@ -217,7 +225,31 @@ def test_packaged_scenarios_have_their_setting(name: str) -> None:
     best = find_best_static(scenario)
     StaticPolicy(best.setting_for(scenario.daemon), scenario.daemon)
     assert (best.scenario, best.daemon) == (name, scenario.daemon.name)
-    assert len(read_best_static()) == len(packaged("scenarios")), "settings of scenarios that are no more"
+
+
+def test_no_setting_is_packaged_for_a_scenario_that_is_no_more() -> None:
+    assert len(read_best_static(packaged_path())) == len(packaged("scenarios"))
+
+
+def test_what_the_user_tuned_comes_before_what_is_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packaged_setting = find_best_static(SCENARIO)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert find_best_static(SCENARIO) == packaged_setting
+    write_best_static(SCENARIO, FOUND, check_storage())
+    assert find_best_static(SCENARIO) == FOUND != packaged_setting
+    other = load_scenario("abench-8g")
+    assert find_best_static(other).scenario == "abench-8g"
+
+
+def test_storage_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="best-static.json: cannot be written: Not a directory; set XDG_DATA_HOME"):
+        check_storage()
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # of an account without a home
+    with pytest.raises(ConfigError, match="neither HOME nor XDG_DATA_HOME names a folder"):
+        check_storage()
 
 
 def test_a_folder_of_the_name_does_not_shadow_a_packaged_bundle(

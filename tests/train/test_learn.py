@@ -179,8 +179,8 @@ def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path)
     config = load_training_config(str(write_config(timesteps=10_000)))
     previous = signal.getsignal(signal.SIGINT)
 
-    def press_ctrl_c(timesteps: int, _best: float | None) -> None:
-        if timesteps == 40:
+    def press_ctrl_c(done: int, total: int, doing: str) -> None:
+        if done == 40:
             os.kill(os.getpid(), signal.SIGINT)
 
     with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:

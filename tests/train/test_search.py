@@ -58,9 +58,9 @@ def test_batches_do_not_change_the_result(scenario_path: Path, monkeypatch: pyte
 
 
 def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_static, "default_path", lambda: tmp_path / "best-static.json")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     result = search(str(scenario_path), "random", trials=3, num_seeds=1)
-    save_best_static(result, "tierenv tune")
+    save_best_static(result, "tierenv tune", best_static.check_storage())
     found = best_static.find_best_static(load_scenario(str(scenario_path)))
     assert found.setting_for(DAEMON) == result.winner.setting
     assert (found.scenario, found.trials, found.command) == (result.scenario.name, 3, "tierenv tune")

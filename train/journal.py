@@ -1,0 +1,169 @@
+"""What a long command has done so far, so that the same command goes on where it was stopped or killed.
+
+A journal is a file in the user's state folder, one line for each batch of episodes. Its name is a digest of all that
+decides them, the sources included: whatever changes, the work begins anew. It is removed when the command succeeds.
+Where there is no such folder, nothing is kept.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+import tierenv.agents
+import tierenv.train
+from tierenv.folders import user_folder
+from tierenv.train.episodes import Episodes
+from tierenv.train.provenance import versions
+
+log = logging.getLogger(__name__)
+
+KEPT_DAYS = 30
+"""After so long nobody continues."""
+
+
+class Journal:
+    """Episodes by what decides them.
+
+    Args:
+        file: to append to; None keeps nothing.
+    """
+
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        self._file = file
+        self._known: dict[str, dict[str, Any]] = {}
+        if file is not None:
+            self._read(file)
+
+    @property
+    def num_kept(self) -> int:
+        """Batches of episodes that survive this process."""
+        return len(self._known)
+
+    def once(self, decides: list[Any] | None, run: Callable[[], Episodes]) -> Episodes:
+        """The episodes of an earlier command, or those that `run` gives, from now on kept.
+
+        Args:
+            decides: all that decides them, for JSON; None where that is not known: they are run and not kept.
+            run: makes them.
+        """
+        if decides is None or self._file is None:
+            return run()
+        key = digest(decides)
+        if key not in self._known:
+            self._known[key] = _to_json(run())
+            self._file.write(json.dumps({"key": key, "episodes": self._known[key]}).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return _from_json(self._known[key])
+
+    def _read(self, file: IO[bytes]) -> None:
+        whole = 0
+        for line in file:
+            try:
+                entry = json.loads(line)
+                _from_json(entry["episodes"])
+                self._known[str(entry["key"])] = entry["episodes"]
+            except (ValueError, LookupError, TypeError):
+                break  # a kill tore it; what follows, if anything, is not to be trusted
+            whole += len(line)
+        file.truncate(whole)
+        file.seek(whole)
+
+
+def digest(content: list[Any]) -> str:
+    """SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def journal_of(verb: str, *arguments: Any) -> Iterator[Journal]:
+    """The journal of a command; removed when the context ends well, kept when it is left by an exception.
+
+    Args:
+        verb: of the command.
+        arguments: all that the work depends on, for JSON.
+    """
+    opened = _open(f"{verb}-{digest([_sources_digest(), versions(), *arguments])[:16]}.jsonl")
+    if opened is None:
+        yield Journal()
+        return
+    path, file = opened
+    with file:
+        journal = Journal(file)
+        if journal.num_kept:
+            log.info("going on where the same command was stopped")
+        try:
+            yield journal
+        except BaseException:
+            if journal.num_kept:
+                log.info("what is done is kept: the same command goes on from here")
+            else:
+                path.unlink(missing_ok=True)
+            raise
+        path.unlink(missing_ok=True)
+
+
+def _open(name: str) -> tuple[Path, IO[bytes]] | None:
+    """The file, locked; None if there is no place for it or another process is about the same work."""
+    folder = user_folder("state")
+    if folder is None:
+        return None
+    path = folder / "journals" / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_old(path.parent)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b")
+    except OSError as error:
+        log.debug("%s: %s; nothing is kept", path, error)
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return path, file
+
+
+def _remove_old(folder: Path) -> None:
+    for path in folder.glob("*.jsonl"):
+        if path.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
+            path.unlink()
+
+
+@cache
+def _sources_digest() -> str:
+    """SHA-256 of all of tierenv's Python; a checkout has agents and train beside the package."""
+    folders = [Path(folder) for package in (tierenv, tierenv.agents, tierenv.train) for folder in package.__path__[:1]]
+    files = sorted({path for folder in folders for path in folder.rglob("*.py")})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _to_json(episodes: Episodes) -> dict[str, Any]:
+    return {
+        "seconds": episodes.seconds.tolist(),
+        "is_truncated": episodes.is_truncated.tolist(),
+        "reference_s": episodes.reference_s.tolist(),
+        "counts": {key: values.tolist() for key, values in episodes.counts.items()},
+        "env_steps": episodes.env_steps,
+    }
+
+
+def _from_json(content: dict[str, Any]) -> Episodes:
+    """Raises ValueError, LookupError or TypeError for anything but what `_to_json` gives."""
+    return Episodes(
+        seconds=np.array(content["seconds"], dtype=np.float64),
+        is_truncated=np.array(content["is_truncated"], dtype=np.bool_),
+        reference_s=np.array(content["reference_s"], dtype=np.float64),
+        counts={key: np.array(values, dtype=np.int64) for key, values in content["counts"].items()},
+        env_steps=int(content["env_steps"]),
+    )
