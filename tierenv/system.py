@@ -98,6 +98,10 @@ class ModelledSystem(System, Protocol):
     def model(self) -> NDArray[np.int64]:
         """int64[n, len(MODEL_COUNTERS)] since the reset, columns as `tierenv.sim.records.MODEL_COUNTERS`."""
 
+    @property
+    def finished_s(self) -> NDArray[np.float64]:
+        """float64[n, processes]: when each process had done its work, 0 before [s]."""
+
     def remaining_s(self) -> NDArray[np.float64]:
         """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s].
 

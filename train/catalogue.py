@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tierenv.agents.export import FORMATS
 from tierenv.agents.export.targets import TARGETS
+from tierenv.agents.foreign import FOREIGN
 from tierenv.agents.policies import POLICIES
 from tierenv.counters import COUNTERS
 from tierenv.daemon import load_daemon
@@ -24,6 +25,10 @@ class Catalogue:
     columns: list[str]
     rows: list[list[str]]
 
+    def to_json(self) -> list[dict[str, str]]:
+        """The rows by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
 
 def catalogue(kind: str) -> Catalogue:
     """The table of a kind. Raises `ConfigError`."""
@@ -36,13 +41,12 @@ def catalogue(kind: str) -> Catalogue:
 def overview() -> Catalogue:
     """All kinds with the names in them."""
     rows = [[kind, ", ".join(row[0] for row in make_rows())] for kind, (_, make_rows) in KINDS.items()]
-    return Catalogue("tierenv list KIND", ["kind", "names"], rows)
+    return Catalogue("kinds", ["kind", "names"], rows)
 
 
 def _policies() -> list[list[str]]:
-    named = [
-        [f"{name}:{entry.argument}" if entry.argument else name, entry.summary] for name, entry in POLICIES.items()
-    ]
+    rows = POLICIES | FOREIGN
+    named = [[f"{name}:{entry.argument}" if entry.argument else name, entry.summary] for name, entry in rows.items()]
     bundles = [[name, "packaged bundle"] for name, path in packaged("policies").items() if path.is_dir()]
     return [*named, *bundles]
 

@@ -21,6 +21,7 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 
+from tierenv import __version__
 from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 from tierenv.extras import require
@@ -37,6 +38,8 @@ _PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
 JsonFile = Annotated[Path | None, arg(metavar="FILE")]
+STDOUT = Path("-")
+"""As a file for JSON; what people read then goes to stderr."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,14 @@ class Evaluate:
     target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
     """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
     policy: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME_OR_PATH")] = ()
-    """Policies: names from `tierenv list policies`, run folders, bundle folders; may be repeated."""
+    """Policies: names from `tierenv list policies`, run folders, bundle folders, sb3:PATH.zip, python:MODULE:FACTORY;
+    may be repeated."""
     seeds: Annotated[int, arg(metavar="N")] = 10
     """Episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
+    trust: bool = False
+    """Let sb3:PATH.zip be unpickled, which runs whatever its author put there."""
     json: JsonFile = None
-    """Write the result to this file, for machines."""
+    """Write the result to this file, for machines; - is stdout."""
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw the first episode of every policy side by side into this PNG file; one scenario only."""
     trace: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -91,6 +97,7 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate."""
         _check_outputs(self.json, self.plot, self.trace)
+        from tierenv.agents.foreign import command_line_loader
         from tierenv.train import report
         from tierenv.train.evaluate import evaluate
         from tierenv.train.journal import journal_of
@@ -98,6 +105,7 @@ class Evaluate:
         if self.plot is not None:
             require("plots", "--plot")
         names = [name for group in self.policy for name in group]
+        load = command_line_loader(is_trusted=self.trust)
         with journal_of("evaluate", self.target, names, self.seeds) as journal:
             with shown_progress("evaluating", _stderr()) as report_progress:
                 result = evaluate(
@@ -105,6 +113,7 @@ class Evaluate:
                     names,
                     self.seeds,
                     with_timelines=self.plot is not None,
+                    load=load,
                     journal=journal,
                     report_progress=report_progress,
                 )
@@ -113,9 +122,9 @@ class Evaluate:
             if self.trace is not None:
                 from tierenv.train.trace import write_trace
 
-                write_trace(self.trace, self.target, names, result.seeds[0])
+                write_trace(self.trace, self.target, names, result.seeds[0], load)
             _write_json(self.json, result.to_json)
-        _print(*report.evaluation_tables(result))
+        _print(*report.evaluation_tables(result), beside=self.json)
         return 0
 
 
@@ -134,7 +143,7 @@ class Tune:
     save: bool = False
     """Store the winner as the scenario's best-static policy, in the user's data folder."""
     json: JsonFile = None
-    """Write the result to this file, for machines."""
+    """Write the result to this file, for machines; - is stdout."""
 
     def run(self) -> int:
         """Search."""
@@ -158,7 +167,7 @@ class Tune:
             _write_json(self.json, result.to_json)
             if stored is not None:
                 save_best_static(result, _command_line(), stored)
-        _print(report.search_table(result), *([f"stored in {stored}"] if stored else []))
+        _print(report.search_table(result), *([f"stored in {stored}"] if stored else []), beside=self.json)
         return 0
 
 
@@ -177,7 +186,7 @@ class Distil:
     seeds: Annotated[int, arg(metavar="N")] = 10
     """Evaluation episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
     json: JsonFile = None
-    """Write the result to this file, for machines."""
+    """Write the result to this file, for machines; - is stdout."""
 
     def run(self) -> int:
         """Distil."""
@@ -190,9 +199,8 @@ class Distil:
         with shown_progress("distilling", _stderr()) as report_progress:
             result = distil(self.source, self.leaves, self.scenario, self.seeds, report_progress=report_progress)
         result.write(self.output, _command_line())
-        _print(report.distillation_table(result))
         _write_json(self.json, result.to_json)
-        _print(f"wrote {self.output}")
+        _print(report.distillation_table(result), f"wrote {self.output}", beside=self.json)
         return 0
 
 
@@ -259,7 +267,7 @@ class Bench:
     seconds: Annotated[float, arg(metavar="S")] = 3.0
     """Time spent on each measurement."""
     json: JsonFile = None
-    """Write the result to this file, for machines."""
+    """Write the result to this file, for machines; - is stdout."""
 
     def run(self) -> int:
         """Measure."""
@@ -269,8 +277,8 @@ class Bench:
 
         with shown_progress("measuring", _stderr()) as report_progress:
             result = bench(self.seconds, self.parts, report_progress)
-        _print(report.bench_table(result))
         _write_json(self.json, lambda: result)
+        _print(report.bench_table(result), beside=self.json)
         return 0
 
 
@@ -280,6 +288,8 @@ class List:
 
     kinds: Annotated[Positional[tuple[str, ...]], arg(metavar="KIND")] = ()
     """What to show; without any, the kinds and their names."""
+    json: bool = False
+    """Print it for machines: a list of rows for each kind."""
 
     def run(self) -> int:
         """Print the tables."""
@@ -287,6 +297,9 @@ class List:
         from tierenv.train.report import plain_table
 
         tables = [catalogue(kind) for kind in self.kinds] if self.kinds else [overview()]
+        if self.json:
+            _write_json(STDOUT, lambda: {"schema": 1} | {table.title: table.to_json() for table in tables})
+            return 0
         _print(*(plain_table(table.title, table.columns, table.rows) for table in tables))
         return 0
 
@@ -317,12 +330,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's. Returns the exit code."""
     _log_to_stderr()
     end_as_by_ctrl_c()
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"tierenv {__version__}")
+        return 0
     try:
         verb = tyro.cli(
             Verb,
             args=arguments,
             prog="tierenv",
-            description="Find the best settings of a Linux memory-tiering daemon on a calibrated model.",
+            description="Find the best settings of a Linux memory-tiering daemon on a calibrated model; --version says "
+            f"that this is {__version__}.",
             config=(FlagCreatePairsOff,),
         )
         return verb.run()
@@ -349,10 +366,11 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
 
 
-def _print(*contents: Any) -> None:
-    """Results, to stdout."""
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(width=width, markup=False, highlight=False)  # brackets are units and intervals
+def _print(*contents: Any, beside: Path | None = None) -> None:
+    """Results, to stdout, unless JSON goes there."""
+    stream = sys.stderr if beside == STDOUT else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    console = Console(file=stream, width=width, markup=False, highlight=False)  # brackets are units and intervals
     for content in contents:
         console.print(content)
 
@@ -382,7 +400,10 @@ def _stderr() -> Console:
 
 def _check_outputs(*paths: Path | None) -> None:
     """Refuse a path that cannot be written before the work, not after it. Raises `ConfigError`."""
-    for path in filter(None, paths):
+    given = [path for path in paths if path not in (None, STDOUT)]
+    for path in given:
+        if given.count(path) > 1:
+            raise ConfigError(f"{path}: is given for two outputs; choose another path for one of them")
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder, not a file")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
@@ -391,9 +412,11 @@ def _check_outputs(*paths: Path | None) -> None:
 
 
 def _write_json(path: Path | None, make_content: Callable[[], dict[str, Any]]) -> None:
-    if path is not None:
-        from tierenv.train.run_dir import write_json
+    from tierenv.train.run_dir import to_json, write_json
 
+    if path == STDOUT:
+        print(to_json(make_content()), end="")
+    elif path is not None:
         write_json(path, make_content())
 
 

@@ -49,6 +49,8 @@ class Episodes:
     """Whether it was given up: the completion time is at least `seconds`."""
     reference_s: NDArray[np.float64]
     """Computed all-fast time [s]."""
+    process_seconds: NDArray[np.float64]
+    """float64[n, processes]: the same of each process; the last of them ends the episode."""
     counts: dict[str, NDArray[np.int64]]
     """`COUNTS` and `LIST_COUNTS`."""
     env_steps: int
@@ -148,8 +150,11 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
                 values[has_ended] = outcome.info[key][has_ended]
             is_truncated |= has_ended & outcome.truncated
             is_running &= ~has_ended
+    finished_s = task.system.finished_s
+    given_up_s = final["elapsed_s"][:, None]
     return Episodes(
         seconds=final["elapsed_s"],
+        process_seconds=np.where(finished_s > 0, np.minimum(finished_s, given_up_s), given_up_s),
         is_truncated=is_truncated,
         reference_s=np.array(info["reference_s"], dtype=np.float64),
         counts={key: final[key] for key in COUNTS} | _list_counts(task),

@@ -30,6 +30,9 @@ MAX_TIME_MULTIPLE = 20.0
 BASELINE = "best-static"
 """The policy others are paired with: the one a learner must beat."""
 
+OBJECTIVE = "time to the end of the last process"
+"""What policies are judged by."""
+
 LEAST_GAP = 1e-3
 """Below this share of the clairvoyant time between it and no migration there is nothing to gain."""
 
@@ -88,6 +91,15 @@ class Row:
         return mean_estimate(self.episodes.seconds)
 
     @property
+    def process_seconds(self) -> list[tuple[str, Estimate]]:
+        """Workload and mean completion time of each process."""
+        columns = self.episodes.process_seconds.T
+        return [
+            (process.workload.name, mean_estimate(seconds))
+            for process, seconds in zip(self.scenario.processes, columns, strict=False)
+        ]
+
+    @property
     def num_truncated(self) -> int:
         """Episodes that were given up."""
         return int(self.episodes.is_truncated.sum())
@@ -102,6 +114,10 @@ class Row:
             "policy": self.policy,
             "daemon": self.daemon,
             "seconds": {"mean": seconds.value, "ci95": seconds.interval, "runs": runs.tolist()},
+            "process_seconds": [
+                {"workload": name, "mean": estimate.value, "ci95": estimate.interval}
+                for name, estimate in self.process_seconds
+            ],
             "truncated_runs": self.num_truncated,
             "bounds": {
                 "all_fast": float(bounds.all_fast.mean()),
@@ -144,6 +160,7 @@ class Evaluation:
             "suite": self.suite,
             "git_revision": git_revision(),
             "seeds": self.seeds,
+            "objective": OBJECTIVE,
             "rows": [row.to_json() for row in self.rows],
             "aggregate": {
                 policy: {

@@ -151,6 +151,7 @@ def _sources_digest() -> str:
 def _to_json(episodes: Episodes) -> dict[str, Any]:
     return {
         "seconds": episodes.seconds.tolist(),
+        "process_seconds": episodes.process_seconds.tolist(),
         "is_truncated": episodes.is_truncated.tolist(),
         "reference_s": episodes.reference_s.tolist(),
         "counts": {key: values.tolist() for key, values in episodes.counts.items()},
@@ -162,6 +163,7 @@ def _from_json(content: dict[str, Any]) -> Episodes:
     """Raises ValueError, LookupError or TypeError for anything but what `_to_json` gives."""
     return Episodes(
         seconds=np.array(content["seconds"], dtype=np.float64),
+        process_seconds=np.array(content["process_seconds"], dtype=np.float64),
         is_truncated=np.array(content["is_truncated"], dtype=np.bool_),
         reference_s=np.array(content["reference_s"], dtype=np.float64),
         counts={key: np.array(values, dtype=np.int64) for key, values in content["counts"].items()},

@@ -1,7 +1,7 @@
 """Results for people: tables for the terminal and the timeline picture."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from tierenv.files import atomic_write_bytes
 from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline
 from tierenv.train.distil import TOLERANCE, Distillation
-from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation
+from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
 from tierenv.train.search import SearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.units import PAGE_BYTES, format_bytes
@@ -25,9 +25,9 @@ _DPI = 100
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table]:
-    """One table for each scenario and, where policies can gain anything, one over all of them."""
+    """Two tables for each scenario, time and what moves, and, where policies can gain anything, one over all."""
     scenarios = dict.fromkeys(row.scenario.name for row in evaluation.rows)
-    tables = [_scenario_table(evaluation, scenario) for scenario in scenarios]
+    tables = [table for scenario in scenarios for table in _scenario_tables(evaluation, scenario)]
     aggregates = {policy: evaluation.aggregate(policy) for policy in evaluation.policies}
     if len(scenarios) > 1 and any(aggregates.values()):
         table = _table(f"suite {evaluation.suite}", ["policy", "gap closed, interquartile mean"])
@@ -37,37 +37,48 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
     return tables
 
 
-def _scenario_table(evaluation: Evaluation, scenario: str) -> Table:
+def _scenario_tables(evaluation: Evaluation, scenario: str) -> tuple[Table, Table]:
     rows = [row for row in evaluation.rows if row.scenario.name == scenario]
-    has_baseline = any(row.policy == BASELINE for row in rows)
-    columns = ["policy", "time [s]", "gap closed", "regret", "promoted", "wasted", "demoted", "failed", "list"]
-    table = _table(str(rows[0].scenario), columns + [f"less {BASELINE} [s]"] * has_baseline)
+    return _time_table(evaluation, rows), _movement_table(rows)
+
+
+def _time_table(evaluation: Evaluation, rows: list[Row]) -> Table:
+    columns: dict[str, Callable[[Row], str]] = {
+        "policy": lambda row: row.policy,
+        "time [s]": lambda row: (">= " if row.num_truncated else "") + _with_interval(row.seconds, ".1f"),
+        "gap closed": lambda row: _percent(row.bounds.mean_gap_closed(row.episodes.seconds)),
+        "regret": lambda row: _percent(row.bounds.regret(row.episodes.seconds)),
+    }
+    if rows[0].scenario.corunners:
+        columns["ends [s]"] = lambda row: ", ".join(f"{name} {end.value:.1f}" for name, end in row.process_seconds)
+    if any(row.policy == BASELINE for row in rows):
+        columns[f"less {BASELINE} [s]"] = lambda row: _with_interval(row.difference_to_baseline, "+.2f")
+    table = _table(str(rows[0].scenario), list(columns))
     for row in rows:
-        seconds, counts = row.seconds, row.episodes.counts
-        gap_closed = row.bounds.mean_gap_closed(row.episodes.seconds)
-        cells = [
-            row.policy,
-            (">= " if row.num_truncated else "") + _with_interval(seconds, ".1f"),
-            "-" if gap_closed is None else f"{gap_closed:.1%}",
-            f"{row.bounds.regret(row.episodes.seconds):.1%}",
-            *(
-                format_bytes(float(counts[key].mean()) * PAGE_BYTES)
-                for key in ("promoted_pages", "wasted_promotions", "demoted_pages")
-            ),
-            f"{counts['failed_migrations'].mean():.3g}",
-            format_bytes(float(counts["peak_list_bytes"].mean())),
-        ]
-        if has_baseline:
-            cells.append(_with_interval(row.difference_to_baseline, "+.2f"))
-        table.add_row(*cells)
+        table.add_row(*(make_cell(row) for make_cell in columns.values()))
     bounds = rows[0].bounds
     table.caption = (
-        f"{len(evaluation.seeds)} episodes; bounds: all fast {bounds.all_fast.mean():.1f} s, "
+        f"{len(evaluation.seeds)} episodes, {OBJECTIVE}; bounds: all fast {bounds.all_fast.mean():.1f} s, "
         f"clairvoyant {bounds.clairvoyant.mean():.1f} s, no migration {bounds.no_migration.mean():.1f} s"
     )
     if any(row.num_truncated for row in rows):
         table.caption += f"; >=: given up at {MAX_TIME_MULTIPLE:g} x all fast"
     return table
+
+
+def _movement_table(rows: list[Row]) -> Table:
+    """Means over the episodes: pages moved, entries that failed, and the memory of the longest list."""
+    table = _table("", ["policy", "promoted", "wasted", "demoted", "failed", "list"])
+    for row in rows:
+        counts = {key: float(values.mean()) for key, values in row.episodes.counts.items()}
+        moved = (counts[key] * PAGE_BYTES for key in ("promoted_pages", "wasted_promotions", "demoted_pages"))
+        failed = f"{counts['failed_migrations']:.3g}"
+        table.add_row(row.policy, *map(format_bytes, moved), failed, format_bytes(counts["peak_list_bytes"]))
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def search_table(result: SearchResult) -> Table:

@@ -180,9 +180,14 @@ def to_yaml(content: dict[str, Any]) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
+def to_json(content: dict[str, Any]) -> str:
+    """JSON for machines that people read too. NaN and infinity raise ValueError."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file for machines that people read too. NaN and infinity raise ValueError."""
-    atomic_write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Write `to_json` to a file."""
+    atomic_write_text(path, to_json(content))
 
 
 def _write_record(path: Path, record: Record) -> None:

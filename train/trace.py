@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from tierenv.agents.policies import load_policy
+from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.files import atomic_write_text
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import run_episodes
@@ -17,15 +17,17 @@ MAX_EVENTS = 1 << 20
 _log = logging.getLogger(__name__)
 
 
-def write_trace(path: Path, suite_or_scenario: str, policy_names: Sequence[str], seed: int) -> None:
+def write_trace(
+    path: Path, suite_or_scenario: str, policy_names: Sequence[str], seed: int, load: PolicyLoader = load_policy
+) -> None:
     """Write the events of one episode of each scenario under each policy, in order of time within each.
 
-    Raises `ConfigError` for an unknown scenario or policy.
+    Raises `ConfigError` for an unknown scenario or policy; `load` makes a policy of a name.
     """
     lines = []
     for scenario in load_suite(suite_or_scenario).scenarios:
         for name in policy_names:
-            policy = load_policy(name, scenario)
+            policy = load(name, scenario)
             task = evaluation_task(policy, scenario, 1, trace_events=MAX_EVENTS)
             run_episodes(task, policy, [seed])
             events, lost = task.system.trace(0)

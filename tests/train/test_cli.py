@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tierenv import __version__
+from tierenv.records import packaged
 from tierenv.train.cli import main
 
 WriteConfig = Callable[..., Path]
@@ -153,6 +155,38 @@ def test_list_shows_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("best-static", "moving-hot-set", "kmmscand-v1", "scan_period_ms", "sysfs", "ppo-abench"):
         assert word in text
+
+
+def test_list_is_there_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "scenarios", "formats", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["scenario"] for row in content["scenarios"]] == list(packaged("scenarios"))
+    assert content["formats"][1] | {"what it is": ""} == {
+        "format": "sysfs",
+        "what it is": "",
+        "targets": "kmmscand, numa-balancing, damon",
+    }
+    assert main(["list", "--json"]) == 0
+    assert {row["kind"] for row in json.loads(capsys.readouterr().out)["kinds"]} >= {"policies", "targets"}
+
+
+def test_json_to_stdout_is_all_there_is_on_it(scenario_path: Path) -> None:
+    done = run("evaluate", scenario_path, "--policy", "random", "--seeds", "1", "--json", "-")
+    assert json.loads(done.stdout)["rows"][0]["policy"] == "random"
+    assert "gap closed" in done.stderr
+
+
+def test_two_outputs_to_one_file_are_refused(
+    scenario_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "x")
+    assert main(["evaluate", str(scenario_path), "--policy", "random", "--json", path, "--trace", path]) == 2
+    assert f"{path}: is given for two outputs" in one_line(capsys)
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tierenv {__version__}\n"
 
 
 def test_output_nobody_reads_is_no_failure_of_ours() -> None:

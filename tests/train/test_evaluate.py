@@ -6,6 +6,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
@@ -127,8 +128,8 @@ def test_tables_name_what_they_show(result: Evaluation) -> None:
 
 
 def test_tables_are_titled_by_the_scenario_that_ran_whatever_is_called_like_it(result: Evaluation) -> None:
-    title = rendered(result).strip().splitlines()[0].strip()
-    assert title == str(tiny()) and title != str(load_scenario("moving-hot-set"))
+    text = " ".join(rendered(result).split())
+    assert text.startswith(f"{tiny()} ") and not text.startswith(str(load_scenario("moving-hot-set")))
 
 
 def test_every_second_episode_has_held_out_phase_orders() -> None:
@@ -162,3 +163,28 @@ def rendered(evaluation: Evaluation) -> str:
     with console.capture() as capture:
         console.print(*report.evaluation_tables(evaluation))
     return capture.get()
+
+
+def test_tables_fit_a_terminal_of_80_columns(result: Evaluation) -> None:
+    console = Console(width=80)
+    for table in report.evaluation_tables(result):
+        with console.capture() as captured:
+            console.print(table)
+        lines = captured.get().splitlines()
+        assert max(map(len, lines)) <= 80
+        # a cell takes two lines at most, title and caption three
+        assert len(lines) <= 10 + 2 * len(table.rows)
+
+
+def test_the_end_of_every_process_is_told(tmp_path: Path) -> None:
+    corunner = {"workload": "abench", "size": "8MiB"}
+    scenario = tiny().replace(corunners=[corunner])
+    (tmp_path / "two.yaml").write_text(to_yaml(scenario.model_dump(mode="json")))
+    evaluation = evaluate(str(tmp_path / "two.yaml"), ["no-migration", "static:200,256,inf"], 2)
+    for row in evaluation.rows:
+        ends = row.to_json()["process_seconds"]
+        assert [end["workload"] for end in ends] == [scenario.workload.name, "abench"]
+        assert 0 < min(end["mean"] for end in ends) < max(end["mean"] for end in ends)
+        np.testing.assert_allclose(row.episodes.process_seconds.max(axis=1), row.episodes.seconds)
+        assert f"abench {ends[1]['mean']:.1f}" in rendered(evaluation)
+    assert evaluation.to_json()["objective"] == "time to the end of the last process"

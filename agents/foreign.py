@@ -1,0 +1,179 @@
+"""Policies that are somebody's code: archives of stable-baselines3 with their pickles, and factories in modules.
+
+Only who types a command can name them: files are read through `tierenv.agents.policies.load_policy`, which knows none
+of these names.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tierenv.action import ActionCodec
+from tierenv.agents.policies import PolicyLoader, load_policy
+from tierenv.agents.policy import Array, Policy
+from tierenv.errors import ConfigError
+from tierenv.extras import require
+from tierenv.observation import ObservationEncoder
+from tierenv.scenario import Control, Scenario
+
+
+@dataclass(frozen=True)
+class ForeignEntry:
+    """One row of the table."""
+
+    summary: str
+    argument: str
+    """What follows the colon of the name."""
+    make: Callable[[str, Scenario], Policy]
+    """Makes a policy of the argument. Raises `ConfigError`."""
+    needs_trust: bool
+    """Whether a name alone does not say that code will run."""
+
+
+def command_line_loader(*, is_trusted: bool) -> PolicyLoader:
+    """`load_policy` for names that were typed, which knows `FOREIGN` as well.
+
+    Args:
+        is_trusted: whether who typed them said that pickles may be loaded.
+    """
+
+    def load(name_or_path: str, scenario: Scenario) -> Policy:
+        name, colon, argument = name_or_path.partition(":")
+        if name not in FOREIGN or not colon:
+            return load_policy(name_or_path, scenario)
+        entry = FOREIGN[name]
+        if not argument:
+            raise ConfigError(f"policy {name_or_path!r}: write {name}:{entry.argument}")
+        if os.geteuid() == 0:
+            raise ConfigError(f"policy {name_or_path}: runs code of others, which root must not; use another account")
+        if entry.needs_trust and not is_trusted:
+            raise ConfigError(
+                f"policy {name_or_path}: loading it unpickles it, which runs whatever its author put there; if that is "
+                "you, say --trust"
+            )
+        return entry.make(argument, scenario)
+
+    return load
+
+
+class Sb3Policy:
+    """A policy of stable-baselines3, with whatever networks and algorithm; acts without exploration noise."""
+
+    control: Control = "tunables"
+    daemon = None
+    identity = None
+
+    def __init__(self, name: str, module: Any) -> None:
+        self.name = name
+        self._module = module
+        self._state: Any = None
+        self._is_start = np.zeros(0, dtype=np.bool_)
+
+    def reset(self, num_machines: int) -> None:
+        """Forget what a recurrent policy remembers."""
+        self._state = None
+        self._is_start = np.ones(num_machines, dtype=np.bool_)
+
+    def act(self, observation: Array) -> Array:
+        """What it would do without noise, clipped."""
+        actions, self._state = self._module.predict(
+            observation, state=self._state, episode_start=self._is_start, deterministic=True
+        )
+        self._is_start = np.zeros_like(self._is_start)
+        return np.asarray(actions, dtype=np.float32)
+
+
+def _from_archive(path: str, scenario: Scenario) -> Sb3Policy:
+    """A policy out of what `model.save` of stable-baselines3 writes."""
+    require("train", f"sb3:{path}")
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.save_util import load_from_zip_file
+
+    if not Path(path).is_file():
+        raise ConfigError(f"sb3:{path}: no such file; give a .zip that stable-baselines3 saved")
+    try:
+        content, states, _ = load_from_zip_file(path, device="cpu")
+        data = content or {}
+        kind, spaces = data["policy_class"], (data["observation_space"], data["action_space"])
+        options = dict(data["policy_kwargs"])
+        if issubclass(kind, ActorCriticPolicy):
+            options["use_sde"] = data["use_sde"]
+        module = kind(*spaces, lambda _progress: 0.0, **options)
+        module.load_state_dict(states["policy"])
+        module.set_training_mode(False)
+    except Exception as error:  # what is unpickled may raise anything
+        raise ConfigError(f"sb3:{path}: cannot be loaded: {type(error).__name__}: {error}") from None
+    ours = (ObservationEncoder(scenario.daemon).space, ActionCodec(scenario.daemon).space)
+    for what, own, its in zip(("observations", "actions"), ours, spaces, strict=True):
+        if its != own:
+            raise ConfigError(
+                f"sb3:{path}: {what}: it is for {its}, scenario {scenario.name} with daemon {scenario.daemon.name} "
+                f"has {own}"
+            )
+    return Sb3Policy(f"sb3:{path}", module)
+
+
+_PROTOCOL = ("name", "daemon", "control", "reset", "act")
+
+
+def _from_module(location: str, scenario: Scenario) -> Policy:
+    """What a factory makes of the scenario; modules of the working folder are found, as `python -m` finds them."""
+    module_name, colon, factory_name = location.partition(":")
+    if not colon or not module_name or not factory_name:
+        raise ConfigError(f"policy 'python:{location}': write python:MODULE:FACTORY")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"policy python:{location}: cannot be imported: {error}") from None
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        raise ConfigError(f"policy python:{location}: {module.__file__} has no function {factory_name}")
+    policy = factory(scenario)
+    if missing := [name for name in _PROTOCOL if not hasattr(policy, name)]:
+        raise ConfigError(
+            f"policy python:{location}: what {factory_name}(scenario) returns lacks {', '.join(missing)}; see "
+            "tierenv.agents.policy.Policy"
+        )
+    return _Checked(policy, len((policy.daemon or scenario.daemon).tunables))
+
+
+class _Checked:
+    """A policy of which nobody can tell when its decisions change, and whose actions are looked at."""
+
+    identity = None
+
+    def __init__(self, policy: Any, num_tunables: int) -> None:
+        self.name, self.daemon, self.control = policy.name, policy.daemon, policy.control
+        self._policy = policy
+        self._num_tunables = num_tunables
+
+    def reset(self, num_machines: int) -> None:
+        """A new episode begins."""
+        self._policy.reset(num_machines)
+
+    def act(self, observation: Array) -> Array:
+        """Its actions. Raises `ConfigError` for anything else."""
+        actions = np.asarray(self._policy.act(observation))
+        if self.control != "tunables":
+            return actions
+        shape = (len(observation), self._num_tunables)
+        if actions.shape != shape or actions.dtype.kind not in "fiu" or not (np.abs(actions) <= 1).all():
+            raise ConfigError(
+                f"policy {self.name}: act() must return numbers in [-1, 1] of shape {shape}, got "
+                f"{actions.dtype} of shape {actions.shape}"
+            )
+        return actions.astype(np.float32)
+
+
+FOREIGN = {
+    "sb3": ForeignEntry("a model of stable-baselines3; needs --trust", "PATH.zip", _from_archive, needs_trust=True),
+    "python": ForeignEntry("what FACTORY(scenario) returns", "MODULE:FACTORY", _from_module, needs_trust=False),
+}
