@@ -35,7 +35,11 @@ def _passive(name: str, summary: str, control: Control = "kernel-rule", daemon_n
 
 
 def _static(scenario: Scenario, argument: str) -> StaticPolicy:
-    return StaticPolicy(parse_setting(argument, scenario.daemon), scenario.daemon)
+    setting = parse_setting(argument, scenario.daemon)
+    try:
+        return StaticPolicy(setting, scenario.daemon)
+    except ConfigError as error:
+        raise ConfigError(f"static:{argument}: {error}") from None
 
 
 def _random(scenario: Scenario, _argument: str) -> RandomPolicy:

@@ -97,7 +97,7 @@ def _counters() -> list[list[str]]:
 
 
 def _formats() -> list[list[str]]:
-    return [[name, row.summary, ", ".join(row.targets) or "-"] for name, row in FORMATS.items()]
+    return [[name, row.takes, row.summary, ", ".join(row.targets) or "-"] for name, row in FORMATS.items()]
 
 
 def _targets() -> list[list[str]]:
@@ -118,7 +118,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "measurements": (["measured times", "cells", "sizes [GiB]", "systems"], _measurements),
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
-    "formats": (["format", "what it is", "targets"], _formats),
+    "formats": (["format", "policies", "what it is", "targets"], _formats),
     "targets": (["target", "what it is", *(name.replace("_", " ") for name in TUNABLES)], _targets),
 }
 """Kind to columns and rows; a new kind is a line here."""

@@ -308,10 +308,15 @@ def _export_description() -> str:
     """What the help of export says: the formats."""
     width = max(map(len, FORMATS))
     rows = [
-        f"  {name:<{width}}  {row.summary}" + f" ({', '.join(row.targets)})" * bool(row.targets)
+        f"  {name:<{width}}  {row.takes:<7}  {row.summary}" + f" ({', '.join(row.targets)})" * bool(row.targets)
         for name, row in FORMATS.items()
     ]
-    return "\n".join(["Turn a policy into what an operator installs. Formats, and the targets that some take:", *rows])
+    return "\n".join(
+        [
+            "Turn a policy into what an operator installs. Formats, which policies they take, and the targets of some:",
+            *rows,
+        ]
+    )
 
 
 Verb = (

@@ -7,7 +7,7 @@ the formats.
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tierenv.errors import ConfigError, close_match
 
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from tierenv.scenario import Scenario
 
 
+Takes = Literal["static", "learned"]
+"""A setting held throughout, or a network or tree."""
+
+
 @dataclass(frozen=True)
 class ExportFormat:
     """One row of the table."""
 
+    takes: Takes
+    """Which policies."""
     summary: str
     module: str
     """Module of this package whose `write(request)` does it."""
@@ -28,22 +34,31 @@ class ExportFormat:
 
 
 FORMATS = {
-    "parameters": ExportFormat("a static setting as JSON, with units and kernel paths", "parameters"),
+    "parameters": ExportFormat("static", "the setting as JSON, with units and kernel paths", "parameters"),
     "sysfs": ExportFormat(
-        "a shell script that applies a static setting to a released kernel, and takes it back",
+        "static",
+        "a shell script that applies the setting to a released kernel, and takes it back",
         "sysfs",
         targets=("kmmscand", "numa-balancing", "damon"),
     ),
-    "tuned": ExportFormat("a static setting as a TuneD profile", "tuned", targets=("kmmscand", "numa-balancing")),
-    "sysctl.d": ExportFormat("what of a static setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
+    "tuned": ExportFormat("static", "the setting as a TuneD profile", "tuned", targets=("kmmscand", "numa-balancing")),
+    "sysctl.d": ExportFormat("static", "what of the setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
     "tmpfiles.d": ExportFormat(
-        "a static setting for systemd-tmpfiles to write at boot", "tmpfiles_d", targets=("kmmscand", "numa-balancing")
+        "static",
+        "the setting for systemd-tmpfiles to write at boot",
+        "tmpfiles_d",
+        targets=("kmmscand", "numa-balancing"),
     ),
-    "bundle": ExportFormat("a learned policy as a folder without pickles, for the numpy runtime", "bundle"),
-    "onnx": ExportFormat("a learned policy for ONNX Runtime and other programs that read ONNX", "onnx"),
-    "rules": ExportFormat("a decision tree as rules for people, beside the kernel's own rule", "rules"),
-    "kernel-c": ExportFormat("a learned policy as C for the daemon, in integers only", "kernel_c"),
+    "bundle": ExportFormat("learned", "a folder without pickles, for the numpy runtime", "bundle"),
+    "onnx": ExportFormat("learned", "for ONNX Runtime and other programs that read ONNX", "onnx"),
+    "rules": ExportFormat("learned", "a decision tree as rules for people, beside the kernel's own rule", "rules"),
+    "kernel-c": ExportFormat("learned", "C for the daemon, in integers only", "kernel_c"),
 }
+
+
+def formats_for(takes: Takes) -> str:
+    """The formats of static or of learned policies, for messages."""
+    return ", ".join(name for name, row in FORMATS.items() if row.takes == takes)
 
 
 @dataclass(frozen=True)

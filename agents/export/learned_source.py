@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tierenv.agents.bundle import DOCUMENT, BundlePolicy, TrainedOn
+from tierenv.agents.export import formats_for
 from tierenv.agents.export.header import Gain, Origin, describe_training
 from tierenv.agents.learned import LearnedPolicy
 from tierenv.agents.network import Network
@@ -48,8 +49,8 @@ def learned_source(policy: str, gains: tuple[Gain, ...] = ()) -> LearnedSource:
     """
     if policy.partition(":")[0] in POLICIES:
         raise ConfigError(
-            f"policy {policy!r} is not learned: this format takes a run folder or a bundle; "
-            "for a static policy use --format parameters, sysfs, tuned, sysctl.d or tmpfiles.d"
+            f"policy {policy!r} is not learned: this format takes a run folder or a bundle; formats for a static "
+            f"policy: {formats_for('static')}"
         )
     folder = find_policy_folder(policy)
     if (folder / DOCUMENT).is_file():

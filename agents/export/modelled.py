@@ -5,7 +5,7 @@ from typing import Any
 
 from tierenv import __version__
 from tierenv.agents.best_static import find_best_static
-from tierenv.agents.export import ExportRequest
+from tierenv.agents.export import ExportRequest, formats_for
 from tierenv.agents.export.header import Origin
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
@@ -31,8 +31,8 @@ def modelled_setting(request: ExportRequest) -> ModelledSetting:
     if policy.partition(":")[0] not in ("static", "best-static"):
         kind = "does not hold one setting" if policy in POLICIES else "is not a static policy"
         raise ConfigError(
-            f"policy {policy!r} {kind}: this format takes static:... and best-static; "
-            "for a learned policy use --format bundle"
+            f"policy {policy!r} {kind}: this format takes static:... and best-static; formats for a learned policy: "
+            f"{formats_for('learned')}"
         )
     if scenario is None:
         raise ConfigError(f"policy {policy!r}: name the scenario it is for (--scenario)")

@@ -73,15 +73,10 @@ def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.M
     assert "the best of 144 static settings (201.5 s on 2 tuning episodes), tierenv tune skewed --save" in comment
 
 
-STATIC = [
-    (name, target)
-    for name, row in FORMATS.items()
-    for target in row.targets or ("",)
-    if row.targets or name == "parameters"
-]
+STATIC = [(name, target) for name, row in FORMATS.items() for target in row.targets or ("",) if row.takes == "static"]
 """Formats of static settings, once for each target."""
 
-LEARNED = [name for name, row in FORMATS.items() if not row.targets and name != "parameters"]
+LEARNED = [name for name, row in FORMATS.items() if row.takes == "learned"]
 
 GAIN = Gain(scenario="skewed", against="built-in", share=0.123, ci95=(0.101, 0.145), episodes=10)
 GAIN_TEXT = "12.3 % [10.1, 14.5] less time than built-in on skewed (10 episodes)"
