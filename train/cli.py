@@ -311,12 +311,8 @@ def _export_description() -> str:
         f"  {name:<{width}}  {row.takes:<7}  {row.summary}" + f" ({', '.join(row.targets)})" * bool(row.targets)
         for name, row in FORMATS.items()
     ]
-    return "\n".join(
-        [
-            "Turn a policy into what an operator installs. Formats, which policies they take, and the targets of some:",
-            *rows,
-        ]
-    )
+    head = "Turn a policy into what an operator installs. Formats, the policies they take, and the targets of some:"
+    return "\n".join([head, *rows])
 
 
 Verb = (

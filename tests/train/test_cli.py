@@ -163,6 +163,7 @@ def test_list_is_there_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["scenario"] for row in content["scenarios"]] == list(packaged("scenarios"))
     assert content["formats"][1] | {"what it is": ""} == {
         "format": "sysfs",
+        "policies": "static",
         "what it is": "",
         "targets": "kmmscand, numa-balancing, damon",
     }
