@@ -20,7 +20,7 @@ from safetensors.numpy import save as serialise_tensors
 
 from tierenv import __version__
 from tierenv.agents import bundle_schema_1
-from tierenv.agents.definition import action_definition, check_same_meaning, observation_definition
+from tierenv.agents.definition import action_definition, check_action, columns_looked_at, observation_definition
 from tierenv.agents.network import Activation, Network
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
@@ -165,11 +165,6 @@ class BundleDocument(Record):
         assert description is not None
         return description
 
-    @property
-    def num_columns(self) -> int:
-        """Length of an observation."""
-        return len(observed_columns(self.daemon))
-
 
 class BundlePolicy:
     """Plays a bundle; needs numpy only."""
@@ -187,12 +182,12 @@ class BundlePolicy:
     def load(cls, folder: Path) -> Self:
         """Read and check a bundle. Raises `ConfigError` unless it is whole and means what this build means."""
         document = _read_document(folder / DOCUMENT)
-        definitions = {"observation": document.observation, "action": document.action}
-        remedy = f"the bundle is by {document.written_by}; export the policy again"
-        check_same_meaning(folder / DOCUMENT, definitions, document.daemon, remedy)
-        model = _read_model(folder / WEIGHTS, document)
+        remedy = f"the bundle is by {document.written_by}; train the policy again"
+        check_action(folder / DOCUMENT, document.action, document.daemon, remedy)
+        columns = columns_looked_at(folder / DOCUMENT, document.observation, document.daemon, remedy)
+        model = _read_model(folder / WEIGHTS, document, len(columns))
         _check_self_test(folder, document, model)
-        return cls(document, model)
+        return cls(document, model.looking_at(columns, len(observed_columns(document.daemon))))
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
@@ -274,7 +269,7 @@ def _description(model: Network | DecisionTree) -> dict[str, Any]:
     return {"network": NetworkDescription(layers=model.layers, activation=model.activation)}
 
 
-def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
+def _read_model(path: Path, document: BundleDocument, num_features: int) -> Network | DecisionTree:
     try:
         weights = path.read_bytes()
     except OSError as error:
@@ -285,7 +280,7 @@ def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
         tensors = parse_tensors(weights)
     except SafetensorError as error:
         raise ConfigError(f"{path}: not valid safetensors: {error}") from None
-    description, num_features = document.model_description, document.num_columns
+    description = document.model_description
     try:
         expected = description.tensors(num_features, len(document.action))
     except ValueError as error:

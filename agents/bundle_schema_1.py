@@ -27,21 +27,22 @@ def upgraded(content: dict[str, Any], origin: str) -> dict[str, Any]:
             f"{origin}: observation, action: defined otherwise for daemon {name} when the bundle was written "
             f"(schema 1, {content.get('written_by')}); export the policy again"
         )
+    names = {row["name"] for row in content["observation"]}
     return content | {
         "schema": 2,
         "daemon": daemon.model_dump(mode="json"),
         "scenarios": [{"name": scenario} for scenario in scenarios],
-        "observation": observation_definition(daemon),
+        "observation": [row for row in observation_definition(daemon) if row["name"] in names],
         "action": action_definition(daemon),
     }
 
 
 def _means_the_same(content: dict[str, Any], daemon: AccessedBitDaemon) -> bool:
-    rows = {
-        "observation": [_feature_row(feature) for feature in supplied_features(daemon)],
-        "action": action_definition(daemon),
-    }
+    """Whether features and tunables are as they were; features that have come since change nothing."""
     try:
+        names = {row["name"] for row in content["observation"]}
+        features = [_feature_row(feature) for feature in supplied_features(daemon) if feature.name in names]
+        rows = {"observation": features, "action": action_definition(daemon)}
         return all(without_words(content[field]) == without_words(expected) for field, expected in rows.items())
     except (KeyError, TypeError, AttributeError):
         return False

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tierenv import __version__
 from tierenv.action import edges_of
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.features import Count, Feature, InForce, LinearScale, LogScale, supplied_features
+from tierenv.features import Count, Feature, InForce, LinearScale, LogScale, observed_columns, supplied_features
 from tierenv.tunables import TUNABLES
 
 
@@ -63,17 +66,36 @@ def action_definition(daemon: Daemon) -> list[dict[str, Any]]:
     return definition
 
 
-def check_same_meaning(path: Path, definitions: Mapping[str, Any], daemon: Daemon, remedy: str) -> None:
-    """Raise `ConfigError` unless the definitions of "observation" and "action" are those of this build.
+def check_action(path: Path, definition: Sequence[Mapping[str, Any]], daemon: Daemon, remedy: str) -> None:
+    """Raise `ConfigError` unless the coordinates of an action are those of this build.
 
     Their words may have changed, their numbers and names may not.
     """
-    ours = {"observation": observation_definition(daemon), "action": action_definition(daemon)}
-    for field, definition in definitions.items():
-        if without_words(definition) != without_words(ours[field]):
-            raise ConfigError(
-                f"{path}: {field}: defined otherwise than in tierenv {__version__} on daemon {daemon.name}; {remedy}"
-            )
+    if without_words(definition) != without_words(action_definition(daemon)):
+        raise ConfigError(f"{path}: action: {_otherwise(daemon)}; {remedy}")
+
+
+def columns_looked_at(
+    path: Path, definition: Sequence[Mapping[str, Any]], daemon: Daemon, remedy: str
+) -> NDArray[np.intp]:
+    """Where a policy finds its columns in a present observation: features may have come since, or changed places.
+
+    Raises `ConfigError` for a feature that is no more, or means something else by now.
+    """
+    ours = {row["name"]: row for row in observation_definition(daemon)}
+    positions = {column.name: index for index, column in enumerate(observed_columns(daemon))}
+    features = {feature.name: feature for feature in supplied_features(daemon)}
+    columns: list[int] = []
+    for row in definition:
+        name = str(row.get("name"))
+        if name not in ours or without_words([row]) != without_words([ours[name]]):
+            raise ConfigError(f"{path}: observation: feature {name}: {_otherwise(daemon)}; {remedy}")
+        columns += [positions[column] for column in features[name].history.column_names(name)]
+    return np.array(columns, dtype=np.intp)
+
+
+def _otherwise(daemon: Daemon) -> str:
+    return f"defined otherwise than in tierenv {__version__} on daemon {daemon.name}"
 
 
 def without_words(definition: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -14,15 +14,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from tierenv.action import ActionCodec
-from tierenv.agents.definition import check_same_meaning
+from tierenv.agents.definition import check_action, columns_looked_at
 from tierenv.agents.network import Network
 from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.extras import require
-from tierenv.observation import ObservationEncoder
+from tierenv.features import observed_columns
 from tierenv.scenario import Control, Scenario
 
 ACTOR = "policy.pth"
@@ -54,10 +53,14 @@ class LearnedPolicy:
         run = RunFolder(folder)
         daemons = [trained.daemon for trained in run.configuration.scenarios]
         daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
-        definitions = {"observation": run.manifest.observation, "action": run.manifest.action}
-        given = {field: definition for field, definition in definitions.items() if definition is not None}
-        check_same_meaning(run.manifest_path, given, daemon, "train it again")
-        return cls(folder.resolve().name, daemon, _read_network(run, daemon))
+        manifest, num_columns = run.manifest, len(observed_columns(daemon))
+        columns = np.arange(num_columns)
+        if manifest.action is not None:
+            check_action(run.manifest_path, manifest.action, daemon, "train it again")
+        if manifest.observation is not None:
+            columns = columns_looked_at(run.manifest_path, manifest.observation, daemon, "train it again")
+        network = _read_network(run, daemon, len(columns)).looking_at(columns, num_columns)
+        return cls(folder.resolve().name, daemon, network)
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
@@ -67,12 +70,12 @@ class LearnedPolicy:
         return self.network(observation)
 
 
-def _read_network(run: RunFolder, daemon: Daemon) -> Network:
+def _read_network(run: RunFolder, daemon: Daemon, num_features: int) -> Network:
     """The actor alone: hidden layers, mean of the action, clip. Raises `ConfigError`."""
     if not run.best_model.is_file():
         raise ConfigError(f"{run.best_model}: no such file; the run has not been evaluated yet")
     require("train", f"{run.path}: the model of a run")
-    num_features, num_actions = len(ObservationEncoder(daemon).columns), len(ActionCodec(daemon).names)
+    num_actions = len(daemon.tunables)
     sizes = (num_features, *run.configuration.policy_net, num_actions)
     hidden = [f"mlp_extractor.policy_net.{2 * index}" for index in range(len(sizes) - 2)]
     shapes: dict[str, tuple[int, ...]] = {}

@@ -1,6 +1,7 @@
 """Decision trees: flat arrays and the numpy that walks them, many observations at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,11 @@ class DecisionTree:
             node[walking] = np.where(goes_left, self.left[here], self.right[here])
             walking = walking[~self.is_leaf[node[walking]]]
         return node
+
+    def looking_at(self, columns: NDArray[np.intp], num_columns: int) -> Self:
+        """The same tree for wider observations, whose columns of these numbers are what it looks at."""
+        feature = np.where(self.is_leaf, LEAF, columns[self.feature]).astype(np.int32)
+        return replace(self, num_features=num_columns, feature=feature)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """What weights.safetensors holds, by name."""

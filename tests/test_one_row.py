@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.tiny import tiny
+from tierenv import features
 from tierenv.agents.bundle import BundlePolicy
 from tierenv.agents.compiled import CompiledPolicy
 from tierenv.agents.export import export_policy
@@ -21,6 +22,7 @@ from tierenv.task import simulated_task
 from tierenv.train.catalogue import catalogue
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes
+from tierenv.train.evaluate import evaluate
 from tierenv.train.studies.kernel_c import SampleRecorder, action_errors
 from tierenv.train.studies.model_doc import features_part, tunables_part
 from tierenv.tunables import NUMBER, TUNABLES, Tunable
@@ -103,6 +105,24 @@ def test_an_observation_holds_the_made_up_columns(scenario_path: Path) -> None:
     np.testing.assert_array_equal(two_ago[2:], now[:-2])
     np.testing.assert_array_equal([one_ago[0], two_ago[0]], [now[0]] * 2)
     assert len(np.unique(seen[:, :, names.index("patience")])) > 10
+
+
+@pytest.mark.parametrize("name", ["moving-hot-set", "moving-hot-set-tree"])
+def test_policies_of_before_find_their_columns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = load_scenario("skewed")
+    before = load_policy(name, scenario)
+    rng = np.random.default_rng(3)
+    observations = rng.uniform(-1, 1, (100, len(observed_columns(scenario.daemon)))).astype(np.float32)
+    names = [column.name for column in observed_columns(scenario.daemon)]
+    rows = dict(FEATURES)
+    monkeypatch.setattr(features, "FEATURES", {row.name: row for row in MADE_UP_FEATURES} | rows)  # others move
+    wider = [column.name for column in observed_columns(scenario.daemon)]
+    assert wider[:4] == COLUMNS and len(wider) == len(names) + 4
+    seen = rng.uniform(-1, 1, (100, len(wider))).astype(np.float32)
+    seen[:, [wider.index(column) for column in names]] = observations
+    np.testing.assert_allclose(load_policy(name, scenario).act(seen), before.act(observations), atol=1e-6)
+    export_policy(name, "kernel-c", tmp_path / "c")
+    assert len(evaluate("skewed", [name], 1).rows) == 1
 
 
 def test_search_spans_the_made_up_tunable(scenario_path: Path, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def put_nan(bundle: Path) -> None:
 
 
 SPOILT_BUNDLES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "bundle-of-another-schema": (spoil_schema, "observation: defined otherwise"),
+    "bundle-of-another-schema": (spoil_schema, "observation: feature something_else: defined otherwise"),
     "bundle-with-corrupt-weights": (spoil_weights, "does not match the SHA-256"),
     "bundle-with-corrupt-document": (spoil_document, "not valid JSON"),
     "bundle-with-nan": (put_nan, "must be finite"),

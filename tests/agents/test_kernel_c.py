@@ -448,8 +448,8 @@ def too_steep(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (refuse_static, "--format parameters"),
-        (other_schema, "observation: defined otherwise"),
+        (refuse_static, "formats for a static policy: parameters"),
+        (other_schema, "observation: feature promoted: defined otherwise"),
         (corrupted, "SHA-256"),
         (not_a_number, "must be finite"),
         (run_with_nan, "finite"),

@@ -224,7 +224,10 @@ def test_tensors_that_are_no_tree_are_refused(
             lambda content: content.update(network={"layers": [14, 3], "activation": "tanh"}, tree=None),
             "tensors: must be those of a network",
         ),
-        (lambda content: content["observation"].pop(), "observation: defined otherwise"),
+        (
+            lambda content: content["observation"][0].pop("unit"),
+            "feature accessed_slow: defined otherwise",
+        ),
         (lambda content: content["self_test"]["actions"][3].__setitem__(0, 0.123), "self-test failed"),
     ],
 )
