@@ -10,7 +10,7 @@ TIERENV := $(BIN)/tierenv
 STAMP := .venv/.installed
 TYPES := build/types
 
-.PHONY: help demo test lint types check floors results policies calibration
+.PHONY: help demo test fuzz lint types check floors results policies calibration
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -126,6 +126,11 @@ check: lint types test ## everything a change must pass
 
 test: $(STAMP) ## the tests
 	PYTHONHASHSEED=0 $(BIN)/pytest --quiet --numprocesses auto
+
+FUZZ := --cases 20000
+
+fuzz: $(STAMP) ## feed spoiled files to every loader (half an hour; FUZZ='--seed 1 scenarios' for others)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # The tests that tell whether an old version does, in an environment of its own.
 FLOORS := build/floors
