@@ -2,7 +2,7 @@
 
 What a verb needs is imported when it runs, so that `tierenv --help` answers at once.
 
-Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted, 141 nobody read the output to its end.
 """
 
 import logging
@@ -25,6 +25,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.train.terminal import on_any_terminal
 
 if TYPE_CHECKING:
     from tierenv.train.learn import TrainingResult
@@ -303,6 +304,7 @@ Verb = (
 )
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's. Returns the exit code."""
     _log_to_stderr()
