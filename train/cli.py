@@ -6,7 +6,6 @@ Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted, 141 nob
 """
 
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subc
 from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.files import check_output
 from tierenv.train.terminal import on_any_terminal
 
 if TYPE_CHECKING:
@@ -397,11 +397,7 @@ def _stderr() -> Console:
 def _check_outputs(*paths: Path | None) -> None:
     """Refuse a path that cannot be written before the work, not after it. Raises `ConfigError`."""
     for path in filter(None, paths):
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder, not a file")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise ConfigError(f"{path}: cannot be written")
+        check_output(path)
 
 
 def _write_json(path: Path | None, make_content: Callable[[], dict[str, Any]]) -> None:

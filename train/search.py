@@ -34,6 +34,8 @@ MACHINES_AT_ONCE = 512
 
 MAX_SEEDS = 1000
 """Tuning episodes for each setting."""
+MAX_TRIALS = 100_000
+"""Settings; more would take days."""
 
 Settings = NDArray[np.float64]
 """float64[candidates, len(TUNABLES)]."""
@@ -150,8 +152,8 @@ def search(
         raise ConfigError(f"--sampler={sampler}: must be one of {', '.join(SAMPLERS)}")
     if sampler == "grid" and trials != points:
         raise ConfigError(f"--trials={trials}: the grid has {points} points; use --sampler random for another number")
-    if trials < 1:
-        raise ConfigError(f"--trials={trials}: must be at least 1")
+    if not 1 <= trials <= MAX_TRIALS:
+        raise ConfigError(f"--trials={trials}: must be 1 to {MAX_TRIALS}")
     if not 1 <= num_seeds <= MAX_SEEDS:
         raise ConfigError(f"--seeds={num_seeds}: must be 1 to {MAX_SEEDS}")
     seeds = seed_blocks.block(seed_blocks.TUNING, 3 * num_seeds, "--seeds")
