@@ -14,7 +14,7 @@ TYPES := build/types
 export XDG_DATA_HOME := $(CURDIR)/build/data
 export XDG_STATE_HOME := $(CURDIR)/build/state
 
-.PHONY: help demo test lint types check floors results policies calibration
+.PHONY: help demo test fuzz lint types check floors results policies calibration
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -130,6 +130,11 @@ check: lint types test ## everything a change must pass
 
 test: $(STAMP) ## the tests
 	PYTHONHASHSEED=0 $(BIN)/pytest --quiet --numprocesses auto
+
+FUZZ := --cases 20000
+
+fuzz: $(STAMP) ## feed spoiled files to every loader (half an hour; FUZZ='--seed 1 scenarios' for others)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # The tests that tell whether an old version does, in an environment of its own.
 FLOORS := build/floors

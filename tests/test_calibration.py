@@ -179,6 +179,10 @@ def test_calibrating_writes_the_platform_and_its_report(known, tmp_path):
         (HEADER + "8,numab3,12,1\n", ":2: system='numab3': unknown; did you mean 'numab2'?; allowed: no-migration, "),
         (HEADER + "8,numab1,12\n", ":2: has 3 values, the header names 4"),
         (HEADER + "8,numab1,12,1\n8,numab1,13,1\n", ":3: numab1 at 8 GiB is given twice"),
+        (HEADER + "1e308,numab1,12,1\n", ":2: size_gb='1e308': must be a number above 0, and 1e+09 at most"),
+        ("size_gb,system,seconds,seconds\n8,numab1,12,1\n", "has a column twice; the columns are"),
+        ("size_gb;system;seconds\n8;numab1;1.278,98\n", ":2: seconds='1.278,98': must be a number above 0"),
+        (HEADER + "8," + "x" * 140_000 + ",12,1\n", "mine.csv: holds more than 65536 bytes"),
     ],
 )
 def test_a_bad_row_is_one_clear_line(tmp_path, content, message):
@@ -188,6 +192,24 @@ def test_a_bad_row_is_one_clear_line(tmp_path, content, message):
         read_measurements(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n"),
+        lambda text: text.replace(",", "\t"),
+    ],
+    ids=["byte order mark", "CRLF", "decimal commas", "tabs"],
+)
+def test_what_spreadsheets_write_is_read(cells, tmp_path, change):
+    text = packaged("measurements")["abench_rfc_v1"].read_text()
+    rows = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+    path = tmp_path / "mine.csv"
+    path.write_bytes(change(rows).encode())
+    assert read_measurements(str(path)) == cells
 
 
 def test_too_few_rows_and_sizes_are_refused(cells, fitted):

@@ -1,12 +1,13 @@
 """Nothing half-written: tierenv.files."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tierenv.errors import ConfigError
-from tierenv.files import atomic_folder, atomic_write_text, locked
+from tierenv.files import atomic_folder, atomic_write_text, check_output, locked
 
 
 def test_text_is_written_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -39,12 +40,22 @@ def test_pipe_is_written_directly() -> None:
         assert pipe.read() == "x"
 
 
-@pytest.mark.parametrize("name", [".", "file/below"])
-def test_path_that_cannot_be_written_is_bad_input(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("write", [lambda path: atomic_write_text(path, "x"), check_output])
+@pytest.mark.parametrize("name", [".", "file/below", "circle", "circle/below", "x" * 300])
+def test_path_that_cannot_be_written_is_bad_input(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
     (tmp_path / "file").write_text("kept")
+    (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(ConfigError, match=str(tmp_path)):
-        atomic_write_text(tmp_path / name, "x")
-    assert (tmp_path / "file").read_text() == "kept"
+        write(tmp_path / name)
+    assert (tmp_path / "file").read_text() == "kept" and (tmp_path / "circle").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["new", "new/below", "file", "link"])
+def test_path_that_can_be_written_is_not_touched_by_looking(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to("later")
+    check_output(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
 
 def test_folder_appears_whole(tmp_path: Path) -> None:

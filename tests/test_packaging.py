@@ -16,6 +16,8 @@ import gymnasium
 import pytest
 
 import tierenv
+from tests.tools import needs
+from tierenv.sim import jit
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_ID = "tierenv/TieredMemory-v1"
@@ -32,6 +34,8 @@ LAYERS = [
         "errors",
         "extras",
         "files",
+        "folders",
+        "progress",
         "units",
         "reading",
         "tunables",
@@ -216,3 +220,73 @@ def test_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     code = "import tierenv.agents, tierenv.train, tierenv.configs as c; print(*tierenv.__path__, c.__file__)"
     result = run_python(code, tmp_path, PYTHONPATH=str(wheel))
     assert result.stdout == f"{wheel}/tierenv {wheel}/tierenv/configs/__init__.py\n", result.stderr
+
+
+STRANGER = 12345
+"""An account without home, without an entry in passwd, and without a right to write where we do."""
+
+BY_STRANGER = ("setpriv", "--reuid", str(STRANGER), "--regid", str(STRANGER), "--clear-groups")
+READS_ALL = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+"""For an interpreter that stands in root's home."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder of the stranger's, with what we have compiled so far as its cache of the model."""
+    folder = tmp_path_factory.mktemp("stranger")
+    account = STRANGER if os.geteuid() == 0 else os.geteuid()
+    compiled, _ = jit._cache_base()
+    if compiled is not None:
+        shutil.copytree(compiled, folder / f"tierenv-{account}")
+    if account == STRANGER:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, account, account)
+    return folder
+
+
+@pytest.mark.expensive
+@needs("setpriv")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["evaluate", "skewed", "--policy", "built-in", "--seeds", "1"],
+        ["export", "static:2000,1024,inf", "--scenario", "skewed", "--format", "sysfs", "--output", "apply.sh"],
+        ["export", "moving-hot-set-tree", "--format", "rules", "--output", "rules.txt"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_account_without_anything_of_its_own_uses_an_installation(
+    arguments: list[str], wheel: Path, place: Path
+) -> None:
+    ascii_terminal = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel), "TMPDIR": str(place)} | ascii_terminal
+    account = (*BY_STRANGER, *READS_ALL) if os.geteuid() == 0 else ()
+    result = subprocess.run(
+        [*account, sys.executable, "-m", "tierenv.train", *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        encoding="ascii",
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+    expected = ("compiling the model", "evaluating: ")  # where nothing is compiled yet, or the machine is busy
+    assert [line for line in result.stderr.splitlines() if not line.startswith(expected)] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@needs("setpriv")
+def test_a_folder_of_somebody_else_is_one_line(wheel: Path) -> None:
+    command = ["export", "static:2000,1024,inf", "--scenario", "skewed", "--format", "sysfs", "--output", "apply.sh"]
+    result = subprocess.run(
+        [*BY_STRANGER, *READS_ALL, sys.executable, "-m", "tierenv.train", *command],
+        cwd=wheel,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(wheel)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.returncode, result.stderr) == (2, "tierenv: apply.sh: Permission denied\n")

@@ -1,18 +1,23 @@
 """Files and folders that are either whole or absent, even when the program dies while writing them."""
 
+import errno
 import fcntl
 import glob
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tierenv.errors import ConfigError
 
-_BAD_PATH = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, FileExistsError)
+_BAD_PATH = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 """What can be wrong with a user's path; a full disk, say, is not theirs and stays an OSError."""
 
 
@@ -27,14 +32,13 @@ def atomic_write_text(path: str | Path, text: str, *, executable: bool = False) 
 
 def atomic_write_bytes(path: str | Path, content: bytes, *, executable: bool = False) -> None:
     """As `atomic_write_text`, for bytes."""
-    target = Path(path)
-    try:
+    with _refused_by_name(path):
+        target = _where_it_leads(path)
         if target.is_dir():
-            raise IsADirectoryError(None, "is a folder, not a file")
+            raise OSError(errno.EISDIR, "is a folder, not a file")
         if target.exists() and not target.is_file():
             target.write_bytes(content)
             return
-        target = _through_links(target)  # so that a link stays one
         target.parent.mkdir(parents=True, exist_ok=True)
         with _temporary_file(target) as (temporary, descriptor):
             with open(descriptor, "wb", closefd=False) as file:
@@ -43,8 +47,6 @@ def atomic_write_bytes(path: str | Path, content: bytes, *, executable: bool = F
             if executable:
                 os.chmod(descriptor, os.stat(descriptor).st_mode | 0o111)
             temporary.replace(target)
-    except _BAD_PATH as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -54,18 +56,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     If an exception leaves the block, nothing is left behind. Raises `ConfigError` when `path` already
     holds something: a folder cannot be replaced in one step.
     """
-    target = _through_links(Path(path))
-    try:
+    with _refused_by_name(path):
+        target = _where_it_leads(path)
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         if target.exists():
-            raise FileExistsError(None, "already exists; remove it or choose another path")
+            raise OSError(errno.EEXIST, "already exists; remove it or choose another path")
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
         temporary = _temporary_name(target)
         temporary.mkdir()
-    except _BAD_PATH as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
     try:
         with locked(temporary):
             yield temporary
@@ -97,12 +97,35 @@ def remove_temporaries(folder: Path) -> None:
             _remove(path)
 
 
-def _through_links(path: Path) -> Path:
-    """Where a path leads. Raises `ConfigError` for links in a circle, at which pathlib raises what it likes."""
-    target = Path(os.path.realpath(path))
-    if target.is_symlink():
-        raise ConfigError(f"{path}: its links lead in a circle")
-    return target
+def check_output(path: str | Path) -> None:
+    """Raise `ConfigError` for a file that cannot be written: before the work, not after it."""
+    with _refused_by_name(path):
+        target = _where_it_leads(path)
+        if target.is_dir():
+            raise OSError(errno.EISDIR, "is a folder, not a file")
+        place = target if target.exists() else next(parent for parent in target.parents if parent.exists())
+        if not (place.is_dir() or place == target) or not os.access(place, os.W_OK):
+            raise OSError(errno.EACCES, "cannot be written")
+
+
+@contextmanager
+def _refused_by_name(path: str | Path) -> Iterator[None]:
+    """Make a `ConfigError` that names the path of what is wrong with it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _BAD_PATH:
+            raise
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _where_it_leads(path: str | Path) -> Path:
+    """What a path stands for, through links: a link stays one. Raises OSError for one that leads in a circle."""
+    with suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return Path(path)  # /dev/stdout leads to what has no name
+    return Path(path).resolve()
 
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
+from tierenv.reading import read_text
 from tierenv.records import resolve, validate_record
 from tierenv.scenario import Control, NumaBalancingMode, Platform, Scenario
 from tierenv.units import GIB
 
 COLUMNS = ("size_gb", "system", "seconds", "stdev_percent")
+
+MAX_BYTES = 64 << 10
+"""Of a file: a thousand rows and more."""
+MAX_NUMBER = 1e9
+"""Of whatever a file gives: an EiB, thirty years."""
 
 
 @dataclass(frozen=True)
@@ -60,57 +66,66 @@ class Cell:
 
 
 def read_measurements(name_or_path: str) -> list[Cell]:
-    """Read a CSV of COLUMNS (the last may be left out), lines that start with # apart. Raises `ConfigError`."""
+    """Read a CSV of COLUMNS (the last may be left out), lines that start with # apart. Raises `ConfigError`.
+
+    Spreadsheets of some countries separate values by semicolons or tabs, and write decimal commas: both are taken.
+    """
     path = resolve("measurements", name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    text = read_text(path, MAX_BYTES)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
     if not lines:
         raise ConfigError(f"{path}: is empty; its first line must name the columns {', '.join(COLUMNS)}")
-    header = [name.strip() for name in next(csv.reader([lines[0][1]]))]
+    delimiter = next((mark for mark in ";\t" if mark in lines[0][1]), ",")
+    rows = [[value.strip() for value in next(csv.reader([line], delimiter=delimiter))] for _, line in lines]
+    header = _checked_header(path, rows[0])
+    cells: dict[tuple[float, str], Cell] = {}
+    for (number, _), values in zip(lines[1:], rows[1:], strict=True):
+        cell = _read_cell(f"{path}:{number}", header, values)
+        if cells.setdefault((cell.size_gib, cell.system), cell) is not cell:
+            raise ConfigError(f"{path}:{number}: {cell.system} at {cell.size_gib:g} GiB is given twice")
+    return list(cells.values())
+
+
+def _checked_header(path: Path, header: list[str]) -> list[str]:
     missing = [name for name in COLUMNS[:3] if name not in header]
     unknown = [name for name in header if name not in COLUMNS]
-    if missing or unknown:
-        problem = f"lacks column {missing[0]}" if missing else f"has an unknown column {unknown[0]!r}"
+    problem = ""
+    if missing:
+        problem = f"lacks column {missing[0]}"
+    elif unknown:
+        problem = f"has an unknown column {unknown[0]!r}"
+    elif len(set(header)) < len(header):
+        problem = "has a column twice"
+    if problem:
         raise ConfigError(f"{path}: {problem}; the columns are {', '.join(COLUMNS)}")
-    cells: list[Cell] = []
-    for number, line in lines[1:]:
-        cell = _read_cell(path, number, header, next(csv.reader([line])))
-        if any((cell.size_gib, cell.system) == (other.size_gib, other.system) for other in cells):
-            raise ConfigError(f"{path}:{number}: {cell.system} at {cell.size_gib:g} GiB is given twice")
-        cells.append(cell)
-    return cells
+    return header
 
 
-def _read_cell(path: Path, number: int, header: list[str], values: list[str]) -> Cell:
-    where = f"{path}:{number}"
+def _read_cell(where: str, header: list[str], values: list[str]) -> Cell:
     if len(values) != len(header):
         raise ConfigError(f"{where}: has {len(values)} values, the header names {len(header)}")
-    row = {name: value.strip() for name, value in zip(header, values, strict=True)}
+    row = dict(zip(header, values, strict=True))
     system = row["system"]
     if system not in SYSTEMS:
         raise ConfigError(
             f"{where}: system={system!r}: unknown{close_match(system, SYSTEMS)}; allowed: {', '.join(SYSTEMS)}"
         )
-    cell = Cell(
+    return Cell(
         size_gib=_number(where, "size_gb", row["size_gb"]),
         system=system,
         seconds=_number(where, "seconds", row["seconds"]),
         stdev_percent=_number(where, "stdev_percent", row.get("stdev_percent", "0"), can_be_zero=True),
     )
-    return cell
 
 
 def _number(where: str, name: str, text: str, can_be_zero: bool = False) -> float:
-    allowed = "a number of at least 0" if can_be_zero else "a number above 0"
     try:
-        number = float(text)
+        number = float(text.replace(",", "."))
     except ValueError:
         number = math.nan
-    if not (math.isfinite(number) and (number > 0 or (can_be_zero and number == 0))):
-        raise ConfigError(f"{where}: {name}={text!r}: must be {allowed}")
+    if not (0 < number <= MAX_NUMBER or (can_be_zero and number == 0)):
+        allowed = "a number of at least 0" if can_be_zero else "a number above 0"
+        raise ConfigError(f"{where}: {name}={text!r}: must be {allowed}, and {MAX_NUMBER:g} at most")
     return number
 
 

@@ -1,4 +1,4 @@
-"""YAML and JSON files as mappings: texts that know their folder, no key twice, and errors of one line."""
+"""Files of limited size, as text or as the mapping YAML or JSON makes of it: no key twice, and errors of one line."""
 
 import json
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises `ConfigError` for unreadable files, keys given twice and content other than a mapping.
     """
-    text = _text(path, MAX_YAML_BYTES)
+    text = read_text(path, MAX_YAML_BYTES)
     try:
         content = _Loader(text, path).get_single_data()
     except RecursionError:
@@ -49,10 +49,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object a JSON file holds. Raises `ConfigError`, also for keys given twice and for NaN and Infinity."""
-    text = _text(path, MAX_JSON_BYTES)
+    """The object a JSON file holds, which can be written again.
+
+    Raises `ConfigError`, also for keys given twice, NaN, Infinity and halves of surrogate pairs.
+    """
+    text = read_text(path, MAX_JSON_BYTES)
     try:
         content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise ConfigError(f"{path}: not valid JSON: nested too deeply") from None
     except ValueError as error:
@@ -62,8 +66,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _text(path: Path, most_bytes: int) -> str:
-    """A file's text, without a byte order mark. Raises `ConfigError`."""
+def read_text(path: Path, most_bytes: int) -> str:
+    """A file's text, without a byte order mark.
+
+    Raises `ConfigError` for what is no readable file, is not UTF-8 or holds more.
+    """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path}: must be a file, not a pipe or a device")
@@ -122,6 +129,7 @@ class _Loader(yaml.SafeLoader):
             raise ConfigError(f"{self.path}:{line}: {node.value!r} is not a YAML {kind}") from None
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> FileText:
+        node.value.encode()  # an escape such as "\ud800" makes half a character, a ValueError here
         return FileText(node.value, self.path.parent)
 
 

@@ -50,7 +50,7 @@ def parse_number(text: object) -> float:
     """Parse a plain number. Raises ValueError for anything else, not finite or negative."""
     try:
         number = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a number") from None
     if not math.isfinite(number) or number < 0:
         raise ValueError(f"{text!r} must be finite and not negative")

@@ -2,11 +2,10 @@
 
 What a verb needs is imported when it runs, so that `tierenv --help` answers at once.
 
-Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted, 141 nobody read the output to its end.
 """
 
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -25,8 +24,10 @@ from tierenv import __version__
 from tierenv.agents.export import FORMATS
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.files import check_output
 from tierenv.train.interrupt import end_as_by_ctrl_c
 from tierenv.train.progress import shown_progress
+from tierenv.train.terminal import on_any_terminal
 
 if TYPE_CHECKING:
     from tierenv.train.learn import TrainingResult
@@ -327,6 +328,7 @@ Verb = (
 )
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's. Returns the exit code."""
     _log_to_stderr()
@@ -405,11 +407,7 @@ def _check_outputs(*paths: Path | None) -> None:
     for path in given:
         if given.count(path) > 1:
             raise ConfigError(f"{path}: is given for two outputs; choose another path for one of them")
-        if path.is_dir():
-            raise ConfigError(f"{path}: is a folder, not a file")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise ConfigError(f"{path}: cannot be written")
+        check_output(path)
 
 
 def _write_json(path: Path | None, make_content: Callable[[], dict[str, Any]]) -> None:

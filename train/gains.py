@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
 from tierenv.agents.export.header import Gain
 from tierenv.errors import ConfigError
 from tierenv.reading import read_json
-from tierenv.records import Record, is_bare_word
+from tierenv.records import Record, is_bare_word, validate_record
 from tierenv.train.statistics import paired_difference
 
 BASELINES = ("built-in", "best-static", "no-migration")
@@ -25,7 +25,7 @@ class _Part(Record):
 
 
 class _Seconds(_Part):
-    runs: Annotated[tuple[float, ...], Field(min_length=1)]
+    runs: Annotated[tuple[Annotated[float, Field(ge=1e-9, le=1e9)], ...], Field(min_length=1)]
 
 
 class _Row(_Part):
@@ -47,11 +47,9 @@ def read_gains(path: Path, policy: str) -> tuple[Gain, ...]:
     Raises `ConfigError` for another file, one without this policy or without a baseline, and if runs were given up.
     """
     try:
-        evaluation = TypeAdapter(_Evaluation).validate_python(read_json(path))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"{path}: {field}: {problem['msg']}; give a file that `evaluate --json` wrote") from None
+        evaluation = validate_record(_Evaluation, read_json(path), str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; give a file that `evaluate --json` wrote") from None
     own = [row for row in evaluation.rows if _plain(row.policy) == _plain(policy)]
     if not own:
         known = ", ".join(dict.fromkeys(row.policy for row in evaluation.rows))

@@ -38,6 +38,8 @@ MACHINES_AT_ONCE = 128
 MAX_TRIALS = 100_000
 MAX_SEEDS = 1000
 """Tuning episodes for each setting."""
+MAX_TRIALS = 100_000
+"""Settings; more would take days."""
 
 Settings = NDArray[np.float64]
 """float64[candidates, len(TUNABLES)]."""

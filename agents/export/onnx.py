@@ -24,8 +24,8 @@ from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.files import atomic_write_bytes
 
-OPSET = 28
-"""Version of the operators, the newest that ONNX Runtime 1.32 takes."""
+OPSET = 12
+"""Version of the operators: the first with LessOrEqual, which trees need. Runtimes since 2020 take it."""
 
 INPUT, OUTPUT = "observation", "action"
 

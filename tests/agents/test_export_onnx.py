@@ -1,6 +1,7 @@
 """ONNX files: the same actions as torch and numpy, and what they say of themselves."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,25 @@ def test_file_says_what_the_numbers_mean_and_where_they_come_from(exported: Path
     assert props["policy"] == "some-run"
     assert props["expected gain"] == "not evaluated for this target"
     assert "modelled, not measured on your machine" in model.doc_string
+
+
+@pytest.mark.parametrize("model", [network("tanh"), tree(3)], ids=["network", "tree"])
+def test_runtimes_of_years_ago_know_its_operators_and_format(tmp_path: Path, model: Network | DecisionTree) -> None:
+    bundle_of(model, tmp_path / "b")
+    export_policy(str(tmp_path / "b"), "onnx", tmp_path / "a.onnx")
+    written = onnx.load(tmp_path / "a.onnx")
+    onnx.checker.check_model(written, full_check=True)
+    assert (written.ir_version, [entry.version for entry in written.opset_import]) == (7, [12])  # ONNX 1.7, of 2020
+
+
+def test_no_older_operators_would_do() -> None:
+    used = {operator for model in (network("tanh"), network("relu")) for operator, *_ in exporter._network_steps(model)}
+    used |= {operator for operator, *_ in exporter._tree_steps(tree(3))}
+    first = {name: math.inf for name in used}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "" and schema.name in used:
+            first[schema.name] = min(first[schema.name], schema.since_version)
+    assert max(first.values()) == exporter.OPSET
 
 
 def test_same_run_gives_the_same_file(run_folder: Path, exported: Path, tmp_path: Path) -> None:

@@ -190,12 +190,6 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"tierenv {__version__}\n"
 
 
-def test_output_nobody_reads_is_no_failure_of_ours() -> None:
-    command = f"{sys.executable} -m tierenv.train list | true"
-    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
-    assert result.stderr == ""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_keeps_a_checkpoint_and_resume_goes_on(
     write_config: WriteConfig, tmp_path: Path, number: signal.Signals

@@ -72,6 +72,7 @@ def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, mo
         ({"sampler": "tpe"}, "--sampler=tpe: must be one of grid, random"),
         ({"trials": 10}, "the grid has 144 points"),
         ({"sampler": "random", "trials": 0}, "--trials=0: must be 1 to 100000"),
+        ({"sampler": "random", "trials": 10**11}, "--trials=100000000000: must be 1 to 100000"),
         ({"num_seeds": 0}, "--seeds=0"),
     ],
 )

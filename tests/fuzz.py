@@ -1,0 +1,326 @@
+"""Feeds spoiled files to everything that reads one, and says which were neither read nor refused properly.
+
+A refusal is a `ConfigError`: one printable line of bounded length that names the file. It, and reading, take less than
+`MAX_CPU_S` and `MAX_MIB`; each target is fed in a process of its own that dies otherwise. Every case follows from its
+target, the seed and its number:
+
+    python -m tests.fuzz --cases 20000             # all targets, a line for each
+    python -m tests.fuzz --case 123 scenarios      # one case, with its files and its traceback
+"""
+
+import argparse
+import hashlib
+import json
+import mmap
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.mutations import Files, spoiled
+from tierenv.agents import bundle
+from tierenv.agents.best_static import default_path, read_best_static
+from tierenv.agents.bundle import BundlePolicy
+from tierenv.daemon import Daemon
+from tierenv.errors import LONGEST_MESSAGE, ConfigError
+from tierenv.measurements import check_sizes, read_measurements
+from tierenv.records import load_record, packaged
+from tierenv.scenario import Platform, Scenario, Workload, load_scenario
+from tierenv.train.config import Suite, TrainingConfig
+from tierenv.train.gains import read_gains
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MAX_CPU_S = 5
+MAX_MIB = 512
+"""Above what the process holds when it has imported everything."""
+_MAX_FAILURES = 20
+"""Of one target; more say nothing new."""
+
+RECORDS: dict[str, Any] = {
+    "platforms": Platform,
+    "daemons": Daemon,
+    "workloads": Workload,
+    "scenarios": Scenario,
+    "suites": Suite,
+    "algorithms": TrainingConfig,
+}
+"""What the YAML files of each kind hold."""
+
+FAMILY = {
+    "platform.yaml": b"like: amd-epyc-cxl\ncxl:\n  idle_latency: 150ns\n",
+    "daemon.yaml": b"like: kmmscand-tunable\nscan_sleep: 20ms\ntunables:\n  throttle: null\n",
+    "workload.yaml": b"like: skewed\nthreads: 48\n",
+    "scenario.yaml": b"platform: platform.yaml\ndaemon: ./daemon.yaml\nworkload: workload.yaml\nsize: 2GiB\n"
+    b"fast_capacity: 1GiB\ncorunners:\n- {workload: {like: workload.yaml, threads: 2}, size: 1GiB}\n",
+}
+"""Files that refer to each other; quicker to read than most packaged ones, and hence tried more often."""
+FAMILIES: dict[str, list[Files]] = {
+    "scenarios": [FAMILY | {"mine.yaml": b"like: scenario.yaml\nplatform:\n  overlap: 2\n"}],
+    "suites": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\n"}],
+    "algorithms": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n"}],
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads files."""
+
+    valid_inputs: Callable[[], list[Files]]
+    load: Callable[[Path], object]
+    """Reads them from a folder."""
+    finish: Callable[[Files], Files] = lambda files: files
+    """What is done to the files after they were spoiled."""
+
+
+def _records(kind: str) -> list[Files]:
+    own = [{"mine.yaml": path.read_bytes()} for path in packaged(kind).values()]
+    return own + FAMILIES.get(kind, []) * 4 * len(own)
+
+
+def _load_record(kind: str, folder: Path) -> object:
+    return load_record(kind, RECORDS[kind], str(folder / "mine.yaml"))
+
+
+def _measurements() -> list[Files]:
+    own = [{"mine.csv": path.read_bytes()} for path in packaged("measurements").values()]
+    return [*own, {"mine.csv": b'\xef\xbb\xbf# of a spreadsheet\r\nsystem;seconds;"size_gb"\r\nnumab2;134,5;8\r\n'}]
+
+
+def _load_measurements(folder: Path) -> object:
+    cells = read_measurements(str(folder / "mine.csv"))
+    check_sizes(cells, load_scenario("abench-8g"), str(folder / "mine.csv"))
+    return cells
+
+
+@cache
+def _bundles() -> list[Files]:
+    folders = [path for path in packaged("policies").values() if path.is_dir()]
+    bundles = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    with tempfile.TemporaryDirectory() as temporary:  # a small one, which accidents are likelier to change in its midst
+        policy = BundlePolicy.load(packaged("policies")["moving-hot-set-tree"])
+        document = policy.document
+        folder = Path(temporary) / "small"
+        bundle.write_bundle(
+            folder,
+            name="small",
+            model=policy.model,
+            daemon=document.daemon,
+            scenarios=document.scenarios,
+            training={},
+        )
+        return [*bundles, {file.name: file.read_bytes() for file in folder.iterdir()}]
+
+
+def _load_bundle(folder: Path) -> object:
+    policy = BundlePolicy.load(folder)
+    return policy.act(np.zeros((2, policy.document.num_columns), np.float32))
+
+
+def signed(files: Files) -> Files:
+    """Puts the digests of the spoiled files into policy.json, as somebody would who means harm."""
+    document, weights = files.get(bundle.DOCUMENT, b""), files.get(bundle.WEIGHTS, b"")
+    try:
+        content = json.loads(document)
+        digests = content["sha256"]
+        for name, digest in ((bundle.WEIGHTS, hashlib.sha256(weights).hexdigest()), (bundle.DOCUMENT, None)):
+            before = digests[name]
+            digests[name] = digest or bundle._document_digest(content)
+            document = document.replace(before.encode(), digests[name].encode())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # beyond a signature
+        return files
+    return files | {bundle.DOCUMENT: document}
+
+
+def _evaluations() -> list[Files]:
+    policies = {"abench": [90.0, 100.0, 98.0], "built-in": [100.0, 120.0, 110.0], "best-static": [95.0, 99.0, 100.0]}
+    rows = [
+        {"scenario": "skewed", "policy": policy, "daemon": "d", "seconds": {"runs": runs}, "truncated_runs": 0}
+        for policy, runs in policies.items()
+    ]
+    small = json.dumps({"schema": 1, "suite": "s", "rows": rows}).encode()
+    return [{"mine.json": small}, {"mine.json": (ROOT / "results/abench.json").read_bytes()}]
+
+
+def _load_evaluation(folder: Path) -> object:
+    gains = [str(gain) for gain in read_gains(folder / "mine.json", "abench")]
+    assert not any(word in clause for clause in gains for word in ("nan", "inf")), gains
+    return gains
+
+
+TARGETS: dict[str, Target] = {
+    **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
+    "measurements": Target(_measurements, _load_measurements),
+    "bundle": Target(_bundles, _load_bundle),
+    "signed-bundle": Target(_bundles, _load_bundle, finish=signed),
+    "evaluation": Target(_evaluations, _load_evaluation),
+    "best-static": Target(
+        lambda: [{"mine.json": default_path().read_bytes()}], lambda folder: read_best_static(folder / "mine.json")
+    ),
+}
+"""All that reads files but the run folder."""
+
+
+@cache
+def _strangers() -> list[bytes]:
+    """Files of every target, and some that are none of ours."""
+    own = [content for target in TARGETS.values() for content in target.valid_inputs()[0].values()]
+    return [*own, b"", b"\0" * 4096, b"\x7fELF" + bytes(range(256)) * 8, b"\x80\x04.", b"root:$6$x:1:\n", b"[]", b"1"]
+
+
+def spoiled_input(name: str, seed: int, number: int) -> Files:
+    """Returns the files of one case."""
+    target, rng = TARGETS[name], random.Random(f"{name} {seed} {number}")
+    return target.finish(spoiled(rng.choice(target.valid_inputs()), _strangers(), rng))
+
+
+def problem_with(error: BaseException, folder: Path) -> str | None:
+    """Returns what is wrong with the way a loader refuses, None for nothing."""
+    if not isinstance(error, ConfigError):
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__} from {Path(frame.filename).name}:{frame.lineno}: {str(error)[:200]!r}"
+    message = str(error)
+    if not message.isprintable() or len(message) > LONGEST_MESSAGE + len(" ... "):
+        return f"not a printable line of bounded length: {message!r}"
+    return None if str(folder) in message else f"names no file: {message!r}"
+
+
+@dataclass
+class Report:
+    """What came of the cases of one target."""
+
+    name: str
+    cases: int = 0
+    refused: int = 0
+    worst_s: float = 0.0
+    peak_mib: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.name:<14} {self.cases:>6} cases, {self.refused:>6} refused, {self.accepted:>5} read, "
+            f"{len(self.failures)} failed; worst {self.worst_s:.3f} s CPU, {self.peak_mib:.1f} MiB above the start"
+        )
+
+    @property
+    def accepted(self) -> int:
+        """Cases that were read."""
+        return self.cases - self.refused - len(self.failures)
+
+
+def campaign(name: str, cases: int, seed: int) -> Report:
+    """Returns what comes of feeding a target that many cases, in a process that a bad one may take down."""
+    current = mmap.mmap(-1, 8)  # the number of the case, shared with the child
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        with os.fdopen(writer, "wb") as pipe, tempfile.TemporaryDirectory() as folder:
+            pickle.dump(_feed(name, cases, seed, Path(folder), current), pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if answer:
+        report: Report = pickle.loads(answer)
+        return report
+    [number] = struct.unpack("q", current[:])
+    cause = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+    return Report(name, cases=number + 1, failures=[f"case {number}: the process died of {cause}"])
+
+
+def _feed(name: str, cases: int, seed: int, folder: Path, current: mmap.mmap) -> Report:
+    report = Report(name)
+    TARGETS[name].valid_inputs(), _strangers()
+    warnings.simplefilter("error")  # a warning is a second line
+    start_mib = _resident_mib()
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (MAX_MIB << 20), resource.RLIM_INFINITY))
+    for number in range(cases):
+        current[:] = struct.pack("q", number)
+        input_folder = folder / str(number)
+        _write(spoiled_input(name, seed, number), input_folder)
+        signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)  # its signal ends the process
+        start_s = time.process_time()
+        try:
+            TARGETS[name].load(input_folder)
+        except BaseException as error:
+            problem = problem_with(error, input_folder)
+            report.refused += problem is None
+            report.failures += [] if problem is None else [f"case {number}: {problem}"]
+        report.worst_s = max(report.worst_s, time.process_time() - start_s)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        report.cases += 1
+        shutil.rmtree(input_folder)
+        if len(report.failures) == _MAX_FAILURES:
+            break
+    report.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - start_mib
+    return report
+
+
+def _write(files: Files, folder: Path) -> None:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def _resident_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def show(name: str, seed: int, number: int) -> None:
+    """Prints the files of one case and what their loader makes of them."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "case"
+        files = spoiled_input(name, seed, number)
+        _write(files, folder)
+        for file, content in files.items():
+            print(f"--- {file}\n{content[:4000]!r}")
+        try:
+            print("read:", repr(TARGETS[name].load(folder))[:2000])
+        except ConfigError as error:
+            print("refused:", error)
+
+
+def main() -> int:
+    """Runs what the command line asks for; 1 if anything failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.split("\n")[0])
+    parser.add_argument("targets", nargs="*", default=list(TARGETS), metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--cases", type=int, default=2000, help="of each target")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--case", type=int, help="show this one alone")
+    options = parser.parse_args()
+    if options.case is not None:
+        for name in options.targets:
+            show(name, options.seed, options.case)
+        return 0
+    failed = False
+    for name in options.targets:
+        report = campaign(name, options.cases, options.seed)
+        print(report, *report.failures, sep="\n  ", flush=True)
+        failed |= bool(report.failures)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
