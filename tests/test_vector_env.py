@@ -17,7 +17,7 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.sim import threads
 from tierenv.vector_env import TieredMemoryVectorEnv
-from tierenv.wrappers import VectorDiscreteMenu, VectorMultiplicativeAction
+from tierenv.wrappers import MENU, VectorDiscreteMenu, VectorMultiplicativeAction
 
 ENV_ID = "tierenv/TieredMemory-v1"
 MIXED = [tiny(), tiny("skewed"), tiny("abench-8g", size="256MiB", fast_capacity="4GiB", regions=3)]
@@ -241,6 +241,52 @@ def test_phase_orders_repeat_over_the_environments() -> None:
     assert orders[0] == orders[2] != orders[1] == orders[3]
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (5, 3), (0, 3), (3,), (4, 2), (4, 3, 1), ()])
+def test_actions_of_another_shape_are_refused_by_name_of_both(shape: tuple[int, ...]) -> None:
+    env = TieredMemoryVectorEnv(4, tiny())
+    env.reset(seed=1)
+    expected = f"actions: must have shape (4, 3), got {shape}"
+    wrapped = VectorMultiplicativeAction(env)
+    for step in (env.step, env.task.step, wrapped.step):
+        with pytest.raises(ConfigError) as caught:
+            step(np.zeros(shape, dtype=np.float32))
+        assert str(caught.value) == expected
+    np.testing.assert_array_equal(env.step(np.zeros((4, 3)))[4]["elapsed_s"], 0.2)  # as if nothing had been
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 3), np.nan), np.full((2, 3), "0"), np.full((2, 3), None), [[0] * 3, [0]]])
+def test_actions_that_are_no_numbers_are_refused(bad: Any) -> None:
+    env = TieredMemoryVectorEnv(2, tiny())
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="^actions: must [^\n]*$"):
+        env.step(bad)
+
+
+@pytest.mark.parametrize("choices", [[-1, 0], [0, len(MENU)], [0.0, 1.0], [True, False], [0], [[0, 1]], "01", None])
+def test_what_is_not_on_the_menu_is_refused(choices: Any) -> None:
+    env = VectorDiscreteMenu(TieredMemoryVectorEnv(2, tiny()))
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="^choice"):
+        env.step(choices)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1", [1, -2], [1, 2.0], [1], {}])
+def test_bad_seeds_are_refused_and_change_nothing(seed: Any) -> None:
+    env = TieredMemoryVectorEnv(2, tiny())
+    env.reset(seed=5)
+    with pytest.raises(ConfigError, match="^seed"):
+        env.reset(seed=seed)
+    assert env.np_random_seed == (5, 6)
+
+
+def test_seeds_may_be_numpy_s_and_large() -> None:
+    env, other = (TieredMemoryVectorEnv(2, tiny()) for _ in range(2))
+    for seed in (np.array([3, 4]), np.int64(3)):
+        np.testing.assert_array_equal(env.reset(seed=seed)[0], other.reset(seed=3)[0])  # type: ignore[arg-type]
+    env.reset(seed=2**200)
+    assert env.np_random_seed == (2**200, 2**200 + 1)
+
+
 def slower() -> Scenario:
     return tiny(control_interval="1s")
 
@@ -248,12 +294,22 @@ def slower() -> Scenario:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_envs": 0}, "num_envs=0"),
+        *(
+            ({"num_envs": bad}, "num_envs=.*: must be a whole number from 1 to ")
+            for bad in (0, -1, 1.5, 2.0, True, "2")
+        ),
+        ({"num_envs": 10**9}, "num_envs=1000000000: must be a whole number from 1 to 65536"),
         ({"scenario": []}, "at least one scenario"),
+        ({"scenario": [tiny(), 3]}, "scenario=3: must be the name of a scenario, a path or a Scenario"),
+        ({"scenario": None}, "scenario=None"),
+        ({"daemon": 3}, "daemon=3"),
         ({"scenario": [tiny(), slower()]}, "control_interval: .* got 0.2, 1 s"),
         ({"autoreset_mode": "same_step"}, "'NextStep', 'SameStep', 'Disabled'"),
         ({"phase_orders": []}, "at least one split"),
-        ({"max_episode_steps": 0}, "max_episode_steps=0"),
+        ({"phase_orders": 3}, "phase_orders=3"),
+        *(({"max_episode_steps": bad}, "max_episode_steps=.*: must be a whole number") for bad in (0, 1.5, True, "9")),
+        *(({"max_time_multiple": bad}, "max_time_multiple=.*: must be a number") for bad in (0, np.nan, True, "9")),
+        *(({"shaping_gamma": bad}, "shaping_gamma=.*: must be a number") for bad in (0, 1.1, True, "1")),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -269,9 +325,13 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
         {"reset_mask": np.array([0, 1])},
         {"reset_mask": np.array([False, False])},
         {"mask": None},
+        "reset_mask",
+        ["reset_mask"],
+        [],
+        5,
     ],
 )
-def test_bad_reset_options_are_refused(options: dict[str, Any]) -> None:
+def test_bad_reset_options_are_refused(options: Any) -> None:
     env = TieredMemoryVectorEnv(2, tiny())
     env.reset(seed=1)
     with pytest.raises(ConfigError, match="options"):

@@ -1,6 +1,6 @@
 """TieredMemoryVectorEnv: the Gymnasium face of a batch of machines, stepped by one compiled call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from tierenv.checks import seed_of
 from tierenv.env import EPISODE_SEEDS
 from tierenv.errors import ConfigError
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
@@ -61,8 +62,10 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
+        scenarios = resolve_scenarios(scenario, num_envs, daemon, control)
+        num_envs = len(scenarios)
         self.task = simulated_task(
-            resolve_scenarios(scenario, num_envs, daemon, control),
+            scenarios,
             phase_orders=phase_orders,
             shaping_gamma=shaping_gamma,
             max_time_multiple=max_time_multiple,
@@ -107,22 +110,26 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
 
         Returns:
             float32[n, columns] and the info; environments not under the mask repeat their last.
+
+        Raises:
+            ConfigError: for a seed that is not a whole number of at least 0, or for other options.
         """
         mask = self._mask_of(options)
         if self._is_fresh and not mask.all():
             raise gymnasium.error.ResetNeeded("the first reset must not leave environments out")
-        if seed is not None:
-            seeds = list(seed) if isinstance(seed, Sequence) else [int(seed) + i for i in range(self.num_envs)]
-            if len(seeds) != self.num_envs:
-                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seeds)}")
-            for index in np.flatnonzero(mask):
-                if (own_seed := seeds[index]) is not None:
-                    self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
+        seeds = self._seeds_of(seed)
+        for index in np.flatnonzero(mask):
+            if (own_seed := seeds[index]) is not None:
+                self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
         self._is_fresh = False
         return self._restart(mask)
 
     def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
-        """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`."""
+        """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`.
+
+        Raises:
+            ConfigError: for actions of another shape, or that are not in [-1, 1].
+        """
         if self._is_fresh:
             raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
         had_ended = self._has_ended
@@ -174,9 +181,23 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             self._generators[index] = generator
         return generator
 
+    def _seeds_of(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        """The seed of each environment, None for one that keeps its generator."""
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) and np.ndim(seed):
+            if len(seed) != self.num_envs:
+                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seed)}")
+            return [None if own is None else seed_of(own) for own in seed]
+        first = seed_of(seed)
+        return [first + index for index in range(self.num_envs)]
+
     def _mask_of(self, options: dict[str, Any] | None) -> Flags:
         """The environments to reset. The mask stays in `options`, where wrappers look for it."""
-        options = options or {}
+        if options is None:
+            options = {}
+        if not isinstance(options, Mapping):
+            raise ConfigError(f"options={options!r}: must be a mapping, which may hold 'reset_mask', or None")
         if unknown := set(options) - {"reset_mask"}:
             raise ConfigError(f"options: unknown key {unknown.pop()!r}; allowed: 'reset_mask'")
         if "reset_mask" not in options:
