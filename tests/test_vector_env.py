@@ -294,10 +294,7 @@ def slower() -> Scenario:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        *(
-            ({"num_envs": bad}, "num_envs=.*: must be a whole number from 1 to ")
-            for bad in (0, -1, 1.5, 2.0, True, "2")
-        ),
+        *(({"num_envs": bad}, "num_envs=.*: must be a whole number") for bad in (0, -1, 1.5, 2.0, True, "2")),
         ({"num_envs": 10**9}, "num_envs=1000000000: must be a whole number from 1 to 65536"),
         ({"scenario": []}, "at least one scenario"),
         ({"scenario": [tiny(), 3]}, "scenario=3: must be the name of a scenario, a path or a Scenario"),

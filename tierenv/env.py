@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from tierenv.checks import check_shape, seed_of
 from tierenv.errors import ConfigError
+from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
-from tierenv.scenario import Control, PhaseOrders, Scenario
+from tierenv.scenario import Control, Scenario
 from tierenv.task import Info, resolve_scenarios, simulated_task
 
 EPISODE_SEEDS = 2**63

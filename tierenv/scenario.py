@@ -8,9 +8,11 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.phase_orders import PhaseOrders, ShuffledOrders
 from tierenv.records import (
     Bytes,
     BytesPerSecond,
@@ -25,10 +27,6 @@ from tierenv.records import (
 )
 from tierenv.units import GIB, PAGE_BYTES, format_bytes
 
-HELD_OUT_EVERY = 5
-"""One phase order in this many (by lexicographic rank) is held out of training."""
-
-PhaseOrders = Literal["training", "held-out"]
 Control = Annotated[
     Literal["tunables", "kernel-rule", "off"],
     BeforeValidator(lambda control: "off" if control is False else control),  # what YAML reads in off
@@ -165,26 +163,20 @@ class Workload(NamedRecord):
             share = sum(phase.access_share.values())
             if not math.isclose(share, 1, abs_tol=1e-6):
                 raise ValueError(f"phases.{phase.name}.access_share: must add up to 1, got {share:g}")
+        _ = self._shuffled_orders  # raises where there is no order
         return self
 
-    def phase_orders(self, split: PhaseOrders) -> list[tuple[int, ...]]:
-        """Phase orders of a split; a workload whose order is fixed has only that one, in both splits."""
-        return self._phase_orders[split]
+    def draw_phase_order(self, split: PhaseOrders, rng: np.random.Generator) -> tuple[int, ...]:
+        """An order of the phases from a split; a workload whose order is fixed has only that one, in both splits."""
+        if self._shuffled_orders is None:
+            return tuple(range(len(self.phases)))
+        return self._shuffled_orders.draw(split, rng)
 
     @cached_property
-    def _phase_orders(self) -> dict[PhaseOrders, list[tuple[int, ...]]]:
-        """Orders in which two neighbouring phases have the same hottest class are left out: nothing would move."""
-        identity = tuple(range(len(self.phases)))
+    def _shuffled_orders(self) -> ShuffledOrders | None:
         if self.phase_order == "fixed":
-            return {"training": [identity], "held-out": [identity]}
-        hottest = [max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases]
-        orders = [
-            order
-            for order in itertools.permutations(identity)
-            if all(hottest[before] != hottest[after] for before, after in itertools.pairwise(order))
-        ]
-        held_out = orders[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        return {"training": [order for order in orders if order not in held_out], "held-out": held_out}
+            return None
+        return ShuffledOrders([max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases])
 
 
 class Process(Record):

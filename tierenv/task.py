@@ -17,8 +17,9 @@ from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCES
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder, sizes_of
+from tierenv.phase_orders import PhaseOrders
 from tierenv.reward import Shaping, time_reward
-from tierenv.scenario import Control, PhaseOrders, Scenario, load_scenario
+from tierenv.scenario import Control, Scenario, load_scenario
 from tierenv.sim.records import WASTED
 from tierenv.system import ModelledSystem, System
 from tierenv.tunables import TUNABLES

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tierenv.checks import seed_of
 from tierenv.env import EPISODE_SEEDS
 from tierenv.errors import ConfigError
+from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
-from tierenv.scenario import Control, PhaseOrders, Scenario
+from tierenv.scenario import Control, Scenario
 from tierenv.task import Info, resolve_scenarios, simulated_task
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.scenario import PhaseOrders, Process
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Process
 
 
 class Phases(NamedTuple):
@@ -27,8 +28,7 @@ def draw_phases(
 ) -> Phases:
     """Draw the order of a process's phases from a split, and their lengths; the total work is always the process's."""
     workload = process.workload
-    orders = workload.phase_orders(phase_orders)
-    order = orders[int(rng.integers(len(orders)))]
+    order = workload.draw_phase_order(phase_orders, rng)
     jitter = workload.phase_length_jitter
     lengths = np.array([workload.phases[phase].work for phase in order])
     lengths = lengths * rng.uniform(1 - jitter, 1 + jitter, len(order))

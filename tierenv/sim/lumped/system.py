@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
-from tierenv.scenario import PhaseOrders, Scenario
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Scenario
 from tierenv.sim.episode import draw_phases, place_classes
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
-from tierenv.scenario import PhaseOrders, Process, Scenario
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Process, Scenario
 from tierenv.sim.episode import draw_phases
 from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
