@@ -84,7 +84,7 @@ def test_a_file_names_the_workloads_of_its_corunners(tmp_path: Path) -> None:
         ({"corunners": [{"workload": "abench"}]}, "corunners.0.size: required key is missing"),
         (
             {"corunners": [ABENCH | {"size": "4KiB"}]},
-            "corunners.0.size='4KiB': must be greater than or equal to 262144",
+            "corunners.0.size='4KiB': must be greater than or equal to 256KiB",
         ),
         ({"corunners": [ABENCH | {"scan_scale": 11}]}, "corunners.0.scan_scale=11: must be less than or equal to 10"),
         ({"corunners": [ABENCH | {"cpu_node": 2}]}, "corunners.0.cpu_node=2: must be 0 or 1"),
@@ -103,6 +103,54 @@ def test_what_is_wrong_is_said_in_one_line_with_file_and_field(
         load_scenario(str(path))
     assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
+
+
+TWENTY = [f"c{index}" for index in range(20)]
+LONG = {
+    "classes": [{"name": name, "fraction": 0.05} for name in TWENTY],
+    "phases": [{"name": "run", "access_share": dict.fromkeys(TWENTY, 0.05)}],
+}
+FEW_OF_MANY = [{"name": "few", "fraction": 1e-12}, {"name": "most", "fraction": 1 - 1e-12}]
+EACH_HALF = [{"name": "run", "access_share": {"few": 0.5, "most": 0.5}}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"workload": {"classes": FEW_OF_MANY, "phases": EACH_HALF, "like": "skewed"}},
+            "size=2GiB: class few of workload skewed has no page of it; its fraction, 1e-12, must be at least 1.9",
+        ),
+        (
+            {"regions": 4096, "workload": {"like": "skewed", **LONG}},
+            "regions=4096: must be at most 3276 with 20",
+        ),
+        (
+            {"size": "12TiB", "regions": 2, "workload": {"like": "skewed", "accesses_per_page": 1}},
+            "regions=2: must be at least 3",
+        ),
+        (
+            {"workload": {"like": "skewed", "accesses_per_page": 1e11}},
+            "accesses_per_page=1e+11: on the slower tier all work together would take about ",
+        ),
+        (
+            {"platform": {"like": "amd-epyc-cxl", "cxl": {"bandwidth": "1B/s"}}},
+            "accesses_per_page=2340: on the slower tier",
+        ),
+        ({"control_interval": "1ms", "size": "64GiB"}, "control_interval=0.001s: must be at least 0.00"),
+        (
+            {
+                "daemon": {"like": "kscand-v3", "tunables": {"scan_period": {"min": "1ms"}}},
+                "workload": {"like": "skewed", "accesses_per_page": 2e6},
+            },
+            "daemon.tunables.scan_period.min=0.001s: must be at least 0.00",
+        ),
+    ],
+)
+def test_what_no_model_sees_the_end_of_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(str(write_scenario(tmp_path, **changes)))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_scenario_written_out_is_read_as_the_same(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ Order = tuple[int, ...]
 HELD_OUT_EVERY = 5
 """One order in this many is held out of training."""
 MOST_LISTED_PHASES = 6
-"""Phases up to which all orders, 720 at most, are listed and split by their places in the list. Policies were trained and
-judged on that split of five phases, so it stays; of ten phases there are millions, which a hash splits."""
+"""Phases up to which all orders, 720 at most, are listed and split by their places in the list. Policies were trained
+and judged on that split of five phases, so it stays; of ten phases there are millions, which a hash splits."""
 
 
 class ShuffledOrders:
