@@ -1,13 +1,17 @@
 """The vector environment: equal to single ones, in every autoreset mode."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import vector as wrappers
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import tierenv  # noqa: F401  registers the environment
@@ -221,6 +225,95 @@ def test_gymnasium_wrappers_work_on_top(mode: AutoresetMode) -> None:
             if "episode" in info:
                 finished.append(info["episode"]["r"])
     assert len(finished) >= 4 and all(-4.2 < episode_return < -1 for episode_return in finished)
+
+
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "VectorizeTransformObservation": lambda env: wrappers.VectorizeTransformObservation(
+        env, gymnasium.wrappers.ReshapeObservation, shape=(7, 2)
+    ),
+    "VectorizeTransformAction": lambda env: wrappers.VectorizeTransformAction(
+        env, gymnasium.wrappers.RescaleAction, min_action=0.0, max_action=1.0
+    ),
+    "VectorizeTransformReward": lambda env: wrappers.VectorizeTransformReward(
+        env, gymnasium.wrappers.ClipReward, min_reward=-0.1, max_reward=0.0
+    ),
+    "DictInfoToList": wrappers.DictInfoToList,
+    "FlattenObservation": wrappers.FlattenObservation,
+    "ReshapeObservation": lambda env: wrappers.ReshapeObservation(env, (7, 2)),
+    "RescaleObservation": lambda env: wrappers.RescaleObservation(env, 0.0, 1.0),
+    "DtypeObservation": lambda env: wrappers.DtypeObservation(env, np.float64),
+    "NormalizeObservation": wrappers.NormalizeObservation,
+    "RescaleAction": lambda env: wrappers.RescaleAction(env, 0.0, 1.0),
+    "ClipReward": lambda env: wrappers.ClipReward(env, -1.0, 0.0),
+    "NormalizeReward": wrappers.NormalizeReward,
+    "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
+}
+"""Gymnasium's for vector environments, but for those of pictures, dictionaries and other arrays' libraries."""
+
+
+@pytest.mark.filterwarnings("ignore:.*Box (low|high)'s precision")  # Gymnasium's about its own spaces
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_every_wrapper_of_gymnasium_s_for_vectors_works_on_top(name: str) -> None:
+    env = WRAPPERS[name](TieredMemoryVectorEnv(2, tiny()))
+    observation, _ = env.reset(seed=1)
+    episodes = 0
+    for _ in range(45):
+        assert env.observation_space.contains(observation)
+        observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        episodes += int((terminated | truncated).sum())
+    assert episodes >= 2
+
+
+def test_videos_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips: list[list[np.ndarray]] = []
+
+    def make_clip(frames: list[np.ndarray], fps: int) -> Any:
+        assert fps == TieredMemoryVectorEnv.metadata["render_fps"]
+        clips.append(frames)
+        return SimpleNamespace(write_videofile=lambda *_arguments, **_options: None)
+
+    module = ModuleType("moviepy.video.io.ImageSequenceClip")
+    module.ImageSequenceClip = make_clip  # type: ignore[attr-defined]
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    batch = TieredMemoryVectorEnv(2, tiny(), render_mode="rgb_array")
+    env = wrappers.RecordVideo(batch, str(tmp_path / "videos"), step_trigger=lambda step: step == 0, video_length=3)
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(env.action_space.sample())
+    env.close()
+    assert len(clips) == 1 and len(clips[0]) > 3 and clips[0][0].shape == (480, 2 * 640, 3)
+
+
+def test_attributes_are_asked_for_as_of_other_vector_environments() -> None:
+    env = TieredMemoryVectorEnv(2, tiny(), render_mode="ansi")
+    env.reset(seed=4)
+    assert env.get_attr("render_mode") == env.call("render_mode") == ("ansi", "ansi")
+    assert env.get_attr("np_random_seed") == (4, 5)
+    assert env.get_attr("action_space") == (env.single_action_space,) * 2
+    assert env.get_attr("observation_space") == (env.single_observation_space,) * 2
+    assert env.call("render") == env.render()
+    assert TieredMemoryVectorEnv(2, tiny()).call("render") == (None, None)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        env.get_attr("nothing_such")
+    with pytest.raises(ConfigError, match=r"^call\('step'\): is of the batch as a whole"):
+        env.call("step", np.zeros(3))
+
+
+def test_of_attributes_only_generators_can_be_set() -> None:
+    env, other = TieredMemoryVectorEnv(2, tiny()), TieredMemoryVectorEnv(2, tiny())
+    other.reset(seed=[8, 9])
+    env.set_attr("np_random", [gymnasium.utils.seeding.np_random(seed)[0] for seed in (8, 9)])
+    other.reset(seed=[8, 9])
+    np.testing.assert_array_equal(env.reset()[0], other.reset(seed=[8, 9])[0])
+    assert env.np_random_seed == (-1, -1)
+    for name, values in (("render_mode", "ansi"), ("anything", [1, 2])):
+        with pytest.raises(ConfigError, match=f"^set_attr\\('{name}'\\): must be 'np_random'"):
+            env.set_attr(name, values)
+    for values in (np.random.default_rng(1), [np.random.default_rng(1)], [1, 2], [np.random.default_rng(1)] * 3):
+        with pytest.raises(ConfigError, match="must be given a list of 2 different generators"):
+            env.set_attr("np_random", values)
 
 
 def test_vector_wrappers_change_the_action_space() -> None:

@@ -162,6 +162,53 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             return None
         return tuple(timeline.frame(self.render_mode) for timeline in self._timelines)
 
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What each environment has under a name, as `gymnasium.vector.SyncVectorEnv.call`: a tuple of length n.
+
+        The environments of a batch are no objects of their own. What they share, all but generators, seeds and frames,
+        is repeated.
+
+        Raises:
+            AttributeError: if there is nothing of that name.
+            ConfigError: for a method that the batch has as a whole, such as step.
+        """
+        match name:
+            case "np_random" | "np_random_seed":
+                return tuple(getattr(self, name))
+            case "observation_space" | "action_space":
+                return (getattr(self, f"single_{name}"),) * self.num_envs
+            case "render":
+                return self.render(*args, **kwargs) or (None,) * self.num_envs
+        value = getattr(self, name)
+        if callable(value):
+            raise ConfigError(f"call({name!r}): is of the batch as a whole; of each environment there is only 'render'")
+        return (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """What each environment has under a name; see `call`."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Give each environment its own generator, "np_random", the only attribute that is not shared.
+
+        Args:
+            name: of the attribute.
+            values: a list or tuple of length n.
+
+        Raises:
+            ConfigError: for another attribute, or another number of values.
+        """
+        if name != "np_random":
+            raise ConfigError(
+                f"set_attr({name!r}): must be 'np_random', the environments of a batch share all else; make another "
+                "batch, or a gymnasium.vector.SyncVectorEnv of TieredMemoryEnv"
+            )
+        values = list(values) if isinstance(values, list | tuple) else [values]
+        is_each = len(values) == self.num_envs and len({id(value) for value in values}) == self.num_envs
+        if not is_each or not all(isinstance(value, np.random.Generator) for value in values):
+            raise ConfigError(f"set_attr('np_random'): must be given a list of {self.num_envs} different generators")
+        self._generators, self._generator_seeds = [*values], [-1] * self.num_envs
+
     def _restart(self, mask: Flags) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start the next episode of the environments under the mask."""
         seeds = np.zeros(self.num_envs, dtype=np.uint64)
