@@ -137,11 +137,15 @@ EACH_HALF = [{"name": "run", "access_share": {"few": 0.5, "most": 0.5}}]
             {"platform": {"like": "amd-epyc-cxl", "cxl": {"bandwidth": "1B/s"}}},
             "accesses_per_page=2340: on the slower tier",
         ),
+        (
+            {"regions": 4096, "size": "1TiB", "workload": {"like": "skewed", "accesses_per_page": 9000}},
+            "regions=4096: must be at most 4",
+        ),
         ({"control_interval": "1ms", "size": "64GiB"}, "control_interval=0.001s: must be at least 0.00"),
         (
             {
                 "daemon": {"like": "kscand-v3", "tunables": {"scan_period": {"min": "1ms"}}},
-                "workload": {"like": "skewed", "accesses_per_page": 2e6},
+                "workload": {"like": "skewed", "accesses_per_page": 5e6},
             },
             "daemon.tunables.scan_period.min=0.001s: must be at least 0.00",
         ),

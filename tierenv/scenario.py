@@ -39,8 +39,10 @@ MAX_REGION_PAGES = 1 << 30
 """Pages of a lump are counted in 32 bits."""
 MAX_DECISIONS = 100_000
 """Of a run: so many take about half a minute."""
-MAX_CHUNKS = 10_000_000
-"""That the scanner can walk in a run."""
+MAX_VISITS = 10**10
+"""Of the scanner to a lump in a run: so many take some ten minutes."""
+MAX_LUMP_S = 10**8
+"""Seconds of a run times lumps: with NUMA balancing, which looks at lumps most often, so many take some ten minutes."""
 
 NumaBalancingMode = Literal[0, 1, 2]
 ScanScale = Annotated[int, Field(ge=0, le=10)]
@@ -323,9 +325,16 @@ class Scenario(NamedRecord):
                 f"accesses_per_page={self.workload.accesses_per_page:g}: on the slower tier all work together would "
                 f"take about {longest_s:.3g} s; must take at most a day, {DAY_S:g} s"
             )
+        num_classes = len(self.class_pages)
+        most_regions = MAX_LUMP_S / (longest_s * num_classes)
+        if self.regions > most_regions:
+            raise ValueError(
+                f"regions={self.regions}: must be at most {most_regions:.0f} with {num_classes} classes in the "
+                f"{longest_s:.3g} s this run may take"
+            )
         most = {"control_interval": (self.control_interval, MAX_DECISIONS)}
         if bounds := self.daemon.tunables.get("scan_period"):
-            most["daemon.tunables.scan_period.min"] = (bounds.min / 1e3, MAX_CHUNKS // len(self.processes))
+            most["daemon.tunables.scan_period.min"] = (bounds.min / 1e3, MAX_VISITS // (self.regions * num_classes))
         for field, (interval_s, count) in most.items():
             if longest_s > count * interval_s:
                 raise ValueError(
