@@ -74,10 +74,16 @@ def test_each_machine_has_the_ranges_of_its_own_daemon() -> None:
     np.testing.assert_allclose(mixed.encode(both), np.full((2, 3), -0.5))
 
 
-@pytest.mark.parametrize("bad", [1.01, -1.01, math.nan, math.inf])
-def test_coordinates_outside_the_cube_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match=r"\[-1, 1\]"):
-        CODEC.decode([0, bad, 0])
+@pytest.mark.parametrize("bad", [1.01, -1.01, 1 + 2e-6, math.nan, math.inf, "0.5", None, 1j, True])
+def test_coordinates_outside_the_cube_and_what_is_no_number_are_refused(bad: object) -> None:
+    with pytest.raises(ConfigError, match=r"^actions: must .*\[-1, 1\]"):
+        CODEC.decode(np.array([bad, bad, bad]))
+
+
+@pytest.mark.parametrize("end", [-1, 1])
+def test_what_rounding_leaves_beyond_an_end_is_that_end(end: int) -> None:
+    for beyond in (1.0000001, np.nextafter(np.float32(1), np.float32(2))):
+        np.testing.assert_array_equal(CODEC.decode(np.full(3, end * beyond)), CODEC.decode(np.full(3, end)))
 
 
 def test_a_daemon_s_list_of_tunables_is_the_shape_of_its_actions() -> None:

@@ -189,9 +189,40 @@ def test_bad_arguments_are_refused_in_one_line(arguments: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_reset_option_is_refused() -> None:
-    with pytest.raises(ConfigError, match="seeed"):
-        TieredMemoryEnv(tiny()).reset(options={"seeed": 3})
+@pytest.mark.parametrize("options", [{"seeed": 3}, [], "seeed", 5, True])
+def test_reset_takes_no_options(options: Any) -> None:
+    with pytest.raises(ConfigError, match="^options="):
+        TieredMemoryEnv(tiny()).reset(options=options)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1", [1]])
+def test_a_seed_is_a_whole_number(seed: Any) -> None:
+    env = TieredMemoryEnv(tiny())
+    with pytest.raises(ConfigError, match="^seed=.*: must be a whole number of at least 0$"):
+        env.reset(seed=seed)
+    env.reset(seed=2**200)
+
+
+@pytest.mark.parametrize("wrapper", [TieredMemoryEnv, lambda scenario: MultiplicativeAction(TieredMemoryEnv(scenario))])
+def test_an_action_of_another_shape_or_beyond_rounding_is_refused(wrapper: Any) -> None:
+    env = wrapper(tiny())
+    env.reset(seed=1)
+    for shape in ((1, 3), (2,), (4,), (), (3, 1)):
+        with pytest.raises(ConfigError) as caught:
+            env.step(np.zeros(shape, dtype=np.float32))
+        assert str(caught.value) == f"action: must have shape (3,), got {shape}"
+    for bad in (np.full(3, np.nan), np.full(3, 1.001), ["0", "0", "0"], [None] * 3):
+        with pytest.raises(ConfigError, match=r"^actions: must .*\[-1, 1\]"):
+            env.step(bad)
+    assert env.step(np.full(3, 1.0000001))[4]["elapsed_s"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("choice", [-1, len(MENU), 1.0, np.nan, True, "1", None, [1]])
+def test_what_is_not_on_the_menu_is_refused(choice: Any) -> None:
+    env = DiscreteMenu(TieredMemoryEnv(tiny()))
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="^choice"):
+        env.step(choice)
 
 
 def test_stepping_without_an_episode_is_refused() -> None:

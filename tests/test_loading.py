@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,8 +169,8 @@ def test_what_is_wrong_is_one_line_with_the_chain_of_files_and_fields(
             {"like": "numab2", "tunables": {"scan_period": {"min": "1ms", "max": "2ms", "start": "1ms"}}},
             "takes none, got scan_period",
         ),
-        ({"scan_sleep": "0s"}, "mine.yaml: scan_sleep='0s': must be greater than 0"),
-        ({"migrate_sleep": "0s"}, "mine.yaml: migrate_sleep='0s': must be greater than 0"),
+        ({"scan_sleep": "0s"}, "mine.yaml: scan_sleep='0s': must be greater than or equal to 1ms"),
+        ({"migrate_sleep": "0s"}, "mine.yaml: migrate_sleep='0s': must be greater than or equal to 1ms"),
         ({"tunables": {"scan_size": {"min": "1KiB"}}}, "tunables.scan_size.min: must be at least a page, 4096B"),
         ({"tunables": {"scan_period": {"start": "1ms"}}}, "scan_period_ms=1: daemon mine allows 100 to 20000"),
         ({"tunables": {"scan_period": None}}, "needs the range of scan_period"),
@@ -187,15 +188,132 @@ def test_a_daemon_that_could_not_run_is_refused_by_field(tmp_path: Path, change:
     [
         {"platform": {"overlap": math.inf}},
         {"platform": {"dram": {"bandwidth": "0B/s"}}},
-        {"platform": {"migration_per_page_at_8gib": "0ns"}},
+        {"platform": {"cxl": {"idle_latency": "0ns"}}},
+        {"platform": {"cxl": {"queueing_latency": "0ns"}}},
+        *({"platform": {cost: "0ns"}} for cost in ("failed_migration", "stale_entry", "reclaim_visit")),
+        *({"platform": {cost: "0ns"}} for cost in ("demotion_per_page", "migration_per_page_at_8gib")),
+        {"platform": {"numa_window_interval": "1ns"}},
+        {"platform": {"demotion_batch_pages": 10**400}},
         {"workload": {"accesses_per_page": math.inf}},
         {"workload": {"accesses_per_page": math.nan}},
+        {"workload": {"accesses_per_page": 1e300}},
+        {"workload": {"accesses_per_page": 1e-300}},
+        {"workload": {"threads": 10**30}},
         {"daemon": {"list_entry": "0B"}},
+        {"daemon": {"mms_to_scan": 10**23}},
+        {"daemon": {"scan_sleep": "1ns"}},
+        {"daemon": {"throttle_window": "1e-300s"}},
+        {"numa_balancing": {"scan_delay": "1us"}},
+        {"control_interval": "1e-12s"},
+        {"size": "1e300B"},
+        {"fast_capacity": "65TiB"},
     ],
 )
 def test_numbers_that_a_model_cannot_work_with_are_refused_by_field(tmp_path: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"mine.yaml: .*(must be greater than 0|must be a finite number)$"):
+    field = next(iter(change))
+    inner = change[field]
+    while isinstance(inner, dict):
+        field = f"{field}.{next(iter(inner))}"
+        inner = inner[next(iter(inner))]
+    with pytest.raises(ConfigError) as caught:
         load_scenario(write(tmp_path / "mine.yaml", like="skewed", **change))
+    assert re.search(
+        f"mine.yaml: {field}=.*: must be (a finite number|(greater|less) than( or equal to)? [0-9e-]+[A-Za-z/]*)$",
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tunables", "message"),
+    [
+        ({"scan_period": {"min": "1ns"}}, "tunables: scan_period.min: '1ns' must be from 1ms to 86400000ms"),
+        ({"scan_size": {"max": "10000000TiB"}}, "tunables: scan_size.max: '10000000TiB' must be from 1B to 64TiB"),
+        ({"throttle": {"max": "1e30B/s"}}, "tunables: throttle.max: '1e30B/s' must be from 1B/s to 64TiB/s"),
+    ],
+)
+def test_a_range_lies_within_what_a_kernel_and_a_model_hold(
+    tmp_path: Path, tunables: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_daemon(write(tmp_path / "mine.yaml", like="kmmscand-tunable", tunables=tunables))
+    assert str(caught.value).endswith(message)
+
+
+@pytest.mark.parametrize("wrong", [True, "8", "0x8"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda wrong: {"regions": wrong},
+        lambda wrong: {"scan_scale": wrong},
+        lambda wrong: {"numa_balancing_mode": wrong},
+        lambda wrong: {"workload": {"threads": wrong}},
+        lambda wrong: {"workload": {"accesses_per_page": wrong}},
+        lambda wrong: {"workload": {"phases": [{"name": "run", "access_share": {"hot": wrong}}]}},
+        lambda wrong: {"platform": {"overlap": wrong}},
+        lambda wrong: {"daemon": {"failure_window": wrong}},
+    ],
+)
+def test_true_and_texts_are_no_numbers(
+    tmp_path: Path, change: Callable[[object], dict[str, Any]], wrong: object
+) -> None:
+    with pytest.raises(ConfigError, match=r"mine.yaml: [a-z_.0]+=.*: must be (a (whole )?number|0, 1 or 2)$"):
+        load_scenario(write(tmp_path / "mine.yaml", like="skewed", **change(wrong)))
+
+
+@pytest.mark.parametrize(("number", "value"), [("3", 3.0), ("3e-1", 0.3), ("3E+0", 3.0), (".3e1", 3.0), ("3.0", 3.0)])
+def test_a_number_may_be_whole_or_have_an_exponent_without_a_point(tmp_path: Path, number: str, value: float) -> None:
+    (tmp_path / "mine.yaml").write_text(f"like: amd-epyc-cxl\noverlap: {number}\n")
+    platform = load_record("platforms", Platform, str(tmp_path / "mine.yaml"))
+    assert platform.overlap == value and type(platform.overlap) is float
+    (tmp_path / "mine.yaml").write_text("like: skewed\nregions: 8.0\n")
+    assert load_scenario(str(tmp_path / "mine.yaml")).regions == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corunners": "abench"}, "corunners='abench': must be a list"),
+        ({"corunners": [5]}, "corunners.0=5: must be a mapping of keys to values"),
+        ({"platform": 3}, "platform=3: must be the name or path of a platform, or what one holds"),
+        ({"workload": {"classes": []}}, "workload.classes=[]: must have at least 1 entry"),
+        ({"workload": {"phases": 5}}, "workload.phases=5: must be a list"),
+        (
+            {"workload": {"phases": [{"name": "a", "access_share": []}]}},
+            ".access_share=[]: must be a mapping of keys",
+        ),
+        (
+            {"workload": {"phases": [{"name": "a", "access_share": {1: 1.0}}]}},
+            ".access_share: keys must be texts, got 1",
+        ),
+        ({1: 2}, "mine.yaml: keys must be texts, got 1"),
+        ({"summary": 5}, "summary=5: must be a text"),
+        ({"demotion": 2}, "demotion=2: must be true or false"),
+        ({"regions": 1.5}, "regions=1.5: must be a whole number"),
+        ({"regions": None}, "regions=None: must be a whole number"),
+        ({"size": "4KiB"}, "size='4KiB': must be greater than or equal to 256KiB"),
+    ],
+)
+def test_what_is_allowed_is_said_in_our_words(tmp_path: Path, change: dict[Any, Any], message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"like": "skewed"} | change))
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(str(path))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (-99, "log_std_init=-99: must be greater than or equal to -20"),
+        ([], "log_std_init=[]: must have at least 1 entry"),
+        ([1, 2, 99], "log_std_init.2=99: must be less than or equal to 2"),
+        ([True], "log_std_init.0=True: must be a number"),
+    ],
+)
+def test_of_a_union_the_alternative_that_was_meant_is_named(tmp_path: Path, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_training_config(write(tmp_path / "mine.yaml", like="ppo-moving-hot-set-demo", log_std_init=value))
+    assert str(caught.value) == f"{tmp_path}/mine.yaml: {message}"
 
 
 def test_off_needs_no_quotes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Pictures of an episode."""
 
 import builtins
+import itertools
 from typing import Any
 
 import gymnasium
@@ -10,8 +11,10 @@ import pytest
 import tierenv  # noqa: F401  registers the environment
 from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
-from tierenv.render import Timeline
+from tierenv.render import MOST_SHOWN_CLASSES, Timeline
+from tierenv.train.report import timeline_figure
 from tierenv.tunables import TUNABLES, setting_of
+from tierenv.units import GIB, PAGE_BYTES
 from tierenv.vector_env import TieredMemoryVectorEnv
 
 NOTHING = np.zeros(3, dtype=np.float32)
@@ -62,6 +65,50 @@ def test_timeline_begins_anew_with_each_episode() -> None:
             timeline.record()
     np.testing.assert_allclose(timeline.elapsed_s, [0, 0.2, 0.4, 0.6])
     assert len(timeline.phase) == len(timeline.fast_pages) == len(timeline.tunables) == 4
+
+
+def with_classes(names: list[str]) -> TieredMemoryEnv:
+    """An environment in mid-episode whose classes are called so, each less accessed than the one before."""
+    weights = [1 / 2**index for index in range(len(names))]
+    shares = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
+    workload = {
+        "like": "skewed",
+        "classes": [{"name": name, "fraction": 1 / len(names)} for name in names],
+        "phases": [{"name": "run", "access_share": shares}],
+    }
+    env = TieredMemoryEnv(tiny("skewed", workload=workload), render_mode="rgb_array")
+    env.reset(seed=1)
+    for _ in range(3):
+        env.step(NOTHING)
+    return env
+
+
+def test_many_classes_and_policies_are_told_apart_by_one_legend() -> None:
+    timeline = with_classes([f"class{index:02d}" for index in range(17)])._timeline
+    assert timeline is not None
+    figure = timeline_figure({f"policy {number}": timeline for number in range(4)})
+    assert len(figure.legends) == 1 and not any(axes.get_legend() for axes in figure.axes)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [*(f"class{index:02d}" for index in range(MOST_SHOWN_CLASSES - 1)), "8 others"]
+    occupancy = figure.axes[0]
+    assert len({tuple(area.get_facecolor()[0]) for area in occupancy.collections}) == MOST_SHOWN_CLASSES
+    tops = [area.get_paths()[0].vertices[:, 1].max() for area in occupancy.collections]
+    assert max(tops) == pytest.approx(sum(timeline.fast_pages[0]) * PAGE_BYTES / GIB, rel=0.05), "others are drawn too"
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert all(axes.get_tightbbox().y0 >= legend.y1 for axes in figure.axes)
+    titles = [axes.title.get_window_extent() for axes in figure.axes[:4]]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
+
+
+def test_names_are_drawn_as_they_are_written() -> None:
+    env = with_classes(["$x$", "_under", "漢字", "$a^{", "a" * 60])
+    assert isinstance(env.render(), np.ndarray)  # warnings are errors
+    assert env._timeline is not None
+    (legend,) = env._timeline.figure().legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["$x$", "_under", "??", "$a^{", f"…{'a' * 23}"]
 
 
 def test_without_a_render_mode_there_is_nothing_to_see() -> None:

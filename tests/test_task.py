@@ -38,6 +38,21 @@ def test_an_episode_runs_on_any_system(name: str) -> None:
     assert total == pytest.approx(-info["elapsed_s"][0] / info["reference_s"][0])
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_compiled_code_is_never_handed_an_array_of_another_shape(name: str) -> None:
+    system = SYSTEMS[name](SMALL)
+    task = TieredMemoryTask(system, control_interval_s=SMALL.control_interval)
+    for seeds, mask in ((np.zeros(2, np.uint64), None), (np.zeros(1, np.uint64), np.ones((1, 3), np.bool_))):
+        with pytest.raises(ConfigError, match=r"^(seeds|mask): must have shape \(1,\), got "):
+            task.reset(seeds, mask)
+    task.reset(np.zeros(1, np.uint64))
+    for shape in ((1, 1), (1, 2), (3,), (2, 3), (0, 3)):
+        with pytest.raises(ConfigError, match=r"^tunables: must have shape \(1, 3\), got "):
+            system.apply(np.full(shape, 1e6))
+        with pytest.raises(ConfigError, match=r"^actions: must have shape \(1, 3\), got "):
+            task.step(np.zeros(shape))
+
+
 def test_what_only_a_model_knows_comes_with_a_modelled_task() -> None:
     task = ModelledTask(LumpedSystem([SMALL]), shaping_gamma=1.0)
     _, info = task.reset(np.array([1], np.uint64))

@@ -1,13 +1,17 @@
 """The vector environment: equal to single ones, in every autoreset mode."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import vector as wrappers
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import tierenv  # noqa: F401  registers the environment
@@ -17,7 +21,7 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.sim import threads
 from tierenv.vector_env import TieredMemoryVectorEnv
-from tierenv.wrappers import VectorDiscreteMenu, VectorMultiplicativeAction
+from tierenv.wrappers import MENU, VectorDiscreteMenu, VectorMultiplicativeAction
 
 ENV_ID = "tierenv/TieredMemory-v1"
 MIXED = [tiny(), tiny("skewed"), tiny("abench-8g", size="256MiB", fast_capacity="4GiB", regions=3)]
@@ -223,6 +227,95 @@ def test_gymnasium_wrappers_work_on_top(mode: AutoresetMode) -> None:
     assert len(finished) >= 4 and all(-4.2 < episode_return < -1 for episode_return in finished)
 
 
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "VectorizeTransformObservation": lambda env: wrappers.VectorizeTransformObservation(
+        env, gymnasium.wrappers.ReshapeObservation, shape=(7, 2)
+    ),
+    "VectorizeTransformAction": lambda env: wrappers.VectorizeTransformAction(
+        env, gymnasium.wrappers.RescaleAction, min_action=0.0, max_action=1.0
+    ),
+    "VectorizeTransformReward": lambda env: wrappers.VectorizeTransformReward(
+        env, gymnasium.wrappers.ClipReward, min_reward=-0.1, max_reward=0.0
+    ),
+    "DictInfoToList": wrappers.DictInfoToList,
+    "FlattenObservation": wrappers.FlattenObservation,
+    "ReshapeObservation": lambda env: wrappers.ReshapeObservation(env, (7, 2)),
+    "RescaleObservation": lambda env: wrappers.RescaleObservation(env, 0.0, 1.0),
+    "DtypeObservation": lambda env: wrappers.DtypeObservation(env, np.float64),
+    "NormalizeObservation": wrappers.NormalizeObservation,
+    "RescaleAction": lambda env: wrappers.RescaleAction(env, 0.0, 1.0),
+    "ClipReward": lambda env: wrappers.ClipReward(env, -1.0, 0.0),
+    "NormalizeReward": wrappers.NormalizeReward,
+    "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
+}
+"""Gymnasium's for vector environments, but for those of pictures, dictionaries and other arrays' libraries."""
+
+
+@pytest.mark.filterwarnings("ignore:.*Box (low|high)'s precision")  # Gymnasium's about its own spaces
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_every_wrapper_of_gymnasium_s_for_vectors_works_on_top(name: str) -> None:
+    env = WRAPPERS[name](TieredMemoryVectorEnv(2, tiny()))
+    observation, _ = env.reset(seed=1)
+    episodes = 0
+    for _ in range(45):
+        assert env.observation_space.contains(observation)
+        observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        episodes += int((terminated | truncated).sum())
+    assert episodes >= 2
+
+
+def test_videos_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips: list[list[np.ndarray]] = []
+
+    def make_clip(frames: list[np.ndarray], fps: int) -> Any:
+        assert fps == TieredMemoryVectorEnv.metadata["render_fps"]
+        clips.append(frames)
+        return SimpleNamespace(write_videofile=lambda *_arguments, **_options: None)
+
+    module = ModuleType("moviepy.video.io.ImageSequenceClip")
+    module.ImageSequenceClip = make_clip  # type: ignore[attr-defined]
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    batch = TieredMemoryVectorEnv(2, tiny(), render_mode="rgb_array")
+    env = wrappers.RecordVideo(batch, str(tmp_path / "videos"), step_trigger=lambda step: step == 0, video_length=3)
+    env.reset(seed=1)
+    for _ in range(5):
+        env.step(env.action_space.sample())
+    env.close()
+    assert len(clips) == 1 and len(clips[0]) > 3 and clips[0][0].shape == (480, 2 * 640, 3)
+
+
+def test_attributes_are_asked_for_as_of_other_vector_environments() -> None:
+    env = TieredMemoryVectorEnv(2, tiny(), render_mode="ansi")
+    env.reset(seed=4)
+    assert env.get_attr("render_mode") == env.call("render_mode") == ("ansi", "ansi")
+    assert env.get_attr("np_random_seed") == (4, 5)
+    assert env.get_attr("action_space") == (env.single_action_space,) * 2
+    assert env.get_attr("observation_space") == (env.single_observation_space,) * 2
+    assert env.call("render") == env.render()
+    assert TieredMemoryVectorEnv(2, tiny()).call("render") == (None, None)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        env.get_attr("nothing_such")
+    with pytest.raises(ConfigError, match=r"^call\('step'\): is of the batch as a whole"):
+        env.call("step", np.zeros(3))
+
+
+def test_of_attributes_only_generators_can_be_set() -> None:
+    env, other = TieredMemoryVectorEnv(2, tiny()), TieredMemoryVectorEnv(2, tiny())
+    other.reset(seed=[8, 9])
+    env.set_attr("np_random", [gymnasium.utils.seeding.np_random(seed)[0] for seed in (8, 9)])
+    other.reset(seed=[8, 9])
+    np.testing.assert_array_equal(env.reset()[0], other.reset(seed=[8, 9])[0])
+    assert env.np_random_seed == (-1, -1)
+    for name, values in (("render_mode", "ansi"), ("anything", [1, 2])):
+        with pytest.raises(ConfigError, match=f"^set_attr\\('{name}'\\): must be 'np_random'"):
+            env.set_attr(name, values)
+    for values in (np.random.default_rng(1), [np.random.default_rng(1)], [1, 2], [np.random.default_rng(1)] * 3):
+        with pytest.raises(ConfigError, match="must be given a list of 2 different generators"):
+            env.set_attr("np_random", values)
+
+
 def test_vector_wrappers_change_the_action_space() -> None:
     menu = VectorDiscreteMenu(TieredMemoryVectorEnv(2, tiny()))
     menu.reset(seed=1)
@@ -241,6 +334,52 @@ def test_phase_orders_repeat_over_the_environments() -> None:
     assert orders[0] == orders[2] != orders[1] == orders[3]
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (5, 3), (0, 3), (3,), (4, 2), (4, 3, 1), ()])
+def test_actions_of_another_shape_are_refused_by_name_of_both(shape: tuple[int, ...]) -> None:
+    env = TieredMemoryVectorEnv(4, tiny())
+    env.reset(seed=1)
+    expected = f"actions: must have shape (4, 3), got {shape}"
+    wrapped = VectorMultiplicativeAction(env)
+    for step in (env.step, env.task.step, wrapped.step):
+        with pytest.raises(ConfigError) as caught:
+            step(np.zeros(shape, dtype=np.float32))
+        assert str(caught.value) == expected
+    np.testing.assert_array_equal(env.step(np.zeros((4, 3)))[4]["elapsed_s"], 0.2)  # as if nothing had been
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 3), np.nan), np.full((2, 3), "0"), np.full((2, 3), None), [[0] * 3, [0]]])
+def test_actions_that_are_no_numbers_are_refused(bad: Any) -> None:
+    env = TieredMemoryVectorEnv(2, tiny())
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="^actions: must [^\n]*$"):
+        env.step(bad)
+
+
+@pytest.mark.parametrize("choices", [[-1, 0], [0, len(MENU)], [0.0, 1.0], [True, False], [0], [[0, 1]], "01", None])
+def test_what_is_not_on_the_menu_is_refused(choices: Any) -> None:
+    env = VectorDiscreteMenu(TieredMemoryVectorEnv(2, tiny()))
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="^choice"):
+        env.step(choices)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1", [1, -2], [1, 2.0], [1], {}])
+def test_bad_seeds_are_refused_and_change_nothing(seed: Any) -> None:
+    env = TieredMemoryVectorEnv(2, tiny())
+    env.reset(seed=5)
+    with pytest.raises(ConfigError, match="^seed"):
+        env.reset(seed=seed)
+    assert env.np_random_seed == (5, 6)
+
+
+def test_seeds_may_be_numpy_s_and_large() -> None:
+    env, other = (TieredMemoryVectorEnv(2, tiny()) for _ in range(2))
+    for seed in (np.array([3, 4]), np.int64(3)):
+        np.testing.assert_array_equal(env.reset(seed=seed)[0], other.reset(seed=3)[0])  # type: ignore[arg-type]
+    env.reset(seed=2**200)
+    assert env.np_random_seed == (2**200, 2**200 + 1)
+
+
 def slower() -> Scenario:
     return tiny(control_interval="1s")
 
@@ -248,12 +387,19 @@ def slower() -> Scenario:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_envs": 0}, "num_envs=0"),
+        *(({"num_envs": bad}, "num_envs=.*: must be a whole number") for bad in (0, -1, 1.5, 2.0, True, "2")),
+        ({"num_envs": 10**9}, "num_envs=1000000000: must be a whole number from 1 to 65536"),
         ({"scenario": []}, "at least one scenario"),
+        ({"scenario": [tiny(), 3]}, "scenario=3: must be the name of a scenario, a path or a Scenario"),
+        ({"scenario": None}, "scenario=None"),
+        ({"daemon": 3}, "daemon=3"),
         ({"scenario": [tiny(), slower()]}, "control_interval: .* got 0.2, 1 s"),
         ({"autoreset_mode": "same_step"}, "'NextStep', 'SameStep', 'Disabled'"),
         ({"phase_orders": []}, "at least one split"),
-        ({"max_episode_steps": 0}, "max_episode_steps=0"),
+        ({"phase_orders": 3}, "phase_orders=3"),
+        *(({"max_episode_steps": bad}, "max_episode_steps=.*: must be a whole number") for bad in (0, 1.5, True, "9")),
+        *(({"max_time_multiple": bad}, "max_time_multiple=.*: must be a number") for bad in (0, np.nan, True, "9")),
+        *(({"shaping_gamma": bad}, "shaping_gamma=.*: must be a number") for bad in (0, 1.1, True, "1")),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -269,9 +415,13 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
         {"reset_mask": np.array([0, 1])},
         {"reset_mask": np.array([False, False])},
         {"mask": None},
+        "reset_mask",
+        ["reset_mask"],
+        [],
+        5,
     ],
 )
-def test_bad_reset_options_are_refused(options: dict[str, Any]) -> None:
+def test_bad_reset_options_are_refused(options: Any) -> None:
     env = TieredMemoryVectorEnv(2, tiny())
     env.reset(seed=1)
     with pytest.raises(ConfigError, match="options"):

@@ -17,10 +17,27 @@ from tierenv.tunables import TUNABLES, Tunable, columns_of
 DEAD_ZONE_EDGE = 0.5
 """Where a dead zone begins; a float32, so that an end of the range survives a policy's float32 output."""
 
+ROUNDING = 1e-6
+"""How far beyond -1 or 1 a coordinate may lie, where it stands for that end: eight times the distance of two float32
+numbers there, which is what the last operations of a policy leave."""
+
 
 def edges_of(row: Tunable) -> tuple[float, float]:
     """Coordinates at which the range of a tunable begins and ends."""
     return (-DEAD_ZONE_EDGE if row.has_zero else -1.0), (DEAD_ZONE_EDGE if row.has_unlimited else 1.0)
+
+
+def checked_coordinates(actions: ArrayLike) -> NDArray[np.float64]:
+    """Actions as float64[...] in [-1, 1]. Raises `ConfigError` for one beyond, rounding aside, or what is no number."""
+    coordinates = np.asarray(actions)
+    if coordinates.dtype.kind not in "fiu":
+        raise ConfigError(f"actions: must be numbers in [-1, 1], got {coordinates.dtype}")
+    coordinates = coordinates.astype(np.float64, copy=False)
+    if not (np.abs(coordinates) <= 1 + ROUNDING).all():
+        raise ConfigError(
+            f"actions: must lie in [-1, 1], got values from {coordinates.min():.9g} to {coordinates.max():.9g}"
+        )
+    return np.minimum(np.maximum(coordinates, -1.0), 1.0)  # np.clip takes thrice as long
 
 
 class ActionCodec:
@@ -69,13 +86,11 @@ class ActionCodec:
     def decode(self, actions: ArrayLike) -> NDArray[np.float64]:
         """Tunables float64[..., len(TUNABLES)] for actions [..., T]; NaN where the daemons lack one.
 
-        Raises ValueError for a coordinate outside [-1, 1] or not a number.
+        Raises `ConfigError` for a coordinate outside [-1, 1], rounding aside, or not a number.
         """
-        actions = np.asarray(actions, dtype=np.float64)
-        if not (np.abs(actions) <= 1).all():
-            raise ValueError(f"actions must lie in [-1, 1], got values from {actions.min()} to {actions.max()}")
+        actions = checked_coordinates(actions)
         tunables = np.exp2(self._log2_min + (actions - self._low_edge) * self._octaves_per_unit)
-        tunables = np.minimum(np.maximum(tunables, self._min), self._max)  # np.clip takes thrice as long
+        tunables = np.minimum(np.maximum(tunables, self._min), self._max)
         tunables[actions < self._low_edge] = 0.0
         tunables[actions > self._high_edge] = np.inf
         if self._has_all:

@@ -14,6 +14,11 @@ from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds,
 from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
+Tick = Annotated[Seconds, Field(ge=1e-3)]
+"""Time between two things a kernel thread does: kernels count it in milliseconds."""
+MAX_COUNT = (1 << 31) - 1
+"""Kernels hold counts in 32 bits."""
+
 
 class TunableRange(Record):
     """Least and greatest value of a tunable and the value at start, in the unit of the tunable's symbol."""
@@ -49,7 +54,7 @@ def _numbers(name: str, values: object) -> object:
     numbers = dict(values)
     for field in numbers.keys() & TunableRange.model_fields.keys():
         try:
-            numbers[field] = TUNABLES[name].quantity.parse(numbers[field])
+            numbers[field] = TUNABLES[name].quantity.read(numbers[field])
         except ValueError as error:
             raise ValueError(f"{name}.{field}: {error}") from None
     return numbers
@@ -121,7 +126,7 @@ class AccessedBitDaemon(DaemonRecord):
     scale_rule: Literal["ignored", "zero-skips", "lengthens-period"]
     """What prctl's scan scale does: nothing, 0 takes a process out of the scan, or it does and 2 to 10 lengthen the
     period, by up to its double."""
-    failure_window: Annotated[int, Field(ge=1)] | None
+    failure_window: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None
     """Migrations of a process after which the share that failed lengthens its period anew (kmmscand.md section 6.5);
     None: it never does."""
     has_migration_thread: bool
@@ -131,19 +136,19 @@ class AccessedBitDaemon(DaemonRecord):
     slow-tier pages listed and pages of either tier found idle."""
     initial_delay: Seconds
     """Time from a process's start to its first chunk."""
-    scan_sleep: Annotated[Seconds, Field(gt=0)]
+    scan_sleep: Tick
     """The scanner looks for a due process this often."""
-    mms_to_scan: Annotated[int, Field(ge=1)]
+    mms_to_scan: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     """Visits of processes, due or not, between two sleeps of the scanner."""
-    migrate_sleep: Annotated[Seconds, Field(gt=0)]
+    migrate_sleep: Tick
     """The migrator's sleep between two drains of its list."""
-    throttle_window: Annotated[Seconds, Field(gt=0)]
+    throttle_window: Tick
     """The throttle grants a budget of this much time at its rate; entries beyond it are dropped until the next one."""
     list_entry: Annotated[Bytes, Field(gt=0)]
     """Memory one migration-list entry takes."""
     decay_shift: Annotated[int, Field(ge=0, le=62)]
     """A 2^decay_shift-th of the last chunk's useful pages counts in the next."""
-    ignore_threshold_pages: Annotated[int, Field(ge=0)]
+    ignore_threshold_pages: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """Useful pages below which the adaptation rule counts none."""
     period_step_percent: Annotated[int, Field(ge=0, le=100)]
     """Change of the scan period where chunks go on to find, or not to find, useful pages [percent]."""
@@ -163,15 +168,15 @@ class AccessedBitDaemon(DaemonRecord):
 class HintFaultKnobs(Record):
     """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
 
-    scan_delay: Annotated[Seconds, Field(gt=0)] = 1.0
+    scan_delay: Annotated[Seconds, Field(ge=10e-3)] = 1.0
     """Time to a process's first scan window, and the scan period its threads start with."""
-    scan_period_min: Annotated[Seconds, Field(gt=0)] = 1.0
+    scan_period_min: Tick = 1.0
     """Shortest pass over a process."""
-    scan_period_max: Annotated[Seconds, Field(gt=0)] = 60.0
+    scan_period_max: Tick = 60.0
     """Longest pass over a process, at a thread's slowest scan period."""
     scan_size: Annotated[Bytes, Field(ge=PAGE_BYTES)] = 256 * MIB
     """Memory marked in one window."""
-    hot_threshold: Annotated[Seconds, Field(gt=0)] = 1.0
+    hot_threshold: Tick = 1.0
     """Mode 2: a page is hot if it is touched this soon after it was marked."""
     promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
     """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""

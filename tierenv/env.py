@@ -6,9 +6,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.checks import check_shape, seed_of
 from tierenv.errors import ConfigError
+from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
-from tierenv.scenario import Control, PhaseOrders, Scenario
+from tierenv.scenario import Control, Scenario
 from tierenv.task import Info, resolve_scenarios, simulated_task
 
 EPISODE_SEEDS = 2**63
@@ -65,10 +67,14 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode; see `gymnasium.Env.reset`. There are no options."""
-        super().reset(seed=seed)
-        if options:
-            raise ConfigError(f"options={options}: the environment has none")
+        """Start an episode; see `gymnasium.Env.reset`. There are no options.
+
+        Raises:
+            ConfigError: for a seed that is not a whole number of at least 0, or for options.
+        """
+        if options is not None and options != {}:
+            raise ConfigError(f"options={options!r}: the environment has none")
+        super().reset(seed=None if seed is None else seed_of(seed))
         seeds = self.np_random.integers(EPISODE_SEEDS, size=1, dtype=np.uint64)
         observation, info = self.task.reset(seeds)
         self._needs_reset = False
@@ -77,9 +83,15 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return observation[0], _only_row(info)
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Let one control interval pass, or less if the work ends in it; see `gymnasium.Env.step`."""
+        """Let one control interval pass, or less if the work ends in it; see `gymnasium.Env.step`.
+
+        Raises:
+            ConfigError: for an action of another shape, or that is not in [-1, 1].
+        """
         if self._needs_reset:
             raise gymnasium.error.ResetNeeded("the episode has ended or none has begun: call reset() first")
+        if self.task.is_controlled:
+            check_shape("action", action, (len(self.task.codec.names),))
         outcome = self.task.step(np.asarray(action)[None])
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._needs_reset = terminated or truncated

@@ -9,12 +9,13 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, overload
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin, overload
 
 from pydantic import (
     AfterValidator,
@@ -28,21 +29,40 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tierenv.errors import ConfigError, close_match
 from tierenv.reading import FileText, read_yaml
-from tierenv.units import parse_bytes, parse_bytes_per_s, parse_seconds
+from tierenv.units import (
+    DAY_S,
+    MAX_BYTES,
+    format_bytes,
+    format_bytes_per_s,
+    format_seconds,
+    parse_bytes,
+    parse_bytes_per_s,
+    parse_seconds,
+)
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda size: f"{size}B")]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(lambda size: f"{size}B"), Field(le=MAX_BYTES)]
 BytesPerSecond = Annotated[
     float,
     AllowInfNan(True),  # infinity is "unlimited", and parse_bytes_per_s lets no other odd number pass
     BeforeValidator(parse_bytes_per_s),
     PlainSerializer(lambda rate: "unlimited" if math.isinf(rate) else f"{rate!r}B/s"),
 ]
-Seconds = Annotated[float, BeforeValidator(parse_seconds), PlainSerializer(lambda seconds: f"{seconds!r}s")]
+Seconds = Annotated[
+    float, BeforeValidator(parse_seconds), PlainSerializer(lambda seconds: f"{seconds!r}s"), Field(le=DAY_S)
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+QUANTITIES: dict[Any, tuple[str, Callable[[float], str]]] = {
+    parse_bytes: ("size", format_bytes),
+    parse_bytes_per_s: ("rate", format_bytes_per_s),
+    parse_seconds: ("time", format_seconds),
+}
+"""By what reads a quantity: its kind, and what writes one for people."""
 
 Quantity = TypeVar("Quantity")
 
@@ -63,10 +83,63 @@ Name = Annotated[str, AfterValidator(_check_name)]
 """One line for people, which may become the name of a file."""
 
 
+_WRITTEN_WITH_EXPONENT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")
+"""1e-3, which YAML 1.1 reads as a text for want of a point; nobody means that."""
+
+
+def _number(kind: str, value: object) -> object:
+    """What may stand for a number: not true, false or a text, which pydantic reads as numbers too."""
+    if isinstance(value, str) and _WRITTEN_WITH_EXPONENT.fullmatch(value):
+        return float(value)
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("number_expected", f"must be {kind}")
+    return value
+
+
+def _no_boolean(allowed: str, value: object) -> object:
+    """What may stand for one of some numbers: not true, which equals 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number_expected", f"must be {allowed}")
+    return value
+
+
+_PARTS = ("schema", "fields", "choices", "items_schema", "values_schema", "definitions")
+"""Keys under which a schema has others."""
+
+
+def _with_strict_numbers(schema: Any, record: type["Record"]) -> Any:
+    """The schema of a record, or part of it, in which only a number is one; records inside have seen to themselves."""
+    if isinstance(schema, list):
+        return [_with_strict_numbers(part, record) for part in schema]
+    kind = schema.get("type")
+    if kind == "function-before" and getattr(schema["function"]["function"], "func", None) in (_number, _no_boolean):
+        return schema  # pydantic asks for a schema more than once
+    if kind == "int":
+        return core_schema.no_info_before_validator_function(partial(_number, "a whole number"), schema)
+    if kind == "float":
+        return core_schema.no_info_before_validator_function(partial(_number, "a number"), schema)
+    if kind == "literal" and any(isinstance(value, int) for value in schema["expected"]):
+        *others, last = map(repr, schema["expected"])
+        allowed = f"{', '.join(others)} or {last}" if others else last
+        return core_schema.no_info_before_validator_function(partial(_no_boolean, allowed), schema)
+    is_another = kind == "model" and schema["cls"] is not record
+    takes_either = kind == "union" and any(choice.get("type") == "bool" for choice in schema["choices"])
+    if is_another or takes_either:
+        return schema
+    if kind in (None, "fields"):  # of names, not a schema
+        return {name: _with_strict_numbers(part, record) for name, part in schema.items()}
+    return schema | {key: _with_strict_numbers(schema[key], record) for key in _PARTS if key in schema}
+
+
 class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
+    """A frozen record that refuses unknown keys, and what is no number in place of one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of the fields, in which only a number is one."""
+        return cast("CoreSchema", _with_strict_numbers(handler(source), cls))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other fields, not validated. Unlike pydantic's it does not take cached properties along."""
@@ -242,7 +315,12 @@ class Reference:
         if isinstance(value, str):
             path = resolve(self.kind, value)
             return _validated(record, validate, read_values(self.kind, path), str(path))
-        return validate(_over_what_it_is_like(self.kind, value) if isinstance(value, dict) else value)
+        if isinstance(value, dict):
+            return validate(_over_what_it_is_like(self.kind, value))
+        if isinstance(value, Record):
+            return validate(value)
+        kind = self.kind.removesuffix("s")
+        raise PydanticCustomError("reference_expected", f"must be the name or path of a {kind}, or what one holds")
 
 
 @overload
@@ -258,42 +336,114 @@ def _validated(record: Any, validate: Callable[[object], Any], values: Mapping[s
     try:
         return validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_first_problem(record, error)}") from None
+        raise ConfigError(f"{origin}: {_first_problem(record, values, error)}") from None
 
 
-def _first_problem(record: Any, error: ValidationError) -> str:
-    # a misspelt key is missing too: what stands in the file says more than what does not
-    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    location, known = _place(record, problem["loc"])
-    if problem["type"].startswith("union_tag"):
-        location.append(problem["ctx"]["discriminator"].strip("'"))
-    field = ".".join(location)
-    match problem["type"]:
+_WRONG_KINDS = {
+    "must be a list": ("tuple_type", "list_type"),
+    "must be a mapping of keys to values": ("dict_type", "mapping_type", "model_type", "model_attributes_type"),
+    "must be a text": ("string_type", "string_unicode"),
+    "must be a whole number": ("int_type", "int_parsing", "int_parsing_size", "int_from_float"),
+    "must be a number": ("float_type", "float_parsing"),
+    "must be true or false": ("bool_type", "bool_parsing"),
+}
+_WORDS = {kind: words for words, kinds in _WRONG_KINDS.items() for kind in kinds}
+"""What is allowed, by pydantic's name for what is wrong."""
+_LIMITS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "greater than or equal to"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "less than or equal to"),
+}
+_COUNTS = {"too_short": ("min_length", "at least"), "too_long": ("max_length", "at most")}
+
+
+def _first_problem(record: Any, values: object, error: ValidationError) -> str:
+    problem = min(error.errors(), key=_rank)
+    kind, context = problem["type"], problem.get("ctx", {})
+    place = _place(record, values, problem["loc"])
+    if kind.startswith("union_tag"):
+        place.words.append(context["discriminator"].strip("'"))
+    if kind == "missing":
+        place.words.append(str(problem["loc"][-1]))
+    field = ".".join(place.words)
+    if kind == "invalid_key" or problem["loc"][-1:] == ("[key]",):
+        field = ".".join(place.words[:-1])
+        return f"{field}{': ' * bool(field)}keys must be texts, got {problem['input']!r}"
+    match kind:
         case "extra_forbidden":
-            return f"{field}: unknown key{close_match(location[-1], known)}; allowed: {', '.join(known)}"
+            word = place.words[-1]
+            return f"{field}: unknown key{close_match(word, place.known)}; allowed: {', '.join(place.known)}"
         case "missing" | "union_tag_not_found":
             return f"{field}: required key is missing"
         case "union_tag_invalid":
-            return f"{field}={problem['ctx']['tag']!r}: must be one of {problem['ctx']['expected_tags']}"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    if problem["type"] == "value_error":
-        return f"{field}: {message}" if field else message
-    return f"{field}={problem['input']!r}: {message}"
+            return f"{field}={context['tag']!r}: must be one of {context['expected_tags']}"
+        case "value_error":
+            message = problem["msg"].removeprefix("Value error, ")
+            return f"{field}: {message}" if field else message
+    allowed = _allowed(kind, context, place.field) or problem["msg"].replace("Input should", "must")
+    return f"{field}={problem['input']!r}: {allowed}"
 
 
-def _place(record: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The words of a place in a record, without the tags of unions, and the fields there are around its end."""
-    here, words, known = records_in(record), [], []
+def _rank(problem: Mapping[str, Any]) -> tuple[bool, int, bool]:
+    """What says most comes first.
+
+    A misspelt key is missing too: what stands in the file says more than what does not. What is wrong inside a list
+    says more than that the list lacks an entry, and of the alternatives of a union the one whose kind was given more
+    than another.
+    """
+    return problem["type"] != "extra_forbidden", -len(problem["loc"]), problem["type"].endswith("_type")
+
+
+def _allowed(kind: str, context: Mapping[str, Any], field: FieldInfo | None) -> str:
+    """What is allowed in words, for the problems that pydantic words in its own terms; "" for others."""
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        limit = context[name]
+        write = (quantity_writer(field.metadata) if field and limit else None) or "{:.15g}".format
+        return f"must be {words} {write(limit)}"
+    if kind in _COUNTS:
+        name, words = _COUNTS[kind]
+        return f"must have {words} {context[name]} {'entry' if context[name] == 1 else 'entries'}"
+    return _WORDS.get(kind, "")
+
+
+def quantity_writer(marks: Iterable[Any]) -> Callable[[float], str] | None:
+    """What writes the numbers of a field with these marks with their unit, None if they have none."""
+    return next((QUANTITIES[mark.func][1] for mark in marks if getattr(mark, "func", None) in QUANTITIES), None)
+
+
+@dataclass
+class _Place:
+    """A place in a record."""
+
+    words: list[str]
+    """The keys that lead there."""
+    known: list[str]
+    """The fields there are around its end."""
+    field: FieldInfo | None
+    """The last field on the way."""
+
+
+def _place(record: Any, values: object, location: tuple[int | str, ...]) -> _Place:
+    """The place a location leads to, in which pydantic also names alternatives of unions."""
+    here, place = records_in(record), _Place([], [], None)
     for part in location:
         tagged = [each for each in here if len(here) > 1 and isinstance(part, str) and part in _tags(each)]
         if tagged:
             here = tagged
             continue
-        words.append(str(part))
-        known = list(dict.fromkeys(name for each in here for name in each.model_fields))
+        inside = dict(enumerate(values)) if isinstance(values, list | tuple) else values
+        keys = {str(key): key for key in inside} if isinstance(inside, Mapping) else {}
+        place.known = list(dict.fromkeys(name for each in here for name in each.model_fields))
+        if str(part) not in keys:
+            continue
+        place.words.append(str(part))
+        values = inside[keys[str(part)]]  # type: ignore[index]
         fields = [each.model_fields[part] for each in here if part in each.model_fields]
+        place.field = fields[0] if fields else place.field
         here = [inner for field in fields for inner in records_in(field.annotation)] or here
-    return words, known
+    return place
 
 
 def records_in(annotation: Any) -> list[type[Record]]:

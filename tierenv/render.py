@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError
+from tierenv.scenario import Scenario
 from tierenv.system import ModelledSystem
 from tierenv.tunables import TUNABLES, setting_of
 from tierenv.units import GIB, PAGE_BYTES, format_bytes
@@ -21,6 +22,13 @@ _BAR_WIDTH = 24
 _FIGURE_INCHES = (8.0, 6.0)
 _FIGURE_DPI = 80
 
+MOST_SHOWN_CLASSES = 10
+"""Classes that get a colour of their own, as many as one can tell apart; the least accessed of more share one."""
+_OTHERS_COLOUR = "lightgray"
+_LEGEND_CHARACTERS = 24
+_CHARACTER_INCHES = 0.09
+"""Of a character in the legend at most, and of the patch beside a name a few times that."""
+
 PANELS = 1 + len(TUNABLES)
 PANEL_HEIGHTS = [3] + [1] * len(TUNABLES)
 """Panels of a picture, top to bottom: occupancy of the fast tier, then each tunable."""
@@ -30,6 +38,28 @@ def check_render_mode(render_mode: str | None) -> None:
     """Raise `ConfigError` for a mode there is not."""
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise ConfigError(f"render_mode={render_mode!r}: must be one of {', '.join(RENDER_MODES)} or None")
+
+
+def printed(text: str, most_characters: int) -> str:
+    """The end of a text, as long as there is room for, in characters that matplotlib's font has."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    shown = "".join(character if font.get_char_index(ord(character)) else "?" for character in text)
+    return shown if len(shown) <= most_characters else f"…{shown[1 - most_characters :]}"
+
+
+def add_legend(figure: "Figure", classes: Sequence[tuple[str, Any]]) -> None:
+    """Put the names of classes below a figure's panels, in as many rows as it takes, beside what shows each."""
+    names = [printed(name, _LEGEND_CHARACTERS) for name, _ in classes]
+    entry_inches = (max(map(len, names)) + 5) * _CHARACTER_INCHES
+    columns = max(1, min(len(names), int(figure.get_figwidth() / entry_inches)))
+    legend = figure.legend(
+        [area for _, area in classes], ["?"] * len(names), loc="outside lower center", fontsize="small", ncols=columns
+    )
+    for entry, name in zip(legend.get_texts(), names, strict=True):  # as given, "_x" would be left out and "$x$" set
+        entry.set_text(name)
+        entry.set_parse_math(False)
 
 
 class Timeline:
@@ -107,22 +137,28 @@ class Timeline:
 
         figure = Figure(figsize=_FIGURE_INCHES, dpi=_FIGURE_DPI, layout="constrained")
         axes = figure.subplots(PANELS, 1, sharex=True, height_ratios=PANEL_HEIGHTS)
-        self.draw(axes)
-        axes[0].set_title(str(self._system.scenarios[self._index]), fontsize="medium")
+        add_legend(figure, self.draw(axes))
+        title = printed(str(self._system.scenarios[self._index]), most_characters=90)
+        axes[0].set_title(title, fontsize="medium", parse_math=False)
         return figure
 
-    def draw(self, axes: Sequence[Any]) -> None:
-        """Draw the episode so far into `PANELS` matplotlib axes, top to bottom."""
+    def draw(self, axes: Sequence[Any]) -> list[tuple[str, Any]]:
+        """Draw the episode so far into `PANELS` matplotlib axes, top to bottom. Returns each class with its area."""
         self._require_records()
         scenario = self._system.scenarios[self._index]
         occupancy, *rows = axes
         fast_gib = np.array(self.fast_pages).T * (PAGE_BYTES / GIB)
-        labels = scenario.class_names
-        occupancy.stackplot(self.elapsed_s, fast_gib, labels=labels)
+        shown = _shown_classes(scenario)
+        colours = [f"C{number}" for number in range(len(shown))]
+        names = [scenario.class_names[index] for index in shown]
+        layers = [fast_gib[index] for index in shown]
+        if others := len(fast_gib) - len(shown):
+            colours.append(_OTHERS_COLOUR)
+            names.append(f"{others} others")
+            layers.append(np.delete(fast_gib, shown, axis=0).sum(axis=0))
+        areas = occupancy.stackplot(self.elapsed_s, layers, colors=colours)
         occupancy.set_ylabel("fast tier [GiB]")
-        capacity_gib = scenario.fast_capacity_pages * PAGE_BYTES / GIB
-        occupancy.set_ylim(0, 1.2 * capacity_gib)  # headroom, so that the legend hides no page
-        occupancy.legend(loc="upper right", fontsize="small", ncols=len(labels))
+        occupancy.set_ylim(0, 1.05 * scenario.fast_capacity_pages * PAGE_BYTES / GIB)
         settings = np.array(self.tunables)
         for panel, name, values in zip(rows, TUNABLES, settings.T, strict=True):
             self._draw_tunable(panel, name, values)
@@ -131,6 +167,7 @@ class Timeline:
             for change in changes:
                 panel.axvline(self.elapsed_s[change], color="black", linewidth=1, linestyle="--")
         rows[-1].set_xlabel("time [s]")
+        return list(zip(names, areas, strict=True))
 
     def _draw_tunable(self, axes: Any, name: str, values: NDArray[np.float64]) -> None:
         """Draw a tunable on the log scale of its range; 0 and infinity stand just outside of it."""
@@ -150,3 +187,17 @@ class Timeline:
     def _require_records(self) -> None:
         if not self.elapsed_s:
             raise gymnasium.error.ResetNeeded("nothing to render before reset()")
+
+
+def _shown_classes(scenario: Scenario) -> list[int]:
+    """Classes with a colour of their own: those with most accesses, in their order."""
+    accesses = [
+        process.total_accesses * sum(phase.work * phase.access_share[page_class.name] for phase in phases) / work
+        for process in scenario.processes
+        for phases, work in [(process.workload.phases, sum(phase.work for phase in process.workload.phases))]
+        for page_class in process.workload.classes
+    ]
+    if len(accesses) <= MOST_SHOWN_CLASSES:
+        return list(range(len(accesses)))
+    most_accessed = sorted(range(len(accesses)), key=accesses.__getitem__, reverse=True)
+    return sorted(most_accessed[: MOST_SHOWN_CLASSES - 1])

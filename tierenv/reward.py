@@ -9,7 +9,7 @@ the fast tier) / reference; with gamma = 1 it telescopes to Phi_end - Phi_0.
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.errors import ConfigError
+from tierenv.checks import positive_number
 from tierenv.system import ModelledSystem
 
 
@@ -32,10 +32,8 @@ class Shaping:
     """
 
     def __init__(self, system: ModelledSystem, gamma: float) -> None:
-        if not 0 < gamma <= 1:
-            raise ConfigError(f"shaping_gamma={gamma}: must be above 0 and at most 1 (the learner's gamma)")
         self._system = system
-        self._gamma = gamma
+        self._gamma = positive_number("shaping_gamma", gamma, most=1.0)
         self._potential = np.zeros_like(system.reference_s)
 
     def restart(self, mask: NDArray[np.bool_]) -> None:

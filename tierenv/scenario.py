@@ -8,9 +8,11 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.phase_orders import PhaseOrders, ShuffledOrders
 from tierenv.records import (
     Bytes,
     BytesPerSecond,
@@ -23,16 +25,25 @@ from tierenv.records import (
     load_record,
     validate_record,
 )
-from tierenv.units import GIB, PAGE_BYTES, format_bytes
+from tierenv.units import CACHE_LINE_BYTES, DAY_S, GIB, PAGE_BYTES, format_bytes
 
-HELD_OUT_EVERY = 5
-"""One phase order in this many (by lexicographic rank) is held out of training."""
-
-PhaseOrders = Literal["training", "held-out"]
+Cost = Annotated[Seconds, Field(ge=1e-9)]
+"""Time that something takes, a nanosecond at least: of what takes none there would be no end."""
 Control = Annotated[
     Literal["tunables", "kernel-rule", "off"],
     BeforeValidator(lambda control: "off" if control is False else control),  # what YAML reads in off
 ]
+MAX_LUMPS = 1 << 16
+"""Of a machine: regions times classes of all its processes. Each takes some kilobytes, and every scan looks at it."""
+MAX_REGION_PAGES = 1 << 30
+"""Pages of a lump are counted in 32 bits."""
+MAX_DECISIONS = 100_000
+"""Of a run: so many take about half a minute."""
+MAX_VISITS = 10**10
+"""Of the scanner to a lump in a run: so many take some ten minutes."""
+MAX_LUMP_S = 10**8
+"""Seconds of a run times lumps: with NUMA balancing, which looks at lumps most often, so many take some ten minutes."""
+
 NumaBalancingMode = Literal[0, 1, 2]
 ScanScale = Annotated[int, Field(ge=0, le=10)]
 """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes a process out of the scan (kmmscand.md section 5)."""
@@ -41,9 +52,9 @@ ScanScale = Annotated[int, Field(ge=0, le=10)]
 class MemoryTier(Record):
     """One memory tier as a socket's threads see it."""
 
-    idle_latency: Seconds
+    idle_latency: Cost
     """Load-to-use latency of an unloaded tier."""
-    queueing_latency: Seconds
+    queueing_latency: Cost
     """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
     bandwidth: Annotated[BytesPerSecond, Field(gt=0)]
     """Reads and writes together it can serve."""
@@ -58,7 +69,7 @@ class Platform(NamedRecord):
     """The slow tier."""
     remote_latency: Seconds = 25e-9
     """What an access to the other socket's DRAM takes longer than one to the own."""
-    overlap: Annotated[float, Field(gt=0)]
+    overlap: Annotated[float, Field(gt=0, le=1000)]
     """Memory-level parallelism: the latency of an access is divided by it [1]."""
     page_walk_per_doubling: Seconds
     """Page-walk time an access gains with each doubling of the footprint beyond 1 GiB."""
@@ -66,21 +77,21 @@ class Platform(NamedRecord):
     """Scanner time for one PTE."""
     accessed_bit: Seconds
     """Time a page walk takes longer when it has to set an Accessed bit the scanner cleared."""
-    migration_per_page_at_8gib: Annotated[Seconds, Field(gt=0)]
+    migration_per_page_at_8gib: Cost
     """Migrator time for one promotion (isolate, unmap, copy, remap) at 8 GiB resident."""
     migration_footprint_exponent: Annotated[float, Field(ge=0, le=2)]
     """Growth of that time with the footprint: (resident / 8 GiB) ** exponent."""
-    failed_migration: Seconds
+    failed_migration: Cost
     """Migrator time for an entry whose destination has no room."""
-    stale_entry: Seconds
+    stale_entry: Cost
     """Migrator time for an entry whose page has already moved."""
-    reclaim_visit: Seconds
+    reclaim_visit: Cost
     """kswapd time to look at one page."""
-    demotion_per_page: Seconds
+    demotion_per_page: Cost
     """kswapd time to demote one page."""
     shootdown_receiver: Seconds
     """Time each application thread loses to one TLB shootdown."""
-    demotion_batch_pages: Annotated[int, Field(ge=1)]
+    demotion_batch_pages: Annotated[int, Field(ge=1, le=1 << 20)]
     """Pages demoted per shootdown."""
     kernel_memory: Bytes
     """Free DRAM outside the fast node, from which the kernel takes the entries of the migration list."""
@@ -92,7 +103,7 @@ class Platform(NamedRecord):
     """Time a thread loses to a NUMA hint fault, migration left out."""
     numa_mark_per_page: Seconds = 0.5e-6
     """Time a thread takes to mark one page for a hint fault."""
-    numa_window_interval: Annotated[Seconds, Field(gt=0)] = 1.4
+    numa_window_interval: Annotated[Seconds, Field(ge=0.1)] = 1.4
     """Time between two scan windows of NUMA balancing while the threads scan every second; scales with that period."""
     numa_shared_move_share: Fraction = 0.01
     """Share of repeated hint faults by different threads at which mode 1 promotes the page."""
@@ -121,7 +132,7 @@ class Phase(Record):
 
     name: Name
     """For people."""
-    work: Annotated[float, Field(gt=0)] = 1.0
+    work: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     """Relative amount of work."""
     access_share: dict[str, Fraction]
     """Share of the accesses that falls on each class; they add up to 1."""
@@ -130,15 +141,15 @@ class Phase(Record):
 class Workload(NamedRecord):
     """A closed-loop application: threads that access pages of a few classes of heat."""
 
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1 << 20)]
     """Threads, each of which has one access under way at a time."""
     think: Seconds = 0.0
     """Time between two accesses of a thread."""
-    accesses_per_page: Annotated[float, Field(gt=0)]
+    accesses_per_page: Annotated[float, Field(ge=1e-6, le=1e12)]
     """Total work: accesses of all threads per resident page."""
-    classes: Annotated[tuple[PageClass, ...], Field(min_length=1)]
+    classes: Annotated[tuple[PageClass, ...], Field(min_length=1, max_length=1000)]
     """What its pages are; fractions add up to 1."""
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=1000)]
     """What it does, one after the other."""
     layout: Literal["scattered", "contiguous"] = "scattered"
     """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order."""
@@ -165,26 +176,20 @@ class Workload(NamedRecord):
             share = sum(phase.access_share.values())
             if not math.isclose(share, 1, abs_tol=1e-6):
                 raise ValueError(f"phases.{phase.name}.access_share: must add up to 1, got {share:g}")
+        _ = self._shuffled_orders  # raises where there is no order
         return self
 
-    def phase_orders(self, split: PhaseOrders) -> list[tuple[int, ...]]:
-        """Phase orders of a split; a workload whose order is fixed has only that one, in both splits."""
-        return self._phase_orders[split]
+    def draw_phase_order(self, split: PhaseOrders, rng: np.random.Generator) -> tuple[int, ...]:
+        """An order of the phases from a split; a workload whose order is fixed has only that one, in both splits."""
+        if self._shuffled_orders is None:
+            return tuple(range(len(self.phases)))
+        return self._shuffled_orders.draw(split, rng)
 
     @cached_property
-    def _phase_orders(self) -> dict[PhaseOrders, list[tuple[int, ...]]]:
-        """Orders in which two neighbouring phases have the same hottest class are left out: nothing would move."""
-        identity = tuple(range(len(self.phases)))
+    def _shuffled_orders(self) -> ShuffledOrders | None:
         if self.phase_order == "fixed":
-            return {"training": [identity], "held-out": [identity]}
-        hottest = [max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases]
-        orders = [
-            order
-            for order in itertools.permutations(identity)
-            if all(hottest[before] != hottest[after] for before, after in itertools.pairwise(order))
-        ]
-        held_out = orders[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        return {"training": [order for order in orders if order not in held_out], "held-out": held_out}
+            return None
+        return ShuffledOrders([max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases])
 
 
 class Process(Record):
@@ -262,7 +267,7 @@ class Scenario(NamedRecord):
     balancing itself, and otherwise 0."""
     numa_balancing: HintFaultKnobs = HintFaultKnobs()
     """Knobs of NUMA balancing beside a daemon that scans Accessed bits."""
-    control_interval: Annotated[Seconds, Field(gt=0)] = 2.0
+    control_interval: Annotated[Seconds, Field(ge=1e-3)] = 2.0
     """Time from one decision of a policy to the next."""
     regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
@@ -278,6 +283,8 @@ class Scenario(NamedRecord):
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
         if isinstance(self.daemon, HintFaultDaemon):
             self._check_numa_balancing(self.daemon)
+        self._check_resolution()
+        self._check_duration()
         return self
 
     def _check_numa_balancing(self, daemon: HintFaultDaemon) -> None:
@@ -288,6 +295,70 @@ class Scenario(NamedRecord):
             )
         if self.numa_balancing != HintFaultKnobs():
             raise ValueError(f"numa_balancing: daemon {daemon.name} has knobs of its own; leave numa_balancing out")
+
+    def _check_resolution(self) -> None:
+        """Refuse classes without a page, and more or larger lumps than a model holds."""
+        for process in self.processes:
+            for page_class, pages in zip(process.workload.classes, process.class_pages, strict=True):
+                if pages == 0:
+                    raise ValueError(
+                        f"size={format_bytes(process.size)}: class {page_class.name} of workload "
+                        f"{process.workload.name} has no page of it; its fraction, {page_class.fraction:g}, must be "
+                        f"at least {1 / process.pages:g}"
+                    )
+        lumps = self.regions * len(self.class_pages)
+        if lumps > MAX_LUMPS:
+            raise ValueError(
+                f"regions={self.regions}: must be at most {MAX_LUMPS // len(self.class_pages)} with "
+                f"{len(self.class_pages)} classes"
+            )
+        least = math.ceil(max(process.pages for process in self.processes) / MAX_REGION_PAGES)
+        if self.regions < least:
+            raise ValueError(f"regions={self.regions}: must be at least {least} for this much memory")
+
+    def _check_duration(self) -> None:
+        """Refuse runs nobody would see the end of."""
+        longest_s = max(process.start for process in self.processes)
+        longest_s += sum(self._longest_s(process) for process in self.processes)
+        if longest_s > DAY_S:
+            raise ValueError(
+                f"accesses_per_page={self.workload.accesses_per_page:g}: on the slower tier all work together would "
+                f"take about {longest_s:.3g} s; must take at most a day, {DAY_S:g} s"
+            )
+        num_classes = len(self.class_pages)
+        most_regions = MAX_LUMP_S / (longest_s * num_classes)
+        if self.regions > most_regions:
+            raise ValueError(
+                f"regions={self.regions}: must be at most {most_regions:.0f} with {num_classes} classes in the "
+                f"{longest_s:.3g} s this run may take"
+            )
+        most = {"control_interval": (self.control_interval, MAX_DECISIONS)}
+        if bounds := self.daemon.tunables.get("scan_period"):
+            most["daemon.tunables.scan_period.min"] = (bounds.min / 1e3, MAX_VISITS // (self.regions * num_classes))
+        for field, (interval_s, count) in most.items():
+            if longest_s > count * interval_s:
+                raise ValueError(
+                    f"{field}={interval_s:g}s: must be at least {longest_s / count:.3g}s, a {count:,}th of the "
+                    f"{longest_s:.3g} s this run may take"
+                )
+
+    def _longest_s(self, process: Process) -> float:
+        """About the most time a process takes alone, its memory on the slower tier and nothing in its way [s].
+
+        It keeps that tier less than half busy, which no more than doubles the queueing latency's share, or else more.
+        """
+        platform = self.platform
+        work = process.total_accesses
+        latency_s = self.page_walk_s(process) + platform.remote_latency
+        return max(
+            max(
+                work
+                / process.workload.threads
+                * (process.workload.think + (latency_s + tier.idle_latency + tier.queueing_latency) / platform.overlap),
+                2 * work * CACHE_LINE_BYTES / tier.bandwidth,
+            )
+            for tier in (platform.dram, platform.cxl)
+        )
 
     @property
     def hint_faults(self) -> tuple[NumaBalancingMode, HintFaultKnobs]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.daemon import Daemon
-from tierenv.scenario import PhaseOrders, Scenario
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Scenario
 
 
 class System(Protocol):

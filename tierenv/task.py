@@ -6,23 +6,28 @@ takes any `System`; `ModelledTask` adds what only a model can tell.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tierenv.action import ActionCodec
+from tierenv.checks import check_shape, positive_number, whole_number
 from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.observation import ObservationEncoder, sizes_of
+from tierenv.phase_orders import PhaseOrders
 from tierenv.reward import Shaping, time_reward
-from tierenv.scenario import Control, PhaseOrders, Scenario, load_scenario
+from tierenv.scenario import Control, Scenario, load_scenario
 from tierenv.sim.records import WASTED
 from tierenv.system import ModelledSystem, System
 from tierenv.tunables import TUNABLES
 
 Info = dict[str, NDArray[np.generic]]
+
+MAX_MACHINES = 1 << 16
+"""Of a batch: each takes about a megabyte."""
 
 INFO_KEYS = {
     "elapsed_s": "time since the start of the episode [s]",
@@ -70,20 +75,24 @@ def resolve_scenarios(
 
     Args:
         scenario: one or several; names of packaged scenarios, paths, or records.
-        num_machines: n, at least 1.
+        num_machines: n, at least 1 and at most `MAX_MACHINES`.
         daemon: name or path of a daemon variant that replaces the scenario's.
         control: who sets the tunables, in place of what the scenario says.
 
     Raises:
         ConfigError: for an unknown name, a bad file, or tunables set on a daemon that cannot take them.
     """
-    entries = [scenario] if isinstance(scenario, str | Scenario) else list(scenario)
+    num_machines = whole_number("num_envs", num_machines, least=1, most=MAX_MACHINES)
+    entries = list(scenario) if isinstance(scenario, Sequence) and not isinstance(scenario, str) else [scenario]
     if not entries:
         raise ConfigError("scenario=[]: must name at least one scenario")
-    if num_machines < 1:
-        raise ConfigError(f"num_envs={num_machines}: must be at least 1")
+    for entry in entries:
+        if not isinstance(entry, str | Scenario):
+            raise ConfigError(f"scenario={entry!r}: must be the name of a scenario, a path or a Scenario")
     changes: dict[str, object] = {}
     if daemon is not None:
+        if not isinstance(daemon, str):
+            raise ConfigError(f"daemon={daemon!r}: must be the name of a daemon or a path")
         changes["daemon"] = load_daemon(daemon)
     if control is not None:
         changes["control"] = control
@@ -128,10 +137,10 @@ class TieredMemoryTask:
         max_time_multiple: float = 4.0,
         max_episode_steps: int | None = None,
     ) -> None:
-        if not max_time_multiple > 0:
-            raise ConfigError(f"max_time_multiple={max_time_multiple}: must be above 0")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ConfigError(f"max_episode_steps={max_episode_steps}: must be at least 1")
+        max_time_multiple = positive_number("max_time_multiple", max_time_multiple)
+        most_steps = int(np.iinfo(np.int64).max)
+        if max_episode_steps is not None:
+            most_steps = min(whole_number("max_episode_steps", max_episode_steps, least=1), most_steps)
         n = len(system.daemons)
         daemons = [system.daemons[0]] if all(row is system.daemons[0] for row in system.daemons) else system.daemons
         self.encoder = ObservationEncoder(*daemons)
@@ -140,10 +149,10 @@ class TieredMemoryTask:
         self.system = system
         self.phase_orders = _one_for_each(phase_orders, n)
         self._sizes = sizes_of(system)
-        self._is_controlled = is_controlled
+        self.is_controlled = is_controlled
         self._in_force = {TUNABLES[name].symbol: column for name, column in self.codec.columns.items()}
         self._limit_s = max_time_multiple * system.reference_s
-        self._limit_steps = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        self._limit_steps = most_steps
 
         self._history = self.encoder.initial_state(n)
         self._observation = np.zeros((n, len(self.encoder.columns)), dtype=np.float32)
@@ -171,6 +180,8 @@ class TieredMemoryTask:
         """
         if mask is None:
             mask = np.ones(self.num_machines, dtype=np.bool_)
+        check_shape("seeds", seeds, (self.num_machines,))
+        check_shape("mask", mask, (self.num_machines,))
         system = self.system
         system.reset(seeds, self.phase_orders, mask)
         self._counters = system.counters
@@ -188,9 +199,13 @@ class TieredMemoryTask:
         Args:
             actions: float[n, T] in [-1, 1], coordinates as in `tierenv.action`. Not looked at where nobody
                 leaves control to the caller.
+
+        Raises:
+            ConfigError: for actions of another shape, or that are not in [-1, 1].
         """
         system = self.system
-        if self._is_controlled:
+        if self.is_controlled:
+            check_shape("actions", actions, (self.num_machines, len(self.codec.names)))
             system.apply(self.codec.decode(actions))
         system.advance(self.control_interval_s)
 
@@ -319,7 +334,8 @@ def simulated_task(
 
 def _one_for_each(phase_orders: PhaseOrders | Sequence[PhaseOrders], n: int) -> list[PhaseOrders]:
     """The split of each machine; machine i takes entry i mod the number of entries."""
-    entries: list[PhaseOrders] = [phase_orders] if isinstance(phase_orders, str) else list(phase_orders)
+    is_list = isinstance(phase_orders, Sequence) and not isinstance(phase_orders, str)
+    entries = cast("list[PhaseOrders]", list(phase_orders) if is_list else [phase_orders])
     if not entries:
         raise ConfigError("phase_orders=[]: must name at least one split")
     for entry in entries:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from tierenv.units import (
+    DAY_S,
+    MAX_BYTES,
     MIB,
     format_bytes,
     format_bytes_per_s,
@@ -45,6 +47,17 @@ class Quantity:
     """A number for people."""
     exact_unit: str
     """Unit in which `parse` reads a number back to the last bit."""
+    least: float
+    """Least number of a range."""
+    most: float
+    """Greatest number of a range: what the C type and the models hold."""
+
+    def read(self, text: object) -> float:
+        """A number of a range, or 0 or infinity, from a text. Raises ValueError."""
+        number = self.parse(text)
+        if 0 < number < math.inf and not self.least <= number <= self.most:
+            raise ValueError(f"{text!r} must be from {self.text(self.least)} to {self.text(self.most)}")
+        return number
 
     def exact_text(self, number: float) -> str:
         """A text that `parse` reads back as the very number."""
@@ -55,10 +68,54 @@ def _bytes(text: object) -> float:
     return float(parse_bytes(text))
 
 
-MILLISECONDS = Quantity("ms", "_ms", "uint32_t", "ms", 1, parse_ms, format_ms, "ms")
-BYTES = Quantity("bytes", "_bytes", "uint64_t", "MiB", MIB, _bytes, format_bytes, "B")
-RATE = Quantity("bytes/s", "_bytes_per_s", "uint64_t", "MiB/s", MIB, parse_bytes_per_s, format_bytes_per_s, "B/s")
-NUMBER = Quantity("", "", "uint32_t", "", 1, parse_number, format_number, "")
+MILLISECONDS = Quantity(
+    unit="ms",
+    suffix="_ms",
+    c_type="uint32_t",
+    short_unit="ms",
+    per_short_unit=1,
+    parse=parse_ms,
+    text=format_ms,
+    exact_unit="ms",
+    least=1,
+    most=1e3 * DAY_S,
+)
+BYTES = Quantity(
+    unit="bytes",
+    suffix="_bytes",
+    c_type="uint64_t",
+    short_unit="MiB",
+    per_short_unit=MIB,
+    parse=_bytes,
+    text=format_bytes,
+    exact_unit="B",
+    least=1,
+    most=MAX_BYTES,
+)
+RATE = Quantity(
+    unit="bytes/s",
+    suffix="_bytes_per_s",
+    c_type="uint64_t",
+    short_unit="MiB/s",
+    per_short_unit=MIB,
+    parse=parse_bytes_per_s,
+    text=format_bytes_per_s,
+    exact_unit="B/s",
+    least=1,
+    most=MAX_BYTES,
+)
+NUMBER = Quantity(
+    unit="",
+    suffix="",
+    c_type="uint32_t",
+    short_unit="",
+    per_short_unit=1,
+    parse=parse_number,
+    text=format_number,
+    exact_unit="",
+    least=1e-6,
+    most=(1 << 32) - 1,
+)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 PAGE_BYTES = 4096
 """Base page size of x86-64 [bytes]."""
 
+CACHE_LINE_BYTES = 64
+"""Memory traffic of one access [bytes]."""
+
 GIB = 1 << 30
 MIB = 1 << 20
+
+MAX_BYTES = 64 << 40
+"""The largest machines have so much memory."""
+DAY_S = 86400.0
+"""No setting of a machine is longer, and no run: a model's clock still tells nanoseconds apart then."""
 
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 """The decimal ones are those that memory benchmarks print bandwidths in."""
@@ -48,6 +56,8 @@ def parse_ms(text: object) -> float:
 
 def parse_number(text: object) -> float:
     """Parse a plain number. Raises ValueError for anything else, not finite or negative."""
+    if isinstance(text, bool):
+        raise ValueError(f"{text!r} is not a number")
     try:
         number = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -72,6 +82,14 @@ def format_number(number: float) -> str:
 def format_ms(number: float) -> str:
     """Milliseconds."""
     return f"{format_number(number)}ms"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds in the largest unit, up to the second, that keeps the number at or above one."""
+    for unit in ("s", "ms", "us"):
+        if seconds >= _TIMES_S[unit]:
+            return f"{seconds / _TIMES_S[unit]:g}{unit}"
+    return f"{seconds / _TIMES_S['ns']:g}ns"
 
 
 def format_bytes(number: float) -> str:

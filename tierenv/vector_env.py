@@ -1,6 +1,6 @@
 """TieredMemoryVectorEnv: the Gymnasium face of a batch of machines, stepped by one compiled call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -10,10 +10,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from tierenv.checks import seed_of
 from tierenv.env import EPISODE_SEEDS
 from tierenv.errors import ConfigError
+from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
-from tierenv.scenario import Control, PhaseOrders, Scenario
+from tierenv.scenario import Control, Scenario
 from tierenv.task import Info, resolve_scenarios, simulated_task
 
 Floats = NDArray[np.float64]
@@ -61,8 +63,10 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
+        scenarios = resolve_scenarios(scenario, num_envs, daemon, control)
+        num_envs = len(scenarios)
         self.task = simulated_task(
-            resolve_scenarios(scenario, num_envs, daemon, control),
+            scenarios,
             phase_orders=phase_orders,
             shaping_gamma=shaping_gamma,
             max_time_multiple=max_time_multiple,
@@ -107,22 +111,26 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
 
         Returns:
             float32[n, columns] and the info; environments not under the mask repeat their last.
+
+        Raises:
+            ConfigError: for a seed that is not a whole number of at least 0, or for other options.
         """
         mask = self._mask_of(options)
         if self._is_fresh and not mask.all():
             raise gymnasium.error.ResetNeeded("the first reset must not leave environments out")
-        if seed is not None:
-            seeds = list(seed) if isinstance(seed, Sequence) else [int(seed) + i for i in range(self.num_envs)]
-            if len(seeds) != self.num_envs:
-                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seeds)}")
-            for index in np.flatnonzero(mask):
-                if (own_seed := seeds[index]) is not None:
-                    self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
+        seeds = self._seeds_of(seed)
+        for index in np.flatnonzero(mask):
+            if (own_seed := seeds[index]) is not None:
+                self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
         self._is_fresh = False
         return self._restart(mask)
 
     def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
-        """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`."""
+        """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`.
+
+        Raises:
+            ConfigError: for actions of another shape, or that are not in [-1, 1].
+        """
         if self._is_fresh:
             raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
         had_ended = self._has_ended
@@ -154,6 +162,53 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             return None
         return tuple(timeline.frame(self.render_mode) for timeline in self._timelines)
 
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What each environment has under a name, as `gymnasium.vector.SyncVectorEnv.call`: a tuple of length n.
+
+        The environments of a batch are no objects of their own. What they share, all but generators, seeds and frames,
+        is repeated.
+
+        Raises:
+            AttributeError: if there is nothing of that name.
+            ConfigError: for a method that the batch has as a whole, such as step.
+        """
+        match name:
+            case "np_random" | "np_random_seed":
+                return tuple(getattr(self, name))
+            case "observation_space" | "action_space":
+                return (getattr(self, f"single_{name}"),) * self.num_envs
+            case "render":
+                return self.render(*args, **kwargs) or (None,) * self.num_envs
+        value = getattr(self, name)
+        if callable(value):
+            raise ConfigError(f"call({name!r}): is of the batch as a whole; of each environment there is only 'render'")
+        return (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """What each environment has under a name; see `call`."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Give each environment its own generator, "np_random", the only attribute that is not shared.
+
+        Args:
+            name: of the attribute.
+            values: a list or tuple of length n.
+
+        Raises:
+            ConfigError: for another attribute, or another number of values.
+        """
+        if name != "np_random":
+            raise ConfigError(
+                f"set_attr({name!r}): must be 'np_random', the environments of a batch share all else; make another "
+                "batch, or a gymnasium.vector.SyncVectorEnv of TieredMemoryEnv"
+            )
+        values = list(values) if isinstance(values, list | tuple) else [values]
+        is_each = len(values) == self.num_envs and len({id(value) for value in values}) == self.num_envs
+        if not is_each or not all(isinstance(value, np.random.Generator) for value in values):
+            raise ConfigError(f"set_attr('np_random'): must be given a list of {self.num_envs} different generators")
+        self._generators, self._generator_seeds = [*values], [-1] * self.num_envs
+
     def _restart(self, mask: Flags) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start the next episode of the environments under the mask."""
         seeds = np.zeros(self.num_envs, dtype=np.uint64)
@@ -174,9 +229,24 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             self._generators[index] = generator
         return generator
 
+    def _seeds_of(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        """The seed of each environment, None for one that keeps its generator."""
+        if seed is None:
+            return [None] * self.num_envs
+        seeds = seed.tolist() if isinstance(seed, np.ndarray) else seed
+        if isinstance(seeds, Sequence) and not isinstance(seeds, str):
+            if len(seeds) != self.num_envs:
+                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seeds)}")
+            return [None if own is None else seed_of(own) for own in seeds]
+        first = seed_of(seed)
+        return [first + index for index in range(self.num_envs)]
+
     def _mask_of(self, options: dict[str, Any] | None) -> Flags:
         """The environments to reset. The mask stays in `options`, where wrappers look for it."""
-        options = options or {}
+        if options is None:
+            options = {}
+        if not isinstance(options, Mapping):
+            raise ConfigError(f"options={options!r}: must be a mapping, which may hold 'reset_mask', or None")
         if unknown := set(options) - {"reset_mask"}:
             raise ConfigError(f"options: unknown key {unknown.pop()!r}; allowed: 'reset_mask'")
         if "reset_mask" not in options:

@@ -12,7 +12,8 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.action import DEAD_ZONE_EDGE, edges_of
+from tierenv.action import DEAD_ZONE_EDGE, checked_coordinates, edges_of
+from tierenv.checks import check_shape
 from tierenv.errors import ConfigError
 from tierenv.task import TieredMemoryTask
 from tierenv.tunables import TUNABLES
@@ -45,6 +46,18 @@ def _menu_actions(task: TieredMemoryTask) -> NDArray[np.float32]:
     return actions.astype(np.float32)
 
 
+def _checked_choices(choices: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Choices as intp[shape]. Raises `ConfigError` unless they are whole numbers of entries of the menu."""
+    check_shape("choice", choices, shape)
+    numbers = np.asarray(choices)
+    if numbers.dtype.kind not in "iu":
+        raise ConfigError(f"choice: must be whole numbers, got {numbers.dtype}")
+    outside = numbers[(numbers < 0) | (numbers >= len(MENU))]
+    if outside.size:
+        raise ConfigError(f"choice={outside[0]}: must be from 0 to {len(MENU) - 1}")
+    return numbers.astype(np.intp)
+
+
 class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]]):
     """Choose one of `MENU` by its number: Discrete(13) in place of the box.
 
@@ -58,8 +71,8 @@ class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArra
         self._actions = _menu_actions(_task(env))[0]
 
     def action(self, action: np.int64) -> NDArray[np.float32]:
-        """float32[T] of a choice."""
-        return self._actions[action].copy()
+        """float32[T] of a choice. Raises `ConfigError` for one that is not on the menu."""
+        return self._actions[_checked_choices(action, ())].copy()
 
 
 class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
@@ -72,8 +85,8 @@ class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
         self._actions = _menu_actions(_task(env))
 
     def actions(self, actions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[n, T] of the choices int64[n]."""
-        return self._actions[np.arange(len(actions)), actions]
+        """float32[n, T] of the choices int64[n]. Raises `ConfigError` for one that is not on the menu."""
+        return self._actions[np.arange(self.num_envs), _checked_choices(actions, (self.num_envs,))]
 
 
 class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
@@ -93,7 +106,8 @@ class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[
         self._scaling = _Scaling(_task(env), max_factor)
 
     def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[T] in the coordinates of the environment."""
+        """float32[T] in the coordinates of the environment. Raises `ConfigError` as `ActionCodec.decode` does."""
+        check_shape("action", action, self.action_space.shape or ())
         return self._scaling.apply(np.asarray(action)[None])[0]
 
 
@@ -105,7 +119,8 @@ class VectorMultiplicativeAction(gymnasium.vector.VectorActionWrapper):
         self._scaling = _Scaling(_task(env), max_factor)
 
     def actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[n, T] in the coordinates of the environment."""
+        """float32[n, T] in the coordinates of the environment. Raises `ConfigError` as `ActionCodec.decode` does."""
+        check_shape("actions", actions, self.action_space.shape or ())
         return self._scaling.apply(actions)
 
 
@@ -125,7 +140,7 @@ class _Scaling:
     def apply(self, actions: ArrayLike) -> NDArray[np.float32]:
         """float32[n, T]: coordinates after a step of actions float[n, T] from where the tunables stand."""
         present = np.clip(self._codec.encode(self._task.system.tunables), -self._reach, self._reach)
-        moved = present + np.asarray(actions, dtype=np.float64) * self._units_per_step
+        moved = present + checked_coordinates(actions) * self._units_per_step
         return np.clip(moved, -1.0, 1.0).astype(np.float32)
 
 

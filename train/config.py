@@ -9,6 +9,7 @@ from tierenv.agents.definition import action_definition, observation_definition,
 from tierenv.agents.run_folder import HiddenLayers
 from tierenv.daemon import Daemon, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.phase_orders import PhaseOrders
 from tierenv.reading import read_yaml
 from tierenv.records import (
     NamedRecord,
@@ -20,7 +21,7 @@ from tierenv.records import (
     resolve,
     validate_record,
 )
-from tierenv.scenario import PhaseOrders, Scenario, Scenarios, load_scenario
+from tierenv.scenario import Scenario, Scenarios, load_scenario
 from tierenv.train.algorithms import Algorithm, find_algorithm
 
 

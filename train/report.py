@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tierenv.files import atomic_write_bytes
-from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline
+from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline, add_legend, printed
 from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
 from tierenv.train.search import SearchResult
@@ -158,9 +158,11 @@ def timeline_figure(timelines: dict[str, Timeline]) -> "Figure":
     figure = Figure(figsize=size, layout="constrained")
     columns = figure.subplots(PANELS, len(timelines), sharex=True, squeeze=False, height_ratios=PANEL_HEIGHTS)
     for axes, (policy, timeline) in zip(columns.T, timelines.items(), strict=True):
-        timeline.draw(axes)
+        classes = timeline.draw(axes)
         axes[0].sharey(columns[0, 0])  # the tunables' axes differ: ranges belong to the daemon variant
-        axes[0].set_title(f"{policy}: {timeline.elapsed_s[-1]:.1f} s", fontsize="medium")
+        title = f"{printed(policy, most_characters=40)}: {timeline.elapsed_s[-1]:.1f} s"
+        axes[0].set_title(title, fontsize="medium", parse_math=False)
+    add_legend(figure, classes)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Which seeds serve which purpose: disjoint blocks, so that nothing is judged on what chose or trained it."""
 
 from tierenv.errors import ConfigError
-from tierenv.scenario import PhaseOrders
+from tierenv.phase_orders import PhaseOrders
 
 EVALUATION = 10_000
 TUNING = 20_000

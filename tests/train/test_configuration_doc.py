@@ -48,7 +48,7 @@ def test_a_row_tells_type_limits_default_and_meaning() -> None:
         "",
         "| field | type | allowed | default | meaning |",
         "| --- | --- | --- | --- | --- |",
-        r"| `room` | size | at least 4KiB | 1GiB | Memory \| space. |",
+        r"| `room` | size | at least 4KiB, at most 64TiB | 1GiB | Memory \| space. |",
         "| `shares` | [number (above 0, at most 1), ...] (at least 2 of them) or null |  | null | How it is divided. |",
     ]
 

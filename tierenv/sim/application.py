@@ -1,9 +1,7 @@
 """Applications: closed loops of threads whose access time depends on where their pages lie (docs/model.md)."""
 
 from tierenv.sim.jit import njit, njit_inlined
-
-CACHE_LINE_BYTES = 64
-"""Memory traffic of one access."""
+from tierenv.units import CACHE_LINE_BYTES
 
 LEAST_FREE = 1e-3
 """Share of a link's bandwidth that others leave at least, also on one too narrow for the migration copies."""

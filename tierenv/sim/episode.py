@@ -1,12 +1,17 @@
 """What a seed decides about an episode before it starts: order and length of the phases, and where classes lie."""
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.scenario import PhaseOrders, Process
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Process
+
+MOST_DRAWN_EXACTLY = 1_000_000_000
+"""Pages from which on numpy refuses to draw: 3.7 TiB."""
 
 
 class Phases(NamedTuple):
@@ -27,8 +32,7 @@ def draw_phases(
 ) -> Phases:
     """Draw the order of a process's phases from a split, and their lengths; the total work is always the process's."""
     workload = process.workload
-    orders = workload.phase_orders(phase_orders)
-    order = orders[int(rng.integers(len(orders)))]
+    order = workload.draw_phase_order(phase_orders, rng)
     jitter = workload.phase_length_jitter
     lengths = np.array([workload.phases[phase].work for phase in order])
     lengths = lengths * rng.uniform(1 - jitter, 1 + jitter, len(order))
@@ -46,6 +50,25 @@ def draw_phases(
     return Phases(order, end, access_share, is_waste)
 
 
+def draw_without_replacement(rng: np.random.Generator, pages: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """How many of each kind are among `wanted` pages drawn at random, of `pages` int64[kinds]."""
+    left = int(pages.sum())
+    if left < MOST_DRAWN_EXACTLY:
+        return rng.multivariate_hypergeometric(pages, wanted, method="marginals")
+    # MODEL: a normal number of the right mean and variance for each kind in turn
+    drawn = np.zeros_like(pages)
+    for kind, (own, normal) in enumerate(zip(map(int, pages), rng.standard_normal(len(pages)), strict=True)):
+        share = own / left
+        variance = wanted * share * (1 - share) * (left - wanted) / max(1, left - 1)
+        number = round(wanted * share + math.sqrt(variance) * normal)
+        drawn[kind] = max(0, wanted - (left - own), min(number, wanted, own))
+        wanted -= int(drawn[kind])
+        left -= own
+        if left == 0:
+            break
+    return drawn
+
+
 def place_classes(
     layout: str, class_pages: NDArray[np.int64], num_regions: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -57,7 +80,7 @@ def place_classes(
         left = region_pages.copy()
         columns = []
         for pages in class_pages[:-1]:
-            column = rng.multivariate_hypergeometric(left, int(pages), method="marginals")
+            column = draw_without_replacement(rng, left, int(pages))
             left = left - column
             columns.append(column)
         return np.stack([*columns, left], axis=1)

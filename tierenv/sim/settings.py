@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.checks import check_shape
 from tierenv.scenario import Scenario
 from tierenv.sim.records import PERIOD, SIZE, THROTTLE
 
@@ -30,11 +31,16 @@ class TunablesInForce:
         self._neutral = np.where(self._is_lacking, np.inf, self._start)
 
     def restart(self, mask: NDArray[np.bool_]) -> None:
-        """An episode begins on the machines under the mask bool[n]."""
+        """An episode begins on the machines under the mask bool[n]. Raises `ConfigError` for another shape."""
+        check_shape("mask", mask, (len(self._rows),))
         self._rows[mask] = self._start[mask]
 
     def accept(self, tunables: Floats) -> Floats:
-        """Take what is put in force, float64[n, len(TUNABLES)]; returns it as a model takes it."""
+        """Take what is put in force, float64[n, len(TUNABLES)]; returns it as a model takes it.
+
+        Raises `ConfigError` for another shape: compiled code would read beyond the array.
+        """
+        check_shape("tunables", tunables, self._rows.shape)
         self._rows[self._is_controlled] = tunables[self._is_controlled]
         if not self._lacks_any:
             return np.ascontiguousarray(tunables, dtype=np.float64)

@@ -13,11 +13,10 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from tierenv.daemon import Daemon
-from tierenv.records import NamedRecord, Record, Reference, records_in
+from tierenv.records import QUANTITIES, NamedRecord, Record, Reference, quantity_writer, records_in
 from tierenv.scenario import Platform, Scenario, Workload
 from tierenv.train.config import Suite, TrainingConfig
 from tierenv.train.studies.generated import ROOT, markdown_table, rewrite, with_parts
-from tierenv.units import format_bytes, format_bytes_per_s, parse_bytes, parse_bytes_per_s, parse_seconds
 
 CONFIGURATION_DOC = ROOT / "docs" / "configuration.md"
 
@@ -32,21 +31,6 @@ KINDS: dict[str, Any] = {
 """What a file of each kind holds, in the order of the document."""
 
 COLUMNS = ("field", "type", "allowed", "default", "meaning")
-
-
-def _format_seconds(seconds: float) -> str:
-    for unit, length_s in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= length_s:
-            return f"{seconds / length_s:g}{unit}"
-    return f"{seconds * 1e9:g}ns"
-
-
-QUANTITIES: dict[Any, tuple[str, Callable[[float], str]]] = {
-    parse_bytes: ("size", format_bytes),
-    parse_bytes_per_s: ("rate", format_bytes_per_s),
-    parse_seconds: ("time", _format_seconds),
-}
-"""By what reads a quantity: its kind, and how a document writes one."""
 
 LIMITS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 COUNTS = (("min_length", "at least"), ("max_length", "at most"))
@@ -137,7 +121,7 @@ def _range(metadata: Iterable[Any]) -> str:
     """The limits of a value, or of how many there are, in words."""
     marks = list(metadata)
     write = _writer(marks)
-    limits = [f"{word} {write(getattr(mark, name))}" for mark in marks for name, word in LIMITS if hasattr(mark, name)]
+    limits = [f"{word} {write(getattr(mark, name))}" for name, word in LIMITS for mark in marks if hasattr(mark, name)]
     counts = [f"{word} {getattr(mark, name)} of them" for mark in marks for name, word in COUNTS if hasattr(mark, name)]
     return ", ".join(limits + counts)
 
@@ -159,10 +143,7 @@ def _default(field: FieldInfo) -> str:
 
 def _writer(metadata: Iterable[Any]) -> Callable[[float], str]:
     """What writes the numbers of a field: with their unit, or whole ones with all their digits."""
-    for mark in metadata:
-        if isinstance(mark, BeforeValidator) and mark.func in QUANTITIES:
-            return QUANTITIES[mark.func][1]
-    return lambda number: f"{number:g}" if isinstance(number, float) else f"{number:,}"
+    return quantity_writer(metadata) or (lambda number: f"{number:g}" if isinstance(number, float) else f"{number:,}")
 
 
 PARTS: dict[str, Callable[[], str]] = {kind: partial(kind_part, kind) for kind in KINDS}

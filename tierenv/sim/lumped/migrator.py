@@ -271,9 +271,13 @@ def list_retries(machine, lump, pages):
 
 @njit_inlined
 def fail_some(machine, record, node, until_s):
-    """Try promotions the node has no room for. Returns whether that woke its kswapd."""
+    """Try promotions the node has no room for. Returns whether that woke its kswapd.
+
+    On a node so small that kswapd's target is no page above the watermark it would go back to sleep at once.
+    """
     state = machine.state
     wakes = machine.parameters.demotion and not machine.nodes[node].is_kswapd_awake
+    wakes &= free_pages(machine, node) < machine.nodes[node].kswapd_target_pages
     if wakes:
         wake_kswapd(machine, node, state.migrator_clock_s)
     limit_s = state.migrator_clock_s if wakes else until_s

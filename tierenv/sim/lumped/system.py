@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
-from tierenv.scenario import PhaseOrders, Scenario
-from tierenv.sim.episode import draw_phases, place_classes
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Scenario
+from tierenv.sim.episode import draw_phases, draw_without_replacement, place_classes
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit
 from tierenv.sim.lumped.state import (
@@ -275,7 +276,7 @@ class LumpedSystem:
         if movable.any():
             for node, row in enumerate(machine.nodes[: len(arrays.nodes)]):
                 room = min(int(movable.sum()), int(row["capacity_pages"] - row["kswapd_target_pages"]))
-                fast = rng.multivariate_hypergeometric(movable, room, method="marginals")
+                fast = draw_without_replacement(rng, movable, room)
                 movable, slow = movable - fast, slow - fast
                 machine.counts[: len(slow), FAST + 4 * node + 3] = fast
                 machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.counters import NUM_COUNTERS
-from tierenv.scenario import PhaseOrders, Process, Scenario
+from tierenv.phase_orders import PhaseOrders
+from tierenv.scenario import Process, Scenario
 from tierenv.sim.episode import draw_phases
 from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
@@ -82,6 +84,11 @@ class PagesSystem:
             counters=np.zeros(NUM_COUNTERS, dtype=np.int64),
             model=np.zeros(len(MODEL_COUNTERS), dtype=np.int64),
         )
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """A copy's state is a view of the copy's array, as the original's is of its own."""
+        self.__dict__.update(attributes)
+        self._pages = self._pages._replace(state=self._states[0])
 
     def reset(
         self,
