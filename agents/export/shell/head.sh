@@ -3,10 +3,20 @@
 set -eu
 
 root=${TIERENV_ROOT:-} # a copy of the tree to work on, for tests
-kept=$root/run/tierenv
+kept=$root/run/tierenv # notes of what was found and of what was written
+newline='
+'
+
+# Follows on what this user may not do.
+hint=' (mounted read-only?)'
+if [ "$(id -u)" != 0 ]; then hint=' (are you root?)'; fi
+
+say() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
 
 fail() {
-    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    say "$*"
     exit 1
 }
 
@@ -15,19 +25,47 @@ read_file() {
     { value=$(cat "$1"); } 2>/dev/null
 }
 
-read_number() {
-    read_file "$1" || fail "cannot read $1; nothing was changed"
-    case $value in
-    '' | *[!0-9]*) fail "$1 holds '$value', not a number; nothing was changed" ;;
-    esac
+is_number() {
+    case $1 in '' | *[!0-9]*) return 1 ;; esac
 }
 
-# write_file FILE VALUE, for a file that exists
+# write_file FILE VALUE, for a file that exists. Sets `reason`, the kernel's own, if it cannot be written.
 write_file() {
-    [ -e "$1" ] && { printf '%s\n' "$2" >"$1"; } 2>/dev/null
+    reason='No such file or directory'
+    [ -e "$1" ] || return 1
+    if reason=$(printf '%s\n' "$2" | LC_ALL=C tee "$1" 2>&1 >/dev/null); then return; fi
+    reason=${reason##*: }
+    if [ "$(id -u)" != 0 ]; then reason="$reason$hint"; fi
+    return 1
 }
 
-# keep FILE VALUE: whole or not at all, a temporary file and then a rename.
-keep() {
-    { mkdir -p "${1%/*}" && printf '%s\n' "$2" >"$1.$$" && mv "$1.$$" "$1"; } 2>/dev/null
+# set_file FILE VALUE: writes and looks whether the kernel took it. Sets `reason` if not.
+set_file() {
+    write_file "$1" "$2" || return 1
+    reason='it cannot be read any more'
+    read_file "$1" || return 1
+    reason="the kernel took $value instead"
+    [ "$value" = "$2" ]
 }
+
+# keep FILE VALUE: whole or not at all, a new file and then a rename. One name will do for the new file, see `lock`.
+keep() {
+    { mkdir -p "${1%/*}" && printf '%s\n' "$2" >"$kept/new" && mv "$kept/new" "$1"; } 2>/dev/null
+}
+
+# One call at a time changes anything. The lock is on the folder of the notes; the kernel drops it with the last process
+# that has the folder open, however that ends.
+lock() {
+    command -v flock >/dev/null || fail 'flock is missing, install util-linux; nothing was changed'
+    { mkdir -p "${kept%/*}" && mkdir -m 700 "$kept"; } 2>/dev/null || : # unless it is there
+    if [ ! -r "$kept" ] || [ ! -w "$kept" ]; then fail "cannot write $kept$hint; nothing was changed"; fi
+    exec 9<"$kept"
+    waited_s=0
+    until flock -n 9; do
+        [ $waited_s -lt 10 ] || fail "another call is at work and has locked $kept; nothing was changed"
+        sleep 1
+        waited_s=$((waited_s + 1))
+    done
+    rm -f "$kept/new" # of a call that was killed
+}
+
