@@ -256,6 +256,7 @@ apply_all() {
     if [ -n "$refused" ]; then exit 1; fi
     apply_demotion
     if [ $state = ours ] && is_applied; then
+        settle
         printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast"
         return
     elif [ $state = ours ]; then
@@ -265,6 +266,7 @@ apply_all() {
     each apply_file
     apply_file 0/state on
     keep "$damon_note" "$(each describe)" || : # the unfinished note will do for --restore
+    settle
     printf 'DAMON migrates hot memory of node %s to node %s\n' "$slow" "$fast"
 }
 

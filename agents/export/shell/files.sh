@@ -6,7 +6,7 @@ each() {
 # The first of these knobs that exists or has a note, or else the first.
 one_of() {
     for candidate in "$@"; do
-        if [ -e "$root$candidate" ] || [ -e "$kept/original$candidate" ]; then
+        if [ -e "$root$candidate" ] || [ -e "$kept/applied$candidate" ]; then
             printf '%s\n' "$candidate"
             return
         fi
@@ -16,7 +16,7 @@ one_of() {
 
 # Calls "$1 KNOB VALUE" for a knob that the setting can do without, if there is one.
 if_there() {
-    if [ -e "$root$2" ] || [ -e "$kept/original$2" ]; then
+    if [ -e "$root$2" ] || [ -e "$kept/applied$2" ]; then
         "$@"
     elif [ "$1" = check_knob ] && [ -z "$knobs_refused" ]; then
         warn "$root$2 is missing: left out"
@@ -57,6 +57,7 @@ show_all() {
 apply_all() {
     apply_demotion
     each apply_knob
+    settle
 }
 
 restore_all() {

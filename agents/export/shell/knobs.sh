@@ -1,6 +1,6 @@
 # Knobs are files that hold one value. The note of one is two files: original/KNOB is what was found before our first
-# write, applied/KNOB every value of ours that the knob may hold, one a line. It is written before the knob, so that it is
-# right whenever a call is killed, and there is a note as long as there is an original.
+# write, applied/KNOB every value of ours that the knob may hold, one a line, the last one last. It is written before the
+# knob, so that it is right whenever a call is killed. There is a note as long as there is an original.
 
 begun=   # whether this call has changed anything
 changed= # knobs changed by this call, the last one first: lines "FOUND KNOB"
@@ -30,7 +30,8 @@ note_knob() {
 }
 
 forget() {
-    rm -f "$kept/original$1" "$kept/applied$1"
+    rm -f "$kept/original$1"
+    rm -f "$kept/applied$1"
 }
 
 # put_back KNOB FOUND; where that fails the note stays, for --restore
@@ -42,8 +43,8 @@ put_back() {
     read_note "$1"
     if [ "$2" = "$original" ]; then
         forget "$1"
-    elif is_ours "$2"; then
-        keep "$kept/applied$1" "$2" || outcome="cannot write $kept"
+    else
+        keep "$kept/applied$1" "${ours%"$newline"*}" || outcome="cannot write $kept"
     fi
 }
 
@@ -81,8 +82,17 @@ apply_knob() {
     begun=yes
     changed="$found $1$newline$changed"
     set_file "$root$1" "$2" || give_up "cannot set $root$1 to $2: $reason"
-    keep "$kept/applied$1" "$2" || give_up "cannot write $kept"
     printf '%s: %s -> %s\n' "$root$1" "$found" "$2"
+}
+
+# Once all of a setting is in force, the values before it are no longer ours. Where that cannot be written, --restore
+# works nevertheless.
+settle() {
+    while read -r _ knob; do
+        if [ -n "$knob" ] && read_note "$knob"; then keep "$kept/applied$knob" "${ours##*"$newline"}" || :; fi
+    done <<END
+$changed
+END
 }
 
 incomplete= # whether --restore has left something
@@ -95,7 +105,7 @@ leave() {
 
 restore_knob() {
     if ! read_note "$1"; then
-        forget "$1" # half of a note, of a call that was killed before it wrote the knob
+        forget "$1" # the rest of a note, of a call that was killed before its first write or after its last
         printf '%s: nothing to restore\n' "$root$1"
         return
     elif ! read_file "$root$1"; then
@@ -121,6 +131,6 @@ apply_demotion() {
 }
 
 restore_demotion() {
-    if read_note "$demotion"; then restore_knob "$demotion"; fi
+    if [ -e "$kept/applied$demotion" ]; then restore_knob "$demotion"; fi
 }
 

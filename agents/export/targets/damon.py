@@ -53,7 +53,7 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     if quota > scenario.size:
         warnings = (
             f"throttle: the quota of an aggregation, {format_bytes(quota)}, is more than the "
-            f"{format_bytes(scenario.size)} there are and holds nothing back: choose a shorter pass or a lower throttle",
+            f"{format_bytes(scenario.size)} there are, so it holds nothing back: choose a shorter pass",
         )
     pass_text = f"one pass over {format_bytes(scenario.size)}, {sample_us} us, is the sampling interval"
     quota_text = f"{quota} bytes every {reset_ms} ms" if quota else "no quota"
