@@ -33,15 +33,18 @@ check_damon() {
 
 # Sets `fast` and `slow`, the nodes, and the addresses of the slow one: `ranges`, `num_ranges`.
 check_nodes() {
-    block_bytes=
-    if read_file "$block_size"; then block_bytes=$value; fi
-    case $block_bytes in
+    if ! read_file "$block_size"; then
+        refuse "$block_size is missing: the addresses of the slow node are those of its memory blocks, which this kernel" \
+            "does not show; CONFIG_MEMORY_HOTPLUG=y has them"
+        return
+    fi
+    case $value in
     '' | *[!0-9a-f]*)
-        refuse "$block_size holds '$block_bytes' or is missing: the addresses of the slow" \
-            "node are those of its memory blocks, which this kernel does not show; CONFIG_MEMORY_HOTPLUG=y has them"
+        refuse "$block_size holds '$value', not a hexadecimal number"
         return
         ;;
     esac
+    block_bytes=$((0x$value))
     find_nodes
     check_node "$fast" fast TIERENV_FAST_NODE "with CPUs:${with_cpus:- none}" || return 0
     check_node "$slow" slow TIERENV_SLOW_NODE "without CPUs:${without_cpus:- none}" || return 0
@@ -53,7 +56,7 @@ check_nodes() {
             "reversed; set TIERENV_FAST_NODE=$slow TIERENV_SLOW_NODE=$fast"
         return
     fi
-    ranges=$(ranges_of "$slow" $((0x$block_bytes)))
+    ranges=$(ranges_of "$slow")
     num_ranges=$(($(printf '%s\n' "$ranges" | wc -l)))
 }
 
@@ -97,7 +100,7 @@ check_node() {
     return 1
 }
 
-# ranges_of NODE BLOCK_BYTES: physical addresses, lines "START END", from the numbers of the node's memory blocks.
+# Physical addresses of a node, lines "START END", from the numbers of its memory blocks.
 ranges_of() {
     for block in "$nodes/node$1"/memory[0-9]*; do
         printf '%s\n' "${block##*/memory}"
@@ -105,13 +108,13 @@ ranges_of() {
         start=
         while read -r number; do
             if [ -n "$start" ] && [ "$number" -ne "$end" ]; then
-                printf '%s %s\n' $((start * $2)) $((end * $2))
+                printf '%s %s\n' $((start * block_bytes)) $((end * block_bytes))
                 start=
             fi
             start=${start:-$number}
             end=$((number + 1))
         done
-        printf '%s %s\n' $((start * $2)) $((end * $2))
+        printf '%s %s\n' $((start * block_bytes)) $((end * block_bytes))
     }
 }
 
