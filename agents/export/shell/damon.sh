@@ -10,6 +10,11 @@ preflight() {
     check_demotion
     check_damon
     check_nodes
+    if [ -n "$refused" ]; then return; fi
+    find_state
+    if [ "$state" = theirs ]; then
+        refuse "$kdamonds/nr_kdamonds is not 0: DAMON is in use by somebody else; it is left as it is"
+    fi
 }
 
 check_damon() {
@@ -211,12 +216,6 @@ find_state() {
     fi
 }
 
-refuse_theirs() {
-    if [ $state = theirs ]; then
-        refuse "$kdamonds/nr_kdamonds is not 0: DAMON is in use by somebody else; it is left as it is"
-    fi
-}
-
 # Whether DAMON runs with this very setting.
 is_applied() {
     is_on && read_file "$damon_note" && [ "$value" = "$(each describe)" ]
@@ -227,12 +226,11 @@ show_file() {
 }
 
 show_all() {
-    if [ -n "$refused" ]; then return; fi
-    find_state
-    refuse_theirs
-    if [ $state = ours ] && is_applied; then
+    if [ -n "$refused" ]; then
+        return
+    elif [ "$state" = ours ] && is_applied; then
         printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast"
-    elif [ $state != theirs ]; then
+    else
         each show_file
         show_file 0/state on
     fi
@@ -254,15 +252,12 @@ apply_file() {
 }
 
 apply_all() {
-    find_state
-    refuse_theirs
-    if [ -n "$refused" ]; then exit 1; fi
     apply_demotion
-    if [ $state = ours ] && is_applied; then
+    if [ "$state" = ours ] && is_applied; then
         settle
         printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast"
         return
-    elif [ $state = ours ]; then
+    elif [ "$state" = ours ]; then
         stop || give_up "cannot stop the setting before: $reason"
     fi
     keep "$damon_note" "applying$newline$(each describe)$newline$(each describe_found)" || give_up "cannot write $kept"

@@ -53,19 +53,3 @@ keep() {
     { mkdir -p "${1%/*}" && printf '%s\n' "$2" >"$kept/new" && mv "$kept/new" "$1"; } 2>/dev/null
 }
 
-# One call at a time changes anything. The lock is on the folder of the notes; the kernel drops it with the last process
-# that has the folder open, however that ends.
-lock() {
-    command -v flock >/dev/null || fail 'flock is missing, install util-linux; nothing was changed'
-    { mkdir -p "${kept%/*}" && mkdir -m 700 "$kept"; } 2>/dev/null || : # unless it is there
-    if [ ! -r "$kept" ] || [ ! -w "$kept" ]; then fail "cannot write $kept$hint; nothing was changed"; fi
-    exec 9<"$kept"
-    waited_s=0
-    until flock -n 9; do
-        [ $waited_s -lt 10 ] || fail "another call is at work and has locked $kept; nothing was changed"
-        sleep 1
-        waited_s=$((waited_s + 1))
-    done
-    rm -f "$kept/new" # of a call that was killed
-}
-

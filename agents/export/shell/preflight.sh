@@ -12,6 +12,22 @@ warn() {
     warnings="${warnings}warning: $*$newline"
 }
 
+# One call at a time changes anything. The lock is on the folder of the notes; the kernel drops it with the last process
+# that has the folder open, however that ends.
+lock() {
+    { mkdir -p "${kept%/*}" && mkdir -m 700 "$kept"; } 2>/dev/null || : # unless it is there
+    if [ ! -r "$kept" ] || [ ! -w "$kept" ]; then
+        refuse "cannot write $kept$hint"
+    elif ! command -v flock >/dev/null; then
+        refuse 'flock is missing, install util-linux'
+    else
+        exec 9<"$kept"
+        # that of busybox cannot wait
+        flock -w 10 9 2>/dev/null || flock -n 9 || fail "another call has locked $kept; nothing was changed"
+        rm -f "$kept/new" # of a call that was killed
+    fi
+}
+
 process_runs() {
     grep -sqx "$1" "$root"/proc/[0-9]*/comm
 }

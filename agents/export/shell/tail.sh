@@ -10,20 +10,20 @@ case "$*" in
     ;;
 --check)
     preflight
-    show_all >/dev/null
     if [ -z "$refused" ]; then printf 'nothing forbids --apply\n'; fi
     ;;
 --apply | '--apply --with-demotion')
     if [ $# = 2 ]; then with_demotion=yes; fi
+    lock
     preflight
     if [ -n "$refused" ]; then exit 1; fi
-    lock
     apply_all
     ;;
 --restore)
     lock
+    if [ -n "$refused" ]; then exit 1; fi
     restore_all
-    [ -z "$incomplete" ] || exit 1
+    if [ -n "$incomplete" ]; then exit 1; fi
     ;;
 *) usage ;;
 esac
