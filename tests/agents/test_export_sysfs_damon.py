@@ -1,6 +1,7 @@
 """The DAMON script run for real on a copy of its files; they are all there from the start, unlike the kernel's."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,18 @@ def test_damon_of_somebody_else_is_left_alone_after_a_killed_apply(
     assert run(script, "--apply").returncode == 1
     assert "somebody else" in run(script, "--restore").stdout
     assert contents(damon) == before
+
+
+def test_damon_killed_before_the_kernel_made_all_files_is_ours(damon: Path, folder: Path) -> None:
+    script = make_script(folder, "damon")
+    run(script, "--apply")
+    note = folder / "run/tierenv/damon"
+    note.write_text("applying\n" + note.read_text())
+    shutil.rmtree(damon / "0/contexts/0/schemes/0")
+    for name, value in {"0/state": "off", "0/contexts/0/operations": "vaddr"}.items():
+        (damon / name).write_text(f"{value}\n")
+    assert run(script, "--restore").stdout == "stopped migrating hot memory\n"
+    assert (damon / "nr_kdamonds").read_text() == "0\n"
 
 
 def test_damon_gone_at_restore_keeps_the_note(damon: Path, folder: Path) -> None:

@@ -25,7 +25,7 @@ check_damon() {
     elif ! is_number "$value"; then
         refuse "$kdamonds/nr_kdamonds holds '$value', not a number"
     elif [ ! -w "$kdamonds/nr_kdamonds" ]; then
-        refuse "cannot write $kdamonds/nr_kdamonds$hint"
+        refuse "cannot write $kdamonds/nr_kdamonds$write_hint"
     fi
     # these start DAMON for themselves alone
     for module in damon_stat damon_reclaim damon_lru_sort; do

@@ -40,7 +40,7 @@ check_knob() {
     elif ! is_number "$value"; then
         refuse_knobs "$root$1 holds '$value', not a number"
     elif [ ! -w "$root$1" ]; then
-        refuse_knobs "cannot write $root$1$hint"
+        refuse_knobs "cannot write $root$1$write_hint"
     fi
 }
 

@@ -6,10 +6,15 @@ root=${TIERENV_ROOT:-} # a copy of the tree to work on, for tests
 kept=$root/run/tierenv # notes of what was found and of what was written
 newline='
 '
+export LC_ALL=C # the programs that are called give their reasons in English
 
-# Follows on what this user may not do.
-hint=' (mounted read-only?)'
-if [ "$(id -u)" != 0 ]; then hint=' (are you root?)'; fi
+# What to think of where a file cannot be read or not be written.
+hint=
+write_hint=' (mounted read-only?)'
+if [ "$(id -u)" != 0 ]; then
+    hint=' (are you root?)'
+    write_hint=$hint
+fi
 
 say() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -33,9 +38,8 @@ is_number() {
 write_file() {
     reason='No such file or directory'
     [ -e "$1" ] || return 1
-    if reason=$(printf '%s\n' "$2" | LC_ALL=C tee "$1" 2>&1 >/dev/null); then return; fi
-    reason=${reason##*: }
-    if [ "$(id -u)" != 0 ]; then reason="$reason$hint"; fi
+    if reason=$(printf '%s\n' "$2" | tee "$1" 2>&1 >/dev/null); then return; fi
+    reason=${reason##*: }$hint
     return 1
 }
 
@@ -44,7 +48,7 @@ set_file() {
     write_file "$1" "$2" || return 1
     reason='it cannot be read any more'
     read_file "$1" || return 1
-    reason="the kernel took $value instead"
+    reason="the kernel took $value instead of $2"
     [ "$value" = "$2" ]
 }
 

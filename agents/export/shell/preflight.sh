@@ -17,7 +17,7 @@ warn() {
 lock() {
     { mkdir -p "${kept%/*}" && mkdir -m 700 "$kept"; } 2>/dev/null || : # unless it is there
     if [ ! -r "$kept" ] || [ ! -w "$kept" ]; then
-        refuse "cannot write $kept$hint"
+        refuse "cannot write $kept$write_hint"
     elif ! command -v flock >/dev/null; then
         refuse 'flock is missing, install util-linux'
     else
@@ -60,7 +60,7 @@ check_demotion() {
         if ! read_file "$root$demotion"; then
             refuse "cannot read $root$demotion: this kernel cannot demote; leave out --with-demotion"
         elif [ ! -w "$root$demotion" ]; then
-            refuse "cannot write $root$demotion$hint"
+            refuse "cannot write $root$demotion$write_hint"
         fi
     elif read_file "$root$demotion" && [ "$value" = false ]; then
         warn "$root$demotion is false: promotion stops once the fast node is full; --apply --with-demotion sets it"
