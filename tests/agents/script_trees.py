@@ -144,10 +144,17 @@ tee() { command tee "$@" && step; }
 """
 
 
+def with_writes_by_tee(script: Path) -> str:
+    """The text of a script with `tee FILE` for every write to the kernel, where a function may stand in for it."""
+    text, write = script.read_text(), 'cat >"$1"'
+    assert text.count(write) == 1
+    return text.replace(write, 'tee "$1" >/dev/null')
+
+
 def run_killed(script: Path, number: int, *arguments: str) -> bool:
     """Run a copy of a script that is killed (SIGKILL) at one of its changes; false if it ended before that one."""
     copy = script.with_name("killed.sh")
-    copy.write_text(_KILLER.replace("@KILL_AT@", str(number)) + script.read_text())
+    copy.write_text(_KILLER.replace("@KILL_AT@", str(number)) + with_writes_by_tee(script))
     write_file(script.parent / "count", 0)
     return run(copy, *arguments).returncode == -9
 

@@ -21,6 +21,7 @@ from tests.agents.script_trees import (
     notes,
     run,
     settings,
+    with_writes_by_tee,
     write_file,
 )
 from tests.tools import needs
@@ -178,7 +179,7 @@ def break_writes(script: Path, path: Path) -> Path:
     """A copy of a script for which the kernel does not take what is written to one file."""
     copy = script.with_name("broken.sh")
     refusal = f'if [ "$1" = "{path}" ]; then echo "tee: $1: Invalid argument" >&2; return 1; fi'
-    copy.write_text(f'tee() {{ {refusal}; command tee "$@"; }}\n{script.read_text()}')
+    copy.write_text(f'tee() {{ {refusal}; command tee "$@"; }}\n{with_writes_by_tee(script)}')
     return copy
 
 
@@ -248,7 +249,7 @@ def test_without_flock_nothing_is_changed(any_target: str, folder: Path) -> None
     script = make_script(folder, any_target)
     programs = folder.parent / "bin"
     programs.mkdir()
-    for name in ("cat", "grep", "id", "mkdir", "sed", "sort", "tail", "tee", "tr", "wc"):
+    for name in ("cat", "grep", "id", "mkdir", "sed", "sort", "tail", "tr", "wc"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
     before = contents(folder)
     result = subprocess.run(

@@ -21,6 +21,7 @@ from tests.agents.script_trees import (
     make_script,
     make_tree,
     run,
+    with_writes_by_tee,
     write_file,
 )
 
@@ -136,7 +137,7 @@ REASONS = ["Device or resource busy", "Invalid argument", "Operation not permitt
 @pytest.mark.parametrize("reason", REASONS)
 def test_root_is_told_the_kernels_reason_and_not_asked_who_it_is(folder: Path, any_target: str, reason: str) -> None:
     script = make_script(folder, any_target)
-    script.write_text(f'tee() {{ echo "tee: $1: {reason}" >&2; return 1; }}\n' + script.read_text())
+    script.write_text(f'tee() {{ echo "tee: $1: {reason}" >&2; return 1; }}\n' + with_writes_by_tee(script))
     before = contents(folder)
     result = run(script, "--apply")
     assert result.returncode == 1

@@ -38,7 +38,8 @@ is_number() {
 write_file() {
     reason='No such file or directory'
     [ -e "$1" ] || return 1
-    if reason=$(printf '%s\n' "$2" | tee "$1" 2>&1 >/dev/null); then return; fi
+    # by cat, which names the error, also that of busybox
+    if reason=$({ printf '%s\n' "$2" | cat >"$1"; } 2>&1); then return; fi
     reason=${reason##*: }$hint
     return 1
 }
