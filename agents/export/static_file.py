@@ -1,16 +1,23 @@
 """What the formats of static settings for a kernel share: the header, and the setting in the target's terms."""
 
+import logging
+
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import one_line
 from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
 from tierenv.agents.export.targets import TARGETS, TargetSetting, target_setting
 from tierenv.daemon import AccessedBitDaemon
 
+log = logging.getLogger(__name__)
+
 
 def translated_setting(request: ExportRequest) -> tuple[ModelledSetting, TargetSetting]:
     """The request's setting, as modelled and as its target takes it. Raises `ConfigError` where it cannot."""
     modelled = modelled_setting(request)
-    return modelled, target_setting(request.target, modelled.setting, modelled.scenario)
+    setting = target_setting(request.target, modelled.setting, modelled.scenario)
+    for warning in setting.warnings:
+        log.warning("warning: target %s: %s", request.target, warning)
+    return modelled, setting
 
 
 def header(modelled: ModelledSetting, setting: TargetSetting, usage: str) -> str:

@@ -9,7 +9,11 @@ from tierenv.files import atomic_write_text
 
 _PREFIX = "/proc/sys/"
 _USAGE = """\
-Install: install -m 644 FILE /etc/sysctl.d/90-tierenv.conf && sysctl --load=/etc/sysctl.d/90-tierenv.conf
+Install: install -m 644 FILE /etc/sysctl.d/zz-tierenv.conf && sysctl --load=/etc/sysctl.d/zz-tierenv.conf
+         The last file that sets a value wins. At boot they are loaded in the order of their names: 90-... would lose
+         to 99-sysctl.conf, which Debian and Fedora link to /etc/sysctl.conf; sysctl --system loads /etc/sysctl.conf
+         last whatever it is called, so these names must not stand in it. TuneD loads all of them after its profile,
+         so they win over it, unless reapply_sysctl is 0 in /etc/tuned/tuned-main.conf.
 Look:    sysctl --dry-run --load=FILE
 Back:    remove the file and reboot; to have the old values back at once, use --format sysfs or tuned instead
 

@@ -1,7 +1,8 @@
 """Format `sysfs`: a POSIX shell script that sets what a released kernel lets an administrator set.
 
-It says what it would do, does it with --apply and takes it back with --restore. Its parts stand in shell/: head.sh and
-tail.sh around files.sh (numbers in files that exist) or damon.sh (files that come into being as one writes).
+It says what it would do and what stands in the way, does it with --apply and takes it back with --restore. Its parts
+stand in shell/: what all scripts do, then the checks of the target, then files.sh (knobs that exist) or what the target
+has of its own (files that come into being as one writes).
 """
 
 import re
@@ -9,13 +10,15 @@ from importlib import resources
 
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.static_file import header, translated_setting
-from tierenv.agents.export.targets import KernelFile
+from tierenv.agents.export.targets import LONG_PASS_S, TARGETS, KernelFile
 from tierenv.files import atomic_write_text
 
 _USAGE = """\
-Usage: sh FILE              say what would change (dry run)
+Usage: sh FILE              say what would change, and what stands in the way (dry run)
+       sh FILE --check      the latter alone; exit status 1 if --apply would be refused
        sh FILE --apply      change it; what was found is kept under /run/tierenv
        sh FILE --restore    put that back
+With --apply --with-demotion, /sys/kernel/mm/numa/demotion_enabled becomes true as well. Needs flock of util-linux.
 """
 _DAMON_USAGE = f"""\
 {_USAGE}
@@ -27,14 +30,16 @@ say which: TIERENV_FAST_NODE=0 TIERENV_SLOW_NODE=2 sh FILE. Nothing is done whil
 def write(request: ExportRequest) -> None:
     """Write the script. Raises `ConfigError` for a setting the target cannot express."""
     modelled, setting = translated_setting(request)
-    body, usage = ("files.sh", _USAGE) if setting.files else ("damon.sh", _DAMON_USAGE)
+    own = f"{TARGETS[setting.target].module}.sh"
+    body, usage = ((own, "files.sh"), _USAGE) if setting.files else ((own,), _DAMON_USAGE)
     marks = {
         "HEADER": header(modelled, setting, usage),
+        "LONG_PASS_S": str(LONG_PASS_S),
         "EACH": "\n".join(_call(file) for file in setting.files),
         "IF_MISSING": setting.if_missing,
         **setting.values,
     }
-    text = "".join(_part(name) for name in ("head.sh", body, "tail.sh"))
+    text = "".join(_part(name) for name in ("head.sh", "preflight.sh", "knobs.sh", *body, "tail.sh"))
     text = re.sub("@([A-Z_]+)@", lambda mark: marks[mark[1]], text)
     atomic_write_text(request.output, text, executable=True)
 
@@ -47,4 +52,4 @@ def _call(file: KernelFile) -> str:
     path = file.path
     if file.also_at:
         path = f'"$(one_of {" ".join((file.path, *file.also_at))})"'
-    return f'    "$1" {path} {file.value}'
+    return f'    {"if_there " if file.is_optional else ""}"$1" {path} {file.value}'

@@ -16,7 +16,8 @@ Look:    tuned-adm verify
 Back:    tuned-adm profile with the profile before (tuned-adm active names it), or tuned-adm off
 
 TuneD keeps one profile at a time: to go on with the present one as well, add include=ITS_NAME to [main].
-It says nothing of a file in /sys that does not exist: look whether the values are there.
+It says nothing of a file in /sys that does not exist: look whether the values are there. Unless reapply_sysctl is 0 in
+/etc/tuned/tuned-main.conf, what sysctl.conf and sysctl.d hold wins over [sysctl] here.
 """
 
 

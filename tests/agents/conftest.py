@@ -1,11 +1,16 @@
-"""A trained policy to export."""
+"""A trained policy to export, and trees to run exported scripts on."""
 
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
 import pytest
 import yaml
+
+from tests.agents.script_trees import KNOBS, make_script, make_tree
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +31,34 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save(folder / "best" / "model.zip")
     env.close()
     return folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that any user may enter, unlike pytest's, with a blank in its name."""
+    parent = Path(tempfile.mkdtemp())
+    parent.chmod(0o755)
+    path = parent / "a tree"
+    path.mkdir()
+    yield path
+    shutil.rmtree(parent)
+
+
+@pytest.fixture(params=[*KNOBS, "damon"])
+def any_target(request: pytest.FixtureRequest, folder: Path) -> str:
+    """A target, whose tree is in the folder."""
+    make_tree(folder, request.param)
+    return str(request.param)
+
+
+@pytest.fixture(params=KNOBS)
+def target(request: pytest.FixtureRequest, folder: Path) -> str:
+    """A target whose files hold numbers; its tree is in the folder."""
+    make_tree(folder, request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def script(folder: Path, target: str) -> Path:
+    """The script of a setting for the target."""
+    return make_script(folder, target)

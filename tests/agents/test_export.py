@@ -245,7 +245,7 @@ def test_what_is_broken_is_refused_by_every_format(
 
 OUTSIDE = {
     "kmmscand": ("static:100,1024,256", "static:6000,1024,256", "static:1000,1024,0"),
-    "numa-balancing": ("static:100,1024,256", "static:900,4096,inf", "static:1000,1024,0"),
+    "numa-balancing": ("static:100,1024,256", "static:900,4096,inf"),
     "damon": ("static:1000,1024,0",),
 }
 """Settings that the daemon takes and a target does not."""

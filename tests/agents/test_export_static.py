@@ -31,6 +31,7 @@ SYSFS = {
         f"{NUMA}/scan_size_mb": "1024",
         f"{NUMA}/scan_period_min_ms": "16000",
         f"{NUMA}/scan_period_max_ms": "16000",
+        f"{NUMA}/scan_delay_ms": "1000",
     },
 }
 EXPECTED = {

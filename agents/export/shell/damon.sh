@@ -1,17 +1,78 @@
-
 kdamonds=$root/sys/kernel/mm/damon/admin/kdamonds
 nodes=$root/sys/devices/system/node
-note=$kept/damon # lines "VALUE FILE" of what was applied, but whether it runs
+block_size=$root/sys/devices/system/memory/block_size_bytes
 
-# Sets `fast` and `slow`: the nodes with memory that have and have not CPUs.
+# What was applied, lines "VALUE FILE" without whether it runs. Written before the files; until all of them are, its
+# first line is "applying" and it has each value that they may hold.
+damon_note=$kept/damon
+
+preflight() {
+    check_demotion
+    check_damon
+    check_nodes
+    if [ -n "$refused" ]; then return; fi
+    find_state
+    if [ "$state" = theirs ]; then
+        refuse "$kdamonds/nr_kdamonds is not 0: DAMON is in use by somebody else; it is left as it is"
+    fi
+}
+
+check_damon() {
+    if [ ! -e "$kdamonds/nr_kdamonds" ]; then
+        refuse "$kdamonds/nr_kdamonds is missing: @IF_MISSING@"
+    elif ! read_file "$kdamonds/nr_kdamonds"; then
+        refuse "cannot read $kdamonds/nr_kdamonds$hint"
+    elif ! is_number "$value"; then
+        refuse "$kdamonds/nr_kdamonds holds '$value', not a number"
+    elif [ ! -w "$kdamonds/nr_kdamonds" ]; then
+        refuse "cannot write $kdamonds/nr_kdamonds$write_hint"
+    fi
+    # these start DAMON for themselves alone
+    for module in damon_stat damon_reclaim damon_lru_sort; do
+        switch=$root/sys/module/$module/parameters/enabled
+        if read_file "$switch" && [ "$value" = Y ]; then
+            refuse "$switch is Y: DAMON is held by $(printf '%s\n' "$module" | tr '[:lower:]' '[:upper:]'); echo N > $switch"
+        fi
+    done
+}
+
+# Sets `fast` and `slow`, the nodes, and the addresses of the slow one: `ranges`, `num_ranges`.
+check_nodes() {
+    if ! read_file "$block_size"; then
+        refuse "$block_size is missing: the addresses of the slow node are those of its memory blocks, which this kernel" \
+            "does not show; CONFIG_MEMORY_HOTPLUG=y has them"
+        return
+    fi
+    case $value in
+    '' | *[!0-9a-f]*)
+        refuse "$block_size holds '$value', not a hexadecimal number"
+        return
+        ;;
+    esac
+    block_bytes=$((0x$value))
+    find_nodes
+    check_node "$fast" fast TIERENV_FAST_NODE "with CPUs:${with_cpus:- none}" || return 0
+    check_node "$slow" slow TIERENV_SLOW_NODE "without CPUs:${without_cpus:- none}" || return 0
+    if [ "$fast" -eq "$slow" ]; then
+        refuse "node $fast is to be the fast node and the slow one (TIERENV_FAST_NODE, TIERENV_SLOW_NODE): name two"
+        return
+    elif ! has_cpus "$fast" && has_cpus "$slow"; then
+        refuse "$nodes/node$fast/cpulist is empty: the fast node $fast has no CPUs and the slow one $slow has, they look" \
+            "reversed; set TIERENV_FAST_NODE=$slow TIERENV_SLOW_NODE=$fast"
+        return
+    fi
+    ranges=$(ranges_of "$slow")
+    num_ranges=$(($(printf '%s\n' "$ranges" | wc -l)))
+}
+
 find_nodes() {
     with_cpus=
     without_cpus=
     for node in "$nodes"/node[0-9]*; do
-        set -- "$node"/memory[0-9]*
-        if [ ! -e "$1" ]; then continue; fi
         number=${node##*/node}
-        if read_file "$node/cpulist" && [ -n "$value" ]; then
+        if ! has_memory "$number"; then
+            continue
+        elif has_cpus "$number"; then
             with_cpus="$with_cpus $number"
         else
             without_cpus="$without_cpus $number"
@@ -19,13 +80,29 @@ find_nodes() {
     done
     fast=${TIERENV_FAST_NODE:-${with_cpus# }}
     slow=${TIERENV_SLOW_NODE:-${without_cpus# }}
-    is_node "$fast" || fail "which node is the fast one? set TIERENV_FAST_NODE (with CPUs:${with_cpus:- none}); nothing was changed"
-    is_node "$slow" || fail "which node is the slow one? set TIERENV_SLOW_NODE (without CPUs:${without_cpus:- none}); nothing was changed"
 }
 
-is_node() {
-    case $1 in '' | *[!0-9]*) return 1 ;; esac
-    [ -d "$nodes/node$1" ]
+has_memory() {
+    set -- "$nodes/node$1"/memory[0-9]*
+    [ -e "$1" ]
+}
+
+has_cpus() {
+    read_file "$nodes/node$1/cpulist" && [ -n "$value" ]
+}
+
+# check_node NUMBER ROLE VARIABLE CANDIDATES
+check_node() {
+    if ! is_number "$1"; then
+        refuse "which node is the $2 one? set $3 ($4)"
+    elif [ ! -d "$nodes/node$1" ]; then
+        refuse "$nodes/node$1 is missing: there is no node $1 to be the $2 one; set $3 ($4)"
+    elif ! has_memory "$1"; then
+        refuse "$nodes/node$1 has no memory blocks, so node $1 cannot be the $2 one; set $3 ($4)"
+    else
+        return 0
+    fi
+    return 1
 }
 
 # Physical addresses of a node, lines "START END", from the numbers of its memory blocks.
@@ -84,82 +161,137 @@ END
     "$1" 0/contexts/0/schemes/0/filters/nr_filters 1
     "$1" 0/contexts/0/schemes/0/filters/0/type young
     "$1" 0/contexts/0/schemes/0/filters/0/matching N
-    "$1" 0/state on
 }
 
 describe() {
     printf '%s %s\n' "$2" "$1"
 }
 
-# Whether DAMON holds what the lines "VALUE FILE" say.
-holds() {
-    while read -r wanted file; do
-        read_file "$kdamonds/$file" && [ "$value" = "$wanted" ] || return 1
+# What a file holds now, if it is there: an apply that is killed may not get to it.
+describe_found() {
+    if read_file "$kdamonds/$1" && [ -n "$value" ]; then describe "$1" "$value"; fi
+}
+
+is_on() {
+    read_file "$kdamonds/0/state" && [ "$value" = on ]
+}
+
+# What DAMON's files hold when the kernel has just made them.
+is_fresh() {
+    case $1 in
+    '' | 0 | -1 | N | 10 | 1000 | 5000 | 100000 | vaddr | stat | anon) ;;
+    *) return 1 ;;
+    esac
+}
+
+# Whether each file in the note holds a value that the note has for it. Where an apply was killed before it started
+# DAMON, a file may also be fresh or missing.
+is_noted() {
+    read_file "$damon_note" || return 1
+    lines=$newline$value$newline
+    is_partial=
+    case $lines in "${newline}applying$newline"*) is_on || is_partial=yes ;; esac
+    while read -r _ file; do
+        if [ -z "$file" ]; then continue; fi # "applying"
+        if read_file "$kdamonds/$file"; then
+            case $lines in *"$newline$value $file$newline"*) continue ;; esac
+            if [ -n "$is_partial" ] && is_fresh "$value"; then continue; fi
+        elif [ -n "$is_partial" ]; then
+            continue
+        fi
+        return 1
     done <<END
-$1
+$lines
 END
 }
 
-# Sets `state`: free, this (setting is applied), ours (another of our scripts' is) or theirs.
+# Sets `state` of DAMON: free, ours or theirs, who are somebody else.
 find_state() {
+    read_file "$kdamonds/nr_kdamonds" || fail "cannot read $kdamonds/nr_kdamonds$hint"
     state=theirs
-    read_number "$kdamonds/nr_kdamonds"
-    if [ "$value" -eq 0 ]; then
+    if [ "$value" = 0 ]; then
         state=free
-    elif read_file "$note" && holds "$value"; then
+    elif is_noted; then
         state=ours
-        if holds "$(each describe)"; then state=this; fi
     fi
 }
 
-show() {
+# Whether DAMON runs with this very setting.
+is_applied() {
+    is_on && read_file "$damon_note" && [ "$value" = "$(each describe)" ]
+}
+
+show_file() {
     printf '%s/%s: %s with --apply\n' "$kdamonds" "$1" "$2"
 }
 
-stop() {
-    if read_file "$kdamonds/0/state" && [ "$value" = on ]; then
-        write_file "$kdamonds/0/state" off || return 1
+show_all() {
+    if [ -n "$refused" ]; then
+        return
+    elif [ "$state" = ours ] && is_applied; then
+        printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast"
+    else
+        each show_file
+        show_file 0/state on
     fi
+}
+
+stop() {
+    if is_on; then write_file "$kdamonds/0/state" off || return 1; fi
+    if read_file "$kdamonds/nr_kdamonds" && [ "$value" = 0 ]; then return; fi
     write_file "$kdamonds/nr_kdamonds" 0
 }
 
-apply() {
-    write_file "$kdamonds/$1" "$2" && read_file "$kdamonds/$1" && [ "$value" = "$2" ] && return
-    rm -f "$note"
-    outcome='nothing was changed'
-    if [ "$1" != nr_kdamonds ]; then
-        outcome='everything was put back'
-        stop || outcome="DAMON cannot be stopped: echo 0 > $kdamonds/nr_kdamonds"
-    fi
-    fail "the kernel does not take $2 for $kdamonds/$1 (are you root?); $outcome"
+apply_file() {
+    begun=yes
+    if set_file "$kdamonds/$1" "$2"; then return; fi
+    refusal="the kernel does not take $2 for $kdamonds/$1: $reason"
+    stop || fail "$refusal; DAMON cannot be stopped: $reason; call --restore"
+    rm -f "$damon_note"
+    give_up "$refusal"
 }
 
-run() {
-    [ -e "$kdamonds/nr_kdamonds" ] || fail "$kdamonds/nr_kdamonds is missing: @IF_MISSING@; nothing was changed"
-    find_nodes
-    read_file "$root/sys/devices/system/memory/block_size_bytes" || fail "cannot read the size of memory blocks"
-    block_bytes=$((0x$value))
-    ranges=$(ranges_of "$slow")
-    num_ranges=$(($(printf '%s\n' "$ranges" | wc -l)))
+apply_all() {
+    apply_demotion
+    if [ "$state" = ours ] && is_applied; then
+        settle
+        printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast"
+        return
+    elif [ "$state" = ours ]; then
+        stop || give_up "cannot stop the setting before: $reason"
+    fi
+    keep "$damon_note" "applying$newline$(each describe)$newline$(each describe_found)" || give_up "cannot write $kept"
+    each apply_file
+    apply_file 0/state on
+    keep "$damon_note" "$(each describe)" || : # the unfinished note will do for --restore
+    settle
+    printf 'DAMON migrates hot memory of node %s to node %s\n' "$slow" "$fast"
+}
+
+restore_all() {
+    if [ ! -e "$kdamonds/nr_kdamonds" ] && [ -e "$damon_note" ]; then
+        leave "$kdamonds/nr_kdamonds" "is missing, so DAMON cannot be stopped"
+    elif [ ! -e "$kdamonds/nr_kdamonds" ]; then
+        printf 'nothing to restore: this kernel has no DAMON\n'
+    else
+        restore_damon
+    fi
+    restore_demotion
+}
+
+restore_damon() {
     find_state
-    case $1-$state in
-    restore-free | restore-theirs)
-        rm -f "$note"
-        printf 'nothing to restore: DAMON is %s\n' "$(if [ $state = free ]; then echo off; else echo "somebody else's"; fi)"
-        ;;
-    *-theirs) fail "DAMON is in use by somebody else ($kdamonds/nr_kdamonds is not 0); left as it is" ;;
-    restore-*)
-        stop || fail "cannot write $kdamonds (are you root?)"
-        rm -f "$note"
-        printf 'stopped migrating node %s to node %s\n' "$slow" "$fast"
-        ;;
-    *-this) printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast" ;;
-    show-*) each show ;;
-    *)
-        if [ $state = ours ]; then stop || fail "cannot stop the setting before (are you root?)"; fi
-        keep "$note" "$(each describe | grep -v ' 0/state$')" || fail "cannot write $kept (are you root?)"
-        each apply
-        printf 'DAMON migrates hot memory of node %s to node %s\n' "$slow" "$fast"
+    case $state in
+    free) printf 'nothing to restore: DAMON is off\n' ;;
+    theirs) printf "nothing to restore: DAMON is somebody else's\n" ;;
+    ours)
+        if ! stop; then
+            leave "$kdamonds" "cannot be written: $reason"
+            return
+        fi
+        printf 'stopped migrating hot memory\n'
         ;;
     esac
+    rm -f "$damon_note"
 }
+

@@ -1,11 +1,31 @@
-
-if [ $# -gt 1 ]; then set -- --help-wanted; fi
-case ${1:-} in
-'') run show ;;
---apply) run apply ;;
---restore) run restore ;;
-*)
-    printf 'usage: %s [--apply | --restore]\n' "${0##*/}" >&2
+usage() {
+    printf 'usage: %s [--check | --apply [--with-demotion] | --restore]\n' "${0##*/}" >&2
     exit 2
+}
+
+case "$*" in
+'')
+    preflight
+    show_all
     ;;
+--check)
+    preflight
+    if [ -z "$refused" ]; then printf 'nothing forbids --apply\n'; fi
+    ;;
+--apply | '--apply --with-demotion')
+    if [ $# = 2 ]; then with_demotion=yes; fi
+    lock
+    preflight
+    if [ -n "$refused" ]; then exit 1; fi
+    apply_all
+    ;;
+--restore)
+    lock
+    if [ -n "$refused" ]; then exit 1; fi
+    restore_all
+    if [ -n "$incomplete" ]; then exit 1; fi
+    ;;
+*) usage ;;
 esac
+printf '%s' "$warnings"
+[ -z "$refused" ]

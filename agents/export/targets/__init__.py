@@ -13,9 +13,15 @@ from tierenv.agents.export.header import comment_lines
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import TUNABLES, Setting
+from tierenv.units import format_bytes
 
 ROUNDING = 0.01
 """Relative error up to which a value may be rounded to the unit of its file."""
+
+
+LONG_PASS_S = 600
+"""A pass that takes longer is warned of: ten times the kernel's own longest, scan_period_max_ms of 60 s. Memory that
+was hot is likely to be cold before it is found."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,11 @@ TARGETS = {
         module="numa_balancing",
         needs=("scan_period", "scan_size"),
         tunables={
-            "scan_period": "scan_period_min_ms = scan_period_max_ms = period x ceil(resident / scan size), refused "
-            "below the kernel's floor of 1000 ms / floor(2560 MiB / scan size)",
+            "scan_period": "scan_period_min_ms = scan_period_max_ms = period x windows of the resident memory as the "
+            "kernel counts them, scan_delay_ms = period; refused below the kernel's floor of 1000 ms / floor(2560 MiB "
+            "/ scan size)",
             "scan_size": "scan_size_mb",
-            "throttle": "numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited; 0 is refused",
+            "throttle": "numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited",
         },
     ),
     "damon": Target(
@@ -59,7 +66,7 @@ TARGETS = {
         module="damon",
         needs=("scan_period", "scan_size"),
         tunables={
-            "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 4294967295; "
+            "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 10 minutes; "
             "aggr_us = 2 passes",
             "scan_size": "with the period: sets the time of a pass",
             "throttle": "quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
@@ -78,6 +85,8 @@ class KernelFile:
     """Where other kernels have it."""
     tunable: str = ""
     """The tunable it carries, empty where it only switches the mechanism on."""
+    is_optional: bool = False
+    """Whether the setting makes sense on a kernel that lacks the file."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +103,14 @@ class TargetSetting:
     if_missing: str
     """What it means that a file is missing."""
     values: dict[str, str] = field(default_factory=dict)
-    """For a script of the target's own."""
+    """For the part of a script that is the target's own."""
+    warnings: tuple[str, ...] = ()
+    """Remarks that make the setting doubtful."""
 
     def comment(self, prefix: str = "#") -> str:
         """What is said of the setting, as comment lines."""
         tunables = [(TUNABLES[name].symbol, text) for name, text in self.applied.items()]
-        return comment_lines([*tunables, *(("note", remark) for remark in self.remarks)], prefix)
+        return comment_lines([*tunables, *(("note", text) for text in (*self.warnings, *self.remarks))], prefix)
 
 
 def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetSetting:
@@ -142,6 +153,16 @@ def throttle_of(setting: Setting) -> float:
 def num_chunks(setting: Setting, scenario: Scenario) -> int:
     """Chunks of one pass over the resident memory."""
     return max(1, -(-scenario.size // round(setting["scan_size"])))
+
+
+def long_pass_warnings(pass_s: float, scenario: Scenario) -> tuple[str, ...]:
+    """A warning of a pass over the memory that takes absurdly long, or none."""
+    if pass_s <= LONG_PASS_S:
+        return ()
+    return (
+        f"scan_period: one pass over {format_bytes(scenario.size)} takes {pass_s:.0f} s; memory that was hot "
+        "may be cold before it is found: choose a shorter period or a larger scan size",
+    )
 
 
 def demotion_remark(scenario: Scenario) -> str:

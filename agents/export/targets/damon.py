@@ -9,6 +9,7 @@ before it moves. Weights follow the kernel's sample module mtier. (kmmscand.md s
 import math
 
 from tierenv.agents.export.targets import (
+    LONG_PASS_S,
     TargetSetting,
     demotion_remark,
     num_chunks,
@@ -22,8 +23,9 @@ from tierenv.scenario import Scenario
 from tierenv.tunables import Setting
 from tierenv.units import format_bytes, format_bytes_per_s
 
-_MAX_SAMPLE_US = 2**32 - 1
-"""kdamond's sleep takes an unsigned int: a longer interval would wrap to a short one."""
+_MAX_SAMPLE_US = 10**6 * LONG_PASS_S
+"""DAMON only learns whether a page was touched within the sample: within a longer one nearly all memory is, and hot is
+what was touched at any time. (The kernel's own limit is that of an unsigned int, 72 minutes.)"""
 _RESET_MS = 1000
 """Time over which the quota counts, unless an aggregation, at whose end the scheme runs, takes longer."""
 
@@ -35,8 +37,9 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     sample_us = whole_number("scan_period", 1e3 * setting["scan_period"] * chunks, "us", "damon")
     if sample_us > _MAX_SAMPLE_US:
         raise ConfigError(
-            f"scan_period_ms={setting['scan_period']:g}: a pass over {format_bytes(scenario.size)} takes {sample_us} "
-            f"us, DAMON samples at least every {_MAX_SAMPLE_US}; choose a shorter period or a larger scan size"
+            f"scan_period_ms={setting['scan_period']:g}: a pass over {format_bytes(scenario.size)} takes "
+            f"{sample_us / 1e6:.0f} s, a sample of more than {LONG_PASS_S} s tells DAMON nothing; "
+            "choose a shorter period or a larger scan size"
         )
     daemon = scenario.daemon
     looks = 2 if isinstance(daemon, AccessedBitDaemon) and daemon.access_rule == "second-access" else 1
@@ -46,6 +49,12 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     quota = 0
     if math.isfinite(throttle):
         quota = whole_number("throttle", throttle * reset_ms / 1000, "bytes", "damon")
+    warnings: tuple[str, ...] = ()
+    if quota > scenario.size:
+        warnings = (
+            f"throttle: the quota of an aggregation, {format_bytes(quota)}, is more than the "
+            f"{format_bytes(scenario.size)} there are, so it holds nothing back: choose a shorter pass",
+        )
     pass_text = f"one pass over {format_bytes(scenario.size)}, {sample_us} us, is the sampling interval"
     quota_text = f"{quota} bytes every {reset_ms} ms" if quota else "no quota"
     return TargetSetting(
@@ -69,5 +78,6 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             "QUOTA_BYTES": str(quota),
             "RESET_MS": str(reset_ms),
         },
-        if_missing="this kernel has no DAMON sysfs interface",
+        warnings=warnings,
+        if_missing="this kernel has no DAMON sysfs interface (CONFIG_DAMON_SYSFS)",
     )

@@ -2,7 +2,8 @@
 
 It unmaps a window of scan_size_mb every scan period and promotes slow-tier pages that are touched soon after. The
 kernel divides scan_period_min_ms and scan_period_max_ms by the number of windows the resident memory has, so the files
-take the time of a whole pass; equal, they leave its adaptation no room. (kmmscand.md sections 7.1 to 7.3)
+take the time of a whole pass; equal, they leave its adaptation no room. Threads start with scan_delay_ms instead, which
+is not divided. (kmmscand.md sections 7.1 to 7.3)
 """
 
 import math
@@ -11,15 +12,14 @@ from tierenv.agents.export.targets import (
     KernelFile,
     TargetSetting,
     demotion_remark,
-    num_chunks,
-    refuse_zero_throttle,
+    long_pass_warnings,
     throttle_of,
     whole_number,
 )
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import Setting
-from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
+from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, format_bytes_per_s
 
 MEMORY_TIERING = 2
 """Value of kernel.numa_balancing; 1, balancing between sockets, would be another bit."""
@@ -36,7 +36,6 @@ _DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
 
 def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     """Period, size and throttle, if the kernel's limits let them be. Raises `ConfigError` otherwise."""
-    refuse_zero_throttle(setting, "sysctl kernel.numa_balancing=0")
     name = "numa-balancing"
     size_mib = whole_number("scan_size", setting["scan_size"] / MIB, "MiB", name)
     floor_ms = 1000 // max(1, _MAX_SCAN_MIB_PER_S // size_mib)
@@ -45,10 +44,11 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             f"scan_period_ms={setting['scan_period']:g}: NUMA balancing scans {size_mib} MiB no more often than every "
             f"{floor_ms} ms; choose a smaller scan size or a longer period"
         )
-    chunks = num_chunks(setting, scenario)
-    pass_ms = whole_number("scan_period", setting["scan_period"] * chunks, "ms", name)
+    windows = num_windows(scenario.size, size_mib)
+    window_ms = whole_number("scan_period", setting["scan_period"], "ms", name)
+    pass_ms = whole_number("scan_period", setting["scan_period"] * windows, "ms", name)
     if pass_ms > _UINT_MAX:
-        raise ConfigError(f"scan_period_ms={setting['scan_period']:g}: {chunks} of them are more than {_UINT_MAX} ms")
+        raise ConfigError(f"scan_period_ms={setting['scan_period']:g}: {windows} of them are more than {_UINT_MAX} ms")
     resident = format_bytes(scenario.size)
     return TargetSetting(
         target=name,
@@ -58,24 +58,40 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib, tunable="scan_size"),
             KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable="scan_period"),
             KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable="scan_period"),
+            KernelFile(f"{_DEBUGFS}/scan_delay_ms", window_ms, tunable="scan_period", is_optional=True),
         ),
         applied={
-            "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for the {chunks} windows of {resident}, by "
-            "which the kernel divides; a larger process is scanned as often as a whole, hence faster",
+            "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for the {windows} windows of {resident}, by "
+            "which the kernel divides; a larger process is scanned as often as a whole, hence faster; "
+            f"{window_ms} ms as scan_delay_ms, with which threads start",
             "scan_size": f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
             "throttle": _throttle_text(setting, scenario),
         },
         remarks=(
             "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",
-            "new threads start with scan_delay_ms; pages count as hot by hint-fault latency, not by Accessed bits",
+            "pages count as hot by hint-fault latency, not by Accessed bits",
+            "memory that a process has bound to nodes (MPOL_BIND, numactl --membind) is never scanned, which this "
+            "file cannot see",
             demotion_remark(scenario),
         ),
-        if_missing="this kernel has no NUMA balancing of memory tiers, or debugfs is not mounted or locked down "
-        "(mount -t debugfs none /sys/kernel/debug)",
+        values={"PASS_S": str(math.ceil(pass_ms / 1000))},
+        warnings=long_pass_warnings(pass_ms / 1000, scenario),
+        if_missing="this kernel has no NUMA balancing of memory tiers (CONFIG_NUMA_BALANCING, Linux 6.1 and newer)",
     )
 
 
+def num_windows(resident_bytes: int, size_mib: int) -> int:
+    """Windows that the kernel counts in the resident memory, as task_nr_scan_windows of kernel/sched/fair.c does.
+
+    Its round_up() takes a bit mask, so sizes that are no power of two give other numbers than a division.
+    """
+    resident, window = (-(-size // PAGE_BYTES) for size in (resident_bytes, size_mib * MIB))
+    return (((resident - 1) | (window - 1)) + 1) // window
+
+
 def _rate_limit(setting: Setting, scenario: Scenario) -> int:
+    if throttle_of(setting) == 0:
+        return 0
     if math.isfinite(throttle_of(setting)):
         return whole_number("throttle", throttle_of(setting) / MIB, "MiB/s", "numa-balancing")
     if scenario.platform.cxl.bandwidth > UNLIMITED_MIB_PER_S * MIB:
@@ -88,6 +104,8 @@ def _rate_limit(setting: Setting, scenario: Scenario) -> int:
 
 def _throttle_text(setting: Setting, scenario: Scenario) -> str:
     spared = "the kernel spares nodes with plenty of free memory"
+    if throttle_of(setting) == 0:
+        return f"0: promotes nothing, but {spared}"
     if math.isfinite(throttle_of(setting)):
         return f"{format_bytes_per_s(throttle_of(setting))}: applied; {spared}"
     bandwidth = format_bytes_per_s(scenario.platform.cxl.bandwidth)

@@ -1,0 +1,4 @@
+check_machine() {
+    check_tiers
+}
+

@@ -1,0 +1,152 @@
+"""What each target makes of a setting, and what it refuses."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.agents.script_trees import NUMA, POLICY, SCENARIO
+from tests.tiny import setting_of_three
+from tierenv.agents.export import FORMATS, export_policy
+from tierenv.agents.export.targets import TARGETS, KernelFile, target_setting
+from tierenv.agents.export.targets.numa_balancing import num_windows
+from tierenv.daemon import load_daemon
+from tierenv.errors import ConfigError
+from tierenv.scenario import load_scenario
+from tierenv.tunables import TUNABLES, Setting
+from tierenv.units import MIB
+
+
+@pytest.mark.parametrize(
+    ("target", "policy", "reason"),
+    [
+        ("kmmscand", "static:100,1024,inf", "500 to 5000"),
+        ("kmmscand", "static:800,1024,0", "scan_enabled"),
+        ("kmmscand", "static:800.4,1024,0", "scan_enabled"),
+        ("numa-balancing", "static:400,1024,256", "no more often than every 500 ms"),
+        ("numa-balancing", "static:800,16384,256", "no more often than every 1000 ms"),
+        ("numa-balancing", "static:800,1024,1.5", "2 is too far off"),
+        ("damon", "static:800,1024,0", "0 bytes means no quota"),
+        *[(target, "built-in", "does not hold one setting") for target in TARGETS],
+        *[(target, "runs/some-run", "--format bundle") for target in TARGETS],
+        *[(target, "static:1,1024,inf", "kmmscand-tunable allows") for target in TARGETS],
+    ],
+)
+def test_what_the_script_could_not_do_is_refused(tmp_path: Path, target: str, policy: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        export_policy(policy, "sysfs", tmp_path / "a.sh", SCENARIO, target=target)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "period_ms"), [("64GiB", 20000), ("256GiB", 1000)])
+def test_damon_refuses_a_sample_in_which_everything_is_touched(tmp_path: Path, size: str, period_ms: int) -> None:
+    with pytest.raises(ConfigError, match="a pass over .* takes .* s, a sample of more than 600 s tells DAMON nothing"):
+        export_policy(
+            f"static:{period_ms},256,inf", "sysfs", tmp_path / "a.sh", SCENARIO.replace(size=size), target="damon"
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "policy", "warning"),
+    [
+        ("numa-balancing", "256GiB", "static:1000,256,256", "one pass over 256GiB takes 1024 s"),
+        (
+            "damon",
+            "16GiB",
+            "static:832.55,256,256",
+            "quota of an aggregation, 26.64GiB, is more than the 16GiB there are",
+        ),
+    ],
+)
+def test_a_doubtful_setting_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str, size: str, policy: str, warning: str
+) -> None:
+    export_policy(policy, "sysfs", tmp_path / "a.sh", SCENARIO.replace(size=size), target=target)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"target {target}: " in record.getMessage() and warning in record.getMessage()
+    assert warning in " ".join((tmp_path / "a.sh").read_text().replace("\n#", " ").split())
+
+
+@pytest.mark.parametrize("name", ["skewed", "moving-hot-set", "abench-64g", "noisy-neighbour"])
+@pytest.mark.parametrize("target", ["numa-balancing", "damon"])
+def test_best_settings_of_packaged_scenarios_look_at_memory_often_enough(
+    name: str, target: str, tmp_path: Path
+) -> None:
+    export_policy("best-static", "sysfs", tmp_path / "a.sh", load_scenario(name), target=target)
+
+
+@pytest.mark.parametrize(
+    ("resident_mib", "size_mib", "windows"),
+    [
+        (16384, 1024, 16),
+        (16384, 256, 64),
+        (16384, 12000, 1),  # and not 2: the kernel rounds up with a bit mask
+        (16384, 3000, 5),
+        (16000, 3000, 5),
+        (100, 256, 1),
+        (257, 256, 2),
+        (1, 1, 1),
+    ],
+)
+def test_windows_are_counted_as_the_kernel_does(resident_mib: int, size_mib: int, windows: int) -> None:
+    assert num_windows(resident_mib * MIB, size_mib) == windows
+
+
+def test_a_pass_is_what_the_kernel_will_divide() -> None:
+    setting = setting_of_three(1000, 3000 * MIB, 256 * MIB)
+    files = {file.path: file.value for file in target_setting("numa-balancing", setting, SCENARIO).files}
+    assert files[f"/{NUMA}/scan_period_min_ms"] == files[f"/{NUMA}/scan_period_max_ms"] == 5000
+    assert files[f"/{NUMA}/scan_delay_ms"] == 1000
+
+
+def test_numa_balancing_takes_a_throttle_of_0() -> None:
+    setting = target_setting("numa-balancing", setting_of_three(1000, 1024 * MIB, 0), SCENARIO)
+    limit = "/proc/sys/kernel/numa_balancing_promote_rate_limit_MBps"
+    assert KernelFile(limit, 0, tunable="throttle") in setting.files
+    assert setting.applied["throttle"] == "0: promotes nothing, but the kernel spares nodes with plenty of free memory"
+
+
+def test_unlimited_is_refused_where_the_largest_limit_would_bind(tmp_path: Path) -> None:
+    cxl = SCENARIO.platform.cxl.model_copy(update={"bandwidth": 100.0 * 2**30})
+    scenario = SCENARIO.replace(platform=SCENARIO.platform.model_copy(update={"cxl": cxl}))
+    with pytest.raises(ConfigError, match="100 GiB/s"):
+        export_policy("static:1000,1024,inf", "sysfs", tmp_path / "a.sh", scenario, target="numa-balancing")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_tunable_has_its_say_for_every_target(target: str) -> None:
+    setting = target_setting(target, setting_of_three(1000, 1024 * MIB, 256 * MIB), SCENARIO)
+    assert tuple(setting.applied) == tuple(TUNABLES)
+    assert target in FORMATS["sysfs"].targets
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_tunable_that_the_daemon_lacks_is_not_spoken_of(target: str) -> None:
+    setting = Setting({"scan_period": 1000.0, "scan_size": 1024.0 * MIB})
+    assert list(target_setting(target, setting, SCENARIO).applied) == ["scan_period", "scan_size"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_setting_without_what_a_target_needs_is_refused(target: str) -> None:
+    scenario = SCENARIO.replace(daemon=load_daemon("numab2"))
+    with pytest.raises(ConfigError, match=f"target {target}: needs scan_period.*which daemon numab2 has not"):
+        target_setting(target, Setting({}), scenario)
+
+
+def test_a_period_of_a_daemon_of_the_series_lies_in_its_own_range() -> None:
+    v3 = load_daemon("kscand-v3")
+    scenario = SCENARIO.replace(daemon=v3)
+    setting = v3.start_setting
+    assert target_setting("kmmscand", setting, scenario).files[0].value == setting["scan_period"]
+    too_long = Setting(dict(setting.values) | {"scan_period": 2 * v3.tunables["scan_period"].max})
+    with pytest.raises(ConfigError, match=r"the kernel clamps it to .*\(kscand-v3\)"):
+        target_setting("kmmscand", too_long, scenario)
+
+
+def test_unknown_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--target=damn: format sysfs: allowed: kmmscand.*did you mean 'damon'"):
+        export_policy(POLICY, "sysfs", tmp_path / "a.sh", SCENARIO, target="damn")
+    with pytest.raises(ConfigError, match="has no target"):
+        export_policy(POLICY, "parameters", tmp_path / "a.json", SCENARIO, target="damon")
+    assert list(tmp_path.iterdir()) == []
