@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse_tensors
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as serialise_tensors
 
 from tierenv import __version__
@@ -28,7 +27,7 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import observed_columns
 from tierenv.files import atomic_folder
-from tierenv.reading import read_json
+from tierenv.reading import parse_json, read_json
 from tierenv.records import Name, Record, Seconds, validate_record
 from tierenv.scenario import Control, Scenario
 
@@ -39,6 +38,9 @@ SELF_TEST_TOLERANCE = 1e-5
 """Room for another order of summation; a wrong weight shows far above it."""
 _NUM_SELF_TESTS = 32
 _SELF_TEST_SEED = 0
+
+_TENSOR_TYPES = {"F32": "float32", "I32": "int32"}
+"""What tensors are made of, as safetensors and as numpy call it."""
 
 Size = Annotated[int, Field(ge=1, le=4096)]
 TensorType = tuple[str, tuple[int, ...]]
@@ -283,17 +285,15 @@ def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
         raise ConfigError(f"{path}: {error.strerror}") from None
     if hashlib.sha256(weights).hexdigest() != document.sha256[WEIGHTS]:
         raise ConfigError(f"{path}: does not match the SHA-256 in {DOCUMENT}; export the policy again")
-    try:
-        tensors = parse_tensors(weights)
-    except SafetensorError as error:
-        raise ConfigError(f"{path}: not valid safetensors: {error}") from None
     description, num_features = document.model_description, document.num_columns
     try:
         expected = description.tensors(num_features, len(document.action))
     except ValueError as error:
         raise ConfigError(f"{path.with_name(DOCUMENT)}: {error}") from None
-    shapes = {name: shape for name, (_, shape) in expected.items()}
-    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+    tensors = _read_tensors(path, weights)
+    if {name: tensor.shape for name, tensor in tensors.items()} != {
+        name: shape for name, (_, shape) in expected.items()
+    }:
         raise ConfigError(f"{path}: tensors: must be those of {description.summary}")
     for name, tensor in tensors.items():
         if tensor.dtype != expected[name][0]:
@@ -304,6 +304,27 @@ def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
         return description.build(tensors, num_features)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_tensors(path: Path, content: bytes) -> dict[str, Any]:
+    """The tensors of a safetensors file, by name. Raises `ConfigError`, also for names given twice.
+
+    Not through safetensors.numpy, which fails with KeyErrors on types that numpy lacks.
+    """
+    try:
+        stored = deserialize(content)
+    except SafetensorError as error:
+        raise ConfigError(f"{path}: not valid safetensors: {error}") from None
+    length = int.from_bytes(content[:8], "little")
+    parse_json(content[8 : 8 + length].decode(), f"{path}: header")
+    for name, tensor in stored:
+        if tensor["dtype"] not in _TENSOR_TYPES:
+            allowed = " or ".join(_TENSOR_TYPES.values())
+            raise ConfigError(f"{path}: {name}: must be {allowed}, got {tensor['dtype']}")
+    return {
+        name: np.frombuffer(tensor["data"], _TENSOR_TYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        for name, tensor in stored
+    }
 
 
 def _check_self_test(folder: Path, document: BundleDocument, model: Network | DecisionTree) -> None:

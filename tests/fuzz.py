@@ -36,6 +36,7 @@ from tests.mutations import Files, spoiled
 from tierenv.agents import bundle
 from tierenv.agents.best_static import default_path, read_best_static
 from tierenv.agents.bundle import BundlePolicy
+from tierenv.agents.export.learned_source import learned_source
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.measurements import check_sizes, read_measurements
@@ -129,7 +130,9 @@ def _bundles() -> list[Files]:
 
 def _load_bundle(folder: Path) -> object:
     policy = BundlePolicy.load(folder)
-    return policy.act(np.zeros((2, policy.document.num_columns), np.float32))
+    policy.act(np.zeros((2, policy.document.num_columns), np.float32))
+    source = learned_source(str(folder))
+    return json.dumps(source.training, allow_nan=False), source.origin.comment()  # what exports make of it
 
 
 def signed(files: Files) -> Files:

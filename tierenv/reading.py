@@ -49,20 +49,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object a JSON file holds, which can be written again.
+    """The object a JSON file holds: see `parse_json`. Raises `ConfigError`."""
+    return parse_json(read_text(path, MAX_JSON_BYTES), str(path))
 
-    Raises `ConfigError`, also for keys given twice, NaN, Infinity and halves of surrogate pairs.
+
+def parse_json(text: str, origin: str) -> dict[str, Any]:
+    """The object a text stands for, which can be written as JSON again.
+
+    Raises `ConfigError` that starts with `origin`, also for keys given twice, numbers without end (NaN, Infinity,
+    1e999) and halves of surrogate pairs.
     """
-    text = read_text(path, MAX_JSON_BYTES)
     try:
         content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        json.dumps(content, ensure_ascii=False).encode()
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
-        raise ConfigError(f"{path}: not valid JSON: nested too deeply") from None
+        raise ConfigError(f"{origin}: not valid JSON: nested too deeply") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+        raise ConfigError(f"{origin}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
+        raise ConfigError(f"{origin}: must hold an object, got {type(content).__name__}")
     return content
 
 
