@@ -27,12 +27,15 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import observed_columns
 from tierenv.files import atomic_folder
-from tierenv.reading import parse_json, read_json
+from tierenv.reading import parse_json, read_bytes, read_json
 from tierenv.records import Name, Record, Seconds, validate_record
 from tierenv.scenario import Control, Scenario
 
 DOCUMENT = "policy.json"
 WEIGHTS = "weights.safetensors"
+
+MAX_WEIGHTS_BYTES = 64 << 20
+"""Far more than a policy has that decides while a machine runs; a shipped one has 22 kB."""
 
 SELF_TEST_TOLERANCE = 1e-5
 """Room for another order of summation; a wrong weight shows far above it."""
@@ -279,10 +282,7 @@ def _description(model: Network | DecisionTree) -> dict[str, Any]:
 
 
 def _read_model(path: Path, document: BundleDocument) -> Network | DecisionTree:
-    try:
-        weights = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    weights = read_bytes(path, MAX_WEIGHTS_BYTES)
     if hashlib.sha256(weights).hexdigest() != document.sha256[WEIGHTS]:
         raise ConfigError(f"{path}: does not match the SHA-256 in {DOCUMENT}; export the policy again")
     description, num_features = document.model_description, document.num_columns

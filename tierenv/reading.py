@@ -72,23 +72,25 @@ def parse_json(text: str, origin: str) -> dict[str, Any]:
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """A file's text, without a byte order mark.
+    """A file's text, without a byte order mark. Raises `ConfigError` as `read_bytes` does, and if it is not UTF-8."""
+    try:
+        return read_bytes(path, most_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
 
-    Raises `ConfigError` for what is no readable file, is not UTF-8 or holds more.
-    """
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """A file's content. Raises `ConfigError` for what is no readable file or holds more than `most_bytes`."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path}: must be a file, not a pipe or a device")
         with path.open("rb") as file:
             content = file.read(most_bytes + 1)
-        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
     if len(content) > most_bytes:
         raise ConfigError(f"{path}: holds more than {most_bytes} bytes")
-    return text
+    return content
 
 
 class _Loader(yaml.SafeLoader):

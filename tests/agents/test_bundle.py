@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -277,6 +278,19 @@ def test_other_weights_fail_the_self_test(bundle: Path) -> None:
     replace_weights(bundle, tensors)
     with pytest.raises(ConfigError, match="self-test failed"):
         load_policy(str(bundle), SCENARIO)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "weights.safetensors"])
+def test_a_pipe_or_a_huge_file_is_refused_and_not_read(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    (bundle / name).touch()
+    os.truncate(bundle / name, 1 << 40)
+    with pytest.raises(ConfigError, match=f"{name}: holds more than .* bytes"):
+        BundlePolicy.load(bundle)
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    with pytest.raises(ConfigError, match=f"{name}: must be a file, not a pipe or a device"):
+        BundlePolicy.load(bundle)
 
 
 def test_pickle_in_place_of_weights_is_refused(bundle: Path) -> None:
