@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse_tensors
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as serialise_tensors
 
 from tierenv import __version__
@@ -28,17 +27,23 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import observed_columns
 from tierenv.files import atomic_folder
-from tierenv.reading import read_json
+from tierenv.reading import parse_json, read_bytes, read_json
 from tierenv.records import Name, Record, Seconds, validate_record
 from tierenv.scenario import Control, Scenario
 
 DOCUMENT = "policy.json"
 WEIGHTS = "weights.safetensors"
 
+MAX_WEIGHTS_BYTES = 64 << 20
+"""Far more than a policy has that decides while a machine runs; a shipped one has 22 kB."""
+
 SELF_TEST_TOLERANCE = 1e-5
 """Room for another order of summation; a wrong weight shows far above it."""
 _NUM_SELF_TESTS = 32
 _SELF_TEST_SEED = 0
+
+_TENSOR_TYPES = {"F32": "float32", "I32": "int32"}
+"""What tensors are made of, as safetensors and as numpy call it."""
 
 Size = Annotated[int, Field(ge=1, le=4096)]
 TensorType = tuple[str, tuple[int, ...]]
@@ -273,23 +278,18 @@ def _description(model: Network | DecisionTree) -> dict[str, Any]:
 
 
 def _read_model(path: Path, document: BundleDocument, num_features: int) -> Network | DecisionTree:
-    try:
-        weights = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    weights = read_bytes(path, MAX_WEIGHTS_BYTES)
     if hashlib.sha256(weights).hexdigest() != document.sha256[WEIGHTS]:
         raise ConfigError(f"{path}: does not match the SHA-256 in {DOCUMENT}; export the policy again")
-    try:
-        tensors = parse_tensors(weights)
-    except SafetensorError as error:
-        raise ConfigError(f"{path}: not valid safetensors: {error}") from None
     description = document.model_description
     try:
         expected = description.tensors(num_features, len(document.action))
     except ValueError as error:
         raise ConfigError(f"{path.with_name(DOCUMENT)}: {error}") from None
-    shapes = {name: shape for name, (_, shape) in expected.items()}
-    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+    tensors = _read_tensors(path, weights)
+    if {name: tensor.shape for name, tensor in tensors.items()} != {
+        name: shape for name, (_, shape) in expected.items()
+    }:
         raise ConfigError(f"{path}: tensors: must be those of {description.summary}")
     for name, tensor in tensors.items():
         if tensor.dtype != expected[name][0]:
@@ -300,6 +300,27 @@ def _read_model(path: Path, document: BundleDocument, num_features: int) -> Netw
         return description.build(tensors, num_features)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _read_tensors(path: Path, content: bytes) -> dict[str, Any]:
+    """The tensors of a safetensors file, by name. Raises `ConfigError`, also for names given twice.
+
+    Not through safetensors.numpy, which fails with KeyErrors on types that numpy lacks.
+    """
+    try:
+        stored = deserialize(content)
+    except SafetensorError as error:
+        raise ConfigError(f"{path}: not valid safetensors: {error}") from None
+    length = int.from_bytes(content[:8], "little")
+    parse_json(content[8 : 8 + length].decode(), f"{path}: header")
+    for name, tensor in stored:
+        if tensor["dtype"] not in _TENSOR_TYPES:
+            allowed = " or ".join(_TENSOR_TYPES.values())
+            raise ConfigError(f"{path}: {name}: must be {allowed}, got {tensor['dtype']}")
+    return {
+        name: np.frombuffer(tensor["data"], _TENSOR_TYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        for name, tensor in stored
+    }
 
 
 def _check_self_test(folder: Path, document: BundleDocument, model: Network | DecisionTree) -> None:

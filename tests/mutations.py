@@ -131,13 +131,16 @@ def _places(tree: Any) -> list[tuple[Any, Any]]:
 
 
 def other_tensors(content: bytes, rng: random.Random) -> bytes:
-    """The header of a safetensors file changed as JSON, or numbers of its tensors."""
+    """The header of a safetensors file changed as JSON or to types of other sizes, or numbers of its tensors."""
     length = struct.unpack("<Q", content[:8].ljust(8, b"\0"))[0]
     header, numbers = content[8 : 8 + length], content[8 + length :]
     if rng.random() < 0.3 and len(numbers) >= 4:
         start = 4 * rng.randrange(len(numbers) // 4)
         number = rng.choice([float("nan"), float("inf"), 3e38, -0.0, 1.0, 1e-45])
         numbers = numbers[:start] + struct.pack("<f", number) + numbers[start + 4 :]
+    elif rng.random() < 0.3:
+        kind, parts = rng.choice([(b"I32", 1), (b"BF16", 2), (b"F8_E4M3", 4), (b"BOOL", 4), (b"F4", 8), (b"U8", 4)])
+        header = header.replace(b'"F32","shape":[', b'"%s","shape":[%d,' % (kind, parts), rng.choice([1, -1]))
     else:
         header = other_structure(header, rng)
     length = rng.choice([len(header)] * 9 + [0, 1 << 20, 1 << 60, (1 << 64) - 1])

@@ -49,41 +49,48 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object a JSON file holds, which can be written again.
+    """The object a JSON file holds: see `parse_json`. Raises `ConfigError`."""
+    return parse_json(read_text(path, MAX_JSON_BYTES), str(path))
 
-    Raises `ConfigError`, also for keys given twice, NaN, Infinity and halves of surrogate pairs.
+
+def parse_json(text: str, origin: str) -> dict[str, Any]:
+    """The object a text stands for, which can be written as JSON again.
+
+    Raises `ConfigError` that starts with `origin`, also for keys given twice, numbers without end (NaN, Infinity,
+    1e999) and halves of surrogate pairs.
     """
-    text = read_text(path, MAX_JSON_BYTES)
     try:
         content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        json.dumps(content, ensure_ascii=False).encode()
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
-        raise ConfigError(f"{path}: not valid JSON: nested too deeply") from None
+        raise ConfigError(f"{origin}: not valid JSON: nested too deeply") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+        raise ConfigError(f"{origin}: not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold an object, got {type(content).__name__}")
+        raise ConfigError(f"{origin}: must hold an object, got {type(content).__name__}")
     return content
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """A file's text, without a byte order mark.
+    """A file's text, without a byte order mark. Raises `ConfigError` as `read_bytes` does, and if it is not UTF-8."""
+    try:
+        return read_bytes(path, most_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
 
-    Raises `ConfigError` for what is no readable file, is not UTF-8 or holds more.
-    """
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """A file's content. Raises `ConfigError` for what is no readable file or holds more than `most_bytes`."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path}: must be a file, not a pipe or a device")
         with path.open("rb") as file:
             content = file.read(most_bytes + 1)
-        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
     if len(content) > most_bytes:
         raise ConfigError(f"{path}: holds more than {most_bytes} bytes")
-    return text
+    return content
 
 
 class _Loader(yaml.SafeLoader):

@@ -17,6 +17,7 @@ from tierenv.measurements import SYSTEMS, Cell, read_measurements
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.report import plain_table
+from tierenv.train.terminal import on_any_terminal
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def modelled_seconds(cells: Sequence[Cell], like: Scenario) -> list[float]:
     return [float(seconds) for seconds in system.elapsed_s]
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table. Returns the exit code."""
     options = tyro.cli(Fidelity, args=arguments)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -231,11 +232,46 @@ def test_weights_that_are_not_finite_are_refused(bundle: Path, value: float) -> 
         load_policy(str(bundle), SCENARIO)
 
 
-def test_weights_of_another_type_are_refused(bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"), [(np.float64, "must be float32 or int32, got F64"), (np.int32, "float32")]
+)
+def test_weights_of_another_type_are_refused(bundle: Path, kind: type, message: str) -> None:
     tensors = load_file(bundle / "weights.safetensors")
-    tensors["layer0.bias"] = tensors["layer0.bias"].astype(np.float64)
+    tensors["layer0.bias"] = tensors["layer0.bias"].astype(kind)
     replace_weights(bundle, tensors)
-    with pytest.raises(ConfigError, match="layer0.bias: must be float32"):
+    with pytest.raises(ConfigError, match=f"layer0.bias: must be {message.removeprefix('must be ')}"):
+        load_policy(str(bundle), SCENARIO)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"F32","shape":[64]', b'"BF16","shape":[2,64]', "layer0.bias: must be float32 or int32, got BF16"),
+        (b'"F32","shape":[64]', b'"F8_E4M3","shape":[4,64]', "layer0.bias: must be float32 or int32, got F8_E4M3"),
+        (b'"layer0.bias":{', b'"layer0.bias":{"dtype":"F32","shape":[64],"data_offsets":[0,256]},"layer0.bias":{', ""),
+    ],
+)
+def test_tensors_that_numpy_has_not_or_that_are_given_twice_are_refused(
+    bundle: Path, old: bytes, new: bytes, message: str
+) -> None:
+    path = bundle / "weights.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].replace(old, new, 1)
+    assert header != content[8 : 8 + length]
+    content = len(header).to_bytes(8, "little") + header + content[8 + length :]
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    edit(bundle, lambda document: document["sha256"].update({"weights.safetensors": digest}))
+    with pytest.raises(ConfigError, match=message or "header: not valid JSON: layer0.bias is given twice"):
+        load_policy(str(bundle), SCENARIO)
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_numbers_that_cannot_be_written_again_are_refused(bundle: Path, number: str) -> None:
+    path = bundle / "policy.json"
+    path.write_text(path.read_text().replace('"training": {', f'"training": {{"x": {number},', 1))
+    with pytest.raises(ConfigError, match="policy.json: not valid JSON"):
         load_policy(str(bundle), SCENARIO)
 
 
@@ -245,6 +281,19 @@ def test_other_weights_fail_the_self_test(bundle: Path) -> None:
     replace_weights(bundle, tensors)
     with pytest.raises(ConfigError, match="self-test failed"):
         load_policy(str(bundle), SCENARIO)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "weights.safetensors"])
+def test_a_pipe_or_a_huge_file_is_refused_and_not_read(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    (bundle / name).touch()
+    os.truncate(bundle / name, 1 << 40)
+    with pytest.raises(ConfigError, match=f"{name}: holds more than .* bytes"):
+        BundlePolicy.load(bundle)
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    with pytest.raises(ConfigError, match=f"{name}: must be a file, not a pipe or a device"):
+        BundlePolicy.load(bundle)
 
 
 def test_pickle_in_place_of_weights_is_refused(bundle: Path) -> None:
