@@ -30,6 +30,7 @@ STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files
 LAYERS = [
     {
         "errors",
+        "checks",
         "extras",
         "files",
         "units",
@@ -38,6 +39,7 @@ LAYERS = [
         "counters",
         "records",
         "daemon",
+        "phase_orders",
         "scenario",
         "history",
         "features",

@@ -92,14 +92,14 @@ def _number(kind: str, value: object) -> object:
     if isinstance(value, str) and _WRITTEN_WITH_EXPONENT.fullmatch(value):
         return float(value)
     if isinstance(value, bool | str):
-        raise PydanticCustomError("number_expected", f"must be {kind}")  # type: ignore[arg-type]
+        raise PydanticCustomError("number_expected", f"must be {kind}")
     return value
 
 
 def _no_boolean(allowed: str, value: object) -> object:
     """What may stand for one of some numbers: not true, which equals 1."""
     if isinstance(value, bool):
-        raise PydanticCustomError("number_expected", f"must be {allowed}")  # type: ignore[arg-type]
+        raise PydanticCustomError("number_expected", f"must be {allowed}")
     return value
 
 
@@ -320,7 +320,7 @@ class Reference:
         if isinstance(value, Record):
             return validate(value)
         kind = self.kind.removesuffix("s")
-        raise PydanticCustomError("reference_expected", f"must be the name or path of a {kind}, or what one holds")  # type: ignore[arg-type]
+        raise PydanticCustomError("reference_expected", f"must be the name or path of a {kind}, or what one holds")
 
 
 @overload
