@@ -189,7 +189,6 @@ def test_a_daemon_that_could_not_run_is_refused_by_field(tmp_path: Path, change:
         {"platform": {"overlap": math.inf}},
         {"platform": {"dram": {"bandwidth": "0B/s"}}},
         {"platform": {"cxl": {"idle_latency": "0ns"}}},
-        {"platform": {"cxl": {"queueing_latency": "0ns"}}},
         *({"platform": {cost: "0ns"}} for cost in ("failed_migration", "stale_entry", "reclaim_visit")),
         *({"platform": {cost: "0ns"}} for cost in ("demotion_per_page", "migration_per_page_at_8gib")),
         {"platform": {"numa_window_interval": "1ns"}},

@@ -32,6 +32,7 @@ STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files
 LAYERS = [
     {
         "errors",
+        "checks",
         "extras",
         "files",
         "folders",
@@ -42,6 +43,7 @@ LAYERS = [
         "counters",
         "records",
         "daemon",
+        "phase_orders",
         "scenario",
         "history",
         "features",

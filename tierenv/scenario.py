@@ -54,7 +54,7 @@ class MemoryTier(Record):
 
     idle_latency: Cost
     """Load-to-use latency of an unloaded tier."""
-    queueing_latency: Cost
+    queueing_latency: Seconds
     """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
     bandwidth: Annotated[BytesPerSecond, Field(gt=0)]
     """Reads and writes together it can serve."""
@@ -103,7 +103,7 @@ class Platform(NamedRecord):
     """Time a thread loses to a NUMA hint fault, migration left out."""
     numa_mark_per_page: Seconds = 0.5e-6
     """Time a thread takes to mark one page for a hint fault."""
-    numa_window_interval: Annotated[Seconds, Field(ge=0.1)] = 1.4
+    numa_window_interval: Annotated[Seconds, Field(ge=0.01)] = 1.4
     """Time between two scan windows of NUMA balancing while the threads scan every second; scales with that period."""
     numa_shared_move_share: Fraction = 0.01
     """Share of repeated hint faults by different threads at which mode 1 promotes the page."""

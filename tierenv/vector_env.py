@@ -233,11 +233,12 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         """The seed of each environment, None for one that keeps its generator."""
         if seed is None:
             return [None] * self.num_envs
-        seeds = seed.tolist() if isinstance(seed, np.ndarray) else seed
-        if isinstance(seeds, Sequence) and not isinstance(seeds, str):
-            if len(seeds) != self.num_envs:
-                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seeds)}")
-            return [None if own is None else seed_of(own) for own in seeds]
+        if isinstance(seed, np.ndarray):
+            seed = seed.tolist()
+        if isinstance(seed, Sequence) and not isinstance(seed, str):
+            if len(seed) != self.num_envs:
+                raise ConfigError(f"seed: must be one integer or {self.num_envs} of them, got {len(seed)}")
+            return [None if own is None else seed_of(own) for own in seed]
         first = seed_of(seed)
         return [first + index for index in range(self.num_envs)]
 

@@ -9,18 +9,20 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from tests.sim.machines import process_of, start, with_workload
+from tests.tiny import tiny
 from tierenv.counters import MIGRATED, SCANNER_NS
 from tierenv.daemon import load_daemon
 from tierenv.scenario import MemoryTier, Platform, Process, Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
 )
-from tierenv.sim.application import CACHE_LINE_BYTES, access_time, solve_rates
+from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import (
     PagesSystem,
 )
 from tierenv.sim.parameters import ScenarioArrays, access_time_s, scenario_arrays
+from tierenv.units import CACHE_LINE_BYTES
 
 Floats = NDArray[np.float64]
 
@@ -233,3 +235,15 @@ def test_without_migration_the_run_takes_its_accesses_times_their_time(placement
     expected_s = scenario.total_accesses * float(access_time_s(scenario, share)) / workload.threads
     assert system.elapsed_s[0] == pytest.approx(expected_s, rel=1e-9)
     assert predicted_s == pytest.approx(expected_s, rel=1e-9)
+
+
+@pytest.mark.parametrize("queueing", [("0ns", "0ns"), ("0ns", "74ns"), ("47ns", "0ns")])
+def test_without_queueing_latency_a_full_link_sets_the_pace(queueing: tuple[str, str]) -> None:
+    dram, cxl = ({"idle_latency": "1ns", "queueing_latency": latency} for latency in queueing)
+    platform = {"like": "amd-epyc-cxl", "dram": dram, "cxl": cxl, "page_walk_per_doubling": "0ns"}
+    scenario = tiny("skewed", platform=platform, workload={"like": "skewed", "think": "0s", "threads": 512})
+    times_s = access_time_s(scenario, [0.0, 0.5, 1.0])
+    assert np.isfinite(times_s).all()
+    if queueing[1] == "0ns":
+        assert times_s[0] == pytest.approx(512 * CACHE_LINE_BYTES / scenario.platform.cxl.bandwidth, rel=1e-6)
+    assert LumpedSystem([scenario]).reference_s > 0

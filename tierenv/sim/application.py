@@ -53,6 +53,8 @@ def access_time(parameters, process, links, shares):
         rate -= step
         if rate >= limit:  # cannot happen coming from above, but a first step from below may lead too far
             rate = 0.5 * (rate + step + limit)
+            if rate >= (1.0 - _TOLERANCE) * limit:
+                break  # without queueing latency nothing holds a process back before the link is full
         if abs(step) <= _TOLERANCE * rate:
             break
     return threads / rate
