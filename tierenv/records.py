@@ -259,6 +259,8 @@ def _validated(record: Any, validate: Callable[[object], Any], values: Mapping[s
         return validate(values)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_first_problem(record, error)}") from None
+    except UnicodeEncodeError as error:  # pydantic's, of a key
+        raise ConfigError(f"{origin}: {error.object!r}: is not text, but half of a surrogate pair") from None
 
 
 def _first_problem(record: Any, error: ValidationError) -> str:
