@@ -42,8 +42,8 @@ SELF_TEST_TOLERANCE = 1e-5
 _NUM_SELF_TESTS = 32
 _SELF_TEST_SEED = 0
 
-_TENSOR_TYPES = {"F32": "float32", "I32": "int32"}
-"""What tensors are made of, as safetensors and as numpy call it."""
+_STORED_TYPES = {"float32": "F32", "int32": "I32"}
+"""What safetensors calls numpy's types, of those there are."""
 
 Size = Annotated[int, Field(ge=1, le=4096)]
 TensorType = tuple[str, tuple[int, ...]]
@@ -286,15 +286,17 @@ def _read_model(path: Path, document: BundleDocument, num_features: int) -> Netw
         expected = description.tensors(num_features, len(document.action))
     except ValueError as error:
         raise ConfigError(f"{path.with_name(DOCUMENT)}: {error}") from None
-    tensors = _read_tensors(path, weights)
-    if {name: tensor.shape for name, tensor in tensors.items()} != {
+    stored = _stored_tensors(path, weights)
+    if {name: tuple(tensor["shape"]) for name, tensor in stored.items()} != {
         name: shape for name, (_, shape) in expected.items()
     }:
         raise ConfigError(f"{path}: tensors: must be those of {description.summary}")
-    for name, tensor in tensors.items():
-        if tensor.dtype != expected[name][0]:
-            raise ConfigError(f"{path}: {name}: must be {expected[name][0]}, got {tensor.dtype}")
-        if not np.isfinite(tensor).all():
+    tensors = {}
+    for name, (kind, shape) in expected.items():
+        if stored[name]["dtype"] != _STORED_TYPES[kind]:
+            raise ConfigError(f"{path}: {name}: must be {kind}, got {stored[name]['dtype']}")
+        tensors[name] = np.frombuffer(stored[name]["data"], kind).reshape(shape)
+        if not np.isfinite(tensors[name]).all():
             raise ConfigError(f"{path}: {name}: must be finite")
     try:
         return description.build(tensors, num_features)
@@ -302,25 +304,18 @@ def _read_model(path: Path, document: BundleDocument, num_features: int) -> Netw
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _read_tensors(path: Path, content: bytes) -> dict[str, Any]:
-    """The tensors of a safetensors file, by name. Raises `ConfigError`, also for names given twice.
+def _stored_tensors(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
+    """Type, shape and data of the tensors in a safetensors file. Raises `ConfigError`, also for names given twice.
 
-    Not through safetensors.numpy, which fails with KeyErrors on types that numpy lacks.
+    Not through safetensors.numpy, which fails with a KeyError on types that numpy lacks.
     """
     try:
-        stored = deserialize(content)
+        stored = dict(deserialize(content))
     except SafetensorError as error:
         raise ConfigError(f"{path}: not valid safetensors: {error}") from None
     length = int.from_bytes(content[:8], "little")
     parse_json(content[8 : 8 + length].decode(), f"{path}: header")
-    for name, tensor in stored:
-        if tensor["dtype"] not in _TENSOR_TYPES:
-            allowed = " or ".join(_TENSOR_TYPES.values())
-            raise ConfigError(f"{path}: {name}: must be {allowed}, got {tensor['dtype']}")
-    return {
-        name: np.frombuffer(tensor["data"], _TENSOR_TYPES[tensor["dtype"]]).reshape(tensor["shape"])
-        for name, tensor in stored
-    }
+    return stored
 
 
 def _check_self_test(folder: Path, document: BundleDocument, model: Network | DecisionTree) -> None:

@@ -112,7 +112,7 @@ def _other_tree(tree: Any, rng: random.Random) -> bytes:
         case "double" if isinstance(holder, dict):
             holder[mark], replacement = rng.choice([holder[key], 0, None, "x"]), json.dumps(key)
         case "rename" if isinstance(holder, dict):
-            holder[rng.choice(["x", "", "like", "name", f"{key}s", f"{key}\n"])] = holder.pop(key)
+            holder[rng.choice(["x", "", "like", "name", "\ud800", f"{key}s", f"{key}\n"])] = holder.pop(key)
         case _:
             other, place = rng.choice(places)
             holder[key] = json.loads(json.dumps(other[place], default=str))

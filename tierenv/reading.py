@@ -56,12 +56,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_json(text: str, origin: str) -> dict[str, Any]:
     """The object a text stands for, which can be written as JSON again.
 
-    Raises `ConfigError` that starts with `origin`, also for keys given twice, numbers without end (NaN, Infinity,
-    1e999) and halves of surrogate pairs.
+    Raises `ConfigError` that starts with `origin`, also for keys given twice and numbers without end (NaN, Infinity,
+    1e999). Halves of surrogate pairs pass: Python makes them of a command line that is not UTF-8.
     """
     try:
         content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(content, allow_nan=False)
     except RecursionError:
         raise ConfigError(f"{origin}: not valid JSON: nested too deeply") from None
     except ValueError as error:

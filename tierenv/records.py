@@ -337,6 +337,8 @@ def _validated(record: Any, validate: Callable[[object], Any], values: Mapping[s
         return validate(values)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_first_problem(record, values, error)}") from None
+    except UnicodeEncodeError as error:  # pydantic's, of a key
+        raise ConfigError(f"{origin}: {error.object!r}: is not text, but half of a surrogate pair") from None
 
 
 _WRONG_KINDS = {
