@@ -10,7 +10,9 @@ target, the seed and its number:
 
 import argparse
 import hashlib
+import io
 import json
+import logging
 import mmap
 import os
 import pickle
@@ -24,6 +26,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -33,8 +36,9 @@ from typing import Any
 import numpy as np
 
 from tests.mutations import Files, spoiled
+from tests.train.tiny_training import write_scenario, write_training
 from tierenv.agents import bundle
-from tierenv.agents.best_static import default_path, read_best_static
+from tierenv.agents.best_static import packaged_path, read_best_static
 from tierenv.agents.bundle import BundlePolicy
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.daemon import Daemon
@@ -42,8 +46,11 @@ from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.measurements import check_sizes, read_measurements
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Platform, Scenario, Workload, load_scenario
-from tierenv.train.config import Suite, TrainingConfig
+from tierenv.train.config import Suite, TrainingConfig, load_training_config
 from tierenv.train.gains import read_gains
+from tierenv.train.learn import learn
+from tierenv.train.progress_csv import STEPS, ProgressCsv
+from tierenv.train.run_dir import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,7 +137,7 @@ def _bundles() -> list[Files]:
 
 def _load_bundle(folder: Path) -> object:
     policy = BundlePolicy.load(folder)
-    policy.act(np.zeros((2, policy.document.num_columns), np.float32))
+    policy.act(np.zeros((2, policy.model.num_features), np.float32))
     source = learned_source(str(folder))
     return json.dumps(source.training, allow_nan=False), source.origin.comment()  # what exports make of it
 
@@ -166,6 +173,54 @@ def _load_evaluation(folder: Path) -> object:
     return gains
 
 
+@cache
+def _runs() -> list[Files]:
+    """A run's folder, with what is in its model's archives under names of their own."""
+    with tempfile.TemporaryDirectory() as temporary:
+        write_scenario(Path(temporary))
+        config = load_training_config(str(write_training(Path(temporary), timesteps=64)))
+        with RunDirectory.create(Path(temporary) / "run", config, "tierenv train") as run:
+            learn(config, run)
+        names = ["config.yaml", "manifest.json", "evaluations.json", "best/evaluation.json", "progress.csv"]
+        files = {name: (run.path / name).read_bytes() for name in [*names, "scenarios/moving-hot-set.yaml"]}
+        with zipfile.ZipFile(run.best_model) as archive:
+            files |= {f"{_MODEL}{name}": archive.read(name) for name in ("data", "policy.optimizer.pth")}
+            with zipfile.ZipFile(io.BytesIO(archive.read("policy.pth"))) as state:
+                files |= {f"{_STATE}{name}": state.read(name) for name in state.namelist()}
+        return [files]
+
+
+_MODEL, _STATE = "model.zip/", "model.zip/policy.pth/"
+
+
+def packed(files: Files) -> Files:
+    """Puts the members of archives where they belong, with digests that are right."""
+    state, model = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(state, "w") as archive:
+        for name, content in files.items():
+            if name.startswith(_STATE):
+                archive.writestr(name.removeprefix(_STATE), content)
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("policy.pth", state.getvalue())
+        for name, content in files.items():
+            if name.startswith(_MODEL) and not name.startswith(_STATE):
+                archive.writestr(name.removeprefix(_MODEL), content)
+    others = {name: content for name, content in files.items() if not name.startswith(_MODEL)}
+    return others | {"best/model.zip": model.getvalue()}
+
+
+def _load_run(folder: Path) -> object:
+    """As evaluate, export and `train --resume` do, short of the learner itself."""
+    source = learned_source(str(folder))
+    source.model(np.zeros((2, source.model.num_features), np.float32))
+    load_training_config(str(folder / "config.yaml"))
+    run = RunDirectory(folder)
+    run.update_manifest(command="tierenv train")
+    run._pair_best()
+    ProgressCsv(run.progress_path, 10**9).write({STEPS: 10**9}, {STEPS: ()})
+    return json.dumps(source.training, allow_nan=False), source.origin.comment(), run.evaluations
+
+
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
     "measurements": Target(_measurements, _load_measurements),
@@ -173,10 +228,11 @@ TARGETS: dict[str, Target] = {
     "signed-bundle": Target(_bundles, _load_bundle, finish=signed),
     "evaluation": Target(_evaluations, _load_evaluation),
     "best-static": Target(
-        lambda: [{"mine.json": default_path().read_bytes()}], lambda folder: read_best_static(folder / "mine.json")
+        lambda: [{"mine.json": packaged_path().read_bytes()}], lambda folder: read_best_static(folder / "mine.json")
     ),
+    "run": Target(_runs, _load_run, finish=packed),
 }
-"""All that reads files but the run folder."""
+"""All that reads files."""
 
 
 @cache
@@ -252,6 +308,7 @@ def _feed(name: str, cases: int, seed: int, folder: Path, current: mmap.mmap) ->
     report = Report(name)
     TARGETS[name].valid_inputs(), _strangers()
     warnings.simplefilter("error")  # a warning is a second line
+    logging.disable()  # what is set aside of a run is told
     start_mib = _resident_mib()
     _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (MAX_MIB << 20), hard_limit))
@@ -281,6 +338,7 @@ def _feed(name: str, cases: int, seed: int, folder: Path, current: mmap.mmap) ->
 def _write(files: Files, folder: Path) -> None:
     folder.mkdir()
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
 

@@ -8,6 +8,7 @@ import random
 import re
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -153,7 +154,7 @@ MUTATORS: dict[str, list[Callable[[bytes, random.Random], bytes]]] = {
     ".csv": [other_line, other_word, other_word, other_bytes],
     ".safetensors": [other_tensors, other_bytes],
 }
-"""What happens to a file, by its suffix."""
+"""What happens to a file, by its suffix; to any other `other_bytes`."""
 
 
 def spoiled(files: Files, strangers: list[bytes], rng: random.Random) -> Files:
@@ -163,7 +164,7 @@ def spoiled(files: Files, strangers: list[bytes], rng: random.Random) -> Files:
         name = rng.choice(sorted(files))
         accident = rng.random()
         if accident < 0.95:
-            mutate = rng.choice(MUTATORS[name[name.rindex(".") :]])
+            mutate = rng.choice(MUTATORS.get(Path(name).suffix, [other_bytes]))
             files[name] = mutate(files[name], rng)
         elif accident < 0.97:
             files[name] = rng.choice(strangers)

@@ -19,7 +19,7 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +29,10 @@ from rich.console import Console
 from safetensors.numpy import load_file
 from tyro.conf import Positional, arg
 
+from tests.agents import script_trees
 from tests.tiny import tiny
 from tierenv.agents.best_static import find_best_static, write_best_static
+from tierenv.agents.export import FORMATS
 from tierenv.scenario import load_scenario
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
@@ -279,7 +281,7 @@ CASES = {
         ),
         Case(
             "evaluate --json",
-            ("evaluate", "./tiny.yaml", "--seeds", "400", "--json", "evaluation.json", "--policy", *POLICIES),
+            ("evaluate", "./tiny.yaml", "--seeds", "60", "--json", "evaluation.json", "--policy", *POLICIES),
             _write_old_evaluation,
             lambda folder: _json(folder / "evaluation.json"),
         ),
@@ -312,11 +314,72 @@ CASES = {
 }
 
 
+APPLY = ("--apply", "--with-demotion")
+SITUATIONS: dict[str, tuple[Sequence[str], ...]] = {
+    "first apply": (APPLY,),
+    "second apply": (APPLY, APPLY),
+    "apply beside apply": (APPLY, APPLY),
+    "restore": (APPLY, ("--restore",)),
+}
+"""What two scripts are called with, the last of which is killed; beside each other or one after the other."""
+
+
+def try_script(target: str, situation: str, kills: int, moments: random.Random) -> Outcome:
+    """Kill the script of a target so often, and have one of the two scripts go on or put everything back."""
+    *others, killed = SITUATIONS[situation]
+    with tempfile.TemporaryDirectory(prefix="reliability-") as scratch:
+        folder = Path(scratch)
+        script_trees.make_tree(folder, target)
+        script_trees.write_file(folder / script_trees.DEMOTION, "false")
+        scripts = [
+            script_trees.make_script(folder, target, policy, f"{number}.sh")
+            for number, policy in enumerate((script_trees.OTHER_POLICY, script_trees.POLICY))
+        ]
+        before = script_trees.settings(folder, target)
+        started = time.perf_counter()
+        script_trees.run(scripts[1], *APPLY)
+        outcome = Outcome(f"{target}: {situation}", round(time.perf_counter() - started, 2))
+        script_trees.run(scripts[1], "--restore")
+        while outcome.kills < kills:
+            beside = [script_trees.start(scripts[0], *arguments) for arguments in others]
+            if situation != "apply beside apply":
+                for process in beside:
+                    process.communicate()
+            victim = script_trees.start(scripts[1], *killed)
+            moment = moments.uniform(0, outcome.seconds)
+            time.sleep(moment)
+            outcome.kills += victim.poll() is None
+            victim.kill()
+            for process in (victim, *beside):
+                process.communicate()
+            next_calls = moments.choice(((("--restore",),), (APPLY, ("--restore",))))
+            done = [script_trees.run(moments.choice(scripts), *arguments) for arguments in next_calls]
+            refused = [call.stderr for call in done if call.returncode or "somebody else" in call.stdout]
+            found, left = script_trees.settings(folder, target), script_trees.notes(folder)
+            outcome.needed_a_human += bool(refused)
+            outcome.different_results += found != before
+            outcome.left_behind += bool(left)
+            for problem in (*refused, *left, *([f"{found}"] if found != before else [])):
+                outcome.problems.append(f"killed after {moment:.3f} s: {problem}")
+    return outcome
+
+
+def all_cases() -> dict[str, Callable[[int, random.Random], Outcome]]:
+    """Commands, and scripts of every target in every situation."""
+    commands = {name: partial(try_case, case) for name, case in CASES.items()}
+    scripts = {
+        f"{target}: {situation}": partial(try_script, target, situation)
+        for target in FORMATS["sysfs"].targets
+        for situation in SITUATIONS
+    }
+    return commands | scripts
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Kill commands at random moments and look at what is left."""
 
-    cases: Annotated[Positional[tuple[str, ...]], arg(metavar="CASE")] = tuple(CASES)
+    cases: Annotated[Positional[tuple[str, ...]], arg(metavar="CASE")] = tuple(all_cases())
     """Which; all without any."""
     kills: Annotated[int, arg(metavar="N")] = 50
     """Of each case."""
@@ -329,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(Reliability, args=arguments)
     outcomes = []
     for name in options.cases:
-        outcomes.append(try_case(CASES[name], options.kills, random.Random(f"{SEED} {name}")))
+        outcomes.append(all_cases()[name](options.kills, random.Random(f"{SEED} {name}")))
         print(f"{name}: {outcomes[-1].kills} kills", *outcomes[-1].problems, sep="\n  ", file=sys.stderr)
     rows = [[str(value) for value in asdict(outcome).values()][:-1] for outcome in outcomes]
     columns = ["case", "time [s]", "kills", "corrupt", "different", "needed a human", "left behind"]

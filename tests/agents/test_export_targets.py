@@ -28,7 +28,7 @@ from tierenv.units import MIB
         ("numa-balancing", "static:800,1024,1.5", "2 is too far off"),
         ("damon", "static:800,1024,0", "0 bytes means no quota"),
         *[(target, "built-in", "does not hold one setting") for target in TARGETS],
-        *[(target, "runs/some-run", "--format bundle") for target in TARGETS],
+        *[(target, "runs/some-run", "formats for a learned policy: bundle") for target in TARGETS],
         *[(target, "static:1,1024,inf", "kmmscand-tunable allows") for target in TARGETS],
     ],
 )

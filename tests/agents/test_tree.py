@@ -185,7 +185,7 @@ def test_bundled_tree_acts_as_the_tree(written: Path) -> None:
     [
         ("feature", lambda array: array + 20, "feature: must be -1 to 13"),
         ("left", lambda array: np.where(array == 3, 0, array).astype(np.int32), "child of one node before it"),
-        ("left", lambda array: array.astype(np.int64), "left: must be int32"),
+        ("left", lambda array: array.astype(np.int64), "left: must be int32, got I64"),
         ("threshold", lambda array: array / 0, "threshold: must be finite"),
         ("value", lambda array: array + np.float32(np.nan), "value: must be finite"),
         ("value", lambda array: 3 * array, r"value in \[-1, 1\]"),
