@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 
 from tierenv.action import ActionCodec
 from tierenv.agents.policies import PolicyLoader, load_policy
@@ -21,6 +22,7 @@ from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
 from tierenv.scenario import Control, Scenario
+from tierenv.wrappers import MENU, menu_actions
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,10 @@ class Sb3Policy:
     daemon = None
     identity = None
 
-    def __init__(self, name: str, module: Any) -> None:
+    def __init__(self, name: str, module: Any, menu: Array | None = None) -> None:
         self.name = name
         self._module = module
+        self._menu = menu  # float32[choices, T], for a policy that chooses by number
         self._state: Any = None
         self._is_start = np.zeros(0, dtype=np.bool_)
 
@@ -86,11 +89,11 @@ class Sb3Policy:
             observation, state=self._state, episode_start=self._is_start, deterministic=True
         )
         self._is_start = np.zeros_like(self._is_start)
-        return np.asarray(actions, dtype=np.float32)
+        return np.asarray(actions, dtype=np.float32) if self._menu is None else self._menu[actions]
 
 
 def _from_archive(path: str, scenario: Scenario) -> Sb3Policy:
-    """A policy out of what `model.save` of stable-baselines3 writes."""
+    """A policy out of what `model.save` of stable-baselines3 writes, trained on the box of actions or on `MENU`."""
     require("train", f"sb3:{path}")
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.save_util import load_from_zip_file
@@ -109,14 +112,16 @@ def _from_archive(path: str, scenario: Scenario) -> Sb3Policy:
         module.set_training_mode(False)
     except Exception as error:  # what is unpickled may raise anything
         raise ConfigError(f"sb3:{path}: cannot be loaded: {type(error).__name__}: {error}") from None
-    ours = (ObservationEncoder(scenario.daemon).space, ActionCodec(scenario.daemon).space)
+    menu = menu_actions(scenario.daemon)[0] if spaces[1] == Discrete(len(MENU)) else None
+    own_actions = ActionCodec(scenario.daemon).space if menu is None else spaces[1]
+    ours = (ObservationEncoder(scenario.daemon).space, own_actions)
     for what, own, its in zip(("observations", "actions"), ours, spaces, strict=True):
         if its != own:
             raise ConfigError(
                 f"sb3:{path}: {what}: it is for {its}, scenario {scenario.name} with daemon {scenario.daemon.name} "
                 f"has {own}"
             )
-    return Sb3Policy(f"sb3:{path}", module)
+    return Sb3Policy(f"sb3:{path}", module, menu)
 
 
 _PROTOCOL = ("name", "daemon", "control", "reset", "act")

@@ -12,8 +12,9 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.action import DEAD_ZONE_EDGE, checked_coordinates, edges_of
+from tierenv.action import DEAD_ZONE_EDGE, ActionCodec, checked_coordinates, edges_of
 from tierenv.checks import check_shape
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.task import TieredMemoryTask
 from tierenv.tunables import TUNABLES
@@ -34,13 +35,17 @@ MENU = {"pause": _choice(1.0, -1.0, -1.0)} | {
 one of four ceilings on promotion. Another tunable of the daemon keeps its value at start; one it lacks is left out."""
 
 
-def _menu_actions(task: TieredMemoryTask) -> NDArray[np.float32]:
-    """float32[n, len(MENU), T]: the coordinates of each choice. Raises `ConfigError` if there are no tunables."""
-    if not task.codec.names:
-        raise ConfigError(f"DiscreteMenu: daemon {task.system.daemons[0].name} has no tunables")
-    at_start = task.codec.encode(np.array([daemon.start_setting.row for daemon in task.system.daemons]))
+def menu_actions(*daemons: Daemon) -> NDArray[np.float32]:
+    """float32[n, len(MENU), T]: the coordinates of each choice for each daemon.
+
+    Raises `ConfigError` if they have no tunables, or not the same.
+    """
+    codec = ActionCodec(*daemons)
+    if not codec.names:
+        raise ConfigError(f"DiscreteMenu: daemon {daemons[0].name} has no tunables")
+    at_start = codec.encode(np.array([daemon.start_setting.row for daemon in daemons]))
     actions = np.repeat(at_start[:, None], len(MENU), axis=1)
-    for column, name in enumerate(task.codec.names):
+    for column, name in enumerate(codec.names):
         for row, choice in enumerate(MENU.values()):
             actions[:, row, column] = choice.get(name, actions[:, row, column])
     return actions.astype(np.float32)
@@ -68,7 +73,7 @@ class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArra
     def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]) -> None:
         super().__init__(env)
         self.action_space = Discrete(len(MENU))
-        self._actions = _menu_actions(_task(env))[0]
+        self._actions = menu_actions(*_task(env).system.daemons)[0]
 
     def action(self, action: np.int64) -> NDArray[np.float32]:
         """float32[T] of a choice. Raises `ConfigError` for one that is not on the menu."""
@@ -82,7 +87,7 @@ class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
         super().__init__(env)
         self.single_action_space = Discrete(len(MENU))
         self.action_space = batch_space(self.single_action_space, env.num_envs)
-        self._actions = _menu_actions(_task(env))
+        self._actions = menu_actions(*_task(env).system.daemons)
 
     def actions(self, actions: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32[n, T] of the choices int64[n]. Raises `ConfigError` for one that is not on the menu."""

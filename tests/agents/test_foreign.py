@@ -20,6 +20,7 @@ from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.cli import main
 from tierenv.train.evaluate import evaluate
 from tierenv.train.run_dir import to_yaml
+from tierenv.wrappers import DiscreteMenu, menu_actions
 
 SCENARIO = load_scenario("skewed")
 
@@ -44,6 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "TD3": {"buffer_size": 10},
     }.items():
         getattr(stable_baselines3, name)("MlpPolicy", env, device="cpu", seed=1, **options).save(folder / name)
+    stable_baselines3.DQN("MlpPolicy", DiscreteMenu(env), device="cpu", seed=1, buffer_size=10).save(folder / "DQN")
     stable_baselines3.PPO("MlpPolicy", gymnasium.make("Pendulum-v1"), device="cpu").save(folder / "Pendulum")
     env.close()
     return folder
@@ -63,6 +65,16 @@ def test_a_model_of_any_algorithm_plays_as_itself(models: Path, algorithm: str) 
     model = getattr(stable_baselines3, algorithm).load(models / algorithm, device="cpu")
     np.testing.assert_allclose(policy.act(observations), model.predict(observations, deterministic=True)[0], atol=1e-6)
     assert policy.act(observations).dtype == np.float32
+
+
+def test_a_model_that_chooses_by_number_plays_the_menu(models: Path) -> None:
+    import stable_baselines3
+
+    policy = load(f"sb3:{models / 'DQN'}.zip")
+    policy.reset(50)
+    observations = np.random.default_rng(2).uniform(-1, 1, (50, 14)).astype(np.float32)
+    choices, _ = stable_baselines3.DQN.load(models / "DQN", device="cpu").predict(observations, deterministic=True)
+    np.testing.assert_array_equal(policy.act(observations), menu_actions(SCENARIO.daemon)[0][choices])
 
 
 def test_a_model_is_evaluated_from_the_command_line(
