@@ -287,9 +287,9 @@ CASES = {
         ),
         Case(
             "distil",
-            ("distil", "moving-hot-set", "--scenario", "./tiny.yaml", "--seeds", "2", "--output", "tree"),
+            (*"distil moving-hot-set --scenario ./tiny.yaml --seeds 2 --output tree --json tree.json".split(),),
             _write_tiny,
-            _bytes("tree/weights.safetensors"),
+            _bytes("tree/weights.safetensors", "tree.json"),
             is_over="tree: already exists",
         ),
         Case(

@@ -199,8 +199,8 @@ class Distil:
             raise ConfigError(f"{self.output}: already exists; remove it or choose another path")
         with shown_progress("distilling", _stderr()) as report_progress:
             result = distil(self.source, self.leaves, self.scenario, self.seeds, report_progress=report_progress)
-        result.write(self.output, _command_line())
         _write_json(self.json, result.to_json)
+        result.write(self.output, _command_line())  # last: where it stands, all is done
         _print(report.distillation_table(result), f"wrote {self.output}", beside=self.json)
         return 0
 
