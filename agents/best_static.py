@@ -101,7 +101,10 @@ def read_best_static(path: Path) -> dict[str, BestStatic]:
     """What a file stores, by identity of the scenario; empty without one. Raises `ConfigError` for a broken one."""
     if not path.exists():
         return {}
-    return validate_record(BestStaticFile, read_json(path), str(path)).scenarios
+    try:
+        return validate_record(BestStaticFile, read_json(path), str(path)).scenarios
+    except ConfigError as error:
+        raise ConfigError(f"{error}; mend or remove the file") from None
 
 
 def write_best_static(scenario: Scenario, best: BestStatic, path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from gymnasium.spaces import Discrete
@@ -18,6 +18,7 @@ from gymnasium.spaces import Discrete
 from tierenv.action import ActionCodec
 from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Array, Policy
+from tierenv.daemon import DaemonRecord
 from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
@@ -124,6 +125,7 @@ def _from_archive(path: str, scenario: Scenario) -> Sb3Policy:
     return Sb3Policy(f"sb3:{path}", module, menu)
 
 
+_CONTROLS = get_args(get_args(Control)[0])
 _PROTOCOL = ("name", "daemon", "control", "reset", "act")
 
 
@@ -136,17 +138,24 @@ def _from_module(location: str, scenario: Scenario) -> Policy:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:  # the last two for names such as ".."
         raise ConfigError(f"policy python:{location}: cannot be imported: {error}") from None
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise ConfigError(f"policy python:{location}: {module.__file__} has no function {factory_name}")
-    policy = factory(scenario)
+    try:
+        policy = factory(scenario)
+    except SystemExit as error:
+        raise ConfigError(f"policy python:{location}: {factory_name}(scenario) ends the program: {error}") from None
     if missing := [name for name in _PROTOCOL if not hasattr(policy, name)]:
         raise ConfigError(
             f"policy python:{location}: what {factory_name}(scenario) returns lacks {', '.join(missing)}; see "
             "tierenv.agents.policy.Policy"
         )
+    if not isinstance(policy.daemon, DaemonRecord | None):
+        raise ConfigError(f"policy python:{location}: daemon: must be one of tierenv.daemon.load_daemon, or None")
+    if policy.control not in _CONTROLS:
+        raise ConfigError(f"policy python:{location}: control={policy.control!r}: must be {' or '.join(_CONTROLS)}")
     return _Checked(policy, len((policy.daemon or scenario.daemon).tunables))
 
 

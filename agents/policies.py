@@ -47,7 +47,11 @@ def _random(scenario: Scenario, _argument: str) -> RandomPolicy:
 
 
 def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
-    return StaticPolicy(find_best_static(scenario).setting_for(scenario.daemon), scenario.daemon, name="best-static")
+    setting = find_best_static(scenario).setting_for(scenario.daemon)
+    try:
+        return StaticPolicy(setting, scenario.daemon, name="best-static")
+    except ConfigError as error:
+        raise ConfigError(f"best-static, as stored for {scenario.name}: {error}; search anew: tierenv tune") from None
 
 
 POLICIES = {

@@ -146,4 +146,7 @@ class RunFolder:
 
 
 def _read(path: Path, record: type[RecordType]) -> RecordType | None:
-    return validate_record(record, read_json(path), str(path)) if path.exists() else None
+    try:
+        return validate_record(record, read_json(path), str(path)) if path.exists() else None
+    except ConfigError as error:
+        raise ConfigError(f"{error}; remove the file to go on without what it says") from None

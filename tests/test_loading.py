@@ -284,7 +284,7 @@ def test_a_number_may_be_whole_or_have_an_exponent_without_a_point(tmp_path: Pat
             {"workload": {"phases": [{"name": "a", "access_share": {1: 1.0}}]}},
             ".access_share: keys must be texts, got 1",
         ),
-        ({1: 2}, "mine.yaml: keys must be texts, got 1"),
+        ({1: 2}, "mine.yaml: must hold a mapping of names to values, got a key that is no name"),
         ({"summary": 5}, "summary=5: must be a text"),
         ({"demotion": 2}, "demotion=2: must be true or false"),
         ({"regions": 1.5}, "regions=1.5: must be a whole number"),
@@ -330,7 +330,7 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     path.write_text("like: amd-epyc-cxl\ncxl:\n  idle_latency: 150ns\n  idle_latency: 160ns\n")
     with pytest.raises(ConfigError, match=f"^{path}:4: idle_latency: is given twice$"):
         load_record("platforms", Platform, str(path))
-    path.write_text("{a: &base {x: 1}, b: {<<: *base, x: 2}}")  # merged keys may be given again
+    path.write_text("{summary: x, a: &base {x: 1}, b: {<<: *base, x: 2}}")  # merged keys may be given again
     with pytest.raises(ConfigError, match="a: unknown key"):
         load_record("platforms", Platform, str(path))
     path.write_text('{"a": {"x": 1, "x": 2}}')
@@ -444,8 +444,8 @@ def test_a_record_written_out_is_read_as_the_same(kind: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("size: 0x_", "mine.yaml:1: '0x_' is not a YAML int"),
-        ("a: 1\nb: 2001-99-99", "mine.yaml:2: '2001-99-99' is not a YAML timestamp"),
+        ("size: 0x_", "mine.yaml:1: a value is not a YAML int"),
+        ("a: 1\nb: 2001-99-99", "mine.yaml:2: a value is not a YAML timestamp"),
         ("a: " + "[" * 5000, "mine.yaml: not valid YAML: nested too deeply"),
         ("a: 1\nroot:$6$secret: [\n", "mine.yaml:3: not valid YAML: expected the node content"),
         ("a: &a {b: *a}", "mine.yaml:1: the value of an alias holds the alias itself"),
@@ -454,9 +454,9 @@ def test_a_record_written_out_is_read_as_the_same(kind: str, tmp_path: Path) -> 
             "more than 100000 values, those of aliases included",
         ),
         ("a: " + "x" * 600_000, "mine.yaml: holds more than 524288 bytes"),
-        ("\ufeffa: 1", "mine.yaml: a: unknown key"),
+        ("\ufeffsummary: x\na: 1", "mine.yaml: a: unknown key"),
         ("like: skewed\nsize: 1e308TiB", "mine.yaml: size: '1e308TiB' must be finite"),
-        ('"\\ud800": 1', "mine.yaml:1: '\\ud800' is not a YAML str"),
+        ('"\\ud800": 1', "mine.yaml:1: a value is not a YAML str"),
     ],
 )
 def test_what_is_no_yaml_is_refused_with_its_line_and_without_the_file_s_text(
@@ -484,3 +484,35 @@ def test_a_message_is_one_line_of_bounded_length_whatever_it_quotes() -> None:
     assert str(ConfigError("a\nb\x1b[2J\u202e\ud800é")) == "a\\nb\\x1b[2J\\u202e\\ud800é"
     message = str(ConfigError("mine.yaml: " + "x" * 5000 + ": no such file"))
     assert message.startswith("mine.yaml: ") and message.endswith(": no such file") and len(message) < 1100
+
+
+SECRETS = {
+    "shadow": "root:$6$SECRET$abc:20228:0:99999:7:::\n",
+    "shadow twice": "root:$6$SECRET$abc:20228:0:99999:7:::\n" * 2,
+    "environment": "SECRET: 1\n",
+    "a tag": "summary: !!int SECRET\n",
+    "an alias": "summary: *SECRET\n",
+    "a word": "SECRET\n",
+    "JSON": '{"$SECRET": 1, "$SECRET": 2}',
+}
+
+
+@pytest.mark.parametrize("content", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "like: ./secret",
+        "{like: skewed, platform: ./secret}",
+        "{like: skewed, platform: {like: ./secret}}",
+        "{like: skewed, corunners: [{workload: ./secret, size: 1GiB}]}",
+    ],
+)
+def test_nothing_is_told_of_a_file_that_is_no_record(tmp_path: Path, scenario: str, content: str) -> None:
+    (tmp_path / "secret").write_text(content)
+    (tmp_path / "mine.yaml").write_text(scenario)
+    with pytest.raises(ConfigError, match="secret") as raised:
+        load_scenario(str(tmp_path / "mine.yaml"))
+    assert "SECRET" not in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        read_json(tmp_path / "secret")
+    assert "SECRET" not in str(raised.value)

@@ -114,8 +114,8 @@ def _refused_by_name(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _BAD_PATH:
-            raise
+        if error.errno not in _BAD_PATH:  # a full disk, say
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise ConfigError(f"{path}: {error.strerror}") from None
 
 

@@ -1,6 +1,7 @@
 """Files of limited size, as text or as the mapping YAML or JSON makes of it: no key twice, and errors of one line."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = _Loader(text, path).get_single_data()
     except RecursionError:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
-    except yaml.MarkedYAMLError as error:  # its own text shows the line, which may be one of a file that is no record
+    except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
+        raise ConfigError(f"{path}{line}: not valid YAML: {_without_words(error.problem)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(content).__name__}")
+    if not all(isinstance(key, str) and _NAME.fullmatch(key) for key in content):
+        raise ConfigError(f"{path}: must hold a mapping of names to values, got a key that is no name")
     return content
 
 
@@ -122,7 +125,7 @@ class _Loader(yaml.SafeLoader):
         given: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in given:
-                raise ConfigError(f"{self.path}:{key.start_mark.line + 1}: {key.value}: is given twice")
+                raise ConfigError(f"{self.path}:{key.start_mark.line + 1}: {_shown(key.value)}: is given twice")
             given.add(str(key.value))
         return node
 
@@ -133,7 +136,7 @@ class _Loader(yaml.SafeLoader):
             raise
         except (ValueError, ArithmeticError, LookupError, AttributeError):  # of PyYAML's constructors of scalars
             kind, line = node.tag.rpartition(":")[2], node.start_mark.line + 1
-            raise ConfigError(f"{self.path}:{line}: {node.value!r} is not a YAML {kind}") from None
+            raise ConfigError(f"{self.path}:{line}: a value is not a YAML {kind}") from None
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> FileText:
         node.value.encode()  # an escape such as "\ud800" makes half a character, a ValueError here
@@ -141,6 +144,21 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
+
+
+# A path may lead to a file that is no record of ours, and a message may be read by somebody who must not read the file.
+# So a refusal quotes nothing of a text but names, and of these no more than the place needs.
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+def _shown(key: str) -> str:
+    return key if _NAME.fullmatch(key) else "a key"
+
+
+def _without_words(problem: str | None) -> str:
+    """What PyYAML says is wrong, without the words of the file that it quotes."""
+    return re.sub(r" '[^'<]{3,}'", "", problem or "")
 
 
 def _refuse_constant(text: str) -> float:
@@ -151,6 +169,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise ValueError(f"{key} is given twice")
+            raise ValueError(f"{_shown(key)} is given twice")
         content[key] = value
     return content

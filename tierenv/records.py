@@ -256,19 +256,36 @@ def load_record(kind: str, record: Any, name_or_path: str) -> Any:
     several types that a field tells apart (a discriminated union).
     """
     path = resolve(kind, name_or_path)
-    return validate_record(record, read_values(kind, path), str(path))
+    return validate_record(record, read_values(kind, path, _fields_of(record)), str(path))
 
 
-def read_values(kind: str, path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The mapping of a file, put over that of the file it is like. Raises `ConfigError`."""
-    values = {"name": path.stem} | read_yaml(path)
+def _fields_of(record: Any) -> frozenset[str]:
+    """The keys that a file of this record may hold."""
+    return frozenset(name for each in records_in(record) for name in each.model_fields)
+
+
+def read_values(kind: str, path: Path, fields: frozenset[str], seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The mapping of a file, put over that of the file it is like. Raises `ConfigError`.
+
+    Args:
+        kind: of the file.
+        path: of the file.
+        fields: keys of such a file, one of which it must have: of another file nothing is to be told, not even keys.
+        seen: files that led here.
+    """
+    own = read_yaml(path)
+    if not own.keys() & (fields | {"like"}):
+        raise ConfigError(f"{path}: has none of the keys of a {kind.removesuffix('s')} file; see docs/configuration.md")
+    values = {"name": path.stem} | own
     try:
-        return _over_what_it_is_like(kind, values, (*seen, os.path.realpath(path)))
+        return _over_what_it_is_like(kind, values, fields, (*seen, os.path.realpath(path)))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _over_what_it_is_like(kind: str, values: dict[str, Any], seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def _over_what_it_is_like(
+    kind: str, values: dict[str, Any], fields: frozenset[str], seen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A mapping put over that of the file its `like` names, if it has one; `seen` leads here. Raises `ConfigError`."""
     if "like" not in values:
         return values
@@ -277,7 +294,7 @@ def _over_what_it_is_like(kind: str, values: dict[str, Any], seen: tuple[str, ..
         raise ConfigError(f"like={like!r}: must be the name or path of one of the {kind}")
     try:
         path = resolve(kind, like)
-        base = None if os.path.realpath(path) in seen else read_values(kind, path, seen)
+        base = None if os.path.realpath(path) in seen else read_values(kind, path, fields, seen)
     except ConfigError as error:
         raise ConfigError(f"like: {error}") from None
     if base is None:
@@ -314,9 +331,9 @@ class Reference:
     def _read(self, record: Any, value: object, validate: Callable[[object], Any]) -> Any:
         if isinstance(value, str):
             path = resolve(self.kind, value)
-            return _validated(record, validate, read_values(self.kind, path), str(path))
+            return _validated(record, validate, read_values(self.kind, path, _fields_of(record)), str(path))
         if isinstance(value, dict):
-            return validate(_over_what_it_is_like(self.kind, value))
+            return validate(_over_what_it_is_like(self.kind, value, _fields_of(record)))
         if isinstance(value, Record):
             return validate(value)
         kind = self.kind.removesuffix("s")

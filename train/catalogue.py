@@ -11,7 +11,8 @@ from tierenv.counters import COUNTERS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.measurements import read_measurements
-from tierenv.records import load_record, packaged, read_values
+from tierenv.reading import read_yaml
+from tierenv.records import load_record, packaged
 from tierenv.scenario import MemoryTier, Platform, load_scenario
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
@@ -74,7 +75,7 @@ def _daemons() -> list[list[str]]:
 
 def _with_summary(kind: str) -> Callable[[], list[list[str]]]:
     def rows() -> list[list[str]]:
-        return [[name, str(read_values(kind, path).get("summary", ""))] for name, path in packaged(kind).items()]
+        return [[name, str(read_yaml(path).get("summary", ""))] for name, path in packaged(kind).items()]
 
     return rows
 

@@ -355,7 +355,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("tierenv: interrupted", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        print(f"tierenv: {error}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"tierenv: {place}{error.strerror or error}", file=sys.stderr)
         return 1
 
 

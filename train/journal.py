@@ -59,28 +59,36 @@ class Journal:
         if decides is None or self._file is None:
             return run()
         key = digest(decides)
-        if key not in self._known:
-            self._known[key] = _to_json(run())
-            self._file.write(json.dumps({"key": key, "episodes": self._known[key]}).encode() + b"\n")
+        if key in self._known:
+            return _from_json(self._known[key])
+        episodes = run()
+        content = _to_json(episodes)
+        try:
+            self._file.write(json.dumps({"key": key, "episodes": content, "digest": digest(content)}).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-        return _from_json(self._known[key])
+            self._known[key] = content
+        except OSError as error:
+            log.warning("%s: %s; nothing more is kept of this command", self._file.name, error.strerror)
+            self._file = None
+        return episodes
 
     def _read(self, file: IO[bytes]) -> None:
         whole = 0
         for line in file:
             try:
                 entry = json.loads(line)
-                _from_json(entry["episodes"])
+                if entry["digest"] != digest(entry["episodes"]):
+                    break
                 self._known[str(entry["key"])] = entry["episodes"]
-            except (ValueError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, RecursionError):
                 break  # a kill tore it; what follows, if anything, is not to be trusted
             whole += len(line)
         file.truncate(whole)
         file.seek(whole)
 
 
-def digest(content: list[Any]) -> str:
+def digest(content: list[Any] | dict[str, Any]) -> str:
     """SHA-256 of what JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -122,7 +130,8 @@ def _open(name: str) -> tuple[Path, IO[bytes]] | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_old(path.parent)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b")
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        file = open(path, "r+b", opener=lambda name, _flags: os.open(name, flags, 0o600))
     except OSError as error:
         log.debug("%s: %s; nothing is kept", path, error)
         return None
@@ -160,7 +169,7 @@ def _to_json(episodes: Episodes) -> dict[str, Any]:
 
 
 def _from_json(content: dict[str, Any]) -> Episodes:
-    """Raises ValueError, LookupError or TypeError for anything but what `_to_json` gives."""
+    """What `_to_json` made this of."""
     return Episodes(
         seconds=np.array(content["seconds"], dtype=np.float64),
         process_seconds=np.array(content["process_seconds"], dtype=np.float64),

@@ -290,12 +290,17 @@ def _go_on_from(checkpoint: Path, model: BaseAlgorithm) -> None:
     """
     try:
         model.set_parameters(str(checkpoint), device="cpu")
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in model.policy.state_dict().values()):
+            raise ValueError("weights must be finite numbers; the training has diverged")
         with zipfile.ZipFile(checkpoint) as archive:
             counts = json.loads(archive.read("data"))
         for name in ("num_timesteps", "_n_updates"):
             setattr(model, name, int(counts[name]))
     except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
-        raise ConfigError(f"{checkpoint}: cannot be resumed: {type(error).__name__}: {error}") from None
+        reason = str(error).partition(". ")[0]  # torch adds advice
+        raise ConfigError(
+            f"{checkpoint}: cannot be resumed, remove it to go on from the one before: {type(error).__name__}: {reason}"
+        ) from None
 
 
 def _set_start(policy: Any, config: TrainingConfig) -> None:

@@ -13,11 +13,14 @@ from typing import Any
 
 from stable_baselines3.common.logger import KVWriter
 
+from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text
 
 log = logging.getLogger(__name__)
 
 STEPS = "time/total_timesteps"
+MAX_CHARACTERS = 32 << 20
+"""Of a file: a hundred thousand rollouts."""
 
 Row = dict[str, str]
 
@@ -68,8 +71,12 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
     """Columns and whole rows of a file; nothing without one."""
     if not path.exists():
         return [], []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(MAX_CHARACTERS + 1)
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{path}: holds more than {MAX_CHARACTERS} characters; move it elsewhere to go on without it")
     try:
-        header, *rows = list(csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines())) or [[]]
+        header, *rows = list(csv.reader(text.splitlines())) or [[]]
     except csv.Error:
         header, rows = [], []
     if STEPS not in header or not all(name.isprintable() for name in header) or len(set(header)) < len(header):

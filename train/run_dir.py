@@ -1,8 +1,10 @@
 """Writing a training run's folder (`tierenv.agents.run_folder` says what is in it), new or resumed."""
 
+import itertools
 import json
 import logging
 import shutil
+import stat
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +28,8 @@ RUNS = Path("runs")
 
 CHECKPOINTS_KEPT = 3
 """The newest may turn out broken."""
+MOST_COLUMNS = 1024
+"""Of an observation or action, for the size of a model that is not loaded yet."""
 
 
 class RunDirectory(RunFolder):
@@ -72,6 +76,7 @@ class RunDirectory(RunFolder):
         if not run.is_run:
             raise ConfigError(f"{run.path}: no run to resume; leave out --resume to start one")
         with run._locked_unless_it_fails():
+            run._check_kinds()
             remove_temporaries(run.path)
             started = load_record("algorithms", TrainingConfig, str(run.config_path))
             for field in TrainingConfig.model_fields:
@@ -113,8 +118,23 @@ class RunDirectory(RunFolder):
 
         return opening
 
+    def _check_kinds(self) -> None:
+        """Refuse links, which lead out of the folder, and what hangs or fails when it is read. Raises `ConfigError`."""
+        files = {self.config_path, self.manifest_path, self.progress_path, self.evaluations_path}
+        files |= {self.best_model, self.best_evaluation_path, *self.path.glob("checkpoints/step_*.zip")}
+        folders = set(self.top_level) - files
+        for path in self.path.rglob("*"):
+            kind = path.lstat().st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise ConfigError(f"{path}: is a link, a pipe or a device, which no run holds; remove it")
+            if path in files and not stat.S_ISREG(kind):
+                raise ConfigError(f"{path}: must be a file; remove the folder")
+            if path in folders and not stat.S_ISDIR(kind):
+                raise ConfigError(f"{path}: must be a folder; remove the file")
+
     def _clear(self) -> None:
         """Remove what a start left that never began. Raises `ConfigError` where there is anything else."""
+        self._check_kinds()
         if self.checkpoints or self.best_model.exists():
             raise ConfigError(f"{self.path}: already exists; continue it with --resume or choose another --run-dir")
         remove_temporaries(self.path)
@@ -132,8 +152,13 @@ class RunDirectory(RunFolder):
         if not self.best_model.exists():
             self.best_evaluation_path.unlink(missing_ok=True)
             return
-        timesteps = _timesteps_of(self.best_model)
-        if (best := self.best_evaluation) is not None and best.timesteps == timesteps:
+        timesteps = self.timesteps_of(self.best_model)
+        try:
+            best = self.best_evaluation
+        except ConfigError as error:
+            log.warning("%s; written anew", error)
+            best = None
+        if best is not None and best.timesteps == timesteps:
             return
         found = [entry for entry in self.evaluations if entry.timesteps == timesteps]
         if found:
@@ -171,8 +196,36 @@ class RunDirectory(RunFolder):
         return path
 
     def latest_checkpoint(self) -> Path | None:
-        """The newest checkpoint whose archive is whole, None without one."""
-        return next((path for path in self.checkpoints if _is_whole_archive(path)), None)
+        """The newest model that is whole, of the checkpoints and then the best one; None where there is none at all.
+
+        Raises `ConfigError` where all are broken: to begin anew is not for us to decide.
+        """
+        models = [*self.checkpoints, *([self.best_model] if self.best_model.exists() else [])]
+        for path in models:
+            timesteps = self.timesteps_of(path)
+            if timesteps is not None and path in (self.best_model, self.checkpoint_path(timesteps)):
+                return path
+            log.warning("%s: is broken; going on from the one before", path)
+        if models:
+            raise ConfigError(f"{self.path}: no model in it is whole; choose another --run-dir to begin anew")
+        return None
+
+    def timesteps_of(self, model: Path) -> int | None:
+        """Environment steps a model has seen, None if its archive is not whole or too large for the networks."""
+        try:
+            with zipfile.ZipFile(model) as archive:
+                if sum(member.file_size for member in archive.infolist()) > self._most_bytes or archive.testzip():
+                    return None
+                timesteps = json.loads(archive.read("data"))["num_timesteps"]
+        except Exception:  # zipfile does not say what it raises for an archive that is spoiled
+            return None
+        return timesteps if isinstance(timesteps, int) and 0 <= timesteps < 1 << 53 else None
+
+    @property
+    def _most_bytes(self) -> int:
+        """Room for a model: actor and critic with the optimiser's two numbers for each weight, and what is beside."""
+        sizes = (MOST_COLUMNS, *self.configuration.policy_net, MOST_COLUMNS)
+        return 2 * 3 * 4 * sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes)) + (8 << 20)
 
 
 def to_yaml(content: dict[str, Any]) -> str:
@@ -192,23 +245,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _write_record(path: Path, record: Record) -> None:
     write_json(path, record.model_dump(mode="json", by_alias=True, exclude_unset=True))
-
-
-def _is_whole_archive(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _timesteps_of(model: Path) -> int | None:
-    """Environment steps a model has seen, None where its archive does not tell."""
-    try:
-        with zipfile.ZipFile(model) as archive:
-            return int(json.loads(archive.read("data"))["num_timesteps"])
-    except (OSError, zipfile.BadZipFile, ValueError, LookupError, TypeError):
-        return None
 
 
 def _identities(scenarios: tuple[Scenario, ...]) -> list[str]:

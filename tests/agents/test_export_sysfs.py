@@ -310,3 +310,17 @@ def test_names_stay_in_the_comment(folder: Path, target: str, name: str) -> None
     scenario = SCENARIO.model_copy(update={"name": name})
     export_policy(POLICY, "sysfs", folder / "a.sh", scenario, target=target)
     assert all(line.startswith("#") for line in (folder / "a.sh").read_text().split("set -eu")[0].splitlines())
+
+
+@pytest.mark.parametrize("note", ["", "x; touch TAKEN", "1 2", "$(touch TAKEN)"])
+def test_a_note_that_is_no_value_is_not_written_back(folder: Path, note: str) -> None:
+    make_tree(folder, "numa-balancing")
+    script = make_script(folder, "numa-balancing")
+    run(script, "--apply")
+    write_file(folder / "run/tierenv/original" / f"{NUMA}/scan_size_mb", note)
+    result = run(script, "--restore")
+    assert result.returncode == 1
+    assert f"scan_size_mb holds '{note}'; its note stays" in result.stderr
+    assert (folder / NUMA / "scan_size_mb").read_text() == "1024\n"
+    assert (folder / "run/tierenv/original" / NUMA / "scan_size_mb").exists()
+    assert not list(folder.rglob("TAKEN"))

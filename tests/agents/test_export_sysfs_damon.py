@@ -11,6 +11,7 @@ from tests.agents.script_trees import (
     DAMON_FILES,
     DEMOTION,
     NOBODY,
+    NODES,
     OTHER_POLICY,
     SCHEME,
     contents,
@@ -211,3 +212,13 @@ def test_damon_asks_which_node_is_meant_and_restores_without(damon: Path, folder
     result = run(script, "--apply", TIERENV_SLOW_NODE="2")
     assert result.stdout == "DAMON migrates hot memory of node 2 to node 0\n"
     assert run(script, "--restore").stdout == "stopped migrating hot memory\n"
+
+
+def test_damon_names_no_block_that_the_kernel_would_not(folder: Path) -> None:
+    make_tree(folder, "damon")
+    script = make_script(folder, "damon")
+    expected = run(script).stdout
+    for name in ("memory08", "memory1x", "memory" + "9" * 20, "memory"):
+        (folder / NODES / "node1" / name).mkdir()
+    result = run(script)
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", expected)

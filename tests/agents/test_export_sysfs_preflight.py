@@ -71,6 +71,21 @@ REFUSALS = [
     ],
     ("damon", remove("sys/devices/system/memory"), {}, "block_size_bytes", "CONFIG_MEMORY_HOTPLUG=y"),
     ("damon", write("sys/devices/system/memory/block_size_bytes", "x"), {}, "block_size_bytes", "holds 'x', not a"),
+    *[
+        (
+            "damon",
+            write("sys/devices/system/memory/block_size_bytes", size),
+            {},
+            "block_size_bytes",
+            "no size of a memory",
+        )
+        for size in ("0", "f" * 16, "f" * 19)
+    ],
+    ("damon", write("etc/x", ""), {"TIERENV_SLOW_NODE": "9" * 20}, "the slow one", "set TIERENV_SLOW_NODE"),
+    *[
+        (target, write(DEMOTION, value), {}, DEMOTION, f"holds '{value}', neither true nor false")
+        for target, value in (("damon", "false extra"), ("numa-balancing", "[false] true"), ("kmmscand", "0"))
+    ],
     ("damon", write("etc/x", ""), {"TIERENV_SLOW_NODE": "0"}, "node 0", "the fast node and the slow one"),
     (
         "damon",

@@ -99,6 +99,11 @@ def test_a_model_is_evaluated_from_the_command_line(
         ("python:thing", "write python:MODULE:FACTORY"),
         ("python:nonesuch:make", "cannot be imported: No module named 'nonesuch'"),
         ("python:mine:nonesuch", "has no function nonesuch"),
+        ("python:.:make", "cannot be imported"),
+        ("python:../mine:make", "cannot be imported"),
+        ("python:mine:ends", r"ends\(scenario\) ends the program: 5"),
+        ("python:mine:by_name", "daemon: must be one of tierenv.daemon.load_daemon, or None"),
+        ("python:mine:uncontrolled", "control='nix': must be tunables or "),
         ("python:mine:number", "has no function number"),
         ("python:mine:nothing", r"what nothing\(scenario\) returns lacks name, daemon, control, reset, act"),
     ],
@@ -144,6 +149,22 @@ def wild(scenario):
 
 def nothing(scenario):
     return None
+
+
+def ends(scenario):
+    raise SystemExit(5)
+
+
+def by_name(scenario):
+    policy = make(scenario)
+    policy.daemon = "kmmscand-v1"
+    return policy
+
+
+def uncontrolled(scenario):
+    policy = make(scenario)
+    policy.control = "nix"
+    return policy
 """
 
 

@@ -12,6 +12,7 @@ import pytest
 from tierenv.train import evaluate as evaluate_module
 from tierenv.train import search as search_module
 from tierenv.train.cli import main
+from tierenv.train.episodes import Episodes
 from tierenv.train.journal import Journal, journal_of
 
 WriteConfig = Callable[..., Path]
@@ -143,3 +144,43 @@ def test_what_nobody_can_tell_is_not_kept(tmp_path: Path) -> None:
         journal = Journal(file)
         assert journal.once(None, lambda: np.float64(1)) == 1  # type: ignore[arg-type, return-value]
         assert journal.num_kept == 0
+
+
+def one_episode(seconds: float = 1.0) -> Episodes:
+    one = np.array([seconds])
+    return Episodes(one, one == 0, one, one[:, None], {"promoted_pages": np.array([3])}, 5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b"1.0", b"2.0", 1),
+        lambda line: line.replace(b"[1.0]", b"[1.0, 1.0]", 1),
+        lambda line: line.replace(b"{", b'{"a": ' + b"[" * 100_000, 1),
+        lambda line: b"7\n",
+        lambda line: b'{"key": 1}\n',
+        lambda line: line[:-20] + b"\n",
+    ],
+)
+def test_what_a_journal_does_not_hold_whole_is_run_anew(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "journal"
+    with path.open("w+b") as file:
+        Journal(file).once([1], one_episode)
+    spoilt = change(path.read_bytes())
+    assert spoilt != path.read_bytes()
+    path.write_bytes(spoilt)
+    with path.open("r+b") as file:
+        journal = Journal(file)
+        assert journal.num_kept == 0
+        assert journal.once([1], lambda: one_episode(4.0)).seconds == [4.0]
+    with path.open("r+b") as file:
+        assert Journal(file).num_kept == 1
+
+
+def test_a_full_disk_ends_the_journal_and_not_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    with Path("/dev/full").open("r+b", buffering=0) as file:
+        journal = Journal()
+        journal._file = file
+        assert journal.once([1], one_episode).seconds == [1.0]
+        assert journal.num_kept == 0 and "/dev/full: No space left on device; nothing more is kept" in caplog.text
+        assert journal.once([1], one_episode).seconds == [1.0]

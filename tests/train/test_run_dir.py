@@ -120,7 +120,7 @@ def test_a_kill_between_model_and_evaluation_keeps_both_together(
     assert result.best is not None and result.best.timesteps == 32 and result.new_timesteps == 0
     assert RunDirectory(folder).best_evaluation == result.best
     assert RunDirectory(folder).evaluations == (result.best,)
-    assert run_dir_module._timesteps_of(folder / "best" / "model.zip") == 32
+    assert RunDirectory(folder).timesteps_of(folder / "best" / "model.zip") == 32
 
 
 @pytest.mark.parametrize("tear", ["row", "short row", "zeros", "half a number", "not UTF-8"])

@@ -175,3 +175,121 @@ def test_documents_of_the_wrong_shape_are_named(
     assert "Traceback" not in error
     if "tierenv: " in error:
         assert f"{run / name}: " in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "place", ["checkpoints/step_0000000192.zip", "evaluations.json", "progress.csv", "checkpoints", "tb", "scenarios/x"]
+)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_run_leads_nowhere_else(
+    trained: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, kind: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "precious").mkdir(parents=True)
+    for number in range(5):
+        (elsewhere / f"step_{number:010d}.zip").write_text("x")
+    path = run / place
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to(elsewhere)
+    else:
+        os.mkfifo(path)
+    before = sorted(elsewhere.rglob("*"))
+    assert main(commands(trained, run, tmp_path)["resume"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tierenv: {path}: is a link, a pipe or a device")
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "is_folder"),
+    [("tb", False), ("best", False), ("checkpoints", False), ("progress.csv", True), ("best/model.zip", True)],
+)
+def test_files_and_folders_are_what_they_should_be(
+    trained: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, is_folder: bool
+) -> None:
+    path = run / place
+    if is_folder:
+        path.unlink()
+        path.mkdir()
+    else:
+        shutil.rmtree(path)
+        path.write_text("")
+    assert main(commands(trained, run, tmp_path)["resume"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tierenv: {path}: must be a {'file' if is_folder else 'folder'}; remove the ")
+
+
+def with_flag(content: bytes) -> bytes:
+    """Marks the members of an archive as encrypted."""
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.find(mark)
+        while start >= 0:
+            content = content[: start + offset] + b"\x01" + content[start + offset + 1 :]
+            start = content.find(mark, start + 1)
+    return content
+
+
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
+    "torn": lambda content: content[:1000],
+    "encrypted": with_flag,
+    "of another kind": lambda _content: b"x" * 100,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_run_goes_on_from_whatever_is_whole(
+    trained: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[bytes], bytes]
+) -> None:
+    for path in run.glob("checkpoints/*.zip"):
+        path.write_bytes(spoil(path.read_bytes()))
+    evaluations = json.loads((run / "evaluations.json").read_text())["evaluations"]
+    best = json.loads((run / "best" / "evaluation.json").read_text())
+    assert main(commands(trained, run, tmp_path)["resume"]) == 0
+    assert "is broken; going on from the one before" in caplog.text
+    kept = json.loads((run / "evaluations.json").read_text())["evaluations"]
+    assert [entry for entry in evaluations if entry["timesteps"] <= best["timesteps"]] == kept[: len(kept) - 1]
+
+
+def test_where_nothing_is_whole_nothing_is_begun(
+    trained: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in run.rglob("*.zip"):
+        path.write_bytes(path.read_bytes()[:1000])
+    before = (run / "progress.csv").read_bytes()
+    assert main(commands(trained, run, tmp_path)["resume"]) == 2
+    assert "no model in it is whole; choose another --run-dir" in capsys.readouterr().err
+    assert (run / "progress.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("timesteps", [10**30, -5, "x", None, 77])
+def test_a_checkpoint_that_says_another_number_of_steps_is_broken(
+    trained: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, timesteps: object
+) -> None:
+    def lie(members: dict[str, bytes]) -> None:
+        members["data"] = json.dumps(json.loads(members["data"]) | {"num_timesteps": timesteps}).encode()
+
+    rewrite(run / "checkpoints" / "step_0000000128.zip", lie)
+    assert main(commands(trained, run, tmp_path)["resume"]) == 0
+    assert "step_0000000128.zip: is broken" in caplog.text
+
+
+def test_a_checkpoint_that_has_diverged_is_named(
+    trained: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil = with_weight(lambda state: state["action_net.bias"].fill_(np.nan))
+    rewrite(run / "checkpoints" / "step_0000000128.zip", spoil)
+    assert main(commands(trained, run, tmp_path)["resume"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "step_0000000128.zip: cannot be resumed, remove it to go on" in line and "must be finite" in line
+
+
+def test_what_unpacks_to_too_much_is_not_unpacked(
+    trained: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with zipfile.ZipFile(run / "checkpoints" / "step_0000000192.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("data", bytes(64 << 20))
+    assert main(commands(trained, run, tmp_path)["resume"]) == 0
+    assert "step_0000000192.zip: is broken" in caplog.text

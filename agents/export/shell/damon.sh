@@ -50,6 +50,10 @@ check_nodes() {
         ;;
     esac
     block_bytes=$((0x$value))
+    if [ ${#value} -gt 12 ] || [ "$block_bytes" -eq 0 ]; then
+        refuse "$block_size holds '$value', no size of a memory block"
+        return
+    fi
     find_nodes
     check_node "$fast" fast TIERENV_FAST_NODE "with CPUs:${with_cpus:- none}" || return 0
     check_node "$slow" slow TIERENV_SLOW_NODE "without CPUs:${without_cpus:- none}" || return 0
@@ -82,9 +86,24 @@ find_nodes() {
     slow=${TIERENV_SLOW_NODE:-${without_cpus# }}
 }
 
+# The numbers of a node's memory blocks.
+blocks_of() {
+    for block in "$nodes/node$1"/memory[0-9]*; do
+        number=${block##*/memory}
+        case $number in
+        0?*) ;; # the kernel writes none with leading zeros
+        *) if is_index "$number"; then printf '%s\n' "$number"; fi ;;
+        esac
+    done
+}
+
+# Whether this is a number that sh can reckon with.
+is_index() {
+    is_number "$1" && [ ${#1} -le 9 ]
+}
+
 has_memory() {
-    set -- "$nodes/node$1"/memory[0-9]*
-    [ -e "$1" ]
+    [ -n "$(blocks_of "$1")" ]
 }
 
 has_cpus() {
@@ -93,7 +112,7 @@ has_cpus() {
 
 # check_node NUMBER ROLE VARIABLE CANDIDATES
 check_node() {
-    if ! is_number "$1"; then
+    if ! is_index "$1"; then
         refuse "which node is the $2 one? set $3 ($4)"
     elif [ ! -d "$nodes/node$1" ]; then
         refuse "$nodes/node$1 is missing: there is no node $1 to be the $2 one; set $3 ($4)"
@@ -107,9 +126,7 @@ check_node() {
 
 # Physical addresses of a node, lines "START END", from the numbers of its memory blocks.
 ranges_of() {
-    for block in "$nodes/node$1"/memory[0-9]*; do
-        printf '%s\n' "${block##*/memory}"
-    done | sort -n | {
+    blocks_of "$1" | sort -n | {
         start=
         while read -r number; do
             if [ -n "$start" ] && [ "$number" -ne "$end" ]; then

@@ -13,6 +13,11 @@ read_note() {
     if read_file "$kept/applied$1"; then ours=$value; fi
 }
 
+# Whether a knob may hold this.
+is_setting() {
+    case $1 in true | false) ;; *) is_number "$1" ;; esac
+}
+
 is_ours() {
     case $newline$ours$newline in
     *"$newline$1$newline"*) ;;
@@ -107,6 +112,9 @@ restore_knob() {
     if ! read_note "$1"; then
         forget "$1" # the rest of a note, of a call that was killed before its first write or after its last
         printf '%s: nothing to restore\n' "$root$1"
+        return
+    elif ! is_setting "$original"; then
+        leave "$root$1" "cannot be put back, $kept/original$1 holds '$original'"
         return
     elif ! read_file "$root$1"; then
         leave "$root$1" "cannot be read and put back to $original (is its file system mounted?)"

@@ -56,6 +56,12 @@ demotion=/sys/kernel/mm/numa/demotion_enabled
 with_demotion= # whether --with-demotion was given
 
 check_demotion() {
+    if read_file "$root$demotion"; then
+        case $value in
+        true | false) ;;
+        *) refuse "$root$demotion holds '$value', neither true nor false" && return ;;
+        esac
+    fi
     if [ -n "$with_demotion" ]; then
         if ! read_file "$root$demotion"; then
             refuse "cannot read $root$demotion: this kernel cannot demote; leave out --with-demotion"
