@@ -52,12 +52,13 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence,results/$(name).json)
+RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence reliability,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
 	$(BIN)/python -m tierenv.train.studies.model_doc
 	$(BIN)/python -m tierenv.train.studies.configuration_doc
+	$(BIN)/python -m tierenv.train.studies.reliability_doc
 
 policies: $(BEST_STATIC) $(BUNDLES) ## search, train and distil the packaged policies anew
 
@@ -83,6 +84,9 @@ results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 
 results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)
 	$(BIN)/python -m tierenv.train.studies.equivalence --json $@
+
+results/reliability.json: $(MODEL) tests/reliability.py | $(STAMP)
+	$(BIN)/python -m tests.reliability --kills 50 --json $@
 
 docs/timeline.png: configs/policies/moving-hot-set/policy.json
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static

@@ -1,8 +1,13 @@
-"""The README's generated parts are what the committed results say."""
+"""The generated parts of documents are what the committed results say."""
 
-from tierenv.train.studies.readme import README, render
+from tierenv.train.studies import readme, reliability_doc
 
 
 def test_readme_is_current() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert render(text) == text, "run: python -m tierenv.train.studies.readme"
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.render(text) == text, "run: python -m tierenv.train.studies.readme"
+
+
+def test_reliability_is_current() -> None:
+    text = reliability_doc.RELIABILITY_DOC.read_text(encoding="utf-8")
+    assert reliability_doc.render(text) == text, "run: python -m tierenv.train.studies.reliability_doc"
