@@ -77,9 +77,9 @@ def _read_network(run: RunFolder, daemon: Daemon, num_features: int) -> Network:
     require("train", f"{run.path}: the model of a run")
     num_actions = len(daemon.tunables)
     sizes = (num_features, *run.configuration.policy_net, num_actions)
-    hidden = [f"mlp_extractor.policy_net.{2 * index}" for index in range(len(sizes) - 2)]
+    layers = [*(f"mlp_extractor.policy_net.{2 * index}" for index in range(len(sizes) - 2)), "action_net"]
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer, inputs, outputs in zip([*hidden, "action_net"], sizes, sizes[1:], strict=False):
+    for layer, inputs, outputs in zip(layers, sizes, sizes[1:], strict=False):
         shapes |= {f"{layer}.weight": (outputs, inputs), f"{layer}.bias": (outputs,)}
     shapes["log_std"] = (num_actions,)  # another one where the noise depends on the state, or the output is squashed
     # beside the actor the state holds a critic of the same size
@@ -95,8 +95,8 @@ def _read_network(run: RunFolder, daemon: Daemon, num_features: int) -> Network:
         if not np.isfinite(tensors[name]).all():
             raise ConfigError(f"{run.best_model}: {name}: weights must be finite numbers; the training has diverged")
     return Network(
-        weights=tuple(tensors[f"{layer}.weight"] for layer in (*hidden, "action_net")),
-        biases=tuple(tensors[f"{layer}.bias"] for layer in (*hidden, "action_net")),
+        weights=tuple(tensors[f"{layer}.weight"] for layer in layers),
+        biases=tuple(tensors[f"{layer}.bias"] for layer in layers),
         activation="tanh",
     )
 

@@ -6,7 +6,8 @@ import logging
 import shutil
 import stat
 import zipfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -101,22 +102,20 @@ class RunDirectory(RunFolder):
     ) -> None:
         self._lock.close()
 
-    def _locked_unless_it_fails(self) -> ExitStack:
-        """Take the lock; what is done in the context returned gives it back only by an exception."""
+    @contextmanager
+    def _locked_unless_it_fails(self) -> Iterator[None]:
+        """Take the lock; only a context that is left by an exception gives it back."""
         try:
             self._lock.enter_context(locked(self.path, wait=False))
         except BlockingIOError:
             raise ConfigError(
                 f"{self.path}: another tierenv train is writing this run; wait for its end, or choose another --run-dir"
             ) from None
-        opening = ExitStack()
-
-        @opening.push
-        def _give_back(kind: type[BaseException] | None, *_rest: object) -> None:
-            if kind is not None:
-                self._lock.close()
-
-        return opening
+        try:
+            yield
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _check_kinds(self) -> None:
         """Refuse links, which lead out of the folder, and what hangs or fails when it is read. Raises `ConfigError`."""

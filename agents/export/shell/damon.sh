@@ -18,15 +18,7 @@ preflight() {
 }
 
 check_damon() {
-    if [ ! -e "$kdamonds/nr_kdamonds" ]; then
-        refuse "$kdamonds/nr_kdamonds is missing: @IF_MISSING@"
-    elif ! read_file "$kdamonds/nr_kdamonds"; then
-        refuse "cannot read $kdamonds/nr_kdamonds$hint"
-    elif ! is_number "$value"; then
-        refuse "$kdamonds/nr_kdamonds holds '$value', not a number"
-    elif [ ! -w "$kdamonds/nr_kdamonds" ]; then
-        refuse "cannot write $kdamonds/nr_kdamonds$write_hint"
-    fi
+    check_number_file "$kdamonds/nr_kdamonds" || :
     # these start DAMON for themselves alone
     for module in damon_stat damon_reclaim damon_lru_sort; do
         switch=$root/sys/module/$module/parameters/enabled

@@ -31,17 +31,7 @@ refuse_knobs() {
 }
 
 check_knob() {
-    if [ -n "$knobs_refused" ]; then
-        return
-    elif [ ! -e "$root$1" ]; then
-        refuse_knobs "$root$1 is missing: @IF_MISSING@"
-    elif ! read_file "$root$1"; then
-        refuse_knobs "cannot read $root$1$hint"
-    elif ! is_number "$value"; then
-        refuse_knobs "$root$1 holds '$value', not a number"
-    elif [ ! -w "$root$1" ]; then
-        refuse_knobs "cannot write $root$1$write_hint"
-    fi
+    [ -n "$knobs_refused" ] || check_number_file "$root$1" || knobs_refused=yes
 }
 
 preflight() {

@@ -28,6 +28,22 @@ lock() {
     fi
 }
 
+# check_number_file FILE: false, and a refusal, unless it holds a number that can be read and replaced.
+check_number_file() {
+    if [ ! -e "$1" ]; then
+        refuse "$1 is missing: @IF_MISSING@"
+    elif ! read_file "$1"; then
+        refuse "cannot read $1$hint"
+    elif ! is_number "$value"; then
+        refuse "$1 holds '$value', not a number"
+    elif [ ! -w "$1" ]; then
+        refuse "cannot write $1$write_hint"
+    else
+        return 0
+    fi
+    return 1
+}
+
 process_runs() {
     grep -sqx "$1" "$root"/proc/[0-9]*/comm
 }
