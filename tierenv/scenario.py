@@ -149,6 +149,8 @@ class PageClass(Record):
     """By which `access_share` calls it."""
     fraction: Annotated[float, Field(gt=0, le=1)]
     """Share of the resident pages."""
+    fast_at_start: Fraction | None = None
+    """Share of its pages that starts on the fast nodes; None: as the workload's `initial_placement` has it."""
     visits: Literal["random", "sequential"] = "random"
     """random: an access falls on any of its pages; sequential: one sweep after another visits them all in turn."""
 
@@ -185,8 +187,9 @@ class Workload(NamedRecord):
     """What its pages are; fractions add up to 1."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=1000)]
     """What it does, one after the other."""
-    layout: Literal["scattered", "contiguous"] = "scattered"
-    """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order."""
+    layout: Literal["scattered", "contiguous", "address-order"] = "scattered"
+    """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order;
+    address-order: in the order of `classes`."""
     phase_order: Literal["fixed", "shuffled"] = "fixed"
     """shuffled: every seed draws an order in which the hottest class changes from phase to phase."""
     phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -247,6 +250,13 @@ class Process(Record):
         return self.size // PAGE_BYTES
 
     @property
+    def starts_on_slow_node(self) -> bool:
+        """Whether none of its pages starts on a fast node."""
+        return self.workload.initial_placement == "slow" and not any(
+            page_class.fast_at_start for page_class in self.workload.classes
+        )
+
+    @property
     def total_accesses(self) -> float:
         """Work [accesses of all threads]."""
         return self.workload.accesses_per_page * self.pages
@@ -277,10 +287,10 @@ class Process(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.start > 0 and self.workload.initial_placement != "slow":
+        if self.start > 0 and not self.starts_on_slow_node:
             raise ValueError(
                 f"start={self.start:g}s: a process that starts later finds room on the slow node only; "
-                f"workload {self.workload.name} must have initial_placement: slow"
+                f"workload {self.workload.name} must have initial_placement: slow and no fast_at_start"
             )
         return self
 
@@ -359,15 +369,20 @@ class Scenario(NamedRecord):
                     f"{field}={format_bytes(size)}: must be at most {format_bytes(tier.capacity)}, what a node of "
                     f"platform {platform.name} has"
                 )
-        fast = sum(
-            round((1 - platform.kswapd_target) * capacity) - 1
-            for capacity in self.node_capacity_pages
-            if any(process.workload.initial_placement != "slow" for process in self.processes)
-        )
-        on_slow = max(
-            self.pages - fast,
-            sum(process.pages for process in self.processes if process.workload.initial_placement == "slow"),
-        )
+        room = sum(capacity - round(platform.kswapd_target * capacity) for capacity in self.node_capacity_pages)
+        asked, filling = 0, 0
+        for process in self.processes:
+            for page_class, pages in zip(process.workload.classes, process.class_pages, strict=True):
+                if page_class.fast_at_start is not None:
+                    asked += round(page_class.fast_at_start * pages)
+                elif process.workload.initial_placement != "slow":
+                    filling += pages
+        if asked > room:
+            raise ValueError(
+                f"classes: fast_at_start asks for {format_bytes(asked * PAGE_BYTES)} of the fast nodes, of which "
+                f"{format_bytes(room * PAGE_BYTES)} can be filled"
+            )
+        on_slow = self.pages - asked - min(filling, room - asked)
         if on_slow > self.slow_capacity_pages:
             raise ValueError(
                 f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start "

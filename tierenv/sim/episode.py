@@ -69,6 +69,21 @@ def draw_without_replacement(rng: np.random.Generator, pages: NDArray[np.int64],
     return drawn
 
 
+def draw_in_order(
+    rng: np.random.Generator, pages: NDArray[np.int64], region: NDArray[np.int64], wanted: int
+) -> NDArray[np.int64]:
+    """How many of each lump are among the first `wanted` pages in address order, of `pages` int64[lumps].
+
+    Within the last region they come to, int64[lumps] numbers those of the lumps, they are drawn at random.
+    """
+    ends = np.cumsum(np.bincount(region, pages)).astype(np.int64)
+    last = int(np.searchsorted(ends, wanted))
+    drawn = pages * (region < last)
+    is_last = region == last
+    drawn[is_last] = draw_without_replacement(rng, pages[is_last], wanted - int(drawn.sum()))
+    return drawn
+
+
 def place_classes(
     layout: str, class_pages: NDArray[np.int64], num_regions: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -84,7 +99,7 @@ def place_classes(
             left = left - column
             columns.append(column)
         return np.stack([*columns, left], axis=1)
-    order = rng.permutation(len(class_pages))
+    order = rng.permutation(len(class_pages)) if layout == "contiguous" else np.arange(len(class_pages))
     class_ends = np.cumsum(class_pages[order])
     cuts = sorted({0, *region_ends, *(int(end) for end in class_ends)})
     by_region = np.zeros((num_regions, len(class_pages)), dtype=np.int64)

@@ -46,6 +46,15 @@ _MOST_NUMA_SCANNED_PER_S = 2560 * MIB
 """The kernel's cap on scanning, in whole windows of a second; one at least."""
 
 
+class ClassStart(NamedTuple):
+    """Where the pages of a class start."""
+
+    placement: str
+    """`Workload.initial_placement` of its process."""
+    fast_share: float | None
+    """`PageClass.fast_at_start`."""
+
+
 class ScenarioArrays(NamedTuple):
     """A scenario as the compiled models read it: M processes, K nodes of the fast tier."""
 
@@ -59,8 +68,8 @@ class ScenarioArrays(NamedTuple):
     """LINK[K + 1], nothing copied."""
     class_pages: list[NDArray[np.int64]]
     """int64[classes] for each process: its pages by class."""
-    is_placed_at_random: NDArray[np.bool_]
-    """bool[C]: whether the fast tier is filled from a class at the start."""
+    starts: list["ClassStart"]
+    """C: where the pages of each class start."""
 
 
 def scenario_arrays(
@@ -111,10 +120,11 @@ def scenario_arrays(
         nodes=np.array([_node(scenario, capacity) for capacity in scenario.node_capacity_pages], dtype=NODE),
         links=_links(scenario),
         class_pages=[np.array(process.class_pages) for process in scenario.processes],
-        is_placed_at_random=np.repeat(
-            [process.workload.initial_placement == "random" for process in scenario.processes],
-            [len(process.workload.classes) for process in scenario.processes],
-        ),
+        starts=[
+            ClassStart(process.workload.initial_placement, page_class.fast_at_start)
+            for process in scenario.processes
+            for page_class in process.workload.classes
+        ],
     )
     for process in arrays.processes:
         process["all_fast_access_s"] = _access_time_s(arrays, process, 1.0)

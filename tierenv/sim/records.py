@@ -180,7 +180,7 @@ NODE = np.dtype(
         ("kswapd_clock_s", "f8"),
         ("hand_lump", "i8"),
         ("aging_lump", "i8"),  # aged last
-        ("aged_pages", "i8"),  # about so many lie between the hand and what has yet to be aged
+        ("aged_pages", "i8"),  # and not looked at since
         ("scanned_pages", "i8"),  # in the present chunk, as the next
         ("accessed_pages", "i8"),
         ("numa_threshold_s", "f8"),

@@ -40,6 +40,7 @@ def machine_at(machines, index):
         machines.classes[index],
         machines.regions[index],
         machines.counts[index],
+        machines.aged[index],
         machines.clocks[index],
         machines.memo[index],
         machines.fast_by_class[index],
@@ -106,6 +107,9 @@ def release(machine, index):
             forget_marks(machine, lump)
     for node in range(parameters.num_nodes):
         row = machine.nodes[node]
+        for lump in range(first_lump, end_lump):
+            row.aged_pages -= machine.aged[lump, node]
+            machine.aged[lump, node] = 0
         if first_lump <= row.hand_lump < end_lump:
             clear(machine.counts, row.hand_row, fast_place(node))
         for page_class in range(machine.processes[index].first_class, machine.processes[index].end_class):

@@ -70,13 +70,14 @@ def age(machine, index):
         if lump == lumps:
             lump = 0
         if lump == node.hand_lump:
-            return
+            return  # all of them are
         node.aging_lump = lump
         pages = pages_in(counts, lump, place)
         if pages > 0:
             resolve_fast(machine, lump, hazard_at(machine, counts[lump, CLASS], node.kswapd_clock_s))
             for cell in (place, place + 2):
                 move(counts, lump, cell + 1, cell, counts[lump, cell + 1])
+            machine.aged[lump, index] = pages
             node.aged_pages += pages
             node.kswapd_clock_s += pages * parameters.scan_s
 
@@ -95,9 +96,10 @@ def advance_hand(machine, index):
             lump = 0
         if pages_in(counts, lump, place) > 0:
             break
-    if lump == node.aging_lump:
-        node.aged_pages = 0  # the hand has caught up
-    node.aged_pages = max(0, node.aged_pages - pages_in(counts, lump, place))
+    node.aged_pages -= machine.aged[lump, index]
+    machine.aged[lump, index] = 0
+    if node.aged_pages == 0:
+        node.aging_lump = lump  # the hand has caught up
     node.hand_lump = lump
     for cell in range(place, place + 4):
         counts[node.hand_row, cell] = counts[lump, cell]

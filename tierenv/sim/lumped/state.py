@@ -145,6 +145,8 @@ class Machine(NamedTuple):
     """REGION[R]."""
     counts: NDArray[np.int32]
     """int32[L + K, FAST + 4 K]: pages by cell; the last rows are those of the hands."""
+    aged: NDArray[np.int32]
+    """int32[L, K]: pages of a lump that kswapd has aged and not looked at since."""
     clocks: NDArray[np.float64]
     """float64[L, 2]: hazard of the class at which the slow and the fast cells were last resolved."""
     memo: NDArray[np.float64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tierenv.counters import NUM_COUNTERS
 from tierenv.phase_orders import PhaseOrders
 from tierenv.scenario import Scenario
-from tierenv.sim.episode import draw_phases, draw_without_replacement, place_classes
+from tierenv.sim.episode import draw_in_order, draw_phases, draw_without_replacement, place_classes
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit
 from tierenv.sim.lumped.state import (
@@ -83,6 +83,7 @@ class LumpedSystem:
             classes=np.zeros((n, most.classes), dtype=CLASSES),
             regions=np.zeros((n, most.regions), dtype=REGION),
             counts=np.zeros((n, most.lumps + most.nodes, FAST + 4 * most.nodes), dtype=np.int32),
+            aged=np.zeros((n, most.lumps, most.nodes), dtype=np.int32),
             clocks=np.zeros((n, most.lumps, 2)),
             memo=np.zeros((n, most.classes, 3, 2)),
             fast_by_class=np.zeros((n, most.classes, most.nodes), dtype=np.int64),
@@ -240,6 +241,7 @@ class LumpedSystem:
         machine = self._machine(index)
         for drawn in (
             machine.counts,
+            machine.aged,
             machine.clocks,
             machine.fast_by_class,
             machine.marks,
@@ -272,15 +274,13 @@ class LumpedSystem:
         )
         lump_class = self._lump_class[index]
         machine.counts[: len(slow), CLASS] = lump_class
-        movable = slow * arrays.is_placed_at_random[lump_class]
-        if movable.any():
-            for node, row in enumerate(machine.nodes[: len(arrays.nodes)]):
-                room = min(int(movable.sum()), int(row["capacity_pages"] - row["kswapd_target_pages"]))
-                fast = draw_without_replacement(rng, movable, room)
-                movable, slow = movable - fast, slow - fast
-                machine.counts[: len(slow), FAST + 4 * node + 3] = fast
-                machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))
-                row["fast_pages"] = room
+        records = self._start[index]["regions"]
+        region = np.repeat(np.arange(len(records)), records["end_lump"] - records["first_lump"])
+        for node, fast in enumerate(_fill_fast_nodes(arrays, slow, lump_class, region, rng)):
+            slow = slow - fast
+            machine.counts[: len(slow), FAST + 4 * node + 3] = fast
+            machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))
+            machine.nodes["fast_pages"][node] = fast.sum()
         # a page starts as touched: PG_idle clear (first access), accessed in the previous window (second access)
         start_cell = 2 if arrays.parameters["is_second_access"] else 1
         machine.counts[: len(slow), SLOW + start_cell] = slow
@@ -295,12 +295,57 @@ class LumpedSystem:
         state["migrator_clock_s"] = rng.uniform(0, arrays.parameters["migrate_sleep_s"])
 
 
+def _fill_fast_nodes(
+    arrays: ScenarioArrays,
+    pages: NDArray[np.int64],
+    lump_class: NDArray[np.int64],
+    region: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """int64[K, L]: pages of each lump that start on each node of the fast tier, at most what kswapd leaves there.
+
+    Classes that say how much of them does come first, then those whose process fills the nodes in address order, then
+    those whose process fills them at random.
+
+    Args:
+        arrays: of the scenario.
+        pages: int64[L] by lump.
+        lump_class: int64[L].
+        region: int64[L], in address order.
+        rng: draws which pages of equal standing these are.
+    """
+    fast = np.zeros((len(arrays.nodes), len(pages)), dtype=np.int64)
+    room = [int(node["capacity_pages"] - node["kswapd_target_pages"]) for node in arrays.nodes]
+
+    def fill(is_chosen: NDArray[np.bool_], wanted: int | None = None, in_order: bool = False) -> None:
+        left = pages * is_chosen
+        wanted = int(left.sum()) if wanted is None else wanted
+        for node, free in enumerate(room):
+            taken = min(wanted, free)
+            if taken > 0:
+                drawn = (
+                    draw_in_order(rng, left, region, taken) if in_order else draw_without_replacement(rng, left, taken)
+                )
+                fast[node] += drawn
+                left, wanted = left - drawn, wanted - taken
+                room[node] -= taken
+
+    has_share = np.array([start.fast_share is not None for start in arrays.starts])
+    placement = np.array([start.placement for start in arrays.starts])
+    for page_class in np.flatnonzero(has_share):
+        is_own = lump_class == page_class
+        fill(is_own, round(arrays.starts[page_class].fast_share * int(pages[is_own].sum())))
+    fill((~has_share & (placement == "address-order"))[lump_class], in_order=True)
+    fill((~has_share & (placement == "random"))[lump_class])
+    return fast
+
+
 def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDArray[np.void]]:
     """What every episode of a scenario starts with, by field of `Machine`; the seed decides the rest."""
     nodes = arrays.nodes.copy()
     nodes["hand_row"] = scenario.regions * len(scenario.class_pages) + np.arange(len(nodes))
     nodes["numa_threshold_s"] = arrays.parameters["numa_hot_threshold_s"]
-    classes = np.zeros(len(arrays.is_placed_at_random), dtype=CLASSES)
+    classes = np.zeros(len(arrays.starts), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
     classes["is_sequential"] = [
         page_class.visits == "sequential" for process in scenario.processes for page_class in process.workload.classes

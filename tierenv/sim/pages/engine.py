@@ -8,7 +8,7 @@ from tierenv.sim.pages.migrator import flush, migrate
 from tierenv.sim.pages.numa import mark_window, take_faults
 from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
-from tierenv.sim.pages.state import SLOW, exponential, place
+from tierenv.sim.pages.state import SLOW, access_after, place
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
 from tierenv.sim.rules import count_free_pages, load_links, share_not_stalled
 from tierenv.units import PAGE_BYTES
@@ -40,13 +40,19 @@ def begin_tick(pages, tick_s):
 
 @njit_inlined
 def copy_pages(pages, tick_s):
-    """Put what was copied since the last tick on the links. Returns whether that changes what they carry."""
+    """Put on the links what was copied and held up since the last tick. Returns whether that may change the rates."""
     slow_link = pages.links[pages.parameters.num_nodes]
     had_copies = slow_link.copied_per_s > 0.0
+    held_s = 0.0
+    for node in range(pages.parameters.num_nodes):
+        held_s += pages.links[node].held_s
     load_links(pages, tick_s)
     for node in range(pages.parameters.num_nodes):
+        held_s += pages.links[node].held_s
+    for node in range(pages.parameters.num_nodes):
         pages.nodes[node].moved_pages = 0
-    return had_copies or slow_link.copied_per_s > 0.0
+        pages.nodes[node].futile_s = 0.0
+    return had_copies or slow_link.copied_per_s > 0.0 or held_s > 0.0
 
 
 @njit_inlined
@@ -233,7 +239,7 @@ def mark_due_windows(pages):
 def start(pages):
     """Begin an episode whose pages, tunables and phases have just been laid out."""
     for page in range(len(pages.next_access)):
-        pages.next_access[page] = exponential(pages)
+        pages.next_access[page] = access_after(pages, page, 0.0)
     pages.state.scanner_clock_s = math.inf
     pages.state.scan_process = pages.parameters.num_processes - 1
     if not pages.parameters.has_migration_thread:

@@ -15,7 +15,7 @@ from tierenv.counters import (
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.state import (
     SLOW,
-    exponential,
+    access_after,
     hazard_at,
     is_marked,
     owner,
@@ -68,7 +68,7 @@ def mark(pages, page):
     hazard = hazard_at(pages, page, pages.state.now_s)
     if hazard >= pages.next_access[page]:
         # the Accessed bit is set and tells nothing of the accesses to come
-        pages.fault_hazard[page] = hazard + exponential(pages)
+        pages.fault_hazard[page] = access_after(pages, page, hazard)
     else:
         pages.fault_hazard[page] = pages.next_access[page]
     pages.marked_at_s[page] = pages.state.now_s

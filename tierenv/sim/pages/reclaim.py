@@ -1,9 +1,9 @@
-"""kswapd page by page: a clock hand over the addresses for each node of the fast tier."""
+"""kswapd page by page: for each node of the fast tier a hand that ages the addresses, and one that evicts behind it."""
 
 from tierenv.counters import DEMOTED
-from tierenv.sim.jit import njit
+from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.state import demote, test_and_clear_accessed
-from tierenv.sim.rules import free_pages
+from tierenv.sim.rules import free_pages, slow_room
 
 
 @njit
@@ -12,20 +12,45 @@ def reclaim(pages, node, until_s, limit_s):
     parameters = pages.parameters
     kswapd = pages.nodes[node]
     while kswapd.is_kswapd_awake and kswapd.kswapd_clock_s < until_s and kswapd.kswapd_clock_s <= limit_s:
-        if free_pages(pages, node) >= kswapd.kswapd_target_pages or kswapd.fast_pages == 0:
+        if free_pages(pages, node) >= kswapd.kswapd_target_pages or kswapd.fast_pages == 0 or slow_room(pages) <= 0:
             kswapd.is_kswapd_awake = False
             return
-        page = pages.hands[node]
-        while pages.node[page] != node:
-            page = (page + 1) % len(pages.node)
+        while kswapd.aged_pages < parameters.reclaim_lead * kswapd.fast_pages:
+            page = next_page(pages, node, pages.aging_hands[node])
+            pages.aging_hands[node] = (page + 1) % len(pages.node)
+            note_access(pages, page, kswapd.kswapd_clock_s)
+            pages.is_young[page] = False
+            if not pages.is_aged[page]:
+                pages.is_aged[page] = True
+                kswapd.aged_pages += 1
+            kswapd.kswapd_clock_s += parameters.scan_s
+        page = next_page(pages, node, pages.hands[node])
         pages.hands[node] = (page + 1) % len(pages.node)
-        if test_and_clear_accessed(pages, page, kswapd.kswapd_clock_s):
-            pages.is_idle[page] = False  # leaves the access for the scanner to see
-            pages.is_young[page] = True
+        if pages.is_aged[page]:
+            pages.is_aged[page] = False
+            kswapd.aged_pages -= 1
+        note_access(pages, page, kswapd.kswapd_clock_s)
         kswapd.kswapd_clock_s += parameters.reclaim_visit_s
         if pages.is_young[page]:
             pages.is_young[page] = False
+            kswapd.futile_s += parameters.reclaim_visit_s
         else:
             demote(pages, page)
             kswapd.kswapd_clock_s += parameters.demotion_s
             pages.counters[DEMOTED] += 1
+
+
+@njit_inlined
+def next_page(pages, node, page):
+    """The first page of a node from an address on; there must be one."""
+    while pages.node[page] != node:
+        page = (page + 1) % len(pages.node)
+    return page
+
+
+@njit_inlined
+def note_access(pages, page, time_s):
+    """Take a page's Accessed bit, and leave the access for the scanner to see."""
+    if test_and_clear_accessed(pages, page, time_s):
+        pages.is_idle[page] = False
+        pages.is_young[page] = True

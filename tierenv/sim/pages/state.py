@@ -8,8 +8,8 @@ one run of addresses. Scanner, migrator and the kswapd of each node have a clock
 next.
 
 Accesses to a page are a Poisson stream on the clock of accesses per page of its class (its hazard): the next one comes
-an exponential gap after the Accessed bit was cleared, and the bit reads as set from then on. How fast that clock runs
-is recomputed every tick.
+an exponential gap after the Accessed bit was cleared, and the bit reads as set from then on. Where a class is swept it
+comes when the sweep does, once in each unit of hazard. How fast that clock runs is recomputed every tick.
 
 This file holds the state and what happens to a page; `scanner`, `migrator`, `reclaim` and `numa` hold the kernel's
 actors, `engine` the clock.
@@ -91,6 +91,8 @@ class Pages(NamedTuple):
     """`tierenv.sim.records.LINK`[K + 1]."""
     hands: NDArray[np.int64]
     """int64[K]: address of the next page the kswapd of each node looks at."""
+    aging_hands: NDArray[np.int64]
+    """int64[K]: address of the next page it ages."""
     shares: NDArray[np.float64]
     """float64[M, K + 1]: share of a process's accesses on each node, the slow one last."""
     rates: NDArray[np.float64]
@@ -101,10 +103,14 @@ class Pages(NamedTuple):
     """int8[N]: node of the fast tier, or SLOW."""
     next_access: NDArray[np.float64]
     """float64[N]: hazard of the class at the first access since the Accessed bit was cleared."""
+    sweep_phase: NDArray[np.float64]
+    """float64[N]: share of its class that a sweep visits before it; NaN where visits are at random."""
     is_idle: NDArray[np.bool_]
     """bool[N]: PG_idle, set by the scanner, cleared when an access is noticed."""
     is_young: NDArray[np.bool_]
     """bool[N]: PG_young, set when the scanner clears a set Accessed bit, cleared by kswapd and by demotion."""
+    is_aged: NDArray[np.bool_]
+    """bool[N]: kswapd has aged the page, and not looked at it since."""
     was_accessed: NDArray[np.bool_]
     """bool[N]: for the second-access rule, whether the last visit found the page accessed."""
     fault_hazard: NDArray[np.float64]
@@ -163,6 +169,15 @@ def exponential(pages):
 
 
 @njit_inlined
+def access_after(pages, page, hazard):
+    """Hazard at the first access to a page after one at `hazard`."""
+    phase = pages.sweep_phase[page]
+    if math.isnan(phase):
+        return hazard + exponential(pages)
+    return phase + math.floor(hazard - phase) + 1.0
+
+
+@njit_inlined
 def is_marked(pages, page):
     """Whether the next access to a page that NUMA balancing has marked will be a hint fault."""
     return pages.fault_hazard[page] < math.inf
@@ -177,7 +192,7 @@ def test_and_clear_accessed(pages, page, time_s):
     if is_marked(pages, page) and pages.fault_hazard[page] > hazard:
         pages.next_access[page] = pages.fault_hazard[page]
     else:
-        pages.next_access[page] = hazard + exponential(pages)
+        pages.next_access[page] = access_after(pages, page, hazard)
     # the access that set the bit took that much longer
     process = pages.processes[owner(pages, page)]
     process.stall_s += pages.parameters.accessed_bit_s / process.threads
@@ -190,6 +205,9 @@ def place(pages, page, node):
     before = pages.node[page]
     page_class = pages.page_class[page]
     if before != SLOW:
+        if pages.is_aged[page]:
+            pages.is_aged[page] = False
+            pages.nodes[before].aged_pages -= 1
         pages.nodes[before].fast_pages -= 1
         pages.fast_by_class[page_class, before] -= 1
     if node != SLOW:

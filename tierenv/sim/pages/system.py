@@ -56,13 +56,16 @@ class PagesSystem:
             nodes=self._start.nodes.copy(),
             links=self._start.links.copy(),
             hands=np.zeros(nodes, dtype=np.int64),
+            aging_hands=np.zeros(nodes, dtype=np.int64),
             shares=np.zeros((processes, nodes + 1)),
             rates=np.zeros(processes),
             page_class=np.zeros(num_pages, dtype=np.int32),
             node=np.zeros(num_pages, dtype=np.int8),
             next_access=np.zeros(num_pages),
+            sweep_phase=np.zeros(num_pages),
             is_idle=np.zeros(num_pages, dtype=np.bool_),
             is_young=np.zeros(num_pages, dtype=np.bool_),
+            is_aged=np.zeros(num_pages, dtype=np.bool_),
             was_accessed=np.zeros(num_pages, dtype=np.bool_),
             fault_hazard=np.zeros(num_pages),
             marked_at_s=np.zeros(num_pages),
@@ -167,16 +170,25 @@ class PagesSystem:
         pages.fault_hazard[:] = np.inf
         pages.node[:] = SLOW
 
-        randomly_placed = []
+        by_address: list[NDArray[np.int64]] = []
+        at_random: list[NDArray[np.int64]] = []
         first_page = 0
         for index, process in enumerate(scenario.processes):
             end_page = first_page + process.pages
             self._lay_out_process(index, process, slice(first_page, end_page), phase_orders, rng)
-            if process.workload.initial_placement == "random":
-                randomly_placed.append(np.arange(first_page, end_page))
+            for number, page_class in enumerate(process.workload.classes, int(pages.processes["first_class"][index])):
+                own = first_page + np.flatnonzero(pages.page_class[first_page:end_page] == number)
+                if page_class.fast_at_start is not None:
+                    self._fill_nodes(rng.permutation(own)[: round(page_class.fast_at_start * len(own))])
+                elif process.workload.initial_placement == "address-order":
+                    by_address.append(own)
+                elif process.workload.initial_placement == "random":
+                    at_random.append(own)
             first_page = end_page
-        if randomly_placed:
-            self._fill_nodes(rng.permutation(np.concatenate(randomly_placed)))
+        if by_address:
+            self._fill_nodes(np.sort(np.concatenate(by_address)))
+        if at_random:
+            self._fill_nodes(rng.permutation(np.sort(np.concatenate(at_random))))
         is_fast = pages.node != SLOW
         is_second_access = bool(self._start.parameters["is_second_access"])
         # a page starts as touched: not marked idle (first access), accessed in the previous window (second access)
@@ -202,10 +214,15 @@ class PagesSystem:
         mm["first_page"] = mm["cursor"] = mm["numa_cursor"] = span.start
         mm["end_page"] = span.stop
         classes = np.arange(row["first_class"], row["end_class"])
-        order = rng.permutation(classes) if process.workload.layout == "contiguous" else classes
+        order = rng.permutation(classes) if process.workload.layout == "contiguous" else classes  # as they are listed
         pages.page_class[span] = np.repeat(order, pages.class_pages[order])
         if process.workload.layout == "scattered":
             rng.shuffle(pages.page_class[span])
+        pages.sweep_phase[span] = np.nan
+        for page_class, number in zip(process.workload.classes, classes, strict=True):
+            if page_class.visits == "sequential":
+                own = span.start + np.flatnonzero(pages.page_class[span] == number)
+                pages.sweep_phase[own] = np.arange(len(own)) / len(own)
         phases = draw_phases(process, self.scenarios[0].fast_capacity_pages, phase_orders, rng)
         pages.phase_end[: len(phases.end), index] = phases.end
         pages.access_share[: len(phases.end), classes] = phases.access_share
@@ -215,16 +232,18 @@ class PagesSystem:
         """Put pages on one node of the fast tier after another, as many as kswapd would leave there."""
         pages = self._pages
         for index, node in enumerate(pages.nodes):
-            room = int(node["capacity_pages"] - node["kswapd_target_pages"])
+            room = int(node["capacity_pages"] - node["kswapd_target_pages"] - node["fast_pages"])
             placed, addresses = addresses[:room], addresses[room:]
             pages.node[placed] = index
-            node["fast_pages"] = len(placed)
-            pages.fast_by_class[:, index] = np.bincount(pages.page_class[placed], minlength=len(pages.class_pages))
+            node["fast_pages"] += len(placed)
+            pages.fast_by_class[:, index] += np.bincount(pages.page_class[placed], minlength=len(pages.class_pages))
 
 
 _ZERO_AT_START = (
     "mms",
     "hands",
+    "aging_hands",
+    "is_aged",
     "moves",
     "entries",
     "marked_at_s",
