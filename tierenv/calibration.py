@@ -1,4 +1,4 @@
-"""Fitting a platform's unknowns to completion times measured on it (docs/model.md).
+"""Fitting what is unknown of a platform and of the program measured on it to completion times (docs/model.md).
 
 What is fitted is a short table of physical quantities, each with a unit, a prior and the prior's source; none belongs
 to one size or one system. The fit maximises the posterior under log-normal priors and errors:
@@ -24,9 +24,8 @@ from scipy.optimize import least_squares
 from tierenv.errors import ConfigError
 from tierenv.measurements import Cell, check_sizes
 from tierenv.progress import ReportProgress, unreported
-from tierenv.scenario import Platform, Scenario
+from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.units import GIB
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +52,7 @@ class Parameter:
     """One row of the table of what is fitted."""
 
     field: str
-    """Field of `Platform`, dotted where nested."""
+    """Field of `Scenario`, dotted: of its platform or its workload."""
     unit: str
     """As in YAML; "" for a plain number."""
     scale: float
@@ -66,18 +65,29 @@ class Parameter:
 
 
 PARAMETERS = (
-    Parameter("overlap", "", 1, 1.5, 0.5, "an access takes abench 112 ns, an idle DRAM access alone 130 ns"),
-    Parameter("page_walk_per_doubling", "ns", 1e-9, 8, 0.7, "assumed: one walk in ten more goes to memory"),
-    Parameter("cxl.idle_latency", "ns", 1e-9, 250, 0.25, "Vistara; the machine's device is unknown"),
-    Parameter("cxl.bandwidth", "GiB/s", GIB, 44.7, 0.3, "Vistara, 48 GB/s of reads; the machine's device is unknown"),
-    Parameter("migration_per_page_at_8gib", "us", 1e-6, 5.34, 0.2, "V0 overhead table at 8 GiB"),
     Parameter(
-        "migration_footprint_exponent", "", 1, 0.55, 0.35, "V0 overhead table: 0.64, duplicates included, so at most"
+        "workload.memory_parallelism",
+        "",
+        1,
+        2.5,
+        0.5,
+        "independent accesses: as many as the core finds among its instructions",
     ),
-    Parameter("numa_window_interval", "s", 1, 1.4, 0.5, "one scan period, or two where threads check in step"),
-    Parameter("numa_fault", "us", 1e-6, 2, 0.7, "a minor fault; V0's 18 to 31 us include a contended migration"),
-    Parameter("numa_shared_move_share", "", 1, 0.01, 1.0, "assumed: base NUMAB1 promotes little"),
+    Parameter("workload.think", "ns", 1e-9, 40, 0.5, "assumed: a random number, a division and a loop for each access"),
+    Parameter("platform.page_walk_per_doubling", "ns", 1e-9, 8, 0.7, "assumed: one walk in ten more goes to memory"),
+    Parameter("platform.migration_per_page_at_8gib", "us", 1e-6, 5.34, 0.2, "V0 overhead table at 8 GiB"),
+    Parameter(
+        "platform.numa_start_period_factor",
+        "",
+        1,
+        1.4,
+        0.5,
+        "the rules give 1, or 2 where all threads look a moment early",
+    ),
+    Parameter("platform.numa_shared_move_share", "", 1, 0.01, 1.0, "assumed: base NUMAB1 promotes little"),
 )
+"""What a run of a benchmark tells and nothing else does. Latencies and bandwidths of the tiers are measured with other
+programs: the times cannot tell a near, narrow card from a far, wide one."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +107,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted platform and how well it does."""
+    """What was fitted and how well it does."""
 
-    platform: Platform
+    scenario: Scenario
+    """That of the measurements, with the fitted values."""
     estimates: list[Estimate]
     correlations: Floats
     """float64[parameters, parameters], of the logarithms."""
@@ -148,7 +159,8 @@ class Calibration:
         """What is stored beside the platform file."""
         return {
             "schema": 1,
-            "platform": self.platform.name,
+            "platform": self.scenario.platform.name,
+            "workload": self.scenario.workload.name,
             "mean_absolute_error": float(np.abs(self.errors).mean()),
             "worst_error": float(np.abs(self.errors).max()),
             "worst_error_left_out": float(np.abs(self.left_out_errors).max()),
@@ -184,7 +196,6 @@ class Calibration:
 
 def calibrate(
     cells: Sequence[Cell],
-    start: Platform,
     like: Scenario,
     origin: str = "measurements",
     report_progress: ReportProgress = unreported,
@@ -193,8 +204,7 @@ def calibrate(
 
     Args:
         cells: what was measured.
-        start: platform whose other values stay as they are.
-        like: scenario whose workload and fast tier were measured.
+        like: scenario of the measurements; values of its platform and its workload that are not fitted stay as they are.
         origin: where the cells come from, for messages.
         report_progress: told what is being fitted.
     """
@@ -207,51 +217,46 @@ def calibrate(
         )
     check_sizes(cells, like, origin)
     report_progress(0, 1 + len(sizes), "all sizes")
-    model = _Model(cells, start, like)
+    model = _Model(cells, like)
     offsets, covariance = model.fit(np.zeros(len(PARAMETERS)), np.ones(len(cells), dtype=np.bool_))
     sds = np.sqrt(np.diag(covariance))
     spread = np.exp(INTERVAL_SDS * sds)
     values = [_rounded(value) for value in model.values(offsets)]
-    platform = with_values(start, values)
+    fitted = with_values(like, values)
     left_out = np.empty(len(cells))
     for done, size in enumerate(sizes, start=1):
         report_progress(done, 1 + len(sizes), f"all but {size:g} GiB")
         is_left_out = np.array([cell.size_gib == size for cell in cells])
         refitted, _ = model.fit(offsets, ~is_left_out)
-        left_out[is_left_out] = model.seconds([with_values(start, model.values(refitted))])[0, is_left_out]
+        left_out[is_left_out] = model.seconds([with_values(like, model.values(refitted))])[0, is_left_out]
     return Calibration(
-        platform=platform,
+        scenario=fitted,
         estimates=[
             Estimate(parameter, value, _rounded(value / factor), _rounded(value * factor))
             for parameter, value, factor in zip(PARAMETERS, values, spread, strict=True)
         ],
         correlations=covariance / np.outer(sds, sds),
         cells=cells,
-        modelled_s=model.seconds([platform])[0],
+        modelled_s=model.seconds([fitted])[0],
         left_out_s=left_out,
     )
 
 
-def with_values(platform: Platform, values: Sequence[float]) -> Platform:
-    """The platform with other values of PARAMETERS, in their units."""
-    changed: dict[str, Any] = {}
+def with_values(scenario: Scenario, values: Sequence[float]) -> Scenario:
+    """The scenario with other values of PARAMETERS, in their units."""
     for parameter, value in zip(PARAMETERS, values, strict=True):
-        outer, _, inner = parameter.field.partition(".")
-        number = value * parameter.scale
-        if inner:
-            record = changed.get(outer, getattr(platform, outer))
-            changed[outer] = record.model_copy(update={inner: number})
-        else:
-            changed[outer] = number
-    return platform.model_copy(update=changed)
+        outer, inner = parameter.field.split(".")
+        record = getattr(scenario, outer).model_copy(update={inner: value * parameter.scale})
+        scenario = scenario.model_copy(update={outer: record})
+    return scenario
 
 
 class _Model:
     """Modelled times of the cells as a function of the logarithms of parameters over priors."""
 
-    def __init__(self, cells: Sequence[Cell], start: Platform, like: Scenario) -> None:
-        self._start = start
-        self._scenarios = [cell.scenario(like, start) for cell in cells]
+    def __init__(self, cells: Sequence[Cell], like: Scenario) -> None:
+        self._cells = cells
+        self._like = like
         self._log_measured = np.log(_seconds(cells))
         sizes = np.array([cell.size_gib for cell in cells])
         own_variance = CELL_ERROR**2 + (0.01 * np.array([cell.stdev_percent for cell in cells])) ** 2
@@ -262,15 +267,13 @@ class _Model:
         """Parameters in their units."""
         return [parameter.prior * math.exp(offset) for parameter, offset in zip(PARAMETERS, offsets, strict=True)]
 
-    def seconds(self, platforms: Sequence[Platform]) -> Floats:
-        """float64[platforms, cells]: modelled times."""
-        scenarios = [
-            scenario.model_copy(update={"platform": platform}) for platform in platforms for scenario in self._scenarios
-        ]
+    def seconds(self, like: Sequence[Scenario]) -> Floats:
+        """float64[scenarios, cells]: modelled times."""
+        scenarios = [cell.scenario(scenario) for scenario in like for cell in self._cells]
         system = LumpedSystem(scenarios)
         system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
         system.run_to_end()
-        return system.elapsed_s.reshape(len(platforms), -1)
+        return system.elapsed_s.reshape(len(like), -1)
 
     def fit(self, start: Floats, is_used: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Offsets that fit the cells used best, and the covariance of their error."""
@@ -300,7 +303,7 @@ class _Model:
 
     def _log_seconds(self, offsets: Sequence[Floats]) -> Floats:
         """A batch, so that all processors take part."""
-        return np.log(self.seconds([with_values(self._start, self.values(row)) for row in offsets]))
+        return np.log(self.seconds([with_values(self._like, self.values(row)) for row in offsets]))
 
 
 def _seconds(cells: Sequence[Cell]) -> Floats:

@@ -9,7 +9,7 @@ from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.reading import read_text
 from tierenv.records import resolve, validate_record
-from tierenv.scenario import Control, NumaBalancingMode, Platform, Scenario
+from tierenv.scenario import Control, NumaBalancingMode, Scenario
 from tierenv.units import GIB
 
 COLUMNS = ("size_gb", "system", "seconds", "stdev_percent")
@@ -50,14 +50,13 @@ class Cell:
     stdev_percent: float
     """Standard deviation of the repeats, in percent of the mean."""
 
-    def scenario(self, like: Scenario, platform: Platform) -> Scenario:
-        """What was measured, as a scenario: workload and capacity of `like`, on the platform."""
+    def scenario(self, like: Scenario) -> Scenario:
+        """What was measured, as a scenario: platform, workload and capacity of `like`."""
         measured = SYSTEMS[self.system]
         daemon = like.daemon if measured.daemon is None else load_daemon(measured.daemon)
         control: Control = "off" if measured.daemon is None else "kernel-rule"
         changes = {
             "size": round(self.size_gib * GIB),
-            "platform": platform,
             "daemon": daemon,
             "control": control,
             "numa_balancing_mode": measured.numa_balancing_mode,

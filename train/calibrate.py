@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -11,7 +12,7 @@ from tierenv.calibration import Calibration, Estimate, calibrate
 from tierenv.files import atomic_write_text
 from tierenv.measurements import read_measurements
 from tierenv.progress import ReportProgress, unreported
-from tierenv.records import load_record, resolve
+from tierenv.records import NamedRecord, load_record, packaged, resolve
 from tierenv.scenario import Platform, load_scenario
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
@@ -29,12 +30,20 @@ def run_calibration(
     scenario: str,
     report_progress: ReportProgress = unreported,
 ) -> Calibration:
-    """Fit, and write the platform and, beside it, the report. Raises `ConfigError`."""
+    """Fit, and write the platform and, beside it, the workload and the report. Raises `ConfigError`."""
     start = load_record("platforms", Platform, platform)
     cells = read_measurements(measurements)
-    calibration = calibrate(cells, start, load_scenario(scenario), measurements, report_progress)
-    text = resolve("platforms", platform).read_text(encoding="utf-8")
-    atomic_write_text(output, platform_yaml(text, calibration))
+    like = load_scenario(scenario).model_copy(update={"platform": start})
+    calibration = calibrate(cells, like, measurements, report_progress)
+    fitted, estimates = calibration.scenario, calibration.estimates
+    texts = {
+        workload_path(output): fitted_text("workload", fitted.workload, _packaged_text(like.workload.name), estimates),
+        output: fitted_text(
+            "platform", fitted.platform, resolve("platforms", platform).read_text(encoding="utf-8"), estimates
+        ),
+    }
+    for path, text in texts.items():
+        atomic_write_text(path, text)
     write_json(report_path(output), calibration.to_json() | {"measurements": Path(measurements).name})
     return calibration
 
@@ -44,43 +53,48 @@ def report_path(output: Path) -> Path:
     return output.with_suffix(".calibration.json")
 
 
-def platform_yaml(start_text: str, calibration: Calibration) -> str:
-    """The text the fit started from with the fitted values put in, all other lines and comments as they are.
+def workload_path(output: Path) -> Path:
+    """Where the workload that belongs to a fitted platform file stands."""
+    return output.with_suffix(".workload.yaml")
+
+
+def _packaged_text(workload: str) -> str:
+    """The file of a packaged workload; nothing for any other, which may stand within its scenario."""
+    path = packaged("workloads").get(workload)
+    return "" if path is None else path.read_text(encoding="utf-8")
+
+
+def fitted_text(part: str, record: NamedRecord, start_text: str, estimates: Sequence[Estimate]) -> str:
+    """The text the fit started from with the fitted values of a part of it put in, other lines and comments as they are.
 
     A text that is not laid out one key a line is written anew.
     """
     lines = start_text.splitlines()
-    for estimate in calibration.estimates:
-        _put(lines, estimate)
+    for estimate in estimates:
+        if estimate.parameter.field.startswith(f"{part}."):
+            _put(lines, estimate)
     text = "\n".join(lines) + "\n"
-    name = {"name": calibration.platform.name}
     try:
-        if Platform.model_validate(name | yaml.safe_load(text)) == calibration.platform:
+        if type(record).model_validate({"name": record.name} | yaml.safe_load(text)) == record:
             return text
     except (yaml.YAMLError, ValueError):
         pass
-    return yaml.safe_dump(calibration.platform.model_dump(exclude={"name"}), sort_keys=False)
+    return yaml.safe_dump(record.model_dump(exclude={"name"}), sort_keys=False)
 
 
 def _put(lines: list[str], estimate: Estimate) -> None:
     """Replace a value and its comment, or append a value that was left out."""
-    *outer, key = estimate.parameter.field.split(".")
-    first, indent = 0, ""
-    if outer:
-        first = next((number for number, line in enumerate(lines) if line.startswith(f"{outer[0]}:")), len(lines)) + 1
-        indent = "  "
-    entry = f"{indent}{key}: {estimate.value!r}{estimate.parameter.unit}"
+    key = estimate.parameter.field.partition(".")[2]
+    entry = f"{key}: {estimate.value!r}{estimate.parameter.unit}"
     comment = f"# fitted, 95 % interval {estimate.low:.3g} to {estimate.high:.3g}"
     line = f"{entry:<{COMMENT_COLUMN - 1}} {comment}"
-    pattern = re.compile(rf"{indent}{key}:\s")
-    for number in range(first, len(lines)):
-        if pattern.match(lines[number]):
+    for number, old in enumerate(lines):
+        if re.match(rf"{key}:\s", old):
             lines[number] = line
-            while number + 1 < len(lines) and re.match(rf"{indent}\s+#", lines[number + 1]):
+            while number + 1 < len(lines) and re.match(r"\s+#", lines[number + 1]):
                 del lines[number + 1]  # the old comment went on there
             return
-    if not outer:
-        lines.append(line)
+    lines.append(line)
 
 
 def calibration_tables(calibration: Calibration) -> list[Table]:
