@@ -122,7 +122,7 @@ def _load_measurements(folder: Path) -> object:
 EXPERIMENT = {
     "mine.yaml": b"like: experiment.yaml\nsummary: another\nruns:\n  off: {size: 1GiB}\n",
     "experiment.yaml": b"role: check\nscenario: scenario.yaml\nruns:\n  off: {control: off}\n"
-    b"  on: {since: 1s, duration: 2s, platform: {overlap: 2}}\nrows:\n"
+    b"  on: {since: 1s, duration: 2s, platform: {cxl: {bandwidth: 20GB/s}}}\nrows:\n"
     b"- {id: a, run: on, beside: off, compare: change, quantity: pgpromote_success, published: -5, required: sign}\n"
     b"- {id: b, quantity: slowdown, fast_share: 0.5, published: 1.1, tolerance: {points: 0.1}}\n"
     b"- {id: c, quantity: loaded_latency, tier: cxl, traffic: 9GB/s, published: 300}\n",

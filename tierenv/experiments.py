@@ -341,10 +341,12 @@ class Quantity:
 
 
 def _access_time_ns(scenario: Scenario, row: Row) -> float:
-    return 1e9 * float(access_time_s(scenario, row.fast_share))  # type: ignore[arg-type]
+    assert row.fast_share is not None
+    return 1e9 * float(access_time_s(scenario, row.fast_share))
 
 
 def _slowdown(scenario: Scenario, row: Row) -> float:
+    assert row.fast_share is not None
     mixed_s, all_fast_s = access_time_s(scenario, [row.fast_share, 1.0])
     return float(mixed_s / all_fast_s)
 

@@ -85,7 +85,7 @@ def fidelity() -> str:
             role,
             str(part["rows"]),
             "-" if part["median_absolute_error"] is None else f"{100 * part['median_absolute_error']:.1f} %",
-            *(f"{part[key]['held']} of {part[key]['of']}" for key in ("within", "signs", "required")),
+            *(_held(part[key]) for key in ("within", "signs", "required")),
         ]
         for name, roles in parts.items()
         for role, part in roles.items()
@@ -107,6 +107,10 @@ PARTS: dict[str, Callable[[], str]] = {
 def render(text: str) -> str:
     """The README with every part made anew."""
     return with_parts(README, text, PARTS)
+
+
+def _held(count: dict[str, int]) -> str:
+    return f"{count['held']} of {count['of']}" if count["of"] else "-"
 
 
 def _error(cell: Cell) -> str:
