@@ -55,9 +55,31 @@ class MemoryTier(Record):
     idle_latency: Cost
     """Load-to-use latency of an unloaded tier."""
     queueing_latency: Seconds
-    """Slope a of the loaded latency idle + a u / (1 - u), u the share of the bandwidth in use."""
+    """Slope a of the loaded latency idle + a u / (1 - u), u the share of the time in which the tier is busy."""
     bandwidth: Annotated[BytesPerSecond, Field(gt=0)]
-    """Reads and writes together it can serve."""
+    """Reads it can serve."""
+    store_bandwidth: Annotated[BytesPerSecond, Field(gt=0)] | None = None
+    """Writes it can serve; it is busy with R reads and W writes for R / bandwidth + W / store_bandwidth. None: as many
+    as reads."""
+    store_latency: Cost | None = None
+    """What a store holds its thread up where an unloaded tier takes it; None: as long as a load."""
+    capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
+    """Memory of one of its nodes."""
+
+    @property
+    def writes(self) -> float:
+        """Writes it can serve [bytes/s]."""
+        return self.bandwidth if self.store_bandwidth is None else self.store_bandwidth
+
+    def access_latency(self, store_share: float) -> float:
+        """Latency of an access where the tier is unloaded, loads and stores mixed [s]."""
+        store_s = self.idle_latency if self.store_latency is None else self.store_latency
+        return (1 - store_share) * self.idle_latency + store_share * store_s
+
+    def loaded_latency(self, bytes_per_s: float) -> float:
+        """Latency of a load beside so many reads [s]; infinite where the tier cannot serve them."""
+        busy = bytes_per_s / self.bandwidth
+        return self.idle_latency + self.queueing_latency * busy / (1 - busy) if busy < 1 else math.inf
 
 
 class Platform(NamedRecord):
@@ -66,13 +88,13 @@ class Platform(NamedRecord):
     dram: MemoryTier
     """The fast tier: a socket's own DRAM."""
     cxl: MemoryTier
-    """The slow tier."""
+    """The slow tier: one node, with whatever stands for CXL memory."""
+    sockets: Literal[1, 2] = 1
+    """Nodes of DRAM."""
     remote_latency: Seconds = 25e-9
     """What an access to the other socket's DRAM takes longer than one to the own."""
-    overlap: Annotated[float, Field(gt=0, le=1000)]
-    """Memory-level parallelism: the latency of an access is divided by it [1]."""
     page_walk_per_doubling: Seconds
-    """Page-walk time an access gains with each doubling of the footprint beyond 1 GiB."""
+    """Page-walk time an access gains with each doubling of the active memory beyond 1 GiB."""
     scan_per_page: Seconds
     """Scanner time for one PTE."""
     accessed_bit: Seconds
@@ -93,8 +115,6 @@ class Platform(NamedRecord):
     """Time each application thread loses to one TLB shootdown."""
     demotion_batch_pages: Annotated[int, Field(ge=1, le=1 << 20)]
     """Pages demoted per shootdown."""
-    kernel_memory: Bytes
-    """Free DRAM outside the fast node, from which the kernel takes the entries of the migration list."""
     promotion_watermark: Fraction
     """Free share of the fast node below which a promotion fails and wakes kswapd (the high watermark)."""
     kswapd_target: Fraction
@@ -142,9 +162,17 @@ class Workload(NamedRecord):
     """A closed-loop application: threads that access pages of a few classes of heat."""
 
     threads: Annotated[int, Field(ge=1, le=1 << 20)]
-    """Threads, each of which has one access under way at a time."""
+    """Threads, which work side by side."""
     think: Seconds = 0.0
     """Time between two accesses of a thread."""
+    memory_parallelism: Annotated[float, Field(gt=0, le=1000)]
+    """Accesses a thread has under way at a time: the latency of an access is divided by it [1]."""
+    traffic_per_access: Annotated[Bytes, Field(ge=1, le=1 << 20)] = CACHE_LINE_BYTES
+    """Memory read for an access that no cache serves: its line, and what hardware prefetches beside it."""
+    cache_hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the accesses that caches serve: they touch their page, take `think` and no time of the memory."""
+    store_share: Fraction = 0.0
+    """Share of the accesses that store; each reads its line and has it written back."""
     accesses_per_page: Annotated[float, Field(ge=1e-6, le=1e12)]
     """Total work: accesses of all threads per resident page."""
     classes: Annotated[tuple[PageClass, ...], Field(min_length=1, max_length=1000)]
@@ -157,8 +185,9 @@ class Workload(NamedRecord):
     """shuffled: every seed draws an order in which the hottest class changes from phase to phase."""
     phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Relative half-width of the uniform variation of each phase's length; total work stays the same."""
-    initial_placement: Literal["slow", "random"] = "slow"
-    """slow: every page starts on the slow node; random: a random subset of pages fills the fast node."""
+    initial_placement: Literal["slow", "random", "address-order"] = "slow"
+    """slow: every page starts on the slow node; random: a random subset of pages fills the fast nodes; address-order:
+    the pages of the lowest addresses do."""
     rest_vma: Bytes = 0
     """Length of the other mappings (stacks, libraries), which V1 visits in turn with the big one."""
 
@@ -216,6 +245,22 @@ class Process(Record):
         """Work [accesses of all threads]."""
         return self.workload.accesses_per_page * self.pages
 
+    @cached_property
+    def active_pages(self) -> float:
+        """Pages it is busy with: as many as, touched alike, would leave the address of an access as uncertain [1].
+
+        That is 2 to the entropy of the page an access falls on, averaged over the phases by their work. How often a
+        page walk leaves the caches goes by how many pages share them, not by what is resident.
+        """
+        bits, work = 0.0, 0.0
+        for phase in self.workload.phases:
+            for page_class, pages in zip(self.workload.classes, self.class_pages, strict=True):
+                share = phase.access_share[page_class.name]
+                if share > 0 and pages > 0:
+                    bits += phase.work * share * math.log2(pages / share)
+            work += phase.work
+        return 2.0 ** (bits / work)
+
     @property
     def class_pages(self) -> list[int]:
         """Pages of each class, rounded so that they add up to `pages`."""
@@ -253,9 +298,11 @@ class Scenario(NamedRecord):
     corunners: tuple[Process, ...] = ()
     """Other processes, in the order in which they start: that of their registration, in which they are scanned."""
     fast_capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
-    """DRAM of node 0, on whose socket the application's threads run."""
+    """DRAM of node 0, on whose socket the application's threads run; at most what the platform has there."""
     remote_fast_capacity: Bytes = 0
     """DRAM of the other socket, node 1, as far as it belongs to the fast tier; 0: none."""
+    slow_capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)] | None = None
+    """Memory of the slow node; None for all the platform has there."""
     target_node: Literal[0, 1] = 0
     """/sys/kernel/mm/kmmscand/target_node: where promotions go if a scan has seen no top-tier page."""
     demotion: bool = True
@@ -281,11 +328,45 @@ class Scenario(NamedRecord):
             raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0B or at least 256KiB")
         if self.target_node > 0 and not self.remote_fast_capacity:
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
+        self._check_capacities()
         if isinstance(self.daemon, HintFaultDaemon):
             self._check_numa_balancing(self.daemon)
         self._check_resolution()
         self._check_duration()
         return self
+
+    def _check_capacities(self) -> None:
+        """Refuse more memory than the platform has, and more pages than the nodes they start on hold."""
+        platform = self.platform
+        if self.remote_fast_capacity and platform.sockets == 1:
+            raise ValueError(
+                f"remote_fast_capacity={format_bytes(self.remote_fast_capacity)}: platform {platform.name} has one "
+                "socket; must be 0B"
+            )
+        for field, size, tier in (
+            ("fast_capacity", self.fast_capacity, platform.dram),
+            ("remote_fast_capacity", self.remote_fast_capacity, platform.dram),
+            ("slow_capacity", self.slow_capacity or 0, platform.cxl),
+        ):
+            if size > tier.capacity:
+                raise ValueError(
+                    f"{field}={format_bytes(size)}: must be at most {format_bytes(tier.capacity)}, what a node of "
+                    f"platform {platform.name} has"
+                )
+        fast = sum(
+            round((1 - platform.kswapd_target) * capacity) - 1
+            for capacity in self.node_capacity_pages
+            if any(process.workload.initial_placement != "slow" for process in self.processes)
+        )
+        on_slow = max(
+            self.pages - fast,
+            sum(process.pages for process in self.processes if process.workload.initial_placement == "slow"),
+        )
+        if on_slow > self.slow_capacity_pages:
+            raise ValueError(
+                f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start "
+                f"on the slow node, which holds {format_bytes(self.slow_capacity_pages * PAGE_BYTES)}"
+            )
 
     def _check_numa_balancing(self, daemon: HintFaultDaemon) -> None:
         if self.numa_balancing_mode not in (None, daemon.mode):
@@ -347,15 +428,25 @@ class Scenario(NamedRecord):
 
         It keeps that tier less than half busy, which no more than doubles the queueing latency's share, or else more.
         """
-        platform = self.platform
+        platform, workload = self.platform, process.workload
         work = process.total_accesses
+        missing = 1 - workload.cache_hit_share
         latency_s = self.page_walk_s(process) + platform.remote_latency
         return max(
             max(
                 work
-                / process.workload.threads
-                * (process.workload.think + (latency_s + tier.idle_latency + tier.queueing_latency) / platform.overlap),
-                2 * work * CACHE_LINE_BYTES / tier.bandwidth,
+                / workload.threads
+                * (
+                    workload.think
+                    + missing
+                    * (latency_s + tier.access_latency(workload.store_share) + tier.queueing_latency)
+                    / workload.memory_parallelism
+                ),
+                2
+                * work
+                * missing
+                * workload.traffic_per_access
+                * (1 / tier.bandwidth + workload.store_share / tier.writes),
             )
             for tier in (platform.dram, platform.cxl)
         )
@@ -389,6 +480,21 @@ class Scenario(NamedRecord):
         return sum(self.node_capacity_pages)
 
     @property
+    def slow_capacity_pages(self) -> int:
+        """Pages the slow node holds."""
+        return (self.slow_capacity or self.platform.cxl.capacity) // PAGE_BYTES
+
+    @property
+    def kernel_memory(self) -> int:
+        """Memory from which the kernel takes the entries of the migration list [bytes].
+
+        The other socket's as far as it does not belong to the fast tier, and what kswapd keeps free on the nodes that
+        do: an allocation falls back from node to node.
+        """
+        others = self.platform.dram.capacity * (self.platform.sockets - 1) - self.remote_fast_capacity
+        return others + round(self.platform.kswapd_target * (self.fast_capacity + self.remote_fast_capacity))
+
+    @property
     def total_accesses(self) -> float:
         """Work of one run [accesses of all threads]."""
         return sum(process.total_accesses for process in self.processes)
@@ -415,8 +521,8 @@ class Scenario(NamedRecord):
         return self.platform.migration_per_page_at_8gib * growth
 
     def page_walk_s(self, process: Process) -> float:
-        """Page-walk time of one access at a process's footprint, before overlap [s]."""
-        return self.platform.page_walk_per_doubling * max(0.0, math.log2(process.size / GIB))
+        """Page-walk time of one access to a process's active memory, before memory parallelism [s]."""
+        return self.platform.page_walk_per_doubling * max(0.0, math.log2(process.active_pages * PAGE_BYTES / GIB))
 
     def replace(self, **changes: Any) -> "Scenario":
         """A copy with other fields, validated; values as in YAML ("16GiB"), or whole records."""

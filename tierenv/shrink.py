@@ -56,7 +56,10 @@ def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
 
     def tier(record: Any) -> Any:
         latencies = _scaled(record, factor, "idle_latency", "queueing_latency")
-        return record.model_copy(update=latencies | _scaled(record, 1 / factor, "bandwidth"))
+        if record.store_latency is not None:
+            latencies |= _scaled(record, factor, "store_latency")
+        bandwidths = {"bandwidth": record.bandwidth / factor, "store_bandwidth": record.writes / factor}
+        return record.model_copy(update=latencies | bandwidths | {"capacity": _fewer_bytes(record.capacity, factor)})
 
     # both grow with the footprint, which shrinks
     footprint_costs = {
@@ -70,7 +73,6 @@ def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
         | {
             "dram": tier(platform.dram),
             "cxl": tier(platform.cxl),
-            "kernel_memory": round(platform.kernel_memory / factor),
         }
     )
 
@@ -103,7 +105,8 @@ def _shrink_range(name: str, bounds: TunableRange, factor: float) -> dict[str, f
 def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Workload:
     """The page walks of full size become part of the time between accesses."""
     workload = process.workload
-    think = (workload.think + scenario.page_walk_s(process) / scenario.platform.overlap) * factor
+    walk_s = (1 - workload.cache_hit_share) * scenario.page_walk_s(process) / workload.memory_parallelism
+    think = (workload.think + walk_s) * factor
     return workload.model_copy(update={"think": think, "rest_vma": round(workload.rest_vma / factor)})
 
 

@@ -1,7 +1,6 @@
 """Applications: closed loops of threads whose access time depends on where their pages lie (docs/model.md)."""
 
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.units import CACHE_LINE_BYTES
 
 LEAST_FREE = 1e-3
 """Share of a link's bandwidth that others leave at least, also on one too narrow for the migration copies."""
@@ -15,10 +14,11 @@ _MAX_SWEEPS = 200
 def access_time(parameters, process, links, shares):
     """Time of one access of one thread of a process [s], stalls excluded.
 
-    t = think + (sum over nodes of share latency(use) + page walk) / overlap, latency = idle + a u / (1 - u) with u the
-    share of the node's bandwidth in use (that of all others stands in `links`). As u depends on the process's access
-    rate and that on t, it is a fixed point in the access rate k, found by Newton's method on k t(k) = threads, whose
-    left side is convex and grows without bound as k nears what the links carry.
+    t = think + misses (sum over nodes of share latency(busy) + page walk) / parallelism, latency = idle + a u / (1 - u)
+    with u the share of the time in which the node is busy (that with all others stands in `links`). As u depends on the
+    process's access rate and that on t, it is a fixed point in the access rate k, found by Newton's method on
+    k t(k) = threads, whose left side is convex and grows without bound as k nears what the links carry. Threads that
+    are held up in the kernel (`working_share`) load the links no more.
 
     Args:
         parameters: `tierenv.sim.records.PARAMETERS`.
@@ -26,8 +26,8 @@ def access_time(parameters, process, links, shares):
         links: `tierenv.sim.records.LINK`[K + 1].
         shares: float64[K + 1], share of the accesses that lands on each node.
     """
-    threads = process.threads
-    per_overlap = 1.0 / parameters.overlap
+    threads = working_threads(process)
+    per_miss = process.miss_share / process.memory_parallelism
     slow = parameters.num_nodes
     # node by node, in local variables: a loop over the nodes takes half as long again
     latency_0, queueing_0, free_0, use_0 = _load(parameters, process, links, shares, 0)
@@ -35,7 +35,7 @@ def access_time(parameters, process, links, shares):
     if slow == 2:
         latency_1, queueing_1, free_1, use_1 = _load(parameters, process, links, shares, 1)
     latency_s, queueing_s, free_s, use_s = _load(parameters, process, links, shares, slow)
-    unloaded = process.think_s + (process.page_walk_s + latency_0 + latency_1 + latency_s) * per_overlap
+    unloaded = process.think_s + (process.page_walk_s + latency_0 + latency_1 + latency_s) * per_miss
     limit = min(_most(free_0, use_0), min(_most(free_1, use_1), _most(free_s, use_s)))
     rate = min(threads / unloaded, 0.999 * limit)
     if process.access_rate > 0.0:
@@ -48,8 +48,8 @@ def access_time(parameters, process, links, shares):
         # a u / (1 - u) = a / (1 - u) - a
         queueing = waited_0 - queueing_0 + waited_1 - queueing_1 + waited_s - queueing_s
         growth = waited_0 * use_0 * per_free_0 + waited_1 * use_1 * per_free_1 + waited_s * use_s * per_free_s
-        time = unloaded + queueing * per_overlap
-        step = (rate * time - threads) / (time + rate * growth * per_overlap)
+        time = unloaded + queueing * per_miss
+        step = (rate * time - threads) / (time + rate * growth * per_miss)
         rate -= step
         if rate >= limit:  # cannot happen coming from above, but a first step from below may lead too far
             rate = 0.5 * (rate + step + limit)
@@ -62,22 +62,35 @@ def access_time(parameters, process, links, shares):
 
 @njit_inlined
 def _load(parameters, process, links, shares, node):
-    """What a node adds to an access: latency, queueing latency, share of its bandwidth that others leave, that used.
+    """What a node adds to an access: latency, queueing latency, share of its time that others leave, time taken [s].
 
     MODEL: the slow node is as far from either socket.
     """
     link = links[node]
     is_remote = node < parameters.num_nodes and node != process.cpu_node
-    idle_s = link.idle_s + (parameters.remote_s if is_remote else 0.0)
+    idle_s = link.idle_s + process.store_share * (link.store_s - link.idle_s)
+    if is_remote:
+        idle_s += parameters.remote_s
     share = shares[node]
-    use = share * CACHE_LINE_BYTES / link.bandwidth
-    return share * idle_s, share * link.queueing_s, max(LEAST_FREE, 1.0 - link.traffic / link.bandwidth), use
+    return share * idle_s, share * link.queueing_s, max(LEAST_FREE, 1.0 - link.busy), share * busy_s(process, link)
+
+
+@njit_inlined
+def busy_s(process, link):
+    """How long an access of a process, one in a cache included, keeps a node busy on average [s]."""
+    return process.miss_share * process.read_bytes * (1.0 / link.bandwidth + process.store_share / link.store_bandwidth)
 
 
 @njit_inlined
 def _most(free, use):
-    """Access rate at which the free share of a link would be used up."""
+    """Access rate at which the free time of a link would be used up."""
     return free / use if use > 0.0 else 1e300
+
+
+@njit_inlined
+def working_threads(process):
+    """Threads of a process that are not held up in the kernel."""
+    return process.threads * process.working_share
 
 
 @njit_inlined
@@ -93,9 +106,10 @@ def solve_rates(parameters, processes, links, shares):
         shares: float64[M, K + 1], share of a process's accesses that lands on each node.
     """
     for node in range(parameters.num_nodes + 1):
-        links[node].traffic = links[node].copied_per_s
+        links[node].busy = links[node].copied_per_s / links[node].bandwidth
     if parameters.num_processes == 1:
-        processes[0].access_rate = processes[0].threads / access_time(parameters, processes[0], links, shares[0])
+        process = processes[0]
+        process.access_rate = working_threads(process) / access_time(parameters, process, links, shares[0])
         return
     for index in range(parameters.num_processes):
         processes[index].access_rate = 0.0
@@ -106,10 +120,10 @@ def solve_rates(parameters, processes, links, shares):
             if process.is_running:
                 before = process.access_rate
                 for node in range(parameters.num_nodes + 1):
-                    links[node].traffic -= before * shares[index, node] * CACHE_LINE_BYTES
-                process.access_rate = process.threads / access_time(parameters, process, links, shares[index])
+                    links[node].busy -= before * shares[index, node] * busy_s(process, links[node])
+                process.access_rate = working_threads(process) / access_time(parameters, process, links, shares[index])
                 for node in range(parameters.num_nodes + 1):
-                    links[node].traffic += process.access_rate * shares[index, node] * CACHE_LINE_BYTES
+                    links[node].busy += process.access_rate * shares[index, node] * busy_s(process, links[node])
                 change = max(change, abs(process.access_rate - before) / process.access_rate)
         if change <= _TOLERANCE:
             return

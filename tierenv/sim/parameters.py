@@ -72,7 +72,6 @@ def scenario_arrays(
     numa_mode, numa = scenario.hint_faults
     parameters = _record(
         PARAMETERS,
-        overlap=platform.overlap,
         remote_s=platform.remote_latency,
         scan_s=platform.scan_per_page,
         accessed_bit_s=platform.accessed_bit,
@@ -149,7 +148,7 @@ def _scanner_parameters(scenario: Scenario) -> dict[str, float]:
         "mms_to_scan": daemon.mms_to_scan,
         "migrate_sleep_s": daemon.migrate_sleep,
         "throttle_window_s": daemon.throttle_window,
-        "list_capacity": scenario.platform.kernel_memory // daemon.list_entry,
+        "list_capacity": scenario.kernel_memory // daemon.list_entry,
         "decay_shift": daemon.decay_shift,
         "ignore_threshold_pages": daemon.ignore_threshold_pages,
         "period_step_percent": daemon.period_step_percent,
@@ -222,6 +221,11 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
                 PROCESS,
                 threads=workload.threads,
                 think_s=workload.think,
+                memory_parallelism=workload.memory_parallelism,
+                miss_share=1.0 - workload.cache_hit_share,
+                read_bytes=workload.traffic_per_access,
+                store_share=workload.store_share,
+                working_share=1.0,
                 page_walk_s=scenario.page_walk_s(process),
                 pages=process.pages,
                 total_accesses=process.total_accesses,
@@ -257,7 +261,14 @@ def _links(scenario: Scenario) -> NDArray[np.void]:
     tiers = [platform.dram] * len(scenario.node_capacity_pages) + [platform.cxl]
     return np.array(
         [
-            _record(LINK, idle_s=tier.idle_latency, queueing_s=tier.queueing_latency, bandwidth=tier.bandwidth)
+            _record(
+                LINK,
+                idle_s=tier.idle_latency,
+                store_s=tier.access_latency(1.0),
+                queueing_s=tier.queueing_latency,
+                bandwidth=tier.bandwidth,
+                store_bandwidth=tier.writes,
+            )
             for tier in tiers
         ],
         dtype=LINK,

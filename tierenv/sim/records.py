@@ -22,7 +22,6 @@ SCALE_IGNORED, SCALE_ZERO_SKIPS, SCALE_LENGTHENS_PERIOD = range(3)
 PARAMETERS = np.dtype(
     [
         # platform; times in s
-        ("overlap", "f8"),
         ("remote_s", "f8"),
         ("scan_s", "f8"),
         ("accessed_bit_s", "f8"),
@@ -87,6 +86,10 @@ PROCESS = np.dtype(
     [
         ("threads", "f8"),
         ("think_s", "f8"),
+        ("memory_parallelism", "f8"),
+        ("miss_share", "f8"),
+        ("read_bytes", "f8"),  # of an access that misses
+        ("store_share", "f8"),
         ("page_walk_s", "f8"),
         ("pages", "i8"),
         ("total_accesses", "f8"),
@@ -106,7 +109,8 @@ PROCESS = np.dtype(
         ("is_done", "b1"),
         ("finished_s", "f8"),
         ("accesses", "f8"),
-        ("access_rate", "f8"),  # accesses/s, stalls left out
+        ("access_rate", "f8"),  # accesses/s
+        ("working_share", "f8"),  # of its threads' time, beside stalls
         ("stall_s", "f8"),  # time its threads still have to lose
         ("phase", "i8"),
     ],
@@ -144,10 +148,12 @@ MM_FIELDS = [
 LINK = np.dtype(
     [
         ("idle_s", "f8"),
+        ("store_s", "f8"),
         ("queueing_s", "f8"),
-        ("bandwidth", "f8"),  # bytes/s
+        ("bandwidth", "f8"),  # bytes/s read
+        ("store_bandwidth", "f8"),  # bytes/s written
         ("copied_per_s", "f8"),  # bytes/s of migration copies
-        ("traffic", "f8"),  # bytes/s of all others, while a process's rate is being solved for
+        ("busy", "f8"),  # share of the time taken by all others, while a process's rate is being solved for
     ],
     align=True,
 )

@@ -76,11 +76,11 @@ def load_links(machine, span_s):
 
 
 @njit_inlined
-def share_not_stalled(process, span_s):
-    """The share of a stretch of time in which a process works, when it has lost to its stalls what it can."""
+def spend_stalls(process, span_s):
+    """Let a process lose to its stalls what it can of a stretch of time, in which it then works for the rest."""
     stalled_s = min(process.stall_s, MAX_STALL_SHARE * span_s)
     process.stall_s -= stalled_s
-    return 1.0 - stalled_s / span_s
+    process.working_share = 1.0 - stalled_s / span_s
 
 
 # The migrator
