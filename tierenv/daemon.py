@@ -178,8 +178,10 @@ class HintFaultKnobs(Record):
     """Memory marked in one window."""
     hot_threshold: Tick = 1.0
     """Mode 2: a page is hot if it is touched this soon after it was marked."""
-    promote_rate_limit: Annotated[BytesPerSecond, Field(gt=0)] = 65536.0 * MIB
-    """Mode 2: most memory promoted in a second, unless the fast node has space to spare."""
+    is_threshold_adaptive: bool = True
+    """Mode 2: whether the threshold moves, once a longest scan period; kernels before it learned to are studied so."""
+    promote_rate_limit: BytesPerSecond = 65536.0 * MIB
+    """Mode 2: most memory promoted in a second, unless the fast node has space to spare; 0 promotes nothing more."""
     spare: Bytes = GIB
     """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
     target."""

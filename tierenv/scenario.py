@@ -108,7 +108,11 @@ class Platform(NamedRecord):
     stale_entry: Cost
     """Migrator time for an entry whose page has already moved."""
     reclaim_visit: Cost
-    """kswapd time to look at one page."""
+    """kswapd time to look at one page that may have to leave."""
+    reclaim_lead: Fraction = 0.5
+    """Share of a node's pages that kswapd keeps aged ahead of those it looks at."""
+    futile_reclaim: Seconds = 0.0
+    """What an access to a node takes longer while its kswapd finds none but touched pages."""
     demotion_per_page: Cost
     """kswapd time to demote one page."""
     shootdown_receiver: Seconds
@@ -123,8 +127,8 @@ class Platform(NamedRecord):
     """Time a thread loses to a NUMA hint fault, migration left out."""
     numa_mark_per_page: Seconds = 0.5e-6
     """Time a thread takes to mark one page for a hint fault."""
-    numa_window_interval: Annotated[Seconds, Field(ge=0.01)] = 1.4
-    """Time between two scan windows of NUMA balancing while the threads scan every second; scales with that period."""
+    numa_start_period_factor: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    """What the scan period that threads of this kernel start with is of `scan_delay`, the one the rules give them."""
     numa_shared_move_share: Fraction = 0.01
     """Share of repeated hint faults by different threads at which mode 1 promotes the page."""
 
@@ -139,12 +143,14 @@ class Platform(NamedRecord):
 
 
 class PageClass(Record):
-    """Pages of equal heat in every phase."""
+    """Pages of equal heat and like visits in every phase."""
 
     name: Name
     """By which `access_share` calls it."""
     fraction: Annotated[float, Field(gt=0, le=1)]
     """Share of the resident pages."""
+    visits: Literal["random", "sequential"] = "random"
+    """random: an access falls on any of its pages; sequential: one sweep after another visits them all in turn."""
 
 
 class Phase(Record):

@@ -1,12 +1,11 @@
 """What the compiled models need to know of a scenario, as arrays."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.daemon import HintFaultDaemon
+from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
 from tierenv.scenario import Scenario
 from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
@@ -24,7 +23,7 @@ from tierenv.sim.records import (
     TARGET_MOST_ACCESSED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.units import PAGE_BYTES
+from tierenv.units import MIB, PAGE_BYTES
 
 MAX_SUBSTEP_S = 0.1
 """Longest stretch over which the fast share is taken as linear while pages move [s]."""
@@ -43,8 +42,8 @@ _SCALE_RULES = {
     "lengthens-period": SCALE_LENGTHENS_PERIOD,
 }
 
-_SHORTEST_NUMA_PERIOD_MS = 100.0
-"""The kernel's cap on scanning, 2560 MiB/s at 256 MiB a window [ms]."""
+_MOST_NUMA_SCANNED_PER_S = 2560 * MIB
+"""The kernel's cap on scanning, in whole windows of a second; one at least."""
 
 
 class ScenarioArrays(NamedTuple):
@@ -79,10 +78,13 @@ def scenario_arrays(
         failed_migration_s=platform.failed_migration,
         stale_entry_s=platform.stale_entry,
         reclaim_visit_s=platform.reclaim_visit,
+        reclaim_lead=platform.reclaim_lead,
+        futile_reclaim_s=platform.futile_reclaim,
         demotion_s=platform.demotion_per_page,
         promotion_stall_s=platform.shootdown_receiver,
         demotion_stall_s=platform.shootdown_receiver / platform.demotion_batch_pages,
         demotion=scenario.demotion,
+        slow_capacity_pages=scenario.slow_capacity_pages,
         num_processes=len(scenario.processes),
         num_nodes=len(scenario.node_capacity_pages),
         num_classes=len(scenario.class_pages),
@@ -92,11 +94,13 @@ def scenario_arrays(
         numa_mode=numa_mode,
         numa_delay_s=numa.scan_delay,
         numa_window_pages=numa.scan_size // PAGE_BYTES,
-        numa_window_s=platform.numa_window_interval,
+        numa_start_period_ms=1e3 * numa.scan_delay * platform.numa_start_period_factor,
         numa_fault_s=platform.numa_fault,
         numa_mark_s=platform.numa_mark_per_page,
         numa_shared_move_share=platform.numa_shared_move_share,
         numa_hot_threshold_s=numa.hot_threshold,
+        is_numa_threshold_adaptive=numa.is_threshold_adaptive,
+        numa_threshold_every_s=numa.scan_period_max,
         numa_rate_limit_pages=numa.promote_rate_limit / PAGE_BYTES,
         max_substep_s=max_substep_s,
         server_quantum_s=server_quantum_s,
@@ -215,7 +219,7 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
     first_class = 0
     for process in scenario.processes:
         workload, (_, numa) = process.workload, scenario.hint_faults
-        windows = math.ceil(process.size / numa.scan_size)
+        shortest_ms, longest_ms = _numa_periods_ms(numa, process.pages)
         rows.append(
             _record(
                 PROCESS,
@@ -225,7 +229,6 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
                 miss_share=1.0 - workload.cache_hit_share,
                 read_bytes=workload.traffic_per_access,
                 store_share=workload.store_share,
-                working_share=1.0,
                 page_walk_s=scenario.page_walk_s(process),
                 pages=process.pages,
                 total_accesses=process.total_accesses,
@@ -237,12 +240,25 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
                 num_phases=len(workload.phases),
                 has_rest_vma=workload.rest_vma > 0,
                 scan_scale=process.scan_scale,
-                numa_period_min_ms=max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_min / windows),
-                numa_period_max_ms=max(_SHORTEST_NUMA_PERIOD_MS, 1e3 * numa.scan_period_max / windows),
+                numa_period_min_ms=shortest_ms,
+                numa_period_max_ms=longest_ms,
             )
         )
         first_class += len(workload.classes)
     return np.array(rows, dtype=PROCESS)
+
+
+def _numa_periods_ms(knobs: HintFaultKnobs, resident_pages: int) -> tuple[float, float]:
+    """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2).
+
+    The kernel divides those of a pass by its number of windows, which it rounds with a bit mask: where a window's pages
+    are no power of two it counts others than there are.
+    """
+    window_pages = knobs.scan_size // PAGE_BYTES
+    windows = (((resident_pages - 1) | (window_pages - 1)) + 1) // window_pages
+    floor_ms = 1e3 / max(1, _MOST_NUMA_SCANNED_PER_S // knobs.scan_size)
+    shortest_ms = max(floor_ms, 1e3 * knobs.scan_period_min / windows)
+    return shortest_ms, max(shortest_ms, 1e3 * knobs.scan_period_max / windows)
 
 
 def _node(scenario: Scenario, capacity: int) -> NDArray[np.void]:

@@ -29,10 +29,13 @@ PARAMETERS = np.dtype(
         ("failed_migration_s", "f8"),
         ("stale_entry_s", "f8"),
         ("reclaim_visit_s", "f8"),
+        ("reclaim_lead", "f8"),
+        ("futile_reclaim_s", "f8"),
         ("demotion_s", "f8"),
         ("promotion_stall_s", "f8"),
         ("demotion_stall_s", "f8"),
         ("demotion", "b1"),
+        ("slow_capacity_pages", "i8"),
         # how many of each there are on this machine
         ("num_processes", "i8"),
         ("num_nodes", "i8"),
@@ -69,11 +72,13 @@ PARAMETERS = np.dtype(
         ("numa_mode", "i8"),
         ("numa_delay_s", "f8"),
         ("numa_window_pages", "i8"),
-        ("numa_window_s", "f8"),  # between two windows, for each second of scan period
+        ("numa_start_period_ms", "f8"),
         ("numa_fault_s", "f8"),
         ("numa_mark_s", "f8"),
         ("numa_shared_move_share", "f8"),
         ("numa_hot_threshold_s", "f8"),
+        ("is_numa_threshold_adaptive", "b1"),
+        ("numa_threshold_every_s", "f8"),
         ("numa_rate_limit_pages", "f8"),  # per second
         # resolution
         ("max_substep_s", "f8"),
@@ -109,8 +114,7 @@ PROCESS = np.dtype(
         ("is_done", "b1"),
         ("finished_s", "f8"),
         ("accesses", "f8"),
-        ("access_rate", "f8"),  # accesses/s
-        ("working_share", "f8"),  # of its threads' time, beside stalls
+        ("access_rate", "f8"),  # accesses/s, stalls left out
         ("stall_s", "f8"),  # time its threads still have to lose
         ("phase", "i8"),
     ],
@@ -138,10 +142,11 @@ MM_FIELDS = [
     # NUMA balancing
     ("numa_scan_at_s", "f8"),
     ("numa_period_ms", "f8"),
-    ("numa_local_faults", "f8"),  # this and the next three in this pass
+    ("numa_local_faults", "f8"),  # this and the next three since the period last changed
     ("numa_remote_faults", "f8"),
     ("numa_private_faults", "f8"),
     ("numa_failures", "i8"),
+    ("is_numa_pass_over", "b1"),  # and no fault has been counted since
 ]
 """One process as the kernel knows it; each model adds where its pages lie."""
 
@@ -153,6 +158,7 @@ LINK = np.dtype(
         ("bandwidth", "f8"),  # bytes/s read
         ("store_bandwidth", "f8"),  # bytes/s written
         ("copied_per_s", "f8"),  # bytes/s of migration copies
+        ("held_s", "f8"),  # what futile reclaim adds to an access
         ("busy", "f8"),  # share of the time taken by all others, while a process's rate is being solved for
     ],
     align=True,
@@ -169,9 +175,12 @@ NODE = np.dtype(
         # what follows changes
         ("fast_pages", "i8"),
         ("moved_pages", "i8"),  # to and from this node in the present sub-step
+        ("futile_s", "f8"),  # kswapd's time on pages it kept in the present sub-step
         ("is_kswapd_awake", "b1"),
         ("kswapd_clock_s", "f8"),
         ("hand_lump", "i8"),
+        ("aging_lump", "i8"),  # aged last
+        ("aged_pages", "i8"),  # about so many lie between the hand and what has yet to be aged
         ("scanned_pages", "i8"),  # in the present chunk, as the next
         ("accessed_pages", "i8"),
         ("numa_threshold_s", "f8"),

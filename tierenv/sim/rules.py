@@ -21,7 +21,8 @@ PERIOD_SLOTS = 10
 """Parts of a scan period, and of the faults of a pass, in which the period adapts."""
 SLOWER_FROM = 7
 """Slots of private or of local faults from which on the period grows (NUMA_PERIOD_THRESHOLD)."""
-THRESHOLD_EVERY_S = 60.0
+OWN_WORK_PER_SCAN = 32
+"""A thread does this many times as much of its own work as it has scanned, beside its period."""
 THRESHOLD_STEPS = 8
 """The hot threshold moves by this fraction of its default, between one step and twice the default."""
 RATE_SPAN_S = 1.0
@@ -54,6 +55,18 @@ def wake_kswapd(machine, node, time_s):
         row.kswapd_clock_s = max(row.kswapd_clock_s, time_s)
 
 
+@njit_inlined
+def slow_room(machine):
+    """Pages that the slow node can still take."""
+    room = machine.parameters.slow_capacity_pages
+    for index in range(machine.parameters.num_processes):
+        if machine.processes[index].is_running:
+            room -= machine.processes[index].pages
+    for node in range(machine.parameters.num_nodes):
+        room += machine.nodes[node].fast_pages
+    return room
+
+
 # Time of the applications
 
 
@@ -70,17 +83,19 @@ def load_links(machine, span_s):
         moved += machine.nodes[node].moved_pages
     pages_per_s = min(moved / span_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
     for node in range(parameters.num_nodes):
+        futile_share = min(1.0, machine.nodes[node].futile_s / span_s)
+        machine.links[node].held_s = futile_share * parameters.futile_reclaim_s
         share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
         machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
     machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
 
 
 @njit_inlined
-def spend_stalls(process, span_s):
-    """Let a process lose to its stalls what it can of a stretch of time, in which it then works for the rest."""
+def share_not_stalled(process, span_s):
+    """The share of a stretch of time in which a process works, when it has lost to its stalls what it can."""
     stalled_s = min(process.stall_s, MAX_STALL_SHARE * span_s)
     process.stall_s -= stalled_s
-    process.working_share = 1.0 - stalled_s / span_s
+    return 1.0 - stalled_s / span_s
 
 
 # The migrator
@@ -102,15 +117,33 @@ def throttle_budget(parameters, state):
 # NUMA balancing (kmmscand.md section 7)
 
 
-@njit
-def adapt_numa_period(process, mm):
-    """Adapt a process's scan period after a pass to the faults of that pass (section 7.3, period feedback).
+@njit_inlined
+def schedule_numa_window(process, mm, time_s, scanned_s):
+    """Say when the next window of a process is due after one at `time_s` that took a thread `scanned_s`.
 
-    MODEL: one period for the process, where every thread has its own, which it sets after a pass in which it faulted.
+    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first.
     """
+    period_s = 1e-3 * mm.numa_period_ms
+    mm.numa_scan_at_s = time_s + max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / process.threads)
+
+
+@njit
+def adapt_numa_period(process, mm, time_s):
+    """Adapt a process's scan period at the first counted fault after the end of a pass (section 7.3, period feedback).
+
+    What counts are the faults since the last time. In mode 2 those are promotions, private ones from afar: with neither
+    local nor shared faults, as with failed promotions, the period doubles and the next window waits as long.
+
+    MODEL: one period for the process, where every thread has its own, which it sets at its own first fault.
+    """
+    if not mm.is_numa_pass_over:
+        return
+    mm.is_numa_pass_over = False
     faults = mm.numa_local_faults + mm.numa_remote_faults
-    if faults == 0.0 or mm.numa_failures > 0:
+    shared_faults = faults - mm.numa_private_faults
+    if mm.numa_local_faults + shared_faults == 0.0 or mm.numa_failures > 0:
         mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
+        mm.numa_scan_at_s = time_s + 1e-3 * mm.numa_period_ms
     else:
         private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
         local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)
@@ -130,11 +163,12 @@ def adapt_numa_period(process, mm):
 
 @njit_inlined
 def adapt_hot_threshold(parameters, node, time_s):
-    """Move a node's hot threshold, every 60 s, towards as many candidates as the rate limit lets through."""
-    if time_s - node.numa_threshold_at_s <= THRESHOLD_EVERY_S:
+    """Move a node's hot threshold towards as many candidates as the rate limit lets through, once a longest period."""
+    every_s = parameters.numa_threshold_every_s
+    if not parameters.is_numa_threshold_adaptive or time_s - node.numa_threshold_at_s <= every_s:
         return
     found = node.numa_candidates - node.numa_threshold_candidates
-    wanted = parameters.numa_rate_limit_pages * THRESHOLD_EVERY_S
+    wanted = parameters.numa_rate_limit_pages * every_s
     step_s = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
     if found > 1.1 * wanted:
         node.numa_threshold_s = max(step_s, node.numa_threshold_s - step_s)

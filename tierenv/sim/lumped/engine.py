@@ -78,7 +78,7 @@ def execute_due(machine):
         process.is_running = True
         mm.period_ms = state.seed_period_ms
         mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s
-        mm.numa_period_ms = 1e3 * parameters.numa_delay_s
+        mm.numa_period_ms = parameters.numa_start_period_ms
         set_due(machine, index)
         trace_mm(machine, process.start_s, MM_ENTER, index)
         if state.now_s < state.scan_start_s and parameters.control != CONTROL_OFF:
@@ -244,6 +244,7 @@ def advance(machine, duration_s):
         end_s = end_of_substep(machine, until_s)
         for node in range(parameters.num_nodes):
             machine.nodes[node].moved_pages = 0
+            machine.nodes[node].futile_s = 0.0
         if parameters.numa_mode > 0:
             run_servers_and_faults(machine, end_s)
         else:

@@ -139,12 +139,21 @@ def touch_fast(machine, row, place, touched, untouched):
 
 @njit_inlined
 def touch_probability(machine, page_class, clock, elapsed):
-    """1 - exp(-elapsed); the last value of each class and clock is kept, as lumps visited together share it."""
+    """Share of a class's pages touched; the last value of each clock is kept, as lumps visited together share it."""
     memo = machine.memo
     if memo[page_class, clock, 0] != elapsed:
         memo[page_class, clock, 0] = elapsed
-        memo[page_class, clock, 1] = -math.expm1(-elapsed)
+        memo[page_class, clock, 1] = touched_share(machine.classes[page_class].is_sequential, elapsed)
     return memo[page_class, clock, 1]
+
+
+@njit_inlined
+def touched_share(is_sequential, elapsed):
+    """Share of pages touched while the hazard grows by `elapsed`.
+
+    MODEL: a sweep that has passed over a share of the pages is taken to find the others as likely as them next.
+    """
+    return min(1.0, elapsed) if is_sequential else -math.expm1(-elapsed)
 
 
 @njit_inlined

@@ -8,8 +8,6 @@ moves a slow-tier page at a repeated fault of the same thread, and of different 
 A fault asks for the node of its thread's socket.
 """
 
-import math
-
 from tierenv.counters import (
     NUMA_HINT_FAULTS,
     NUMA_HINT_FAULTS_LOCAL,
@@ -29,6 +27,7 @@ from tierenv.sim.lumped.lumps import (
     slow_pages,
     take,
     touch_probability,
+    touched_share,
 )
 from tierenv.sim.lumped.state import (
     CLASS,
@@ -54,6 +53,7 @@ from tierenv.sim.rules import (
     adapt_numa_period,
     candidates_of_this_second,
     free_pages,
+    schedule_numa_window,
     wake_kswapd,
 )
 
@@ -63,28 +63,31 @@ def mark_window(machine, index):
     """Run one scan window of a process at the present time and schedule the next.
 
     The window ends with the first range of its length that held a page to mark, after MAX_RANGES, or at the end of the
-    address space, where the period adapts.
+    address space.
 
     MODEL: the address space is the resident pages; that a thread passes over mappings it has not touched lately is left
     out, as all threads touch all of them.
     """
-    parameters = machine.parameters
     mm = machine.mms[index]
+    scanned_s = 0.0
     for _ in range(MAX_RANGES):
-        marked, is_pass_over = mark_range(machine, index)
-        if is_pass_over:
-            adapt_numa_period(machine.processes[index], mm)
+        marked, range_s, is_pass_over = mark_range(machine, index)
+        scanned_s += range_s
+        mm.is_numa_pass_over |= is_pass_over
         if marked > 0 or is_pass_over:
             break
-    mm.numa_scan_at_s = machine.state.now_s + 1e-3 * mm.numa_period_ms * parameters.numa_window_s
+    machine.processes[index].stall_s += scanned_s / machine.processes[index].threads
+    schedule_numa_window(machine.processes[index], mm, machine.state.now_s, scanned_s)
 
 
 @njit
 def mark_range(machine, index):
-    """Mark pages in a range of one window's length. Returns how many, and whether the address space ended in it."""
+    """Mark pages in a range of one window's length.
+
+    Returns how many, how long it took a thread, and whether the address space ended in it.
+    """
     parameters = machine.parameters
     state = machine.state
-    process = machine.processes[index]
     mm = machine.mms[index]
     left = parameters.numa_window_pages
     marked = 0
@@ -105,12 +108,11 @@ def mark_range(machine, index):
             if mm.numa_region == mm.end_region:
                 mm.numa_region = mm.first_region
                 is_pass_over = True
-    walked_s = (parameters.numa_window_pages - left) * parameters.scan_s
-    process.stall_s += (walked_s + marked * parameters.numa_mark_s) / process.threads
+    range_s = (parameters.numa_window_pages - left) * parameters.scan_s + marked * parameters.numa_mark_s
     state.numa_marked_pages += marked
     state.numa_marked_at_s = state.now_s
     machine.counters[NUMA_PTE_UPDATES] += marked
-    return marked, is_pass_over
+    return marked, range_s, is_pass_over
 
 
 @njit_inlined
@@ -215,20 +217,20 @@ def fault_lump(machine, lump, hazard, until_s):
         return
     if parameters.numa_mode == 2:
         threshold_s = machine.nodes[node].numa_threshold_s
-        hot = round_randomly(
-            state, fresh * hot_share(state, threshold_s, marks[lump, FRESH_AT_S], until_s, elapsed, touched)
-        )
-        hot += round_randomly(
-            state, stale * hot_share(state, threshold_s, marks[lump, STALE_AT_S], until_s, elapsed, touched)
-        )
+        fresh_share = hot_share(machine, page_class, threshold_s, marks[lump, FRESH_AT_S], until_s, elapsed, touched)
+        stale_share = hot_share(machine, page_class, threshold_s, marks[lump, STALE_AT_S], until_s, elapsed, touched)
+        hot = round_randomly(state, fresh * fresh_share) + round_randomly(state, stale * stale_share)
         promoted = promote_hot(machine, lump, node, fresh + stale, hot, until_s)
         # of slow-tier faults the kernel books those alone whose page moved, as private ones from afar
+        if promoted > 0:
+            adapt_numa_period(process, mm, until_s)
         mm.numa_remote_faults += promoted
         mm.numa_private_faults += promoted
     else:
         promoted = promote_repeated(machine, lump, node, stale, until_s)
         marks[lump, FAULTED] += fresh + stale - promoted
         marks[lump, MARKED_FAST] -= local
+        adapt_numa_period(process, mm, until_s)
         mm.numa_local_faults += local
         mm.numa_remote_faults += fresh + stale
         mm.numa_private_faults += fresh + (stale + local) / process.threads
@@ -241,15 +243,16 @@ def fault_lump(machine, lump, hazard, until_s):
 
 
 @njit_inlined
-def hot_share(state, threshold_s, marked_at_s, until_s, elapsed, touched):
+def hot_share(machine, page_class, threshold_s, marked_at_s, until_s, elapsed, touched):
     """Share of the faults since `numa_clock_s` that came within the hot threshold of the marking."""
+    clock_s = machine.state.numa_clock_s
     cold_from_s = marked_at_s + threshold_s
     if cold_from_s >= until_s:
         return 1.0
-    if cold_from_s <= state.numa_clock_s:
+    if cold_from_s <= clock_s:
         return 0.0
-    hot_part = (cold_from_s - state.numa_clock_s) / (until_s - state.numa_clock_s)
-    return -math.expm1(-elapsed * hot_part) / touched
+    hot_part = (cold_from_s - clock_s) / (until_s - clock_s)
+    return touched_share(machine.classes[page_class].is_sequential, elapsed * hot_part) / touched
 
 
 @njit_inlined

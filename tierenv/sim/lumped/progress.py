@@ -3,7 +3,7 @@
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.state import HALFWAY, NOW
-from tierenv.sim.rules import load_links, spend_stalls
+from tierenv.sim.rules import load_links, share_not_stalled
 
 
 @njit_inlined
@@ -60,8 +60,6 @@ def progress(machine, duration_s):
     parameters = machine.parameters
     state = machine.state
     load_links(machine, duration_s)
-    for index in range(parameters.num_processes):
-        spend_stalls(machine.processes[index], duration_s)
     solve_rates(parameters, machine.processes, machine.links, machine.shares[HALFWAY])
     is_any_left = False
     is_any_finished = False
@@ -80,9 +78,9 @@ def progress(machine, duration_s):
 
 @njit_inlined
 def work(machine, index, duration_s):
-    """Let one process work at its access rate through the ends of phases."""
+    """Let one process work at its access rate, less its stalls, through the ends of phases."""
     process = machine.processes[index]
-    rate = process.access_rate
+    rate = process.access_rate * share_not_stalled(process, duration_s)
     left_s = duration_s
     while True:
         phase_work = machine.phase_end[process.phase, index] - process.accesses

@@ -1,12 +1,26 @@
-"""kswapd of a node: a clock hand that demotes pages nobody touched since its last visit (docs/model.md)."""
+"""kswapd of a node: pages age, and those that nobody touched since then are demoted (docs/model.md).
+
+As in the kernel's multi-generational LRU, aging walks page tables and clears Accessed bits ahead of eviction, which
+looks at the oldest pages one by one and keeps those touched since. Both go round the node's pages as hands of a clock,
+the first ahead by the older half of the generations. What is touched less often than a page takes from one hand to the
+other is not told from what is cold: the harder reclaim works, the warmer the pages it demotes.
+"""
 
 import math
 
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.lumps import demote, fast_place, hazard_at, pages_in, resolve_fast, take
+from tierenv.sim.lumped.lumps import (
+    demote,
+    fast_place,
+    hazard_at,
+    move,
+    pages_in,
+    resolve_fast,
+    take,
+)
 from tierenv.sim.lumped.state import CLASS
-from tierenv.sim.rules import free_pages
+from tierenv.sim.rules import free_pages, slow_room
 
 
 @njit
@@ -17,12 +31,13 @@ def reclaim(machine, index, until_s):
     node = machine.nodes[index]
     place = fast_place(index)
     while node.is_kswapd_awake and node.kswapd_clock_s < until_s:
-        needed = node.kswapd_target_pages - free_pages(machine, index)
+        needed = min(node.kswapd_target_pages - free_pages(machine, index), slow_room(machine))
         if needed <= 0 or node.fast_pages == 0:
             node.is_kswapd_awake = False
             return
         unvisited = pages_in(counts, node.hand_row, place)
         if unvisited == 0:
+            age(machine, index)
             advance_hand(machine, index)
             continue
         lump = node.hand_lump
@@ -36,9 +51,34 @@ def reclaim(machine, index, until_s):
             visits = min(visits, int(math.ceil(needed * unvisited / cold)))
         demoted = visit(machine, index, visits, unvisited)
         node.kswapd_clock_s += visits * parameters.reclaim_visit_s + demoted * parameters.demotion_s
+        node.futile_s += (visits - demoted) * parameters.reclaim_visit_s
         if demoted > 0:
             demote(machine, lump, index, demoted, hazard)
             machine.counters[DEMOTED] += demoted
+
+
+@njit_inlined
+def age(machine, index):
+    """Forget which pages were touched, lump by lump, as far ahead of the hand as kswapd wants to be."""
+    parameters = machine.parameters
+    node = machine.nodes[index]
+    counts = machine.counts
+    place = fast_place(index)
+    lumps = machine.regions[parameters.num_regions - 1].end_lump
+    while node.aged_pages < parameters.reclaim_lead * node.fast_pages:
+        lump = node.aging_lump + 1
+        if lump == lumps:
+            lump = 0
+        if lump == node.hand_lump:
+            return
+        node.aging_lump = lump
+        pages = pages_in(counts, lump, place)
+        if pages > 0:
+            resolve_fast(machine, lump, hazard_at(machine, counts[lump, CLASS], node.kswapd_clock_s))
+            for cell in (place, place + 2):
+                move(counts, lump, cell + 1, cell, counts[lump, cell + 1])
+            node.aged_pages += pages
+            node.kswapd_clock_s += pages * parameters.scan_s
 
 
 @njit_inlined
@@ -55,6 +95,9 @@ def advance_hand(machine, index):
             lump = 0
         if pages_in(counts, lump, place) > 0:
             break
+    if lump == node.aging_lump:
+        node.aged_pages = 0  # the hand has caught up
+    node.aged_pages = max(0, node.aged_pages - pages_in(counts, lump, place))
     node.hand_lump = lump
     for cell in range(place, place + 4):
         counts[node.hand_row, cell] = counts[lump, cell]

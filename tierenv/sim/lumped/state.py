@@ -15,7 +15,8 @@ rule, "accessed in the window before the last visit" and "touched since the last
 
 What is known of a lump is as of its hazard clocks: a page not yet known as touched has since been touched with
 probability 1 - exp(-(hazard now - hazard then)), `hazard` being the class's integral of accesses per page. Accesses are
-memoryless, so resolving that draw at any time, before populations of different clocks are merged, is exact.
+memoryless, so resolving that draw at any time, before populations of different clocks are merged, is exact. Where a
+class is swept, a page is touched once in each unit of hazard: the probability is min(1, hazard now - hazard then).
 """
 
 from typing import NamedTuple
@@ -74,6 +75,7 @@ CLASSES = np.dtype(
     [
         ("pages", "i8"),
         ("process", "i8"),
+        ("is_sequential", "b1"),
         ("hazard", "f8"),  # accesses per page so far
         ("hazard_rate", "f8"),  # its growth at now_s [1/s]
     ],

@@ -302,6 +302,9 @@ def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDAr
     nodes["numa_threshold_s"] = arrays.parameters["numa_hot_threshold_s"]
     classes = np.zeros(len(arrays.is_placed_at_random), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
+    classes["is_sequential"] = [
+        page_class.visits == "sequential" for process in scenario.processes for page_class in process.workload.classes
+    ]
     classes["process"] = np.repeat(range(len(arrays.processes)), [len(pages) for pages in arrays.class_pages])
     mms = np.zeros(len(arrays.processes), dtype=MM)
     mms["first_region"] = scenario.regions * np.arange(len(mms))

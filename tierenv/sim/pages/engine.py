@@ -10,7 +10,7 @@ from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
 from tierenv.sim.pages.state import SLOW, exponential, place
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
-from tierenv.sim.rules import count_free_pages, load_links, spend_stalls
+from tierenv.sim.rules import count_free_pages, load_links, share_not_stalled
 from tierenv.units import PAGE_BYTES
 
 SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
@@ -23,12 +23,6 @@ SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
 @njit_inlined
 def begin_tick(pages, tick_s):
     """Set the rates for the next `tick_s` from the placement, the stalls and the copying of the last tick."""
-    for index in range(pages.parameters.num_processes):
-        process = pages.processes[index]
-        before = process.working_share
-        spend_stalls(process, tick_s)
-        if process.working_share != before:
-            pages.state.are_rates_known = False
     if copy_pages(pages, tick_s) or not pages.state.are_rates_known:
         find_shares(pages)
         solve_rates(pages.parameters, pages.processes, pages.links, pages.shares)
@@ -37,7 +31,7 @@ def begin_tick(pages, tick_s):
         process = pages.processes[index]
         pages.rates[index] = 0.0
         if process.is_running:
-            pages.rates[index] = process.access_rate
+            pages.rates[index] = share_not_stalled(process, tick_s) * process.access_rate
         for page_class in range(process.first_class, process.end_class):
             if pages.class_pages[page_class] > 0:
                 share = pages.access_share[process.phase, page_class]
@@ -126,7 +120,7 @@ def begin_processes(pages):
         mm.period_ms = state.seed_period_ms
         mm.due_s = process.start_s + parameters.initial_delay_s
         mm.target_node = parameters.fixed_target_node
-        mm.numa_period_ms = 1e3 * parameters.numa_delay_s
+        mm.numa_period_ms = parameters.numa_start_period_ms
         mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s
         state.are_rates_known = False
         if parameters.control != CONTROL_OFF:

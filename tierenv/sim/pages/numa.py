@@ -28,6 +28,7 @@ from tierenv.sim.rules import (
     adapt_numa_period,
     candidates_of_this_second,
     free_pages,
+    schedule_numa_window,
     wake_kswapd,
 )
 
@@ -40,6 +41,7 @@ def mark_window(pages, index):
     parameters = pages.parameters
     mm = pages.mms[index]
     process = pages.processes[index]
+    scanned_s = 0.0
     for _ in range(MAX_RANGES):
         first = mm.numa_cursor
         end = min(first + parameters.numa_window_pages, mm.end_page)
@@ -48,15 +50,16 @@ def mark_window(pages, index):
             if (parameters.numa_mode == 1 or pages.node[page] == SLOW) and not is_marked(pages, page):
                 mark(pages, page)
                 marked += 1
-        process.stall_s += ((end - first) * parameters.scan_s + marked * parameters.numa_mark_s) / process.threads
+        scanned_s += (end - first) * parameters.scan_s + marked * parameters.numa_mark_s
         pages.counters[NUMA_PTE_UPDATES] += marked
         mm.numa_cursor = end
         if end == mm.end_page:
             mm.numa_cursor = mm.first_page
-            adapt_numa_period(process, mm)
+            mm.is_numa_pass_over = True
         if marked > 0 or end == mm.end_page:
             break
-    mm.numa_scan_at_s = pages.state.now_s + 1e-3 * mm.numa_period_ms * parameters.numa_window_s
+    process.stall_s += scanned_s / process.threads
+    schedule_numa_window(process, mm, pages.state.now_s, scanned_s)
 
 
 @njit_inlined
@@ -102,12 +105,14 @@ def fault(pages, page, end_s):
     pages.counters[NUMA_HINT_FAULTS] += 1
     mm = pages.mms[owner(pages, page)]
     if pages.node[page] != SLOW:
+        adapt_numa_period(process, mm, fault_s)
         pages.counters[NUMA_HINT_FAULTS_LOCAL] += 1
         mm.numa_local_faults += 1.0
         mm.numa_private_faults += 1.0 / process.threads
     elif parameters.numa_mode == 2:
         fault_in_mode_2(pages, page, fault_s, end_s)
     else:
+        adapt_numa_period(process, mm, fault_s)
         fault_in_mode_1(pages, page, end_s)
 
 
@@ -130,6 +135,7 @@ def fault_in_mode_2(pages, page, fault_s, end_s):
         )
     if is_promoted:
         mm = pages.mms[owner(pages, page)]
+        adapt_numa_period(pages.processes[owner(pages, page)], mm, fault_s)
         mm.numa_remote_faults += 1.0
         mm.numa_private_faults += 1.0
 
