@@ -34,7 +34,7 @@ from tierenv.records import (
     validate_record,
     with_changes,
 )
-from tierenv.scenario import Scenario
+from tierenv.scenario import MemoryTier, Scenario
 from tierenv.sim.parameters import access_time_s
 from tierenv.units import PAGE_BYTES
 
@@ -88,7 +88,7 @@ class Tolerance(Record):
         if self.factor is not None:
             return f"x {self.factor:g}"
         if self.points is not None:
-            return f"{self.points:g} points"
+            return f"+-{self.points:g}"
         assert self.between is not None
         return f"{self.between[0]:g} to {self.between[1]:g}"
 
@@ -352,10 +352,8 @@ def _slowdown(scenario: Scenario, row: Row) -> float:
 
 
 def _loaded_latency_ns(scenario: Scenario, row: Row) -> float:
-    """The law of `MemoryTier`; infinite beyond the bandwidth."""
-    tier = getattr(scenario.platform, str(row.tier))
-    use = float(row.traffic or 0.0) / tier.bandwidth
-    return 1e9 * (tier.idle_latency + tier.queueing_latency * use / (1 - use)) if use < 1 else math.inf
+    tier: MemoryTier = getattr(scenario.platform, str(row.tier))
+    return 1e9 * tier.loaded_latency(row.traffic or 0.0)
 
 
 def _count(counter: Counter) -> Callable[[Outcome], float]:

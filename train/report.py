@@ -130,7 +130,7 @@ def fidelity_tables(result: Fidelity) -> list[Table]:
     """Every row of each experiment, and what fitted ones and checks come to."""
     tables = [_experiment_table(result, experiment.name) for experiment in result.experiments]
     columns = ["rows", "number", "median error", "mean error", "within tolerance", "sign holds", "required holds"]
-    summary = _table(f"all rows, {len(result.seeds)} seeds", columns)
+    summary = _table(f"all rows, means of {len(result.seeds)} runs", columns)
     for role, rows in result.summaries().items():
         held = [f"{held} of {number}" if number else "-" for held, number in (rows.within, rows.signs, rows.required)]
         errors = map(_percent, (rows.median_error, rows.mean_error))
@@ -165,7 +165,7 @@ def fidelity_cells(row: Mapping[str, Any]) -> list[str]:
         row["unit"],
         _four_digits(row["published"]),
         _four_digits(row["modelled"]),
-        "-" if row["error"] is None else f"{row['error']:+.1%}",
+        "-" if row["error"] is None else f"{100 * row['error']:+.1f} %",
         sign,
         row["tolerance"] or "-",
         verdict,

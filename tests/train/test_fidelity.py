@@ -225,6 +225,11 @@ def test_at_most_a_third_of_twelve_experiments_may_be_fitted() -> None:
     assert sum(load_experiment(name).role == "fitted" for name in packaged_experiments()) <= 4
 
 
+def test_the_curve_of_a_card_is_met_within_six_percent() -> None:
+    summary = fidelity(["cards"], 1).summaries()["fitted"]
+    assert len(summary.rows) == 5 and summary.median_error is not None and summary.median_error <= 0.06
+
+
 def test_a_csv_is_an_experiment_and_one_can_refer_to_it(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("size_gb,system,seconds\n8,numab2,134\n1,kmmscand-v1,12\n")
     (tmp_path / "mine.yaml").write_text("role: fitted\nscenario: abench-8g\ntimes: mine.csv\n")
