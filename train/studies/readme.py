@@ -91,7 +91,7 @@ def fidelity() -> str:
         for role, part in roles.items()
         if part["rows"]
     ]
-    columns = ["experiment", "", "rows", "median error", "within tolerance", "sign holds", "required holds"]
+    columns = ["experiment", "role", "rows", "median error", "within tolerance", "sign holds", "required holds"]
     return markdown_table(columns, lines, numbers_from=2)
 
 
