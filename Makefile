@@ -29,7 +29,7 @@ demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few
 	@$(TIERENV) export static:2000,1024,inf --scenario skewed --format sysfs --output $(DEMO)/apply.sh
 	@$(TIERENV) evaluate moving-hot-set --seeds 2 --plot $(DEMO)/timeline.png \
 		--policy $(DEMO)/run --policy built-in --policy best-static > /dev/null
-	@$(BIN)/python -m tierenv.train.fidelity
+	@$(TIERENV) fidelity abench-v1
 	@$(TIERENV) evaluate demo --seeds 20 --json $(DEMO)/evaluation.json --policy no-migration --policy kmmscand-v1 \
 		--policy built-in --policy best-static --policy $(DEMO)/bundle
 	@echo "run folder           $(DEMO)/run"
@@ -52,7 +52,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence reliability,results/$(name).json)
+RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence fidelity reliability,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -84,6 +84,9 @@ results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 
 results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)
 	$(BIN)/python -m tierenv.train.studies.equivalence --json $@
+
+results/fidelity.json: $(MODEL) $(wildcard configs/measurements/*) | $(STAMP)
+	$(TIERENV) fidelity --json $@
 
 results/reliability.json: $(MODEL) tests/reliability.py | $(STAMP)
 	$(BIN)/python -m tests.reliability --kills 50 --json $@

@@ -41,12 +41,15 @@ from tierenv.agents import bundle
 from tierenv.agents.best_static import packaged_path, read_best_static
 from tierenv.agents.bundle import BundlePolicy
 from tierenv.agents.export.learned_source import learned_source
+from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
+from tierenv.experiments import Outcome, is_times, load_experiment, packaged_experiments
 from tierenv.measurements import check_sizes, read_measurements
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Platform, Scenario, Workload, load_scenario
 from tierenv.train.config import Suite, TrainingConfig, load_training_config
+from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
 from tierenv.train.learn import learn
 from tierenv.train.progress_csv import STEPS, ProgressCsv
@@ -106,7 +109,7 @@ def _load_record(kind: str, folder: Path) -> object:
 
 
 def _measurements() -> list[Files]:
-    own = [{"mine.csv": path.read_bytes()} for path in packaged("measurements").values()]
+    own = [{"mine.csv": path.read_bytes()} for path in packaged("measurements").values() if is_times(path)]
     return [*own, {"mine.csv": b'\xef\xbb\xbf# of a spreadsheet\r\nsystem;seconds;"size_gb"\r\nnumab2;134,5;8\r\n'}]
 
 
@@ -114,6 +117,32 @@ def _load_measurements(folder: Path) -> object:
     cells = read_measurements(str(folder / "mine.csv"))
     check_sizes(cells, load_scenario("abench-8g"), str(folder / "mine.csv"))
     return cells
+
+
+EXPERIMENT = {
+    "mine.yaml": b"like: experiment.yaml\nsummary: another\nruns:\n  off: {size: 1GiB}\n",
+    "experiment.yaml": b"role: check\nscenario: scenario.yaml\nruns:\n  off: {control: off}\n"
+    b"  on: {since: 1s, duration: 2s, platform: {cxl: {bandwidth: 20GB/s}}}\nrows:\n"
+    b"- {id: a, run: on, beside: off, compare: change, quantity: pgpromote_success, published: -5, required: sign}\n"
+    b"- {id: b, quantity: slowdown, fast_share: 0.5, published: 1.1, tolerance: {points: 0.1}}\n"
+    b"- {id: c, quantity: loaded_latency, tier: cxl, traffic: 9GB/s, published: 300}\n",
+}
+
+
+def _experiments() -> list[Files]:
+    own = [{"mine.yaml": packaged("measurements")[name].read_bytes()} for name in packaged_experiments()]
+    times = packaged("measurements")["abench_rfc_v0"].read_bytes()
+    with_times = {"mine.yaml": b"role: fitted\nscenario: abench-8g\ntimes: ./mine.csv\n", "mine.csv": times}
+    return [*own, *[FAMILY | EXPERIMENT, with_times] * len(own)]
+
+
+def _load_experiment(folder: Path) -> object:
+    """As the verb does, short of the runs."""
+    mine = load_experiment(str(folder / "mine.yaml"))
+    nothing = Outcome(seconds=1.0, counted_s=0.0, accesses=0.0, counters=np.zeros(NUM_COUNTERS))
+    outcomes = {run.identity: nothing for run in mine.planned.values()}
+    rows = [JudgedRow(mine, row, modelled(mine, row, outcomes)) for row in mine.all_rows]
+    return json.dumps([row.to_json() for row in rows], allow_nan=False)
 
 
 @cache
@@ -224,6 +253,7 @@ def _load_run(folder: Path) -> object:
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
     "measurements": Target(_measurements, _load_measurements),
+    "experiments": Target(_experiments, _load_experiment),
     "bundle": Target(_bundles, _load_bundle),
     "signed-bundle": Target(_bundles, _load_bundle, finish=signed),
     "evaluation": Target(_evaluations, _load_evaluation),

@@ -4,7 +4,7 @@ Arguments are parsed by the real parser. Then
 
 * `train` does one rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, and `tune`
   takes three settings, which it does not save;
-* `calibrate`, `bench`, fidelity and the studies end there;
+* `calibrate`, `fidelity`, `bench` and the studies end there;
 * everything else runs as given.
 """
 
@@ -34,7 +34,7 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
             return replace(verb, seeds=1)
         case cli.Tune():
             return replace(verb, sampler="random", trials=3, seeds=1, save=False)
-        case cli.Calibrate() | cli.Bench():
+        case cli.Calibrate() | cli.Fidelity() | cli.Bench():
             raise SystemExit(0)
     if type(verb).__module__ != cli.__name__:
         raise SystemExit(0)

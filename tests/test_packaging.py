@@ -48,7 +48,7 @@ LAYERS = [
         "history",
         "features",
     },
-    {"shrink", "system", "sim", "bounds", "measurements"},
+    {"shrink", "system", "sim", "bounds", "measurements", "experiments"},
     {"observation", "action", "reward"},
     {"task"},
     {"env", "vector_env", "render", "wrappers", "calibration"},

@@ -318,6 +318,11 @@ def _put_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def with_changes(record: RecordType, changes: Mapping[str, Any], origin: str) -> RecordType:
+    """A record with other values, given as in a file that is like it; `origin` starts what `ConfigError` says."""
+    return validate_record(type(record), _put_over(record.model_dump(), dict(changes)), origin)
+
+
 @dataclass(frozen=True)
 class Reference:
     """Marks a field that holds a record of a kind: its name or path, or its content, which may be `like` another."""

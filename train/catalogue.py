@@ -10,6 +10,7 @@ from tierenv.agents.policies import POLICIES
 from tierenv.counters import COUNTERS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
+from tierenv.experiments import QUANTITIES, is_times, load_experiment
 from tierenv.measurements import read_measurements
 from tierenv.reading import read_yaml
 from tierenv.records import load_record, packaged
@@ -82,11 +83,20 @@ def _with_summary(kind: str) -> Callable[[], list[list[str]]]:
 
 def _measurements() -> list[list[str]]:
     rows = []
-    for name in packaged("measurements"):
-        cells = read_measurements(name)
-        sizes = ", ".join(f"{size:g}" for size in sorted({cell.size_gib for cell in cells}))
-        rows.append([name, str(len(cells)), sizes, ", ".join(dict.fromkeys(cell.system for cell in cells))])
+    for name, path in packaged("measurements").items():
+        if is_times(path):
+            cells = read_measurements(name)
+            sizes = ", ".join(f"{size:g}" for size in sorted({cell.size_gib for cell in cells}))
+            systems = ", ".join(dict.fromkeys(cell.system for cell in cells))
+            rows.append([name, "times", str(len(cells)), f"{systems} at {sizes} GiB"])
+        else:
+            experiment = load_experiment(name)
+            rows.append([name, experiment.role, str(len(experiment.all_rows)), experiment.summary])
     return rows
+
+
+def _quantities() -> list[list[str]]:
+    return [[name, row.unit, ", ".join(row.takes) or "-", row.meaning] for name, row in QUANTITIES.items()]
 
 
 def _tunables() -> list[list[str]]:
@@ -116,7 +126,8 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "platforms": (["platform", "fast tier", "slow tier"], _platforms),
     "daemons": (["daemon", "what it is", "tunables", "at run time"], _daemons),
     "algorithms": (["training configuration", "what it trains"], _with_summary("algorithms")),
-    "measurements": (["measured times", "cells", "sizes [GiB]", "systems"], _measurements),
+    "measurements": (["measurement", "role", "rows", "what was measured"], _measurements),
+    "quantities": (["quantity", "unit", "needs", "meaning"], _quantities),
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "policies", "what it is", "targets"], _formats),

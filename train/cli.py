@@ -260,6 +260,31 @@ class Calibrate:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """Show published measurements of real machines beside the model's numbers."""
+
+    experiments: Annotated[Positional[tuple[str, ...]], arg(metavar="EXPERIMENT")] = ()
+    """Experiments, or CSV files of completion times: paths, or names from `tierenv list measurements`; all packaged
+    experiments without any."""
+    seeds: Annotated[int, arg(metavar="N")] = 4
+    """Runs of each, of which the mean is shown."""
+    json: JsonFile = None
+    """Write the result to this file, for machines; - is stdout."""
+
+    def run(self) -> int:
+        """Compare."""
+        _check_outputs(self.json)
+        from tierenv.train import report
+        from tierenv.train.fidelity import fidelity
+
+        with shown_progress("running", _stderr()) as report_progress:
+            result = fidelity(self.experiments, self.seeds, report_progress)
+        _write_json(self.json, result.to_json)
+        _print(*report.fidelity_tables(result), beside=self.json)
+        return 0
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure how fast model and training are on this machine."""
 
@@ -323,6 +348,7 @@ Verb = (
     | Annotated[Distil, subcommand("distil")]
     | Annotated[Export, subcommand("export", description=_export_description())]
     | Annotated[Calibrate, subcommand("calibrate")]
+    | Annotated[Fidelity, subcommand("fidelity")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )

@@ -1,7 +1,7 @@
 """Results for people: tables for the terminal and the timeline picture."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from tierenv.files import atomic_write_bytes
 from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline, add_legend, printed
 from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
+from tierenv.train.fidelity import Fidelity
 from tierenv.train.search import SearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.units import PAGE_BYTES, format_bytes
@@ -123,6 +124,59 @@ def distillation_table(result: Distillation) -> Table:
         f"{', '.join(result.source.daemon.tunables)} within {TOLERANCE:.0%} of the teacher's where the tree gets to"
     )
     return table
+
+
+def fidelity_tables(result: Fidelity) -> list[Table]:
+    """Every row of each experiment, and what fitted ones and checks come to."""
+    tables = [_experiment_table(result, experiment.name) for experiment in result.experiments]
+    columns = ["rows", "number", "median error", "mean error", "within tolerance", "sign holds", "required holds"]
+    summary = _table(f"all rows, means of {len(result.seeds)} runs", columns)
+    for role, rows in result.summaries().items():
+        held = [f"{held} of {number}" if number else "-" for held, number in (rows.within, rows.signs, rows.required)]
+        errors = map(_percent, (rows.median_error, rows.mean_error))
+        summary.add_row(role, str(len(rows.rows)), *errors, *held)
+    return [*tables, summary]
+
+
+def _experiment_table(result: Fidelity, name: str) -> Table:
+    [experiment] = [each for each in result.experiments if each.name == name]
+    table = _table(
+        f"{name}: {experiment.summary}" if experiment.summary else name,
+        FIDELITY_COLUMNS,
+    )
+    for row in result.rows:
+        if row.experiment.name == name:
+            table.add_row(*fidelity_cells(row.to_json()))
+    table.caption = experiment.source or None
+    return table
+
+
+FIDELITY_COLUMNS = ["row", "unit", "published", "modelled", "error", "sign", "tolerance", "verdict", "fitted"]
+
+
+def fidelity_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of a fidelity result for people, who want no digits that say nothing."""
+    sign = {None: "-", True: "holds", False: "wrong"}[row["sign_ok"]]
+    verdict = {None: "-", True: "within", False: "off"}[row["within"]]
+    if row["failed"]:
+        verdict = "failed"
+    return [
+        row["id"],
+        row["unit"],
+        _four_digits(row["published"]),
+        _four_digits(row["modelled"]),
+        "-" if row["error"] is None else f"{100 * row['error']:+.1f} %",
+        sign,
+        row["tolerance"] or "-",
+        verdict,
+        "yes" if row["fitted"] else "no",
+    ]
+
+
+def _four_digits(number: float | None) -> str:
+    if number is None:
+        return "-"
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 
 def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:

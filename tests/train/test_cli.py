@@ -17,7 +17,7 @@ from tierenv.train.cli import main
 
 WriteConfig = Callable[..., Path]
 
-VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "bench", "list")
+VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "fidelity", "bench", "list")
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
 
@@ -71,6 +71,8 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFi
         (["evaluate", "skewed", "--policy", "random", "--json", "."], ".: is a folder"),
         (["tune", "skewed", "--sampler", "tpe"], "--sampler=tpe: must be one of"),
         (["export", "random", "--format", "xml", "--output", "out"], "unknown format 'xml'"),
+        (["fidelity", "abench-v9"], "unknown measurement 'abench-v9'; did you mean 'abench-v"),
+        (["fidelity", "--seeds", "0"], "--seeds=0: must be 1 to 10000"),
         (["bench", "--seconds", "0"], "--seconds=0: must be above 0"),
         (["list", "polices"], "unknown kind 'polices'; did you mean 'policies'"),
     ],

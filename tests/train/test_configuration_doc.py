@@ -32,7 +32,7 @@ def test_the_tables_are_current() -> None:
 
 
 def test_every_kind_of_record_has_its_tables() -> None:
-    assert set(KINDS) == set(CONFIG_KINDS) - {"measurements", "policies"}  # a CSV file, folders
+    assert set(KINDS) == set(CONFIG_KINDS) - {"policies"}  # folders
     for kind in KINDS:
         assert f"## {kind.capitalize()}\n" in TEXT
         for record in records_of(kind):

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from tierenv.daemon import Daemon
+from tierenv.experiments import Experiment
 from tierenv.records import QUANTITIES, NamedRecord, Record, Reference, quantity_writer, records_in
 from tierenv.scenario import Platform, Scenario, Workload
 from tierenv.train.config import Suite, TrainingConfig
@@ -27,6 +28,7 @@ KINDS: dict[str, Any] = {
     "daemons": Daemon,
     "suites": Suite,
     "algorithms": TrainingConfig,
+    "measurements": Experiment,
 }
 """What a file of each kind holds, in the order of the document."""
 

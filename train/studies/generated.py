@@ -15,6 +15,7 @@ from tierenv.train.calibrate import report_path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
+FIDELITY = RESULTS / "fidelity.json"
 PLATFORM = "amd-epyc-cxl"
 """The platform whose calibration the documents show."""
 

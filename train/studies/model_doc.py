@@ -8,7 +8,9 @@ from tierenv.features import all_features
 from tierenv.reading import read_json
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
+from tierenv.train.report import FIDELITY_COLUMNS, fidelity_cells
 from tierenv.train.studies.generated import (
+    FIDELITY,
     RESULTS,
     ROOT,
     Cell,
@@ -51,6 +53,12 @@ def calibration_part() -> str:
             ),
         )
     )
+
+
+def fidelity_part() -> str:
+    """Every published row beside the model's."""
+    rows = [[row["experiment"], *fidelity_cells(row)] for row in read_json(FIDELITY)["rows"]]
+    return markdown_table(["experiment", *FIDELITY_COLUMNS], rows, numbers_from=3)
 
 
 def convergence_part() -> str:
@@ -134,6 +142,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "tunables": tunables_part,
     "features": features_part,
     "calibration": calibration_part,
+    "fidelity": fidelity_part,
     "convergence": convergence_part,
     "equivalence": equivalence_part,
     "list": list_part,

@@ -10,6 +10,7 @@ from typing import Any
 
 from tierenv.reading import read_json
 from tierenv.train.studies.generated import (
+    FIDELITY,
     RESULTS,
     ROOT,
     Cell,
@@ -74,10 +75,31 @@ def calibration() -> str:
     return f"{times} Time kmmscand-v1 saves against numab2, measured (modelled): {gains} %."
 
 
+def fidelity() -> str:
+    """Experiments by what the model makes of them, from results/fidelity.json."""
+    result = read_json(FIDELITY)
+    parts = {f"`{each['name']}`": each["rows"] for each in result["experiments"]} | {"*all*": result["summary"]}
+    lines = [
+        [
+            name,
+            role,
+            str(part["rows"]),
+            "-" if part["median_absolute_error"] is None else f"{100 * part['median_absolute_error']:.1f} %",
+            *(_held(part[key]) for key in ("within", "signs", "required")),
+        ]
+        for name, roles in parts.items()
+        for role, part in roles.items()
+        if part["rows"]
+    ]
+    columns = ["experiment", "role", "rows", "median error", "within tolerance", "sign holds", "required holds"]
+    return markdown_table(columns, lines, numbers_from=2)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "comparison": comparison,
     "training-seeds": training_seeds,
     "calibration": calibration,
+    "fidelity": fidelity,
     "speed": speed,
 }
 
@@ -85,6 +107,10 @@ PARTS: dict[str, Callable[[], str]] = {
 def render(text: str) -> str:
     """The README with every part made anew."""
     return with_parts(README, text, PARTS)
+
+
+def _held(count: dict[str, int]) -> str:
+    return f"{count['held']} of {count['of']}" if count["of"] else "-"
 
 
 def _error(cell: Cell) -> str:
