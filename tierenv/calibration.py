@@ -204,7 +204,7 @@ def calibrate(
 
     Args:
         cells: what was measured.
-        like: scenario of the measurements; values of its platform and its workload that are not fitted stay as they are.
+        like: scenario of the measurements; what is not fitted of its platform and its workload stays as it is.
         origin: where the cells come from, for messages.
         report_progress: told what is being fitted.
     """

@@ -255,9 +255,7 @@ class Experiment(NamedRecord):
     def planned(self) -> dict[str, PlannedRun]:
         """The runs, by name."""
         if self.times is not None:
-            return {
-                _cell_id(cell): PlannedRun(cell.scenario(self.scenario, self.scenario.platform)) for cell in self._cells
-            }
+            return {_cell_id(cell): PlannedRun(cell.scenario(self.scenario)) for cell in self._cells}
         return {
             name: PlannedRun(with_changes(self.scenario, run.changes, f"runs.{name}"), run.since, run.duration)
             for name, run in self.runs.items()

@@ -65,7 +65,7 @@ def _packaged_text(workload: str) -> str:
 
 
 def fitted_text(part: str, record: NamedRecord, start_text: str, estimates: Sequence[Estimate]) -> str:
-    """The text the fit started from with the fitted values of a part of it put in, other lines and comments as they are.
+    """The text the fit started from with the fitted values of a part of it put in, all other lines as they are.
 
     A text that is not laid out one key a line is written anew.
     """
