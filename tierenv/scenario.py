@@ -109,8 +109,8 @@ class Platform(NamedRecord):
     """Migrator time for an entry whose page has already moved."""
     reclaim_visit: Cost
     """kswapd time to look at one page that may have to leave."""
-    reclaim_lead: Fraction = 0.5
-    """Share of a node's pages that kswapd keeps aged ahead of those it looks at."""
+    reclaim: Literal["generations", "active-inactive"] = "generations"
+    """How its kernel tells old pages: the multi-generational LRU, or the two lists of before."""
     futile_reclaim: Seconds = 0.0
     """What an access to a node takes longer while its kswapd finds none but touched pages."""
     demotion_per_page: Cost

@@ -1,12 +1,13 @@
 """What the compiled models need to know of a scenario, as arrays."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
-from tierenv.scenario import Scenario
+from tierenv.scenario import Platform, Scenario
 from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
     CONTROL_KERNEL_RULE,
@@ -23,7 +24,7 @@ from tierenv.sim.records import (
     TARGET_MOST_ACCESSED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.units import MIB, PAGE_BYTES
+from tierenv.units import GIB, MIB, PAGE_BYTES
 
 MAX_SUBSTEP_S = 0.1
 """Longest stretch over which the fast share is taken as linear while pages move [s]."""
@@ -87,7 +88,6 @@ def scenario_arrays(
         failed_migration_s=platform.failed_migration,
         stale_entry_s=platform.stale_entry,
         reclaim_visit_s=platform.reclaim_visit,
-        reclaim_lead=platform.reclaim_lead,
         futile_reclaim_s=platform.futile_reclaim,
         demotion_s=platform.demotion_per_page,
         promotion_stall_s=platform.shootdown_receiver,
@@ -278,8 +278,23 @@ def _node(scenario: Scenario, capacity: int) -> NDArray[np.void]:
         capacity_pages=capacity,
         watermark_pages=round(platform.promotion_watermark * capacity),
         kswapd_target_pages=round(platform.kswapd_target * capacity),
+        reclaim_lead=_reclaim_lead(platform, capacity),
         spare_pages=max(scenario.hint_faults[1].spare // PAGE_BYTES, capacity // 16),
     )
+
+
+_OLDER_GENERATIONS = 2 / 4
+"""Of a full set of generations, those whose pages reclaim looks at (MIN_NR_GENS of MAX_NR_GENS)."""
+
+
+def _reclaim_lead(platform: Platform, capacity: int) -> float:
+    """Share of a node's pages that is aged ahead of those reclaim looks at: the older generations, or the inactive list.
+
+    The kernel wants the active list int(sqrt(10 n)) times as long as the inactive one on n GiB, as long below one.
+    """
+    if platform.reclaim == "generations":
+        return _OLDER_GENERATIONS
+    return 1 / (1 + max(1, math.isqrt(10 * (capacity * PAGE_BYTES // GIB))))
 
 
 def _links(scenario: Scenario) -> NDArray[np.void]:

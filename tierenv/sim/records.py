@@ -29,7 +29,6 @@ PARAMETERS = np.dtype(
         ("failed_migration_s", "f8"),
         ("stale_entry_s", "f8"),
         ("reclaim_visit_s", "f8"),
-        ("reclaim_lead", "f8"),
         ("futile_reclaim_s", "f8"),
         ("demotion_s", "f8"),
         ("promotion_stall_s", "f8"),
@@ -172,6 +171,7 @@ NODE = np.dtype(
         ("kswapd_target_pages", "i8"),
         ("spare_pages", "i8"),  # what NUMA balancing leaves before it promotes without asking
         ("hand_row", "i8"),
+        ("reclaim_lead", "f8"),  # share of its pages that are aged ahead of the hand
         # what follows changes
         ("fast_pages", "i8"),
         ("moved_pages", "i8"),  # to and from this node in the present sub-step

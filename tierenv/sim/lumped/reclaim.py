@@ -1,9 +1,9 @@
 """kswapd of a node: pages age, and those that nobody touched since then are demoted (docs/model.md).
 
-As in the kernel's multi-generational LRU, aging walks page tables and clears Accessed bits ahead of eviction, which
-looks at the oldest pages one by one and keeps those touched since. Both go round the node's pages as hands of a clock,
-the first ahead by the older half of the generations. What is touched less often than a page takes from one hand to the
-other is not told from what is cold: the harder reclaim works, the warmer the pages it demotes.
+Aging walks page tables and clears Accessed bits ahead of eviction, which looks at the oldest pages one by one and keeps
+those touched since. Both go round the node's pages as hands of a clock, the first ahead by the older half of the
+generations (multi-generational LRU) or by the inactive list. What is touched less often than a page takes from one hand
+to the other is not told from what is cold: the harder reclaim works, the warmer the pages it demotes.
 """
 
 import math
@@ -65,7 +65,7 @@ def age(machine, index):
     counts = machine.counts
     place = fast_place(index)
     lumps = machine.regions[parameters.num_regions - 1].end_lump
-    while node.aged_pages < parameters.reclaim_lead * node.fast_pages:
+    while node.aged_pages < node.reclaim_lead * node.fast_pages:
         lump = node.aging_lump + 1
         if lump == lumps:
             lump = 0

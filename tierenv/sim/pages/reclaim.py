@@ -15,7 +15,7 @@ def reclaim(pages, node, until_s, limit_s):
         if free_pages(pages, node) >= kswapd.kswapd_target_pages or kswapd.fast_pages == 0 or slow_room(pages) <= 0:
             kswapd.is_kswapd_awake = False
             return
-        while kswapd.aged_pages < parameters.reclaim_lead * kswapd.fast_pages:
+        while kswapd.aged_pages < kswapd.reclaim_lead * kswapd.fast_pages:
             page = next_page(pages, node, pages.aging_hands[node])
             pages.aging_hands[node] = (page + 1) % len(pages.node)
             note_access(pages, page, kswapd.kswapd_clock_s)
