@@ -143,7 +143,7 @@ def adapt_numa_period(process, mm, time_s):
     shared_faults = faults - mm.numa_private_faults
     if mm.numa_local_faults + shared_faults == 0.0 or mm.numa_failures > 0:
         mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
-        mm.numa_scan_at_s = time_s + 1e-3 * mm.numa_period_ms
+        mm.numa_scan_at_s = max(mm.numa_scan_at_s, time_s + 1e-3 * mm.numa_period_ms)
     else:
         private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
         local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)
@@ -163,7 +163,10 @@ def adapt_numa_period(process, mm, time_s):
 
 @njit_inlined
 def adapt_hot_threshold(parameters, node, time_s):
-    """Move a node's hot threshold towards as many candidates as the rate limit lets through, once a longest period."""
+    """Move a node's hot threshold towards as many candidates as the rate limit lets through, once a longest period.
+
+    Every fault that finds no room to spare on the node asks for it, be its page hot or not.
+    """
     every_s = parameters.numa_threshold_every_s
     if not parameters.is_numa_threshold_adaptive or time_s - node.numa_threshold_at_s <= every_s:
         return

@@ -34,6 +34,7 @@ from tierenv.sim.lumped.state import (
     FAULTED,
     FRESH,
     FRESH_AT_S,
+    FRESH_HAZARD,
     MARK_CLOCK,
     MARK_HAZARD,
     MARKED_FAST,
@@ -43,6 +44,7 @@ from tierenv.sim.lumped.state import (
     SLOW,
     STALE,
     STALE_AT_S,
+    STALE_HAZARD,
     UNVISITED,
 )
 from tierenv.sim.random import binomial, round_randomly
@@ -147,8 +149,10 @@ def mark_region(machine, region, pages, ahead):
                 # MODEL: pages marked at different earlier visits count as marked at the latest of them
                 marks[lump, STALE] += marks[lump, FRESH]
                 marks[lump, STALE_AT_S] = marks[lump, FRESH_AT_S]
+                marks[lump, STALE_HAZARD] = marks[lump, FRESH_HAZARD]
                 marks[lump, FRESH] = marked
                 marks[lump, FRESH_AT_S] = state.now_s
+                marks[lump, FRESH_HAZARD] = hazard
         else:
             repeated = take(state, marked, int(marks[lump, FAULTED]), unmarked)
             marks[lump, FAULTED] -= repeated
@@ -209,16 +213,23 @@ def fault_lump(machine, lump, hazard, until_s):
     mm = machine.mms[index]
     node = process.own_node
     touched = touch_probability(machine, page_class, MARK_CLOCK, elapsed)
-    fresh = binomial(state, int(marks[lump, FRESH]), touched, 1.0 - touched)
-    stale = binomial(state, int(marks[lump, STALE]), touched, 1.0 - touched)
+    fresh_touched, stale_touched = touched, touched
+    if parameters.numa_mode == 2 and machine.classes[page_class].is_sequential:
+        # the longer a sweep has not come to a page since it was marked, the sooner it will
+        fresh_touched = swept_share(elapsed, hazard - marks[lump, FRESH_HAZARD])
+        stale_touched = swept_share(elapsed, hazard - marks[lump, STALE_HAZARD])
+    fresh = binomial(state, int(marks[lump, FRESH]), fresh_touched, 1.0 - fresh_touched)
+    stale = binomial(state, int(marks[lump, STALE]), stale_touched, 1.0 - stale_touched)
     local = binomial(state, int(marks[lump, MARKED_FAST]), touched, 1.0 - touched)
     faults = fresh + stale + local
     if faults == 0:
         return
     if parameters.numa_mode == 2:
+        if room_to_spare(machine, node) <= 0:
+            adapt_hot_threshold(parameters, machine.nodes[node], until_s)
         threshold_s = machine.nodes[node].numa_threshold_s
-        fresh_share = hot_share(machine, page_class, threshold_s, marks[lump, FRESH_AT_S], until_s, elapsed, touched)
-        stale_share = hot_share(machine, page_class, threshold_s, marks[lump, STALE_AT_S], until_s, elapsed, touched)
+        fresh_share = hot_share(machine, page_class, threshold_s, marks[lump, FRESH_AT_S], until_s, elapsed)
+        stale_share = hot_share(machine, page_class, threshold_s, marks[lump, STALE_AT_S], until_s, elapsed)
         hot = round_randomly(state, fresh * fresh_share) + round_randomly(state, stale * stale_share)
         promoted = promote_hot(machine, lump, node, fresh + stale, hot, until_s)
         # of slow-tier faults the kernel books those alone whose page moved, as private ones from afar
@@ -227,10 +238,11 @@ def fault_lump(machine, lump, hazard, until_s):
         mm.numa_remote_faults += promoted
         mm.numa_private_faults += promoted
     else:
+        # before the promotions, for what fails among them counts for the pass to come
+        adapt_numa_period(process, mm, until_s)
         promoted = promote_repeated(machine, lump, node, stale, until_s)
         marks[lump, FAULTED] += fresh + stale - promoted
         marks[lump, MARKED_FAST] -= local
-        adapt_numa_period(process, mm, until_s)
         mm.numa_local_faults += local
         mm.numa_remote_faults += fresh + stale
         mm.numa_private_faults += fresh + (stale + local) / process.threads
@@ -243,7 +255,14 @@ def fault_lump(machine, lump, hazard, until_s):
 
 
 @njit_inlined
-def hot_share(machine, page_class, threshold_s, marked_at_s, until_s, elapsed, touched):
+def swept_share(elapsed, since_marked):
+    """Share of the marked pages of a swept class that it comes to in the last `elapsed` of the hazard since marking."""
+    left = 1.0 - (since_marked - elapsed)
+    return elapsed / left if elapsed < left else 1.0
+
+
+@njit_inlined
+def hot_share(machine, page_class, threshold_s, marked_at_s, until_s, elapsed):
     """Share of the faults since `numa_clock_s` that came within the hot threshold of the marking."""
     clock_s = machine.state.numa_clock_s
     cold_from_s = marked_at_s + threshold_s
@@ -252,26 +271,29 @@ def hot_share(machine, page_class, threshold_s, marked_at_s, until_s, elapsed, t
     if cold_from_s <= clock_s:
         return 0.0
     hot_part = (cold_from_s - clock_s) / (until_s - clock_s)
-    return touched_share(machine.classes[page_class].is_sequential, elapsed * hot_part) / touched
+    is_sequential = machine.classes[page_class].is_sequential
+    return touched_share(is_sequential, elapsed * hot_part) / touched_share(is_sequential, elapsed)
+
+
+@njit_inlined
+def room_to_spare(machine, index):
+    """Pages that mode 2 promotes to a node without asking. MODEL: the promo watermark is where kswapd stops."""
+    node = machine.nodes[index]
+    return free_pages(machine, index) - node.kswapd_target_pages - node.spare_pages
 
 
 @njit_inlined
 def promote_hot(machine, lump, index, faults, hot, time_s):
-    """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns how many.
-
-    MODEL: the promo watermark is where kswapd stops.
-    """
+    """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns how many."""
     node = machine.nodes[index]
     parameters = machine.parameters
-    spare = free_pages(machine, index) - node.kswapd_target_pages - node.spare_pages
-    unlimited = min(faults, max(0, spare))
+    unlimited = min(faults, max(0, room_to_spare(machine, index)))
     if unlimited > 0:
         node.numa_threshold_s = parameters.numa_hot_threshold_s
         move_up(machine, lump, index, unlimited, time_s)
     candidates = take(machine.state, faults - unlimited, hot, faults)
     if candidates == 0:
         return unlimited
-    adapt_hot_threshold(parameters, node, time_s)
     used = candidates_of_this_second(node, time_s)
     node.numa_candidates += candidates
     machine.counters[PGPROMOTE_CANDIDATE] += candidates

@@ -129,6 +129,7 @@ def fault_in_mode_2(pages, page, fault_s, end_s):
         promote_at_fault(pages, page, node_index)
         is_promoted = True
     else:
+        adapt_hot_threshold(pages.parameters, node, fault_s)
         is_hot = fault_s - pages.marked_at_s[page] < node.numa_threshold_s
         is_promoted = (
             is_hot and is_within_rate(pages, node_index, fault_s) and promote_if_room(pages, page, node_index, end_s)
@@ -145,7 +146,6 @@ def is_within_rate(pages, node_index, time_s):
     """Count a candidate for a node, and say whether the limit of candidates per second leaves room for it."""
     parameters = pages.parameters
     node = pages.nodes[node_index]
-    adapt_hot_threshold(parameters, node, time_s)
     used = candidates_of_this_second(node, time_s)
     node.numa_candidates += 1
     pages.counters[PGPROMOTE_CANDIDATE] += 1
