@@ -176,6 +176,8 @@ class HintFaultKnobs(Record):
     """Longest pass over a process, at a thread's slowest scan period."""
     scan_size: Annotated[Bytes, Field(ge=PAGE_BYTES)] = 256 * MIB
     """Memory marked in one window."""
+    scan_rate_limit: BytesPerSecond = 2560.0 * MIB
+    """Most memory that a thread may mark in a second, in whole windows; one at least (MAX_SCAN_WINDOW)."""
     hot_threshold: Tick = 1.0
     """Mode 2: a page is hot if it is touched this soon after it was marked."""
     is_threshold_adaptive: bool = True

@@ -1,5 +1,6 @@
 """Scenarios with fewer pages that behave like the whole: what the pages model and quick tests run."""
 
+import math
 from typing import Any
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, TunableRange
@@ -13,7 +14,8 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
 
     Latencies and the kernel's costs grow, bandwidths, rates and sizes shrink by the same factor, periods and delays
     stay: accesses per page and second and every expected share of pages are those of the full size, completion times
-    too, but the spread is that of few pages. The window of V3's failure feedback keeps its length.
+    too, but the spread is that of few pages. The window of V3's failure feedback keeps its length, and lists of active
+    and inactive pages are as long beside each other as those of the small node are.
     """
     factor = scenario.pages / pages
     corunners = tuple(
@@ -34,6 +36,7 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
         "corunners": corunners,
         "fast_capacity": _fewer_bytes(scenario.fast_capacity, factor),
         "remote_fast_capacity": _fewer_bytes(scenario.remote_fast_capacity, factor),
+        "slow_capacity": _slow_capacity(scenario, factor),
         "numa_balancing": _shrink_knobs(scenario.numa_balancing, factor),
     }
     return scenario.model_copy(update=changes)
@@ -48,6 +51,7 @@ def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
         "failed_migration",
         "stale_entry",
         "reclaim_visit",
+        "futile_reclaim",
         "demotion_per_page",
         "shootdown_receiver",
         "numa_fault",
@@ -111,10 +115,15 @@ def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Wor
 
 
 def _shrink_knobs(knobs: HintFaultKnobs, factor: float) -> HintFaultKnobs:
-    return knobs.model_copy(
-        update={field: _fewer_bytes(getattr(knobs, field), factor) for field in ("scan_size", "spare")}
-        | _scaled(knobs, 1 / factor, "promote_rate_limit")
-    )
+    sizes = {field: _fewer_bytes(getattr(knobs, field), factor) for field in ("scan_size", "spare")}
+    # as many whole windows of it as before
+    sizes["scan_rate_limit"] = max(1, knobs.scan_rate_limit // knobs.scan_size) * sizes["scan_size"]
+    return knobs.model_copy(update=sizes | _scaled(knobs, 1 / factor, "promote_rate_limit"))
+
+
+def _slow_capacity(scenario: Scenario, factor: float) -> int:
+    """Whole pages above, for what fits the full size must fit this, too."""
+    return math.ceil(scenario.slow_capacity_pages / factor) * PAGE_BYTES
 
 
 def _scaled(record: Any, by: float, *fields: str) -> dict[str, Any]:

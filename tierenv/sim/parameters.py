@@ -24,7 +24,7 @@ from tierenv.sim.records import (
     TARGET_MOST_ACCESSED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.units import GIB, MIB, PAGE_BYTES
+from tierenv.units import GIB, PAGE_BYTES
 
 MAX_SUBSTEP_S = 0.1
 """Longest stretch over which the fast share is taken as linear while pages move [s]."""
@@ -42,9 +42,6 @@ _SCALE_RULES = {
     "zero-skips": SCALE_ZERO_SKIPS,
     "lengthens-period": SCALE_LENGTHENS_PERIOD,
 }
-
-_MOST_NUMA_SCANNED_PER_S = 2560 * MIB
-"""The kernel's cap on scanning, in whole windows of a second; one at least."""
 
 
 class ClassStart(NamedTuple):
@@ -266,7 +263,7 @@ def _numa_periods_ms(knobs: HintFaultKnobs, resident_pages: int) -> tuple[float,
     """
     window_pages = knobs.scan_size // PAGE_BYTES
     windows = (((resident_pages - 1) | (window_pages - 1)) + 1) // window_pages
-    floor_ms = 1e3 / max(1, _MOST_NUMA_SCANNED_PER_S // knobs.scan_size)
+    floor_ms = 1e3 / max(1, knobs.scan_rate_limit // knobs.scan_size)
     shortest_ms = max(floor_ms, 1e3 * knobs.scan_period_min / windows)
     return shortest_ms, max(shortest_ms, 1e3 * knobs.scan_period_max / windows)
 
