@@ -57,12 +57,13 @@ def audit_processes(machine: Any, hazard: NDArray[np.float64], class_pages: NDAr
     require((percent >= 0) & (percent <= 100), "failures are a share", percent)
 
 
-def audit_nodes(machine: Any, fast_by_class: NDArray[np.int64]) -> None:
-    """Each node of the fast tier holds what its pages say, and leaves the watermark free.
+def audit_nodes(machine: Any, fast_by_class: NDArray[np.int64], aged: NDArray[np.int64]) -> None:
+    """Each node holds what its pages say and can hold, and those of the fast tier leave the watermark free.
 
     Args:
         machine: of either model.
         fast_by_class: int64[C, K]: pages of each class on each node, counted one by one.
+        aged: int64[K]: pages of each node that its kswapd has aged and not looked at since, counted one by one.
     """
     nodes = machine.nodes
     require(fast_by_class == machine.fast_by_class, "a node's pages of a class are counted", machine.fast_by_class)
@@ -72,6 +73,13 @@ def audit_nodes(machine: Any, fast_by_class: NDArray[np.int64]) -> None:
         "a node keeps the pages of its watermark free",
         nodes["fast_pages"],
     )
+    resident = machine.processes["pages"][machine.processes["is_running"]].sum()
+    on_slow = resident - nodes["fast_pages"].sum()
+    require(
+        on_slow <= machine.parameters["slow_capacity_pages"], "the slow node holds no more than it can", int(on_slow)
+    )
+    require(aged <= nodes["fast_pages"], "an aged page is on its node", aged)
+    require(aged == nodes["aged_pages"], "a node's aged pages are counted", aged)
     free = (nodes["capacity_pages"] - nodes["fast_pages"]).sum()
     require(machine.counters[FREE_PAGES] == free, "the gauge of free pages is as of now", free)
 

@@ -33,7 +33,8 @@ def audit(machine: Machine) -> None:
     _audit_pages(machine, slow + fast.sum(axis=1))
     by_class = np.zeros(machine.fast_by_class.shape, dtype=np.int64)
     np.add.at(by_class, machine.counts[: len(fast), CLASS], fast)
-    audit_nodes(machine, by_class)
+    require((machine.aged >= 0) & (machine.aged <= fast), "an aged page of a lump is there", machine.aged)
+    audit_nodes(machine, by_class, machine.aged.sum(axis=0, dtype=np.int64))
     audit_processes(machine, machine.classes["hazard"], machine.classes["pages"])
     _audit_list(machine)
     if machine.parameters["numa_mode"] > 0:
@@ -55,6 +56,7 @@ def _own_rows(machine: Machine) -> Machine:
         classes=machine.classes[:classes],
         regions=machine.regions[:regions],
         counts=machine.counts[: lumps + nodes, : FAST + 4 * nodes],
+        aged=machine.aged[:lumps, :nodes],
         clocks=machine.clocks[:lumps],
         fast_by_class=machine.fast_by_class[:classes, :nodes],
         marks=machine.marks[:lumps],

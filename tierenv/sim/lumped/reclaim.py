@@ -49,7 +49,7 @@ def reclaim(machine, index, until_s):
         visits = min(unvisited, int((until_s - node.kswapd_clock_s) / page_s) + 1)
         if cold > 0:
             visits = min(visits, int(math.ceil(needed * unvisited / cold)))
-        demoted = visit(machine, index, visits, unvisited)
+        demoted = visit(machine, index, visits, unvisited, needed)
         node.kswapd_clock_s += visits * parameters.reclaim_visit_s + demoted * parameters.demotion_s
         node.futile_s += (visits - demoted) * parameters.reclaim_visit_s
         if demoted > 0:
@@ -107,8 +107,11 @@ def advance_hand(machine, index):
 
 
 @njit_inlined
-def visit(machine, index, visits, unvisited):
-    """Let a hand look at some of its unvisited pages: a referenced one stays, the others leave. Returns those."""
+def visit(machine, index, visits, unvisited, needed):
+    """Let a hand look at some of its unvisited pages: a referenced one stays, the others leave. Returns those.
+
+    It stops at the last one that is needed, where rounding would have it go on to another.
+    """
     node = machine.nodes[index]
     counts = machine.counts
     place = fast_place(index)
@@ -119,6 +122,8 @@ def visit(machine, index, visits, unvisited):
         seen = take(machine.state, visits, available, left)
         left -= available
         visits -= seen
+        if (cell - place) & 1 == 0:
+            seen = min(seen, needed - demoted)
         counts[node.hand_row, cell] -= seen
         if (cell - place) & 1:
             counts[node.hand_lump, cell - 1] += seen

@@ -11,7 +11,8 @@ def audit(pages: Pages) -> None:
     by_class = np.zeros(pages.fast_by_class.shape, dtype=np.int64)
     is_fast = pages.node != SLOW
     np.add.at(by_class, (pages.page_class[is_fast], pages.node[is_fast]), 1)
-    audit_nodes(pages, by_class)
+    require(~(pages.is_aged & ~is_fast), "an aged page is on its node")
+    audit_nodes(pages, by_class, np.bincount(pages.node[pages.is_aged], minlength=len(pages.nodes)))
     audit_processes(pages, pages.hazard, pages.class_pages)
     is_marked = np.isfinite(pages.fault_hazard)
     require(is_marked.sum() == pages.state["marked_pages"], "the marks are counted", is_marked.sum())
