@@ -76,13 +76,13 @@ RECORDS: dict[str, Any] = {
 FAMILY = {
     "platform.yaml": b"like: amd-epyc-cxl\ncxl:\n  idle_latency: 150ns\n",
     "daemon.yaml": b"like: kmmscand-tunable\nscan_sleep: 20ms\ntunables:\n  throttle: null\n",
-    "workload.yaml": b"like: skewed\nthreads: 48\n",
+    "workload.yaml": b"like: skewed\nthreads: 48\nstore_share: 0.25\ntraffic_per_access: 128B\nlayout: address-order\n",
     "scenario.yaml": b"platform: platform.yaml\ndaemon: ./daemon.yaml\nworkload: workload.yaml\nsize: 2GiB\n"
     b"fast_capacity: 1GiB\ncorunners:\n- {workload: {like: workload.yaml, threads: 2}, size: 1GiB}\n",
 }
 """Files that refer to each other; quicker to read than most packaged ones, and hence tried more often."""
 FAMILIES: dict[str, list[Files]] = {
-    "scenarios": [FAMILY | {"mine.yaml": b"like: scenario.yaml\nplatform:\n  overlap: 2\n"}],
+    "scenarios": [FAMILY | {"mine.yaml": b"like: scenario.yaml\nplatform:\n  sockets: 1\nslow_capacity: 8GiB\n"}],
     "suites": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\n"}],
     "algorithms": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n"}],
 }

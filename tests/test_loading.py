@@ -30,7 +30,7 @@ def write(path: Path, **content: Any) -> str:
 def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files in folders of their own that refer to each other by relative paths; the working folder is another."""
     write(tmp_path / "parts" / "near.yaml", like="amd-epyc-cxl", cxl={"idle_latency": "150ns"})
-    write(tmp_path / "parts" / "nearer.yaml", like="near.yaml", overlap=3)
+    write(tmp_path / "parts" / "nearer.yaml", like="near.yaml", shootdown_receiver="3us")
     write(tmp_path / "parts" / "slow.yaml", like="kmmscand-tunable", scan_sleep="20ms")
     write(tmp_path / "parts" / "busy.yaml", like="skewed", threads=48)
     parts = {"platform": "../parts/nearer.yaml", "daemon": "../parts/slow.yaml", "workload": "../parts/busy.yaml"}
@@ -49,7 +49,7 @@ def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_references_are_relative_to_the_file_they_stand_in(family: Path) -> None:
     mine = load_scenario("../scenarios/mine.yaml")
-    assert (mine.platform.overlap, mine.platform.cxl.idle_latency) == (3, pytest.approx(150e-9))
+    assert (mine.platform.shootdown_receiver, mine.platform.cxl.idle_latency) == pytest.approx((3e-6, 150e-9))
     assert (mine.platform.name, mine.daemon.name, mine.workload.name) == ("nearer", "slow", "busy")
     derived = load_scenario(str(family / "scenarios" / "more" / "derived.yaml"))
     assert derived.name == "derived" and derived.platform == mine.platform
@@ -105,11 +105,11 @@ def test_a_record_inside_another_may_be_like_a_file(tmp_path: Path) -> None:
     base = load_scenario("skewed")
     workload = {"like": "skewed", "name": "few", "threads": 4}
     changes = {
-        "platform": {"like": "amd-epyc-cxl", "overlap": 2},
+        "platform": {"like": "amd-epyc-cxl", "sockets": 1},
         "corunners": [{"workload": workload, "size": "1GiB"}],
     }
     mine = load_scenario(write(tmp_path / "mine.yaml", like="skewed", **changes))
-    assert mine.platform == base.platform.model_copy(update={"overlap": 2})
+    assert mine.platform == base.platform.model_copy(update={"sockets": 1})
     few = base.workload.model_copy(update={"name": "few", "threads": 4})
     assert [process.workload for process in mine.corunners] == [few]
     suite = load_record(
@@ -123,8 +123,8 @@ def test_what_differs_inside_a_part_that_is_named_differs_from_that_part(tmp_pat
     path = write(tmp_path / "mine.yaml", like="skewed", platform={"cxl": {"idle_latency": "300ns"}})
     cxl = base.platform.cxl.model_copy(update={"idle_latency": pytest.approx(300e-9)})
     assert load_scenario(path).platform == base.platform.model_copy(update={"cxl": cxl})
-    again = load_scenario(write(tmp_path / "again.yaml", like="mine.yaml", platform={"overlap": 2}))
-    assert again.platform == load_scenario(path).platform.model_copy(update={"overlap": 2})
+    again = load_scenario(write(tmp_path / "again.yaml", like="mine.yaml", platform={"sockets": 1}))
+    assert again.platform == load_scenario(path).platform.model_copy(update={"sockets": 1})
     other = load_scenario(write(tmp_path / "other.yaml", like="mine.yaml", platform={"like": "amd-epyc-cxl"}))
     assert other.platform == base.platform, "one that says itself what it is like is like that alone"
 
@@ -142,7 +142,7 @@ def test_what_differs_inside_a_part_that_is_named_differs_from_that_part(tmp_pat
             "mine.yaml: platform: like: unknown platform 'amd-epic-cxl'; did you mean",
         ),
         ({"platform": {"like": 3}}, "mine.yaml: platform: like=3: must be the name or path of one of the platforms"),
-        ({"platform": {"like": "amd-epyc-cxl", "overlap": 0}}, "mine.yaml: platform.overlap=0: must be greater than 0"),
+        ({"platform": {"like": "amd-epyc-cxl", "sockets": 0}}, "mine.yaml: platform.sockets=0: must be 1 or 2"),
         ({"platform": 3}, "mine.yaml: platform=3: "),
         (
             {"corunners": [{"workload": {"like": "skewd"}, "size": "1GiB"}]},
@@ -186,12 +186,18 @@ def test_a_daemon_that_could_not_run_is_refused_by_field(tmp_path: Path, change:
 @pytest.mark.parametrize(
     "change",
     [
-        {"platform": {"overlap": math.inf}},
+        {"workload": {"memory_parallelism": math.inf}},
+        {"workload": {"memory_parallelism": 0}},
+        {"workload": {"cache_hit_share": 1}},
+        {"workload": {"traffic_per_access": "2MiB"}},
         {"platform": {"dram": {"bandwidth": "0B/s"}}},
         {"platform": {"cxl": {"idle_latency": "0ns"}}},
         *({"platform": {cost: "0ns"}} for cost in ("failed_migration", "stale_entry", "reclaim_visit")),
         *({"platform": {cost: "0ns"}} for cost in ("demotion_per_page", "migration_per_page_at_8gib")),
-        {"platform": {"numa_window_interval": "1ns"}},
+        {"platform": {"numa_start_period_factor": 0}},
+        {"platform": {"cxl": {"store_bandwidth": "0B/s"}}},
+        {"platform": {"cxl": {"store_latency": "0ns"}}},
+        {"platform": {"cxl": {"capacity": "4KiB"}}},
         {"platform": {"demotion_batch_pages": 10**400}},
         {"workload": {"accesses_per_page": math.inf}},
         {"workload": {"accesses_per_page": math.nan}},
@@ -248,7 +254,7 @@ def test_a_range_lies_within_what_a_kernel_and_a_model_hold(
         lambda wrong: {"workload": {"threads": wrong}},
         lambda wrong: {"workload": {"accesses_per_page": wrong}},
         lambda wrong: {"workload": {"phases": [{"name": "run", "access_share": {"hot": wrong}}]}},
-        lambda wrong: {"platform": {"overlap": wrong}},
+        lambda wrong: {"workload": {"memory_parallelism": wrong}},
         lambda wrong: {"daemon": {"failure_window": wrong}},
     ],
 )
@@ -261,9 +267,9 @@ def test_true_and_texts_are_no_numbers(
 
 @pytest.mark.parametrize(("number", "value"), [("3", 3.0), ("3e-1", 0.3), ("3E+0", 3.0), (".3e1", 3.0), ("3.0", 3.0)])
 def test_a_number_may_be_whole_or_have_an_exponent_without_a_point(tmp_path: Path, number: str, value: float) -> None:
-    (tmp_path / "mine.yaml").write_text(f"like: amd-epyc-cxl\noverlap: {number}\n")
+    (tmp_path / "mine.yaml").write_text(f"like: amd-epyc-cxl\nnuma_start_period_factor: {number}\n")
     platform = load_record("platforms", Platform, str(tmp_path / "mine.yaml"))
-    assert platform.overlap == value and type(platform.overlap) is float
+    assert platform.numa_start_period_factor == value and type(platform.numa_start_period_factor) is float
     (tmp_path / "mine.yaml").write_text("like: skewed\nregions: 8.0\n")
     assert load_scenario(str(tmp_path / "mine.yaml")).regions == 8
 
@@ -347,7 +353,7 @@ def test_a_name_is_one_line_and_not_a_path(name: str) -> None:
 CHANGES: dict[str, Callable[[Scenario], dict[str, Any]]] = {
     "size": lambda _scenario: {"size": "15GiB"},
     "control": lambda _scenario: {"control": "off"},
-    "platform": lambda scenario: {"platform": scenario.platform.model_copy(update={"overlap": 1.0})},
+    "platform": lambda scenario: {"platform": scenario.platform.model_copy(update={"sockets": 1})},
     "corunner": lambda scenario: {"corunners": [{"workload": "abench", "size": "1GiB"}]},
     "default that is given another value": lambda _scenario: {"numa_balancing": {"scan_delay": "2s"}},
 }
@@ -368,8 +374,9 @@ def test_names_defaults_and_spelling_do_not_make_another_scenario() -> None:
     parts = {"daemon": daemon, "platform": platform, "workload": workload}
     same = scenario.replace(**renamed, **parts, size="16384MiB", control_interval="2000ms")
     assert same != scenario and same.identity == scenario.identity
-    whole = [scenario.replace(platform=platform.model_copy(update={"overlap": overlap})) for overlap in (2, 2.0)]
-    copied = scenario.model_copy(update={"platform": platform.model_copy(update={"overlap": 2})})
+    factors = [platform.model_copy(update={"numa_start_period_factor": factor}) for factor in (2, 2.0)]
+    whole = [scenario.replace(platform=each) for each in factors]
+    copied = scenario.model_copy(update={"platform": factors[0]})
     assert {each.identity for each in (*whole, copied)} == {copied.identity}
 
 

@@ -17,10 +17,10 @@ def write(folder: Path, name: str, text: str) -> str:
 
 def test_what_a_file_does_not_say_is_as_in_the_other_nested_keys_one_by_one(tmp_path: Path) -> None:
     base = load_record("platforms", Platform, "amd-epyc-cxl")
-    near = write(tmp_path, "near", "like: amd-epyc-cxl\ncxl: {idle_latency: 150ns}\noverlap: 2.0\n")
-    found = load_record("platforms", Platform, write(tmp_path, "nearer", f"like: {near}\noverlap: 3.0\n"))
+    near = write(tmp_path, "near", "like: amd-epyc-cxl\ncxl: {idle_latency: 150ns}\nsockets: 1\n")
+    found = load_record("platforms", Platform, write(tmp_path, "nearer", f"like: {near}\nsockets: 2\n"))
     cxl = base.cxl.model_copy(update={"idle_latency": pytest.approx(150e-9)})
-    assert found == base.model_copy(update={"name": "nearer", "cxl": cxl, "overlap": 3.0})
+    assert found == base.model_copy(update={"name": "nearer", "cxl": cxl, "sockets": 2})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Scenarios: what is accepted, what the message says when not, and what a scenario derives from its processes."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,18 @@ import yaml
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
-from tierenv.scenario import Workload, load_scenario
+from tierenv.scenario import Process, Workload, load_scenario
 from tierenv.units import GIB, PAGE_BYTES
 
 ABENCH = {"workload": "abench", "size": "1GiB"}
+
+
+LATE = {"size": "1GiB", "start": "5s"}
+PINNED = {"like": "abench", "classes": [{"name": "all", "fraction": 1, "fast_at_start": 0.5}]}
+ON_FAST = {
+    "classes": [{"name": "mine", "fraction": 0.75, "fast_at_start": 1}, {"name": "rest", "fraction": 0.25}],
+    "phases": [{"name": "run", "access_share": {"mine": 0.5, "rest": 0.5}}],
+}
 
 
 def write_scenario(folder: Path, **changes: Any) -> Path:
@@ -71,6 +80,31 @@ def test_a_file_names_the_workloads_of_its_corunners(tmp_path: Path) -> None:
             "workload skewed must have initial_placement: slow",
         ),
         ({"remote_fast_capacity": "128KiB"}, "remote_fast_capacity=131072B: must be 0B or at least 256KiB"),
+        ({"corunners": [LATE | {"workload": PINNED}]}, "corunners.0: start=5s: a process that starts later finds room"),
+        (
+            {"platform": {"like": "amd-epyc-cxl", "sockets": 1}, "remote_fast_capacity": "1GiB"},
+            "remote_fast_capacity=1GiB: platform amd-epyc-cxl has one socket; must be 0B",
+        ),
+        ({"fast_capacity": "126GiB"}, "fast_capacity=126GiB: must be at most 125GiB, what a node of platform amd-epyc"),
+        ({"remote_fast_capacity": "126GiB"}, "remote_fast_capacity=126GiB: must be at most 125GiB, what a node of"),
+        ({"slow_capacity": "127GiB"}, "slow_capacity=127GiB: must be at most 126GiB, what a node of platform amd-epyc"),
+        ({"slow_capacity": "1KiB"}, "slow_capacity='1KiB': must be greater than or equal to 256KiB"),
+        (
+            {"slow_capacity": "512MiB"},
+            "size=2GiB: 1.0196GiB of all processes would start on the slow node, which holds 512MiB",
+        ),
+        (
+            {"size": "250GiB", "fast_capacity": "125GiB"},
+            "size=250GiB: 127.5GiB of all processes would start on the slow node, which holds 126GiB",
+        ),
+        (
+            {"workload": {"like": "skewed", **ON_FAST}},
+            "classes: fast_at_start asks for 1.5GiB of the fast nodes, of which 0.98",
+        ),
+        (
+            {"workload": {"like": "skewed", "layout": "sorted"}},
+            "workload.layout='sorted': must be scattered, contiguous",
+        ),
         ({"target_node": 1}, "target_node=1: must be a node of the fast tier, which is node 0 alone"),
         ({"target_node": 2}, "target_node=2: must be 0 or 1"),
         (
@@ -126,10 +160,6 @@ EACH_HALF = [{"name": "run", "access_share": {"few": 0.5, "most": 0.5}}]
             "regions=4096: must be at most 3276 with 20",
         ),
         (
-            {"size": "12TiB", "regions": 2, "workload": {"like": "skewed", "accesses_per_page": 1}},
-            "regions=2: must be at least 3",
-        ),
-        (
             {"workload": {"like": "skewed", "accesses_per_page": 1e11}},
             "accesses_per_page=1e+11: on the slower tier all work together would take about ",
         ),
@@ -138,8 +168,20 @@ EACH_HALF = [{"name": "run", "access_share": {"few": 0.5, "most": 0.5}}]
             "accesses_per_page=2340: on the slower tier",
         ),
         (
-            {"regions": 4096, "size": "1TiB", "workload": {"like": "skewed", "accesses_per_page": 9000}},
-            "regions=4096: must be at most 4",
+            {"platform": {"like": "amd-epyc-cxl", "cxl": {"capacity": "64TiB"}}, "size": "12TiB", "regions": 2}
+            | {"workload": {"like": "abench", "accesses_per_page": 1}},
+            "regions=2: must be at least 3",
+        ),
+        (
+            {
+                "platform": {"like": "amd-epyc-cxl", "cxl": {"store_bandwidth": "1B/s"}},
+                "workload": {"like": "skewed", "store_share": 1},
+            },
+            "accesses_per_page=2340: on the slower tier",
+        ),
+        (
+            {"regions": 4096, "size": "100GiB", "workload": {"like": "skewed", "accesses_per_page": 90000}},
+            "regions=4096: must be at most ",
         ),
         ({"control_interval": "1ms", "size": "64GiB"}, "control_interval=0.001s: must be at least 0.00"),
         (
@@ -184,3 +226,55 @@ def test_a_copy_of_a_record_derives_its_properties_anew() -> None:
     assert daemon.tunables["scan_period"].min == 100.0
     faster = daemon.tunables | {"scan_period": daemon.tunables["scan_period"].model_copy(update={"start": 50.0})}
     assert daemon.model_copy(update={"tunables": faster}).start_setting["scan_period"] == 50.0
+
+
+def test_the_kernel_s_memory_is_what_no_node_of_the_fast_tier_needs() -> None:
+    scenario = load_scenario("skewed")
+    target = scenario.platform.kswapd_target
+    other = scenario.platform.dram.capacity
+    assert scenario.kernel_memory == other + round(target * scenario.fast_capacity)
+    both = scenario.replace(remote_fast_capacity="100GiB")
+    assert both.kernel_memory == other - 100 * GIB + round(target * (scenario.fast_capacity + 100 * GIB))
+    alone = scenario.replace(platform={"sockets": 1})
+    assert alone.kernel_memory == round(target * scenario.fast_capacity)
+
+
+def busy(shares: dict[str, float], *phases: dict[str, float], work: tuple[float, ...] = (1.0, 1.0)) -> Process:
+    """A process of 4 GiB, with classes of these fractions, whose phases have these shares of accesses and work."""
+    workload = {
+        "like": "abench",
+        "classes": [{"name": name, "fraction": fraction} for name, fraction in shares.items()],
+        "phases": [
+            {"name": f"{number}", "access_share": share, "work": amount}
+            for number, (share, amount) in enumerate(zip(phases, work, strict=False))
+        ],
+    }
+    return Process.model_validate({"workload": workload, "size": "4GiB"})
+
+
+def test_a_process_is_busy_with_as_many_pages_as_leave_its_next_access_as_uncertain() -> None:
+    halves = {"a": 0.5, "b": 0.5}
+    assert busy({"a": 1.0}, {"a": 1.0}).active_pages == pytest.approx(GIB / 1024)
+    assert busy(halves, {"a": 0.5, "b": 0.5}).active_pages == pytest.approx(GIB / 1024)
+    assert busy(halves, {"a": 1.0, "b": 0.0}).active_pages == pytest.approx(GIB / 2048)
+    eighth = busy({"a": 0.125, "b": 0.875}, {"a": 0.5, "b": 0.5})
+    assert eighth.active_pages == pytest.approx(GIB / 1024 * 2 * math.sqrt(0.125 * 0.875))
+    # the uncertainty, not the number, is averaged over the phases by their work
+    moving = busy({"a": 0.25, "b": 0.75}, {"a": 1.0, "b": 0.0}, {"a": 0.25, "b": 0.75}, work=(3.0, 1.0))
+    assert moving.active_pages == pytest.approx(GIB / 1024 * 0.25**0.75)
+
+
+def test_page_walks_take_longer_with_each_doubling_of_the_pages_a_process_is_busy_with() -> None:
+    scenario = load_scenario("skewed")
+    step_s = scenario.platform.page_walk_per_doubling
+    halves = {"a": 0.5, "b": 0.5}
+    assert scenario.page_walk_s(busy({"a": 1.0}, {"a": 1.0})) == pytest.approx(2 * step_s)
+    assert scenario.page_walk_s(busy(halves, {"a": 1.0, "b": 0.0})) == pytest.approx(step_s)
+    assert scenario.page_walk_s(busy({"a": 0.1, "b": 0.9}, {"a": 1.0, "b": 0.0})) == 0
+
+
+def test_a_tier_s_loaded_latency_grows_without_bound() -> None:
+    tier = load_scenario("skewed").platform.cxl
+    assert tier.loaded_latency(0) == tier.idle_latency
+    assert tier.loaded_latency(tier.bandwidth / 2) == pytest.approx(tier.idle_latency + tier.queueing_latency)
+    assert tier.loaded_latency(tier.bandwidth) == math.inf

@@ -36,16 +36,19 @@ FAST, REMOTE, SLOW = np.eye(3)
 
 
 def access_s(arrays: ScenarioArrays, shares: ArrayLike, copied: float = 0.0) -> float:
-    """Time of an access of the first process while others put `copied` bytes/s on every link [s]."""
+    """Time of an access of the first process while others read `copied` bytes/s on every link [s]."""
     links = arrays.links.copy()
-    links["traffic"] = copied
+    links["busy"] = copied / links["bandwidth"]
     return access_time(arrays.parameters[()], arrays.processes[0], links, np.asarray(shares, dtype=np.float64))
 
 
-def loaded_latency(tier: MemoryTier, bytes_per_s: float) -> float:
-    use = bytes_per_s / tier.bandwidth
+def loaded_latency(tier: MemoryTier, read: float, written: float = 0.0, store_share: float = 0.0) -> float:
+    """Latency of an access beside so many bytes/s read and written [s]."""
+    use = read / tier.bandwidth + written / (tier.store_bandwidth or tier.bandwidth)
     assert use < 1, "no more than the link carries"
-    return tier.idle_latency + tier.queueing_latency * use / (1 - use)
+    store_s = tier.store_latency or tier.idle_latency
+    unloaded_s = (1 - store_share) * tier.idle_latency + store_share * store_s
+    return unloaded_s + tier.queueing_latency * use / (1 - use)
 
 
 @given(st.sampled_from(["abench-8g", "abench-64g", "skewed"]), st.integers(1, 1024), SHARES, COPIES)
@@ -58,8 +61,94 @@ def test_access_time_and_bandwidth_in_use_agree(name: str, threads: int, share: 
     platform = scenario.platform
     latency = share * loaded_latency(platform.dram, share * traffic + copied)
     latency += (1 - share) * loaded_latency(platform.cxl, (1 - share) * traffic + copied)
-    expected = workload.think + (latency + scenario.page_walk_s(scenario.processes[0])) / platform.overlap
+    latency += scenario.page_walk_s(scenario.processes[0])
+    assert seconds == pytest.approx(workload.think + latency / workload.memory_parallelism, rel=1e-6)
+
+
+@given(
+    threads=st.integers(1, 512),
+    fast=SHARES,
+    stores=SHARES,
+    hits=st.floats(0, 0.95),
+    traffic=st.integers(1, 1024),
+    store_bandwidth=st.one_of(st.none(), st.floats(2e9, 100e9)),
+    store_latency=st.one_of(st.none(), st.floats(10e-9, 500e-9)),
+    copied=COPIES,
+)
+def test_access_time_agrees_with_what_is_read_and_written(
+    threads: int,
+    fast: float,
+    stores: float,
+    hits: float,
+    traffic: int,
+    store_bandwidth: float | None,
+    store_latency: float | None,
+    copied: float,
+) -> None:
+    like = load_scenario("skewed")
+    tier = like.platform.cxl.model_copy(update={"store_bandwidth": store_bandwidth, "store_latency": store_latency})
+    kind = {"threads": threads, "store_share": stores, "cache_hit_share": hits, "traffic_per_access": traffic}
+    scenario = with_workload(like, **kind).model_copy(
+        update={"platform": like.platform.model_copy(update={"cxl": tier})}
+    )
+    seconds = access_s(scenario_arrays(scenario), [fast, 1 - fast], copied)
+    read = threads / seconds * (1 - hits) * traffic
+    dram = loaded_latency(scenario.platform.dram, fast * read + copied, fast * stores * read, stores)
+    cxl = loaded_latency(tier, (1 - fast) * read + copied, (1 - fast) * stores * read, stores)
+    latency = fast * dram + (1 - fast) * cxl + scenario.page_walk_s(scenario.processes[0])
+    workload = scenario.workload
+    expected = workload.think + (1 - hits) * latency / workload.memory_parallelism
     assert seconds == pytest.approx(expected, rel=1e-6)
+
+
+def slow_access_s(tier: dict[str, object] | None = None, **workload: object) -> float:
+    """Time of an access of abench-8g to the slow node, when that and the workload differ in this [s]."""
+    scenario = with_workload(load_scenario("abench-8g"), **workload)
+    cxl = scenario.platform.cxl.model_copy(update={"store_bandwidth": None} | (tier or {}))
+    platform = scenario.platform.model_copy(update={"cxl": cxl})
+    return float(access_time_s(scenario.model_copy(update={"platform": platform}), 0.0))
+
+
+def test_a_cache_serves_its_share_of_the_accesses_in_no_time() -> None:
+    crowded = {"threads": 1, "think": 10e-9}
+    whole_s = slow_access_s({"queueing_latency": 0.0}, **crowded) - 10e-9
+    assert slow_access_s({"queueing_latency": 0.0}, **crowded, cache_hit_share=0.75) == pytest.approx(
+        10e-9 + 0.25 * whole_s
+    )
+
+
+def test_traffic_beside_the_line_and_lines_written_back_fill_a_link_sooner() -> None:
+    full = {"threads": 10**5}
+    plain_s = slow_access_s(**full)
+    assert slow_access_s(**full, traffic_per_access=4 * CACHE_LINE_BYTES) == pytest.approx(4 * plain_s, rel=0.02)
+    assert slow_access_s(**full, store_share=1.0) == pytest.approx(2 * plain_s, rel=0.02)
+    bandwidth = load_scenario("abench-8g").platform.cxl.bandwidth
+    narrow = {"store_bandwidth": bandwidth / 3}
+    assert slow_access_s(narrow, **full, store_share=1.0) == pytest.approx(4 * plain_s, rel=0.02)
+    assert slow_access_s(narrow, **full) == pytest.approx(plain_s)
+
+
+def test_a_store_takes_its_own_latency_and_a_load_its_own() -> None:
+    few = {"threads": 1, "memory_parallelism": 2.0}
+    quick = {"queueing_latency": 0.0, "store_latency": 1e-9}
+    idle_s = load_scenario("abench-8g").platform.cxl.idle_latency
+    load_s = slow_access_s(quick, **few)
+    assert load_s == pytest.approx(slow_access_s({"queueing_latency": 0.0}, **few))
+    for share in (0.25, 1.0):
+        assert load_s - slow_access_s(quick, **few, store_share=share) == pytest.approx(share * (idle_s - 1e-9) / 2)
+
+
+def test_a_process_that_writes_and_prefetches_leaves_its_neighbour_less_of_the_link() -> None:
+    def neighbour_s(**changes: object) -> float:
+        scenario = twice()
+        corunner = scenario.corunners[0]
+        busy = corunner.model_copy(update={"workload": corunner.workload.model_copy(update=changes)})
+        return 64 / rates(scenario_arrays(scenario.model_copy(update={"corunners": (busy,)})), [SLOW, SLOW])[0]
+
+    plain_s = neighbour_s()
+    assert neighbour_s(traffic_per_access=128) > 1.01 * plain_s
+    assert neighbour_s(store_share=1.0) > 1.01 * plain_s
+    assert neighbour_s(cache_hit_share=0.9) < plain_s / 1.005
 
 
 @given(st.sampled_from(["abench-8g", "abench-64g", "skewed"]), SHARES, SHARES)
@@ -138,7 +227,7 @@ def test_rates_of_two_processes_and_the_traffic_of_both_agree(
     for rate, process, share in zip(found, scenario.processes, shares, strict=True):
         latency = np.array(share) @ latency_from(scenario.platform, process.cpu_node, traffic)
         walk = scenario.page_walk_s(process)
-        expected_s = process.workload.think + (latency + walk) / scenario.platform.overlap
+        expected_s = process.workload.think + (latency + walk) / process.workload.memory_parallelism
         assert process.workload.threads / rate == pytest.approx(expected_s, rel=1e-6)
 
 
@@ -154,14 +243,14 @@ def test_the_other_socket_s_dram_costs_the_remote_latency_more_and_the_slow_node
     arrays = scenario_arrays(scenario)
     near, far = (FAST, REMOTE) if cpu_node == 0 else (REMOTE, FAST)
     near_s, far_s, slow_s = (64 / rates(arrays, [SLOW, shares])[1] for shares in (near, far, SLOW))
-    assert far_s - near_s == pytest.approx(scenario.platform.remote_latency / scenario.platform.overlap)
+    assert far_s - near_s == pytest.approx(scenario.platform.remote_latency / scenario.workload.memory_parallelism)
     assert slow_s == pytest.approx(access_s(arrays, SLOW))
 
 
 def test_a_socket_without_a_node_in_the_fast_tier_is_remote_to_the_one_there_is() -> None:
     scenario = without_queueing(twice(cpu_node=1)).replace(remote_fast_capacity="0B")
     near_s, far_s = (float(access_time_s(scenario, 1.0, process)) for process in (0, 1))
-    assert far_s - near_s == pytest.approx(scenario.platform.remote_latency / scenario.platform.overlap)
+    assert far_s - near_s == pytest.approx(scenario.platform.remote_latency / scenario.workload.memory_parallelism)
 
 
 @pytest.mark.parametrize("shares", [FAST, REMOTE, SLOW, (0.5, 0.2, 0.3)])

@@ -57,6 +57,8 @@ def field(name: str, column: str, amount: float) -> Corruption:
 SHARED = {
     "a node's pages of a class are counted": entry("fast_by_class", (0, 0), 1),
     "a node's pages are counted": field("nodes", "fast_pages", 1),
+    "a node's aged pages are counted": field("nodes", "aged_pages", 1),
+    "the slow node holds no more than it can": field("parameters", "slow_capacity_pages", -(10**9)),
     "the gauge of free pages is as of now": entry("counters", FREE_PAGES, 1),
     "a process is done from when it finished": field("processes", "finished_s", 1.0),
     "a machine is done when its last process is": field("state", "is_done", 1),
@@ -72,6 +74,7 @@ SHARED = {
 }
 LUMPED = SHARED | {
     "no cell holds less than nothing": entry("counts", (0, SLOW), -(10**6)),
+    "an aged page of a lump is there": entry("aged", (0, 0), 10**6),
     "no page of a class is lost or doubled": entry("counts", (0, SLOW), 1),
     "a listed page has an entry or waits for a retry": entry("counts", (0, RETRY), 1),
     "the records of a lump are counted": entry("counts", (0, RECORDS), 1),
@@ -82,6 +85,7 @@ LUMPED = SHARED | {
     "a slow page is marked, has faulted or neither": entry("marks", (0, FRESH), 10**6),
 }
 PAGES = SHARED | {
+    "an aged page is on its node": entry("is_aged", slice(None), True),
     "the marks are counted": field("state", "marked_pages", 1),
     "a page that was promoted has not faulted yet": entry("has_faulted", slice(None), True),
     "the entries of a page are counted": entry("entries", 0, 1),

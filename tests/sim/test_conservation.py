@@ -13,12 +13,12 @@ from tests.sim.machines import process_of, start, with_workload
 from tierenv.counters import COUNTERS, DEMOTED, FREE_PAGES, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.daemon import load_daemon
 from tierenv.records import packaged
-from tierenv.scenario import Process, Scenario, Workload, load_scenario
+from tierenv.scenario import Platform, Process, Scenario, Workload, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.units import PAGE_BYTES
+from tierenv.units import GIB, MIB, PAGE_BYTES
 
 DAEMONS = {
     daemon.name: daemon for daemon in map(load_daemon, packaged("daemons")) if daemon.mechanism == "accessed-bits"
@@ -33,14 +33,46 @@ Ints = NDArray[np.int64]
 
 @st.composite
 def workloads(draw: st.DrawFn, is_late: bool = False) -> Workload:
-    """Packaged workloads, shortened, with layouts and placements of all kinds."""
+    """Packaged workloads, shortened, with accesses, layouts and placements of all kinds."""
     workload = load_scenario(draw(st.sampled_from(["abench-8g", "skewed", "moving-hot-set"]))).workload
+    fast_at_start = st.just(None) if is_late else st.one_of(st.none(), st.none(), st.floats(0, 1))
     return workload.model_copy(
         update={
             "accesses_per_page": workload.accesses_per_page * draw(st.floats(0.05, 1)),
-            "layout": draw(st.sampled_from(["scattered", "contiguous"])),
-            "initial_placement": "slow" if is_late else draw(st.sampled_from(["slow", "random"])),
+            "classes": tuple(
+                page_class.model_copy(
+                    update={
+                        "visits": draw(st.sampled_from(["random", "random", "sequential"])),
+                        "fast_at_start": draw(fast_at_start),
+                    }
+                )
+                for page_class in workload.classes
+            ),
+            "layout": draw(st.sampled_from(["scattered", "contiguous", "address-order"])),
+            "initial_placement": "slow" if is_late else draw(st.sampled_from(["slow", "random", "address-order"])),
             "phase_length_jitter": draw(st.floats(0, 0.9)),
+            "memory_parallelism": draw(st.floats(0.5, 8)),
+            "traffic_per_access": draw(st.sampled_from([64, 64, 256])),
+            "cache_hit_share": draw(st.sampled_from([0.0, 0.0, 0.8])),
+            "store_share": draw(st.sampled_from([0.0, 0.3, 1.0])),
+        }
+    )
+
+
+@st.composite
+def platforms(draw: st.DrawFn) -> Platform:
+    """The packaged platform, with reclaim of all kinds and a card that takes stores in its own way."""
+    platform = load_scenario("skewed").platform
+    card = {
+        "store_bandwidth": draw(st.sampled_from([None, 10e9])),
+        "store_latency": draw(st.sampled_from([None, 50e-9])),
+    }
+    return platform.model_copy(
+        update={
+            "cxl": platform.cxl.model_copy(update=card),
+            "reclaim": draw(st.sampled_from(["generations", "active-inactive"])),
+            "futile_reclaim": draw(st.sampled_from([0.0, 0.0, 300e-9])),
+            "numa_start_period_factor": draw(st.sampled_from([0.1, 1.0, 2.3])),
         }
     )
 
@@ -67,7 +99,14 @@ def scenarios(draw: st.DrawFn, most_pages: int) -> Scenario:
     scenario = load_scenario("skewed")
     capacity = st.one_of(st.floats(0.05, 0.25), st.floats(0.05, 1.5)).map(lambda share: round(scenario.size * share))
     has_remote = draw(st.booleans())
+    knobs = {
+        "promote_rate_limit": draw(st.sampled_from([65536.0 * MIB, 100.0 * MIB, 0.0])),
+        "is_threshold_adaptive": draw(st.booleans()),
+        "spare": draw(st.sampled_from([GIB, 0])),
+    }
     machine = {
+        "platform": draw(platforms()),
+        "numa_balancing": scenario.numa_balancing.model_copy(update=knobs),
         "daemon": DAEMONS[draw(st.sampled_from(sorted(DAEMONS)))],
         "control": draw(st.sampled_from(["tunables", "tunables", "kernel-rule", "kernel-rule", "off"])),
         "workload": draw(workloads()),
@@ -80,7 +119,12 @@ def scenarios(draw: st.DrawFn, most_pages: int) -> Scenario:
         "regions": draw(st.integers(1, 80)),
         "numa_balancing_mode": draw(st.sampled_from([0, 0, 1, 2])),
     }
-    return shrink(scenario.model_copy(update=machine), draw(st.integers(400, most_pages)))
+    whole = scenario.model_copy(update=machine)
+    if draw(st.booleans()):
+        # hardly more than what can start there
+        least = sum(process.size for process in whole.processes)
+        whole = whole.model_copy(update={"slow_capacity": round(least * draw(st.floats(1.0, 1.1)))})
+    return shrink(whole, draw(st.integers(400, most_pages)))
 
 
 @st.composite

@@ -38,7 +38,7 @@ V1 = load_daemon("kmmscand-v1")
 def balanced(mode: int, **changes) -> Scenario:
     """Returns abench over 1 GiB, four windows, with plenty of room on the fast node; windows follow every 1.4 s."""
     platform = load_scenario("abench-8g").platform.model_copy(
-        update={"numa_window_interval": 1.4, "migration_footprint_exponent": 0.0} | changes.pop("platform", {})
+        update={"numa_start_period_factor": 1.4, "migration_footprint_exponent": 0.0} | changes.pop("platform", {})
     )
     like = {"size": "1GiB", "fast_capacity": "32GiB", "regions": 16, "control": "off", "numa_balancing_mode": mode}
     return load_scenario("abench-8g").replace(**like | {"platform": platform} | changes)
@@ -96,8 +96,8 @@ def test_the_first_window_comes_after_the_scan_delay_and_marks_256_mib():
 
 
 @pytest.mark.parametrize("interval_s", [0.5, 1.4])
-def test_windows_follow_at_the_platform_s_interval(interval_s):
-    scenario = balanced(2, platform={"numa_window_interval": interval_s})
+def test_windows_follow_at_the_period_that_threads_of_the_platform_start_with(interval_s):
+    scenario = balanced(2, platform={"numa_start_period_factor": interval_s})
     assert counter(run(scenario, 1.0 + 0.99 * interval_s), NUMA_PTE_UPDATES) == WINDOW
     assert counter(run(scenario, 1.0 + 1.01 * interval_s), NUMA_PTE_UPDATES) == 2 * WINDOW
 
@@ -165,12 +165,35 @@ def test_the_hot_threshold_is_exact_amid_a_sub_step():
     assert counter(run(scenario, 2.3), PGPROMOTE_CANDIDATE) == pytest.approx(WINDOW * hot, abs=4 * spread)
 
 
+@pytest.mark.parametrize("every_s", [60, 20])
 @pytest.mark.parametrize(("rate_limit", "threshold_s"), [("65536MiB/s", 1.125), ("1MiB/s", 0.875)])
-def test_every_60_s_the_hot_threshold_moves_towards_the_rate_limit(rate_limit, threshold_s):
-    knobs = {"promote_rate_limit": rate_limit}
+def test_once_a_longest_period_the_hot_threshold_moves_towards_the_rate_limit(every_s, rate_limit, threshold_s):
+    knobs = {"promote_rate_limit": rate_limit, "scan_period_max": f"{every_s}s"}
     scenario = seldom(2, fast_capacity="1GiB", numa_balancing=knobs)
-    assert state(run(scenario, 59.0), "numa_threshold_s") == 1.0
-    assert state(run(scenario, 75.0), "numa_threshold_s") == pytest.approx(threshold_s)
+    assert state(run(scenario, every_s - 1.0), "numa_threshold_s") == 1.0
+    assert state(run(scenario, every_s * 1.25), "numa_threshold_s") == pytest.approx(threshold_s)
+    fixed = seldom(2, fast_capacity="1GiB", numa_balancing=knobs | {"is_threshold_adaptive": False})
+    assert state(run(fixed, every_s * 1.25), "numa_threshold_s") == 1.0
+
+
+def test_the_hot_threshold_grows_where_every_fault_comes_too_late_for_it():
+    knobs = {"hot_threshold": "10ms", "scan_period_max": "20s"}
+    scenario = seldom(2, fast_capacity="1GiB", numa_balancing=knobs)
+    # nothing is touched before the first window has long been marked
+    system = run(scenario, 1.0)
+    machine_of(system).nodes["numa_threshold_s"] = 1e-9
+    system.advance(24.0)
+    assert counter(system, PGPROMOTE_CANDIDATE) == 0 or state(system, "numa_threshold_s") > 1e-9
+    assert state(system, "numa_threshold_s") == pytest.approx(1e-9 + 0.010 / 8, rel=1e-3)
+
+
+def test_a_rate_limit_of_0_promotes_nothing_once_the_room_to_spare_is_gone():
+    knobs = {"promote_rate_limit": "0B/s"}
+    system = run(balanced(2, fast_capacity="1280MiB", numa_balancing=knobs), 5.0)  # 230 MiB to spare
+    promoted = counter(system, PGPROMOTE_SUCCESS)
+    assert WINDOW * 0.85 < promoted < WINDOW
+    system.advance(20.0)
+    assert counter(system, PGPROMOTE_CANDIDATE) > 8 * WINDOW and counter(system, PGPROMOTE_SUCCESS) == promoted
 
 
 def test_room_to_spare_resets_the_hot_threshold():
@@ -206,31 +229,63 @@ def test_in_mode_1_the_same_thread_s_second_fault_promotes_and_a_share_of_others
     assert counter(system, PGPROMOTE_SUCCESS) == pytest.approx(WINDOW * share, abs=4 * spread)
 
 
-def test_mode_2_scans_slower_after_a_pass_of_promotions_and_after_one_without_faults():
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_thread_works_32_times_as_long_as_it_has_scanned_before_it_scans_again(threads):
+    marking_s = 10e-6 * WINDOW
+    scenario = seldom(2, platform={"numa_mark_per_page": 10e-6})
+    scenario = scenario.replace(workload=scenario.workload.model_copy(update={"threads": threads}))
+    next_s = 1.0 + (1.4 + 32 * marking_s) / threads
+    assert counter(run(scenario, 0.99 * next_s), NUMA_PTE_UPDATES) == WINDOW
+    assert counter(run(scenario, 1.01 * next_s), NUMA_PTE_UPDATES) > 1.5 * WINDOW
+
+
+def test_in_mode_2_the_period_doubles_at_the_first_promotion_after_a_pass():
     scenario = balanced(2)
-    assert state(run(scenario, 5.0), "numa_period_ms") == 1000.0
-    assert state(run(scenario, 5.5), "numa_period_ms") == 1300.0  # all private: three tenths more
-    # the faults of a pass's last window count for the next one, which finds nothing to mark and takes one shot
-    assert state(run(scenario, 7.1), "numa_period_ms") == 1690.0
-    assert state(run(scenario, 9.5), "numa_period_ms") == 3380.0  # no faults: doubled
+    assert state(run(scenario, 5.19), "numa_period_ms") == 1400.0
+    # the fourth window ends the pass, and its faults promote
+    system = run(scenario, 5.3)
+    assert state(system, "numa_period_ms") == 2800.0
+    assert state(system, "numa_scan_at_s") == pytest.approx(5.2 + 2.8, abs=0.03)
+    # later passes find nothing to mark, and nothing more is promoted
+    system.advance(20.0)
+    assert state(system, "is_numa_pass_over") and state(system, "numa_period_ms") == 2800.0
+    assert counter(system, NUMA_PTE_UPDATES) == counter(system, PGPROMOTE_SUCCESS) == 4 * WINDOW
+
+
+def test_in_mode_2_the_period_stays_where_faults_promote_nothing():
+    scenario = balanced(2, fast_capacity="512MiB", demotion=False)
+    system = run(scenario, 5.1)
+    promoted = counter(system, PGPROMOTE_SUCCESS)
+    assert 0 < promoted < 2 * WINDOW
+    system.advance(30.0)
+    assert counter(system, NUMA_HINT_FAULTS) > 8 * WINDOW and counter(system, PGPROMOTE_SUCCESS) == promoted
+    assert state(system, "numa_failures") > 0 and state(system, "numa_period_ms") == 1400.0
 
 
 def test_mode_1_scans_faster_while_faults_are_shared_and_remote():
     scenario = balanced(1, platform={"numa_shared_move_share": 0.0})
-    assert state(run(scenario, 5.5), "numa_period_ms") == 1300.0  # first faults count as private
-    # a quarter of the faults of the second pass were first ones: two of ten slots, seven less two are taken off
-    assert state(run(scenario, 12.6), "numa_period_ms") == 1300.0 - 5 * 130
-    assert state(run(scenario, 17.0), "numa_period_ms") == 250.0  # the least: a second for a pass
+    assert state(run(scenario, 5.19), "numa_period_ms") == 1400.0
+    assert state(run(scenario, 5.5), "numa_period_ms") == 1820.0  # first faults count as private: three tenths more
+    # a quarter of the faults since were first ones: two of ten slots, seven less two are taken off
+    assert state(run(scenario, 12.5), "numa_period_ms") == 1820.0 - 5 * 182
+    assert state(run(scenario, 20.0), "numa_period_ms") == 250.0  # the least: a second for a pass
 
 
 def test_mode_1_scans_slower_while_faults_are_local():
     workload = load_scenario("abench-8g").workload.model_copy(update={"initial_placement": "random"})
-    assert state(run(balanced(1, workload=workload), 5.5), "numa_period_ms") == 1300.0
+    assert state(run(balanced(1, workload=workload), 5.5), "numa_period_ms") == 1820.0
 
 
-def test_failed_promotions_double_the_period_and_wake_kswapd():
+def test_in_mode_1_failed_promotions_double_the_period_and_put_off_the_next_window():
+    scenario = balanced(1, fast_capacity="256KiB", demotion=False, platform={"numa_shared_move_share": 1.0})
+    assert state(run(scenario, 12.0), "numa_period_ms") == 1820.0
+    system = run(scenario, 12.5)
+    assert state(system, "numa_period_ms") == 3640.0
+    assert state(system, "numa_scan_at_s") == pytest.approx(12.06 + 3.64, abs=0.03)
+
+
+def test_failed_promotions_wake_kswapd():
     scenario = balanced(2, fast_capacity="512MiB", demotion=False)
-    assert state(run(scenario, 5.5), "numa_period_ms") == 2000.0
     assert not state(run(scenario, 5.5), "is_kswapd_awake")
     assert state(run(scenario.replace(demotion=True), 5.5), "is_kswapd_awake")
 
@@ -241,6 +296,33 @@ def test_failed_promotions_double_the_period_and_wake_kswapd():
 def test_a_pass_takes_1_to_60_s_and_a_window_at_least_100_ms(size, least_ms, most_ms):
     row = scenario_arrays(balanced(1, size=size)).processes[0]
     assert (row["numa_period_min_ms"], row["numa_period_max_ms"]) == (least_ms, most_ms)
+
+
+def windows_of_the_kernel(resident_mib: int, window_mib: int) -> int:
+    """Returns round_up(rss, window) / window with the kernel's macro, which is meant for powers of two."""
+    resident, window = 256 * resident_mib, 256 * window_mib
+    return (((resident - 1) | (window - 1)) + 1) // window
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "window_mib", "windows", "least_ms"),
+    [
+        (12000, 16384, 1, 1000),
+        (12000, 2560, 4, 1000),  # of four and a half
+        (16384, 3000, 5, 1000),  # of five and a half
+        (12000, 1280, 9, 500),
+        (12000, 1000, 12, 500),
+        (12000, 256, 47, 100),
+        (12000, 64, 188, 25),
+    ],
+)
+def test_windows_are_counted_and_bounded_as_the_kernel_does(size_mib, window_mib, windows, least_ms):
+    scenario = balanced(1, size=f"{size_mib}MiB", numa_balancing={"scan_size": f"{window_mib}MiB"})
+    assert windows == windows_of_the_kernel(size_mib, window_mib)
+    row = scenario_arrays(scenario).processes[0]
+    shortest_ms = max(least_ms, 1000 / windows)
+    assert row["numa_period_min_ms"] == pytest.approx(shortest_ms)
+    assert row["numa_period_max_ms"] == pytest.approx(max(shortest_ms, 60_000 / windows))
 
 
 @pytest.mark.parametrize("cost", ["numa_fault", "numa_mark_per_page", "migration_per_page_at_8gib"])
@@ -322,17 +404,19 @@ def test_a_scenario_that_contradicts_its_daemon_is_refused(changes: dict[str, An
     mode=st.sampled_from([1, 2]),
     daemon=st.sampled_from(["kmmscand-v1", "kmmscand-tunable", None]),
     capacity_mib=st.sampled_from([64, 128, 400, 4096]),
-    interval_s=st.floats(0.02, 1.0),
+    start_period_factor=st.floats(0.2, 10.0),
     seed=st.integers(0, 2**32),
     steps_s=st.lists(st.floats(0.001, 2.0), min_size=1, max_size=6),
 )
-def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib, interval_s, seed, steps_s):
+def test_pages_and_marks_are_neither_lost_nor_doubled(mode, daemon, capacity_mib, start_period_factor, seed, steps_s):
     like = tiny(fast_capacity=f"{capacity_mib}MiB")
     scenario = like.replace(
         daemon=load_daemon(daemon or "kmmscand-v1"),
         control="off" if daemon is None else "kernel-rule",
         numa_balancing_mode=mode,
-        platform=like.platform.model_copy(update={"numa_window_interval": interval_s, "numa_shared_move_share": 0.3}),
+        platform=like.platform.model_copy(
+            update={"numa_start_period_factor": start_period_factor, "numa_shared_move_share": 0.3}
+        ),
         numa_balancing={"scan_size": "32MiB", "scan_delay": "100ms", "hot_threshold": "100ms"},
     )
     system = LumpedSystem([scenario])

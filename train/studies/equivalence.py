@@ -120,6 +120,11 @@ BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02} | dict.fromkeys((
 find no room are pages of the last ones."""
 
 
+SWEPT = dict.fromkeys(COUNTED, 0.03) | {"wasted": 0.03}
+"""Margins where classes are swept: what a sweep passed over before it was last looked at is taken for as likely as the
+rest to come next."""
+
+
 def beside(name: str, size: int, **process: Any) -> Process:
     """A process that runs the workload of a packaged scenario; fields as in YAML."""
     return Process.model_validate({"workload": load_scenario(name).workload, "size": f"{size}B"} | process)
@@ -131,8 +136,51 @@ def _without_variation(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"workload": scenario.workload.model_copy(update=fixed)})
 
 
+def _with_workload(scenario: Scenario, **changes: object) -> Scenario:
+    return scenario.model_copy(update={"workload": scenario.workload.model_copy(update=changes)})
+
+
+def _swept(scenario: Scenario) -> Scenario:
+    """The scenario with its classes visited in one sweep after another."""
+    classes = tuple(page_class.model_copy(update={"visits": "sequential"}) for page_class in scenario.workload.classes)
+    return _with_workload(scenario, classes=classes)
+
+
+def _with_platform(scenario: Scenario, cxl: dict[str, object] | None = None, **changes: object) -> Scenario:
+    """The scenario on a platform that differs in this."""
+    tier = scenario.platform.cxl.model_copy(update=cxl or {})
+    return scenario.model_copy(update={"platform": scenario.platform.model_copy(update=changes | {"cxl": tier})})
+
+
+def _stores(scenario: Scenario) -> Scenario:
+    """The scenario with many stores to a card that takes few, and neighbouring lines fetched beside."""
+    kind = {"store_share": 0.5, "traffic_per_access": 192, "cache_hit_share": 0.2, "threads": 128}
+    card = {"store_bandwidth": 9e9, "store_latency": 90e-9}
+    return _with_platform(_with_workload(scenario, **kind), card)
+
+
+def _futile(scenario: Scenario) -> Scenario:
+    """The scenario with pages of one heat, more than the fast node holds, all of which any reclaim finds touched."""
+    heat = {
+        "classes": load_scenario("abench-8g").workload.classes,
+        "phases": load_scenario("abench-8g").workload.phases,
+    }
+    hot = _with_workload(scenario, **heat, initial_placement="slow", accesses_per_page=1500.0)
+    return _with_platform(hot, futile_reclaim=200e-9)
+
+
+def _in_order(scenario: Scenario) -> Scenario:
+    """The scenario with its classes in address order, the coldest first, and their first addresses on fast memory."""
+    order = {
+        "classes": scenario.workload.classes[::-1],
+        "layout": "address-order",
+        "initial_placement": "address-order",
+    }
+    return _with_workload(scenario, **order)
+
+
 def make_cases() -> dict[str, Case]:
-    """The thirteen cases, by what is special about each."""
+    """The cases, by what is special about each."""
     v0, v1, v3 = (load_daemon(name) for name in ("kmmscand-v0", "kmmscand-v1", "kscand-v3"))
     fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
     skewed, moving = load_scenario("skewed"), _without_variation(load_scenario("moving-hot-set"))
@@ -167,6 +215,12 @@ def make_cases() -> dict[str, Case]:
             kernels_own,
             RECHECKED,
         ),
+        "stores, mode 2": Case(_stores(skewed.replace(**alone)), kernels_own),
+        "reclaim in vain, mode 2": Case(_futile(skewed.replace(**alone)), kernels_own),
+        "address order, throttled": Case(_in_order(skewed), always(500.0, 4 * GIB, 200 * MIB)),
+        "address order, mode 2": Case(_in_order(skewed.replace(**alone)), kernels_own),
+        "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 200 * MIB), SWEPT),
+        "sweeps, mode 2": Case(_swept(skewed.replace(**alone)), kernels_own, SWEPT),
     }
 
 
