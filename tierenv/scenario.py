@@ -211,7 +211,7 @@ class Workload(NamedRecord):
         for phase in self.phases:
             if unknown := set(phase.access_share) - set(names):
                 raise ValueError(
-                    f"phases.{phase.name}.access_share: unknown class {min(unknown)}; the classes are {', '.join(names)}"
+                    f"phases.{phase.name}.access_share: unknown class {min(unknown)}; known: {', '.join(names)}"
                 )
             share = sum(phase.access_share.values())
             if not math.isclose(share, 1, abs_tol=1e-6):
