@@ -131,6 +131,7 @@ configs/policies/moving-hot-set-tree/policy.json results/distil.json &: configs/
 calibration: $(STAMP) ## fit the platform to the published times anew; afterwards: make policies results
 	$(TIERENV) calibrate abench_rfc_v1 --platform amd-epyc-cxl --output build/fitted.yaml
 	mv build/fitted.yaml $(PLATFORM).yaml
+	mv build/fitted.workload.yaml configs/workloads/abench.yaml
 	mv build/fitted.calibration.json $(PLATFORM).calibration.json
 
 check: lint types test ## everything a change must pass

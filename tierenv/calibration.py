@@ -75,7 +75,6 @@ PARAMETERS = (
     ),
     Parameter("workload.think", "ns", 1e-9, 40, 0.5, "assumed: a random number, a division and a loop for each access"),
     Parameter("platform.page_walk_per_doubling", "ns", 1e-9, 8, 0.7, "assumed: one walk in ten more goes to memory"),
-    Parameter("platform.migration_per_page_at_8gib", "us", 1e-6, 5.34, 0.2, "V0 overhead table at 8 GiB"),
     Parameter(
         "platform.numa_start_period_factor",
         "",

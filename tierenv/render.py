@@ -192,7 +192,9 @@ class Timeline:
 def _shown_classes(scenario: Scenario) -> list[int]:
     """Classes with a colour of their own: those with most accesses, in their order."""
     accesses = [
-        process.total_accesses * sum(phase.work * phase.access_share[page_class.name] for phase in phases) / work
+        process.total_accesses
+        * sum(phase.work * phase.access_share.get(page_class.name, 0.0) for phase in phases)
+        / work
         for process in scenario.processes
         for phases, work in [(process.workload.phases, sum(phase.work for phase in process.workload.phases))]
         for page_class in process.workload.classes

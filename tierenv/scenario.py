@@ -163,7 +163,7 @@ class Phase(Record):
     work: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     """Relative amount of work."""
     access_share: dict[str, Fraction]
-    """Share of the accesses that falls on each class; they add up to 1."""
+    """Share of the accesses that falls on each class, none where a class is not named; they add up to 1."""
 
 
 class Workload(NamedRecord):
@@ -209,8 +209,10 @@ class Workload(NamedRecord):
         if not math.isclose(total, 1, abs_tol=1e-6):
             raise ValueError(f"classes: fractions must add up to 1, got {total:g}")
         for phase in self.phases:
-            if set(phase.access_share) != set(names):
-                raise ValueError(f"phases.{phase.name}.access_share: must name the classes {', '.join(names)}")
+            if unknown := set(phase.access_share) - set(names):
+                raise ValueError(
+                    f"phases.{phase.name}.access_share: unknown class {min(unknown)}; known: {', '.join(names)}"
+                )
             share = sum(phase.access_share.values())
             if not math.isclose(share, 1, abs_tol=1e-6):
                 raise ValueError(f"phases.{phase.name}.access_share: must add up to 1, got {share:g}")
@@ -271,7 +273,7 @@ class Process(Record):
         bits, work = 0.0, 0.0
         for phase in self.workload.phases:
             for page_class, pages in zip(self.workload.classes, self.class_pages, strict=True):
-                share = phase.access_share[page_class.name]
+                share = phase.access_share.get(page_class.name, 0.0)
                 if share > 0 and pages > 0:
                     bits += phase.work * share * math.log2(pages / share)
             work += phase.work

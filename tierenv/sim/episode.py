@@ -40,7 +40,7 @@ def draw_phases(
     end[-1] = process.total_accesses
 
     names = [page_class.name for page_class in workload.classes]
-    access_share = np.array([[workload.phases[phase].access_share[name] for name in names] for phase in order])
+    access_share = np.array([[workload.phases[phase].access_share.get(name, 0.0) for name in names] for phase in order])
     class_pages = np.array(process.class_pages)
     is_waste = np.zeros(access_share.shape, dtype=np.bool_)
     for share, row in zip(access_share, is_waste, strict=True):

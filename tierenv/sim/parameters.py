@@ -285,7 +285,7 @@ _OLDER_GENERATIONS = 2 / 4
 
 
 def _reclaim_lead(platform: Platform, capacity: int) -> float:
-    """Share of a node's pages that is aged ahead of those reclaim looks at: the older generations, or the inactive list.
+    """Share of a node's pages aged ahead of those reclaim looks at: the older generations', or the inactive list's.
 
     The kernel wants the active list int(sqrt(10 n)) times as long as the inactive one on n GiB, as long below one.
     """
