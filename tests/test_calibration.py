@@ -12,9 +12,9 @@ from tierenv.calibration import PARAMETERS, Parameter, calibrate, with_values
 from tierenv.errors import ConfigError
 from tierenv.measurements import SYSTEMS, Cell, check_sizes, read_measurements
 from tierenv.records import load_record, packaged
-from tierenv.scenario import Platform, load_scenario
+from tierenv.scenario import Platform, Scenario, Workload, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.train.calibrate import calibration_tables, platform_yaml, report_path, run_calibration
+from tierenv.train.calibrate import calibration_tables, fitted_text, report_path, run_calibration, workload_path
 from tierenv.train.cli import main
 
 FITTED = "amd-epyc-cxl"
@@ -27,20 +27,20 @@ def cells() -> list[Cell]:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Platform:
-    return load_record("platforms", Platform, FITTED)
+def fitted() -> Scenario:
+    return load_scenario("abench-8g")
 
 
-def value_of(parameter: Parameter, platform: Platform) -> float:
-    """Returns a platform's value in the parameter's unit."""
-    value: Any = platform
+def value_of(parameter: Parameter, scenario: Scenario) -> float:
+    """Returns a scenario's value in the parameter's unit."""
+    value: Any = scenario
     for part in parameter.field.split("."):
         value = getattr(value, part)
     return value / parameter.scale
 
 
-def modelled_s(cells: list[Cell], platform: Platform) -> np.ndarray:
-    scenarios = [cell.scenario(load_scenario("abench-8g"), platform) for cell in cells]
+def modelled_s(cells: list[Cell], like: Scenario) -> np.ndarray:
+    scenarios = [cell.scenario(like) for cell in cells]
     system = LumpedSystem(scenarios)
     system.reset(np.zeros(len(cells), dtype=np.uint64), ["training"] * len(cells))
     system.run_to_end()
@@ -66,7 +66,7 @@ def test_the_fitted_platform_meets_the_bars(cells, fitted):
         assert gain == pytest.approx(published, abs=0.03)
 
 
-def test_the_stored_report_is_of_the_fitted_platform(cells, fitted):
+def test_the_stored_report_is_of_the_fitted_platform_and_workload(cells, fitted):
     report = json.loads(report_path(packaged("platforms")[FITTED]).read_text())
     assert [row["value"] for row in report["parameters"]] == pytest.approx(
         [value_of(row, fitted) for row in PARAMETERS]
@@ -79,7 +79,7 @@ def test_the_stored_report_is_of_the_fitted_platform(cells, fitted):
 
 def test_fewer_than_ten_parameters_each_with_a_source_and_none_of_a_size_or_system():
     assert len(PARAMETERS) < 10
-    start = load_record("platforms", Platform, "amd-epyc-cxl")
+    start = load_scenario("abench-8g")
     for parameter in PARAMETERS:
         assert parameter.source and parameter.prior > 0 and parameter.prior_sd > 0
         assert value_of(parameter, start) > 0
@@ -88,10 +88,10 @@ def test_fewer_than_ten_parameters_each_with_a_source_and_none_of_a_size_or_syst
 
 
 @pytest.fixture(scope="module")
-def known() -> tuple[list[Cell], Platform]:
+def known() -> tuple[list[Cell], Scenario]:
     """Returns times made by the model itself with known parameters, at sizes that take it milliseconds."""
-    values = [0.8, 1.3, 1.2, 1.1, 1.3, 0.8, 0.5, 1.5, 2.0]
-    start = load_record("platforms", Platform, "amd-epyc-cxl")
+    values = np.resize([0.8, 1.3, 1.2], len(PARAMETERS))
+    start = load_scenario("abench-8g")
     truth = with_values(start, [parameter.prior * factor for parameter, factor in zip(PARAMETERS, values, strict=True)])
     cells = [Cell(size, system, 1.0, 0.1) for size in (0.5, 1, 2) for system in ("no-migration", *list(SYSTEMS)[1:])]
     times = modelled_s(cells, truth)
@@ -100,7 +100,7 @@ def known() -> tuple[list[Cell], Platform]:
 
 @pytest.fixture(scope="module")
 def recovered(known):
-    return calibrate(known[0], load_record("platforms", Platform, "amd-epyc-cxl"), load_scenario("abench-8g"))
+    return calibrate(known[0], load_scenario("abench-8g"))
 
 
 def test_a_fit_to_the_model_s_own_times_reproduces_them(recovered):
@@ -139,28 +139,36 @@ def test_tables_show_every_cell_and_parameter(known, recovered):
     assert parameters.row_count == correlations.row_count == len(PARAMETERS)
 
 
-def test_the_fitted_file_keeps_what_was_not_fitted_and_loads_as_the_fitted_platform(recovered, tmp_path):
-    text = packaged("platforms")["amd-epyc-cxl"].read_text()
-    path = tmp_path / "amd-epyc-cxl.yaml"
-    path.write_text(platform_yaml(text, recovered))
-    assert load_record("platforms", Platform, str(path)) == recovered.platform
-    assumed = [line for line in text.splitlines() if "assumed" in line]
-    assert assumed and set(assumed) <= set(path.read_text().splitlines())
+def read_as(kind: type[Platform] | type[Workload], text: str, name: str) -> Platform | Workload:
+    return kind.model_validate({"name": name} | yaml.safe_load(text))
 
 
-def test_a_file_of_another_layout_is_written_anew(recovered):
-    start = load_record("platforms", Platform, "amd-epyc-cxl").model_dump(exclude={"name"})
-    text = platform_yaml(yaml.safe_dump(start, default_flow_style=True), recovered)
-    assert Platform.model_validate({"name": "amd-epyc-cxl"} | yaml.safe_load(text)) == recovered.platform
+@pytest.mark.parametrize(
+    ("part", "kind", "name"), [("platform", Platform, "amd-epyc-cxl"), ("workload", Workload, "abench")]
+)
+def test_a_fitted_file_keeps_what_was_not_fitted_and_loads_as_what_was(recovered, part, kind, name):
+    record = getattr(recovered.scenario, part)
+    text = packaged(f"{part}s")[name].read_text()
+    found = fitted_text(part, record, text, recovered.estimates)
+    assert read_as(kind, found, name) == record
+    others = [line for line in text.splitlines() if "assumed" in line or line.startswith("#")]
+    assert others and set(others) <= set(found.splitlines())
+    # of another layout it is written anew
+    start = getattr(load_scenario("abench-8g"), part).model_dump(exclude={"name"})
+    flow = fitted_text(part, record, yaml.safe_dump(start, default_flow_style=True), recovered.estimates)
+    assert read_as(kind, flow, name) == record
 
 
-def test_calibrating_writes_the_platform_and_its_report(known, tmp_path):
+def test_calibrating_writes_the_platform_its_workload_and_its_report(known, tmp_path):
     rows = "".join(f"{cell.size_gib},{cell.system},{cell.seconds},0.1\n" for cell in known[0])
     measurements, output = tmp_path / "mine.csv", tmp_path / "fitted.yaml"
     measurements.write_text("# a comment\n" + HEADER + rows)
     calibration = run_calibration(str(measurements), "amd-epyc-cxl", output, "abench-8g")
-    found = load_record("platforms", Platform, str(output))
-    assert found.model_copy(update={"name": "amd-epyc-cxl"}) == calibration.platform
+    platform = load_record("platforms", Platform, str(output))
+    assert platform.model_copy(update={"name": "amd-epyc-cxl"}) == calibration.scenario.platform
+    assert workload_path(output).name == "fitted.workload.yaml"
+    workload = load_record("workloads", Workload, str(workload_path(output)))
+    assert workload.model_copy(update={"name": "abench"}) == calibration.scenario.workload
     report = json.loads((tmp_path / "fitted.calibration.json").read_text())
     assert len(report["cells"]) == len(known[0]) and report["measurements"] == "mine.csv"
 
@@ -213,11 +221,11 @@ def test_what_spreadsheets_write_is_read(cells, tmp_path, change):
 
 
 def test_too_few_rows_and_sizes_are_refused(cells, fitted):
-    like = load_scenario("abench-8g")
+    least = len(PARAMETERS)
     with pytest.raises(
-        ConfigError, match="mine.csv: has 3 rows at 1 sizes; fitting 9 parameters takes at least 9 rows"
+        ConfigError, match=f"mine.csv: has 3 rows at 1 sizes; fitting {least} parameters takes at least {least} rows"
     ):
-        calibrate([cell for cell in cells if cell.size_gib == 8], fitted, like, "mine.csv")
+        calibrate([cell for cell in cells if cell.size_gib == 8], fitted, "mine.csv")
 
 
 def test_a_size_no_scenario_can_have_is_refused():

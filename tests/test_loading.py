@@ -223,7 +223,7 @@ def test_numbers_that_a_model_cannot_work_with_are_refused_by_field(tmp_path: Pa
     with pytest.raises(ConfigError) as caught:
         load_scenario(write(tmp_path / "mine.yaml", like="skewed", **change))
     assert re.search(
-        f"mine.yaml: {field}=.*: must be (a finite number|(greater|less) than( or equal to)? [0-9e-]+[A-Za-z/]*)$",
+        f"mine.yaml: {field}=.*: must be (a finite number|(greater|less) than( or equal to)? [0-9e.-]+[A-Za-z/]*)$",
         str(caught.value),
     )
 

@@ -63,9 +63,9 @@ def test_shares_times_and_windows_stay_as_they_are(pages: int) -> None:
     for size in ("slow_capacity_pages", "list_capacity"):
         assert factor * after.parameters[size] == pytest.approx(before.parameters[size], rel=1e-3), size
     for size in ("capacity_pages", "spare_pages", "kswapd_target_pages"):
-        np.testing.assert_allclose(factor * after.nodes[size], before.nodes[size], rtol=0.03, err_msg=size)
+        np.testing.assert_allclose(factor * after.nodes[size], before.nodes[size], atol=factor, err_msg=size)
     for period in ("numa_period_min_ms", "numa_period_max_ms"):
-        np.testing.assert_allclose(after.processes[period], before.processes[period], rtol=0.03, err_msg=period)
+        np.testing.assert_allclose(after.processes[period], before.processes[period], rtol=0.1, err_msg=period)
     assert (before.processes["numa_period_min_ms"] > 100).all(), "eight windows of 300 MiB a second"
     assert after.parameters["numa_start_period_ms"] == before.parameters["numa_start_period_ms"]
     np.testing.assert_array_equal(after.nodes["reclaim_lead"], before.nodes["reclaim_lead"])

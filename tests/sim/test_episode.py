@@ -31,10 +31,11 @@ def test_a_draw_beyond_numpy_s_limit_has_the_same_law(wanted: int, monkeypatch: 
     np.testing.assert_allclose(ours.std(axis=0), exact.std(axis=0), atol=1.0)
 
 
-@pytest.mark.parametrize("layout", ["scattered", "contiguous"])
+@pytest.mark.parametrize("layout", ["scattered", "contiguous", "address-order"])
 def test_a_billion_pages_and_more_are_placed_and_run(layout: str) -> None:
     workload = {"like": "skewed", "accesses_per_page": 5, "layout": layout}
-    scenario = tiny(size="4TiB", fast_capacity="1TiB", regions=4, workload=workload)
+    platform = {"like": "amd-epyc-cxl", "dram": {"capacity": "1TiB"}, "cxl": {"capacity": "4TiB"}}
+    scenario = tiny(size="4TiB", fast_capacity="1TiB", regions=4, workload=workload, platform=platform)
     system = LumpedSystem([scenario])
     system.reset(np.array([1], dtype=np.uint64), ["training"])
     assert scenario.pages > 10**9

@@ -99,7 +99,7 @@ def test_reclaim_that_finds_only_touched_pages_goes_on_and_frees_nothing(system_
 
 @both_models
 def test_accesses_take_longer_while_reclaim_finds_only_touched_pages_and_then_alone(system_type: type) -> None:
-    hot = reclaimed({"a": 1000.0, "b": 1000.0}, SLOW_VISITS | {"futile_reclaim": 1e-3}, threads=4)
+    hot = reclaimed({"a": 1000.0, "b": 1000.0}, SLOW_VISITS | {"futile_reclaim": 10e-6}, threads=4)
     fast_share = float(scenario_arrays(hot).nodes["capacity_pages"][0] * 0.98 / PAGES)
 
     def work(scenario: Scenario, is_awake: bool) -> float:
@@ -111,9 +111,9 @@ def test_accesses_take_longer_while_reclaim_finds_only_touched_pages_and_then_al
 
     asleep, futile = work(hot, False), work(hot, True)
     access_s = float(access_time_s(hot, fast_share))
-    longer_s = fast_share * 1e-3 / hot.workload.memory_parallelism
+    longer_s = fast_share * 10e-6 / hot.workload.memory_parallelism
     assert futile / asleep == pytest.approx(access_s / (access_s + longer_s), rel=0.02)
-    cold = reclaimed({"a": 1e-6, "b": 1e-6}, {"reclaim_visit": 1e-9, "futile_reclaim": 1e-3}, threads=4)
+    cold = reclaimed({"a": 1e-6, "b": 1e-6}, {"reclaim_visit": 1e-9, "futile_reclaim": 10e-6}, threads=4)
     assert work(cold, True) == pytest.approx(work(cold, False), rel=0.02)
 
 
@@ -161,7 +161,7 @@ def test_pages_that_came_after_the_aging_are_not_aged(system_type: type) -> None
     system = awake(system_type, reclaimed({"a": 1.0, "b": 1.0}, SLOW_VISITS))
     system.advance(0.1)
     aged = int(model_of(system).nodes["aged_pages"][0])
-    assert 0.45 * FAST_PAGES < aged <= 0.55 * FAST_PAGES
+    assert 0.4 * FAST_PAGES < aged <= 0.55 * FAST_PAGES
     system.audit()
 
 

@@ -121,8 +121,7 @@ find no room are pages of the last ones."""
 
 
 SWEPT = dict.fromkeys(COUNTED, 0.03) | {"wasted": 0.03}
-"""Margins where classes are swept: what a sweep passed over before it was last looked at is taken for as likely as the
-rest to come next."""
+"""Margins where classes are swept: the model has the pages of a lump touched at once."""
 
 
 def beside(name: str, size: int, **process: Any) -> Process:

@@ -25,6 +25,12 @@ FAULT_QUANTUM_S = 20e-3
 SHORTEST_FAULT_QUANTUM_S = 1e-3
 FAULT_QUANTUM_GROWTH = 0.5
 """Hot pages fault within milliseconds after they were marked: a stretch lasts this share of the time since."""
+BURST_SHARE = 0.05
+"""Share of the longest sub-step that one amid a burst of hint faults lasts at least."""
+FILLED_SHARE = 0.5
+"""Share of a node's room that the faults of a stretch take, at the rate of those before."""
+LEAST_FILLED_SHARE = 0.05
+"""Share of a node's watermark that they take at least: what kswapd frees late in a stretch is there early in it."""
 
 
 @njit_inlined
@@ -152,24 +158,24 @@ def apply(machine, tunables):
 
 @njit_inlined
 def run_servers(machine, until_s):
-    """Run migrator and kswapds to `until_s`. While a kswapd is awake it runs a quantum ahead, and the migrator follows.
+    """Run migrator and kswapds to `until_s`. While a kswapd is awake they overtake each other by half a quantum.
 
-    The migrator must not pass kswapd's clock: its promotions would fail for want of pages that kswapd will have freed
-    by then.
+    So the migrator meets room that kswapd will have made a little later as often as it misses some that kswapd has made.
     """
     state = machine.state
-    quantum_s = machine.parameters.server_quantum_s
+    lead_s = 0.5 * machine.parameters.server_quantum_s
     while True:
         limit_s = until_s
         has_run = False
         for index in range(machine.parameters.num_nodes):
             node = machine.nodes[index]
             if node.is_kswapd_awake:
-                if node.kswapd_clock_s < until_s and node.kswapd_clock_s <= state.migrator_clock_s:
-                    reclaim(machine, index, min(until_s, node.kswapd_clock_s + quantum_s))
+                ahead_s = min(until_s, state.migrator_clock_s + lead_s)
+                if node.kswapd_clock_s < ahead_s:
+                    reclaim(machine, index, ahead_s)
                     has_run = True
                 else:
-                    limit_s = min(limit_s, node.kswapd_clock_s)
+                    limit_s = min(limit_s, node.kswapd_clock_s + lead_s)
         if has_run:
             continue
         if state.migrator_clock_s >= limit_s:
@@ -194,11 +200,26 @@ def run_servers_and_faults(machine, until_s):
     while end_s < until_s:
         quantum_s = until_s - end_s
         if is_any_kswapd_awake(machine) or is_any_short_of_room(machine):
-            since_s = FAULT_QUANTUM_GROWTH * (end_s - state.numa_marked_at_s)
-            quantum_s = min(FAULT_QUANTUM_S, max(SHORTEST_FAULT_QUANTUM_S, since_s))
+            quantum_s = min(FAULT_QUANTUM_S, stretch_of_faults(machine, end_s))
+            quantum_s = max(SHORTEST_FAULT_QUANTUM_S, quantum_s)
+        attempts, begin_s = state.numa_attempts, end_s
         end_s = min(until_s, end_s + quantum_s)
         run_servers(machine, end_s)
         hint_faults(machine, end_s)
+        state.numa_attempts_per_s = (state.numa_attempts - attempts) / (end_s - begin_s)
+
+
+@njit_inlined
+def stretch_of_faults(machine, time_s):
+    """How long hint faults that promote as fast as the last ones may go on before it matters that a node fills up."""
+    since_s = FAULT_QUANTUM_GROWTH * (time_s - machine.state.numa_marked_at_s)
+    filled = math.inf
+    for index in range(machine.parameters.num_nodes):
+        node = machine.nodes[index]
+        room = max(0, free_pages(machine, index) - node.watermark_pages)
+        filled = min(filled, max(1.0, FILLED_SHARE * room + LEAST_FILLED_SHARE * node.watermark_pages))
+    rate = machine.state.numa_attempts_per_s
+    return min(since_s, filled / rate) if rate > 0.0 else since_s
 
 
 @njit_inlined
@@ -228,6 +249,10 @@ def end_of_substep(machine, until_s):
                 end_s = min(end_s, machine.mms[index].numa_scan_at_s)
         elif not process.is_done:
             end_s = min(end_s, process.start_s)
+    if state.numa_marked_pages > 0 and (is_any_kswapd_awake(machine) or is_any_short_of_room(machine)):
+        # what promotions cost puts off the faults to come
+        shortest_s = BURST_SHARE * parameters.max_substep_s
+        end_s = min(end_s, state.now_s + max(shortest_s, stretch_of_faults(machine, state.now_s)))
     # a phase ends by work; what the estimate misses is split exactly in `work`
     for index in range(parameters.num_processes):
         process = machine.processes[index]

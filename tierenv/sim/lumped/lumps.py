@@ -14,6 +14,7 @@ from tierenv.sim.lumped.state import (
     SLOW,
     SLOW_CLOCK,
     STALE,
+    SWEEP_PHASE,
     UNVISITED,
 )
 from tierenv.sim.random import binomial, round_randomly
@@ -138,22 +139,30 @@ def touch_fast(machine, row, place, touched, untouched):
 
 
 @njit_inlined
-def touch_probability(machine, page_class, clock, elapsed):
-    """Share of a class's pages touched; the last value of each clock is kept, as lumps visited together share it."""
+def touch_probability(machine, lump, clock, since, hazard):
+    """Share of a lump's pages touched while the hazard of its class grew from `since` to `hazard`, not less.
+
+    1 - exp(-growth); the last value of each class and clock is kept, as lumps visited together share it.
+    """
+    page_class = machine.counts[lump, CLASS]
+    if machine.classes[page_class].is_sequential:
+        return 1.0 if hazard >= next_sweep(machine, lump, since) else 0.0
+    elapsed = hazard - since
     memo = machine.memo
     if memo[page_class, clock, 0] != elapsed:
         memo[page_class, clock, 0] = elapsed
-        memo[page_class, clock, 1] = touched_share(machine.classes[page_class].is_sequential, elapsed)
+        memo[page_class, clock, 1] = -math.expm1(-elapsed)
     return memo[page_class, clock, 1]
 
 
 @njit_inlined
-def touched_share(is_sequential, elapsed):
-    """Share of pages touched while the hazard grows by `elapsed`.
+def next_sweep(machine, lump, since):
+    """Hazard after `since` at which a sweep over the class comes to a lump.
 
-    MODEL: a sweep that has passed over a share of the pages is taken to find the others as likely as them next.
+    MODEL: it touches all pages of a lump at once, as it comes to the middle of them.
     """
-    return min(1.0, elapsed) if is_sequential else -math.expm1(-elapsed)
+    phase = machine.clocks[lump, SWEEP_PHASE]
+    return phase + math.floor(since - phase) + 1.0
 
 
 @njit_inlined
@@ -172,12 +181,12 @@ def stall_all(machine, page_class, seconds):
 @njit_inlined
 def resolve_slow(machine, lump, hazard):
     """Bring the slow cells of a lump up to `hazard`."""
-    elapsed = hazard - machine.clocks[lump, SLOW_CLOCK]
-    if elapsed <= 0.0:
+    since = machine.clocks[lump, SLOW_CLOCK]
+    if hazard <= since:
         return
     machine.clocks[lump, SLOW_CLOCK] = hazard
     page_class = machine.counts[lump, CLASS]
-    touched = touch_probability(machine, page_class, SLOW_CLOCK, elapsed)
+    touched = touch_probability(machine, lump, SLOW_CLOCK, since, hazard)
     untouched = 1.0 - touched
     total = touch_slow(machine, lump, SLOW, touched, untouched)
     total += touch_slow(machine, lump, QUEUED, touched, untouched)
@@ -187,12 +196,12 @@ def resolve_slow(machine, lump, hazard):
 @njit_inlined
 def resolve_fast(machine, lump, hazard):
     """Bring the fast cells of a lump up to `hazard`, those under a hand included."""
-    elapsed = hazard - machine.clocks[lump, FAST_CLOCK]
-    if elapsed <= 0.0:
+    since = machine.clocks[lump, FAST_CLOCK]
+    if hazard <= since:
         return
     machine.clocks[lump, FAST_CLOCK] = hazard
     page_class = machine.counts[lump, CLASS]
-    touched = touch_probability(machine, page_class, FAST_CLOCK, elapsed)
+    touched = touch_probability(machine, lump, FAST_CLOCK, since, hazard)
     untouched = 1.0 - touched
     total = 0
     for node in range(machine.parameters.num_nodes):
@@ -256,8 +265,8 @@ def promote(machine, lump, node, pages, time_s, touched_only):
     hazard = hazard_at(machine, page_class, time_s)
     resolve_fast(machine, lump, hazard)
     hazard = max(hazard, machine.clocks[lump, FAST_CLOCK])
-    elapsed = max(0.0, hazard - machine.clocks[lump, SLOW_CLOCK])
-    touched = touch_probability(machine, page_class, SLOW_CLOCK, elapsed)
+    since = machine.clocks[lump, SLOW_CLOCK]
+    touched = touch_probability(machine, lump, SLOW_CLOCK, since, max(since, hazard))
     untouched = 1.0 - touched
 
     place = fast_place(node)

@@ -8,6 +8,8 @@ moves a slow-tier page at a repeated fault of the same thread, and of different 
 A fault asks for the node of its thread's socket.
 """
 
+import math
+
 from tierenv.counters import (
     NUMA_HINT_FAULTS,
     NUMA_HINT_FAULTS_LOCAL,
@@ -21,20 +23,19 @@ from tierenv.sim.lumped.lumps import (
     fast_pages,
     fast_place,
     hazard_at,
+    next_sweep,
     pages_in,
     process_of,
     resolve_slow,
     slow_pages,
     take,
     touch_probability,
-    touched_share,
 )
 from tierenv.sim.lumped.state import (
     CLASS,
     FAULTED,
     FRESH,
     FRESH_AT_S,
-    FRESH_HAZARD,
     MARK_CLOCK,
     MARK_HAZARD,
     MARKED_FAST,
@@ -44,7 +45,6 @@ from tierenv.sim.lumped.state import (
     SLOW,
     STALE,
     STALE_AT_S,
-    STALE_HAZARD,
     UNVISITED,
 )
 from tierenv.sim.random import binomial, round_randomly
@@ -149,10 +149,8 @@ def mark_region(machine, region, pages, ahead):
                 # MODEL: pages marked at different earlier visits count as marked at the latest of them
                 marks[lump, STALE] += marks[lump, FRESH]
                 marks[lump, STALE_AT_S] = marks[lump, FRESH_AT_S]
-                marks[lump, STALE_HAZARD] = marks[lump, FRESH_HAZARD]
                 marks[lump, FRESH] = marked
                 marks[lump, FRESH_AT_S] = state.now_s
-                marks[lump, FRESH_HAZARD] = hazard
         else:
             repeated = take(state, marked, int(marks[lump, FAULTED]), unmarked)
             marks[lump, FAULTED] -= repeated
@@ -203,8 +201,8 @@ def fault_lump(machine, lump, hazard, until_s):
     state = machine.state
     parameters = machine.parameters
     marks = machine.marks
-    elapsed = hazard - marks[lump, MARK_HAZARD]
-    if elapsed <= 0.0:
+    since = marks[lump, MARK_HAZARD]
+    if hazard <= since:
         return
     marks[lump, MARK_HAZARD] = hazard
     page_class = machine.counts[lump, CLASS]
@@ -212,14 +210,9 @@ def fault_lump(machine, lump, hazard, until_s):
     process = machine.processes[index]
     mm = machine.mms[index]
     node = process.own_node
-    touched = touch_probability(machine, page_class, MARK_CLOCK, elapsed)
-    fresh_touched, stale_touched = touched, touched
-    if parameters.numa_mode == 2 and machine.classes[page_class].is_sequential:
-        # the longer a sweep has not come to a page since it was marked, the sooner it will
-        fresh_touched = swept_share(elapsed, hazard - marks[lump, FRESH_HAZARD])
-        stale_touched = swept_share(elapsed, hazard - marks[lump, STALE_HAZARD])
-    fresh = binomial(state, int(marks[lump, FRESH]), fresh_touched, 1.0 - fresh_touched)
-    stale = binomial(state, int(marks[lump, STALE]), stale_touched, 1.0 - stale_touched)
+    touched = touch_probability(machine, lump, MARK_CLOCK, since, hazard)
+    fresh = binomial(state, int(marks[lump, FRESH]), touched, 1.0 - touched)
+    stale = binomial(state, int(marks[lump, STALE]), touched, 1.0 - touched)
     local = binomial(state, int(marks[lump, MARKED_FAST]), touched, 1.0 - touched)
     faults = fresh + stale + local
     if faults == 0:
@@ -228,8 +221,8 @@ def fault_lump(machine, lump, hazard, until_s):
         if room_to_spare(machine, node) <= 0:
             adapt_hot_threshold(parameters, machine.nodes[node], until_s)
         threshold_s = machine.nodes[node].numa_threshold_s
-        fresh_share = hot_share(machine, page_class, threshold_s, marks[lump, FRESH_AT_S], until_s, elapsed)
-        stale_share = hot_share(machine, page_class, threshold_s, marks[lump, STALE_AT_S], until_s, elapsed)
+        fresh_share = hot_share(machine, lump, threshold_s, marks[lump, FRESH_AT_S], until_s, since, hazard)
+        stale_share = hot_share(machine, lump, threshold_s, marks[lump, STALE_AT_S], until_s, since, hazard)
         hot = round_randomly(state, fresh * fresh_share) + round_randomly(state, stale * stale_share)
         promoted = promote_hot(machine, lump, node, fresh + stale, hot, until_s)
         # of slow-tier faults the kernel books those alone whose page moved, as private ones from afar
@@ -238,14 +231,16 @@ def fault_lump(machine, lump, hazard, until_s):
         mm.numa_remote_faults += promoted
         mm.numa_private_faults += promoted
     else:
-        # before the promotions, for what fails among them counts for the pass to come
-        adapt_numa_period(process, mm, until_s)
+        # of slow-tier pages that had no hint fault before the kernel books none
+        if stale + local > 0:
+            # before the promotions, for what fails among them counts for the pass to come
+            adapt_numa_period(process, mm, until_s)
         promoted = promote_repeated(machine, lump, node, stale, until_s)
         marks[lump, FAULTED] += fresh + stale - promoted
         marks[lump, MARKED_FAST] -= local
         mm.numa_local_faults += local
-        mm.numa_remote_faults += fresh + stale
-        mm.numa_private_faults += fresh + (stale + local) / process.threads
+        mm.numa_remote_faults += stale
+        mm.numa_private_faults += (stale + local) / process.threads
     marks[lump, FRESH] -= fresh
     marks[lump, STALE] -= stale
     state.numa_marked_pages -= faults
@@ -255,14 +250,7 @@ def fault_lump(machine, lump, hazard, until_s):
 
 
 @njit_inlined
-def swept_share(elapsed, since_marked):
-    """Share of the marked pages of a swept class that it comes to in the last `elapsed` of the hazard since marking."""
-    left = 1.0 - (since_marked - elapsed)
-    return elapsed / left if elapsed < left else 1.0
-
-
-@njit_inlined
-def hot_share(machine, page_class, threshold_s, marked_at_s, until_s, elapsed):
+def hot_share(machine, lump, threshold_s, marked_at_s, until_s, since, hazard):
     """Share of the faults since `numa_clock_s` that came within the hot threshold of the marking."""
     clock_s = machine.state.numa_clock_s
     cold_from_s = marked_at_s + threshold_s
@@ -271,8 +259,10 @@ def hot_share(machine, page_class, threshold_s, marked_at_s, until_s, elapsed):
     if cold_from_s <= clock_s:
         return 0.0
     hot_part = (cold_from_s - clock_s) / (until_s - clock_s)
-    is_sequential = machine.classes[page_class].is_sequential
-    return touched_share(is_sequential, elapsed * hot_part) / touched_share(is_sequential, elapsed)
+    elapsed = hazard - since
+    if machine.classes[machine.counts[lump, CLASS]].is_sequential:
+        return 1.0 if next_sweep(machine, lump, since) <= since + elapsed * hot_part else 0.0
+    return math.expm1(-elapsed * hot_part) / math.expm1(-elapsed)
 
 
 @njit_inlined
@@ -288,6 +278,7 @@ def promote_hot(machine, lump, index, faults, hot, time_s):
     node = machine.nodes[index]
     parameters = machine.parameters
     unlimited = min(faults, max(0, room_to_spare(machine, index)))
+    machine.state.numa_attempts += unlimited
     if unlimited > 0:
         node.numa_threshold_s = parameters.numa_hot_threshold_s
         move_up(machine, lump, index, unlimited, time_s)
@@ -316,6 +307,7 @@ def promote_repeated(machine, lump, index, faults, time_s):
 @njit_inlined
 def promote_if_room(machine, lump, index, pages, time_s):
     """Promote pages as far as the node has room above its watermark; without, wake kswapd. Returns how many."""
+    machine.state.numa_attempts += pages
     promoted = min(pages, max(0, free_pages(machine, index) - machine.nodes[index].watermark_pages))
     if promoted < pages:
         machine.mms[process_of(machine, lump)].numa_failures += pages - promoted

@@ -16,7 +16,7 @@ rule, "accessed in the window before the last visit" and "touched since the last
 What is known of a lump is as of its hazard clocks: a page not yet known as touched has since been touched with
 probability 1 - exp(-(hazard now - hazard then)), `hazard` being the class's integral of accesses per page. Accesses are
 memoryless, so resolving that draw at any time, before populations of different clocks are merged, is exact. Where a
-class is swept, a page is touched once in each unit of hazard: the probability is min(1, hazard now - hazard then).
+class is swept, its lumps are touched one after the other, each once in each unit of hazard.
 """
 
 from typing import NamedTuple
@@ -38,6 +38,8 @@ CLASS = 11
 """The lump's class: a constant that lies where the row is read anyway."""
 
 SLOW_CLOCK, FAST_CLOCK, MARK_CLOCK = 0, 1, 2
+SWEEP_PHASE = 2
+"""Column of `Machine.clocks`."""
 
 NEW, DUPLICATE, LISTED, LUMP = 0, 1, 2, 3
 """Columns of a list record: entries of newly listed pages, entries of pages already listed, listed pages when the
@@ -57,7 +59,7 @@ hazard at which the marks were last resolved, and unmarked slow pages the presen
 Mode 2 asks how long ago a page was marked: FRESH pages were marked by the last visit, STALE ones by an earlier one.
 Mode 1 asks whether a page had a hint fault before: FRESH pages had none, STALE ones had, and so had FAULTED pages,
 which are not marked; MARKED_FAST pages are marked pages of the fast tier."""
-MARK_COLUMNS = 10
+MARK_COLUMNS = 8
 
 MM = np.dtype(
     [
@@ -115,6 +117,8 @@ STATE = np.dtype(
         ("numa_clock_s", "f8"),  # hint faults are known up to here
         ("numa_marked_pages", "i8"),
         ("numa_marked_at_s", "f8"),  # when the last window of any process was marked
+        ("numa_attempts", "i8"),  # promotions at hint faults, those for which there was no room included
+        ("numa_attempts_per_s", "f8"),  # lately
         # trace
         ("trace_events", "i8"),
     ],
@@ -150,7 +154,8 @@ class Machine(NamedTuple):
     aged: NDArray[np.int32]
     """int32[L, K]: pages of a lump that kswapd has aged and not looked at since."""
     clocks: NDArray[np.float64]
-    """float64[L, 2]: hazard of the class at which the slow and the fast cells were last resolved."""
+    """float64[L, 3]: hazard of the class at which the slow and the fast cells were last resolved, and at which a sweep
+    comes to the lump."""
     memo: NDArray[np.float64]
     """float64[C, 3, 2]: per class and clock the last elapsed hazard and its probability of a touch."""
     fast_by_class: NDArray[np.int64]

@@ -24,6 +24,7 @@ from tierenv.sim.lumped.state import (
     SECOND_ACCESS_VISITS,
     SLOW,
     STATE,
+    SWEEP_PHASE,
     Machine,
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
@@ -84,7 +85,7 @@ class LumpedSystem:
             regions=np.zeros((n, most.regions), dtype=REGION),
             counts=np.zeros((n, most.lumps + most.nodes, FAST + 4 * most.nodes), dtype=np.int32),
             aged=np.zeros((n, most.lumps, most.nodes), dtype=np.int32),
-            clocks=np.zeros((n, most.lumps, 2)),
+            clocks=np.zeros((n, most.lumps, 3)),
             memo=np.zeros((n, most.classes, 3, 2)),
             fast_by_class=np.zeros((n, most.classes, most.nodes), dtype=np.int64),
             shares=np.zeros((n, 2, most.processes, most.nodes + 1)),
@@ -276,6 +277,7 @@ class LumpedSystem:
         machine.counts[: len(slow), CLASS] = lump_class
         records = self._start[index]["regions"]
         region = np.repeat(np.arange(len(records)), records["end_lump"] - records["first_lump"])
+        machine.clocks[: len(slow), SWEEP_PHASE] = _sweep_phase(slow, lump_class)
         for node, fast in enumerate(_fill_fast_nodes(arrays, slow, lump_class, region, rng)):
             slow = slow - fast
             machine.counts[: len(slow), FAST + 4 * node + 3] = fast
@@ -338,6 +340,15 @@ def _fill_fast_nodes(
     fill((~has_share & (placement == "address-order"))[lump_class], in_order=True)
     fill((~has_share & (placement == "random"))[lump_class])
     return fast
+
+
+def _sweep_phase(pages: NDArray[np.int64], lump_class: NDArray[np.int64]) -> NDArray[np.float64]:
+    """float64[L]: share of its class that lies before the middle of a lump."""
+    phase = np.empty(len(pages))
+    for page_class in range(int(lump_class.max()) + 1):
+        own = pages[lump_class == page_class]
+        phase[lump_class == page_class] = (np.cumsum(own) - own / 2) / own.sum()
+    return phase
 
 
 def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDArray[np.void]]:

@@ -112,8 +112,7 @@ def fault(pages, page, end_s):
     elif parameters.numa_mode == 2:
         fault_in_mode_2(pages, page, fault_s, end_s)
     else:
-        adapt_numa_period(process, mm, fault_s)
-        fault_in_mode_1(pages, page, end_s)
+        fault_in_mode_1(pages, page, fault_s, end_s)
 
 
 @njit_inlined
@@ -153,16 +152,19 @@ def is_within_rate(pages, node_index, time_s):
 
 
 @njit_inlined
-def fault_in_mode_1(pages, page, end_s):
-    """Leave a page where it is at its first fault; later, promote it if the thread is the same or by chance."""
+def fault_in_mode_1(pages, page, fault_s, end_s):
+    """Leave a page where it is at its first fault; later, promote it if the thread is the same or by chance.
+
+    The kernel does not book the first one: nobody is known to have touched the page before.
+    """
+    if not pages.has_faulted[page]:
+        pages.has_faulted[page] = True
+        return
     process = pages.processes[owner(pages, page)]
     mm = pages.mms[owner(pages, page)]
     private = 1.0 / process.threads
+    adapt_numa_period(process, mm, fault_s)
     mm.numa_remote_faults += 1.0
-    if not pages.has_faulted[page]:
-        pages.has_faulted[page] = True
-        mm.numa_private_faults += 1.0
-        return
     mm.numa_private_faults += private
     if uniform(pages.state) < private + (1.0 - private) * pages.parameters.numa_shared_move_share:
         promote_if_room(pages, page, pages.processes[owner(pages, page)].own_node, end_s)
