@@ -106,8 +106,8 @@ def at_random(seed: int) -> Iterator[NDArray[np.float64]]:
         yield setting
 
 
-DUPLICATED = {"duplicates": 0.05}
-"""Margin where V0 lists hardly a page twice."""
+DUPLICATED = {"duplicates": 0.05, "toptier": 0.01, "idlepage": 0.01}
+"""Margins where V0 lists hardly a page twice, and visits pages in as many chunks as its one thread finds time for."""
 SERIAL = dict.fromkeys((*COUNTED, "wasted"), 0.04)
 """Margins for V0, whose one thread drains the list between two chunks: how many chunks there are varies a little
 more."""
@@ -120,8 +120,12 @@ BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02} | dict.fromkeys((
 find no room are pages of the last ones."""
 
 
-SWEPT = dict.fromkeys(COUNTED, 0.03) | {"wasted": 0.03}
-"""Margins where classes are swept: the model has the pages of a lump touched at once."""
+BURSTS = {"demoted": 0.03, "numa_promoted": 0.03, "numa_candidates": 0.01, "wasted": 0.04} | dict.fromkeys(
+    ("seconds", "own_seconds"), 0.005
+)
+"""Margins where a window is all of one heat, so that its pages fault within milliseconds while kswapd makes room."""
+SWEPT = {"demoted": 0.1, "numa_promoted": 0.1, "wasted": 0.2}
+"""Margins where a sweep touches a lump's pages at once, and more of them find no room than one by one."""
 
 
 def beside(name: str, size: int, **process: Any) -> Process:
@@ -153,7 +157,7 @@ def _with_platform(scenario: Scenario, cxl: dict[str, object] | None = None, **c
 
 def _stores(scenario: Scenario) -> Scenario:
     """The scenario with many stores to a card that takes few, and neighbouring lines fetched beside."""
-    kind = {"store_share": 0.5, "traffic_per_access": 192, "cache_hit_share": 0.2, "threads": 128}
+    kind = {"store_share": 0.5, "traffic_per_access": 192, "cache_hit_share": 0.2}
     card = {"store_bandwidth": 9e9, "store_latency": 90e-9}
     return _with_platform(_with_workload(scenario, **kind), card)
 
@@ -217,8 +221,8 @@ def make_cases() -> dict[str, Case]:
         "stores, mode 2": Case(_stores(skewed.replace(**alone)), kernels_own),
         "reclaim in vain, mode 2": Case(_futile(skewed.replace(**alone)), kernels_own),
         "address order, throttled": Case(_in_order(skewed), always(500.0, 4 * GIB, 200 * MIB)),
-        "address order, mode 2": Case(_in_order(skewed.replace(**alone)), kernels_own),
-        "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 200 * MIB), SWEPT),
+        "address order, mode 2": Case(_in_order(skewed.replace(**alone)), kernels_own, BURSTS),
+        "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 200 * MIB)),
         "sweeps, mode 2": Case(_swept(skewed.replace(**alone)), kernels_own, SWEPT),
     }
 

@@ -160,7 +160,7 @@ def apply(machine, tunables):
 def run_servers(machine, until_s):
     """Run migrator and kswapds to `until_s`. While a kswapd is awake they overtake each other by half a quantum.
 
-    So the migrator meets room that kswapd will have made a little later as often as it misses some that kswapd has made.
+    So the migrator meets room that kswapd will have made a little later as often as it misses some that it has made.
     """
     state = machine.state
     lead_s = 0.5 * machine.parameters.server_quantum_s
