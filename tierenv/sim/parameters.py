@@ -226,11 +226,12 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
     first_class = 0
     for process in scenario.processes:
         workload, (_, numa) = process.workload, scenario.hint_faults
-        shortest_ms, longest_ms = _numa_periods_ms(numa, process.pages)
+        shortest_ms, longest_ms = _numa_periods_ms(numa, process.pages // process.count)
         rows.append(
             _record(
                 PROCESS,
-                threads=workload.threads,
+                threads=process.threads,
+                count=process.count,
                 think_s=workload.think,
                 memory_parallelism=workload.memory_parallelism,
                 miss_share=1.0 - workload.cache_hit_share,

@@ -88,7 +88,8 @@ PARAMETERS = np.dtype(
 
 PROCESS = np.dtype(
     [
-        ("threads", "f8"),
+        ("threads", "f8"),  # of all processes alike that the record stands for, as the pages and the work
+        ("count", "f8"),
         ("think_s", "f8"),
         ("memory_parallelism", "f8"),
         ("miss_share", "f8"),

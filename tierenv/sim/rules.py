@@ -121,10 +121,12 @@ def throttle_budget(parameters, state):
 def schedule_numa_window(process, mm, time_s, scanned_s):
     """Say when the next window of a process is due after one at `time_s` that took a thread `scanned_s`.
 
-    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first.
+    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first. Windows
+    of processes alike are staggered evenly.
     """
     period_s = 1e-3 * mm.numa_period_ms
-    mm.numa_scan_at_s = time_s + max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / process.threads)
+    threads = process.threads / process.count
+    mm.numa_scan_at_s = time_s + max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / threads) / process.count
 
 
 @njit
@@ -143,7 +145,7 @@ def adapt_numa_period(process, mm, time_s):
     shared_faults = faults - mm.numa_private_faults
     if mm.numa_local_faults + shared_faults == 0.0 or mm.numa_failures > 0:
         mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
-        mm.numa_scan_at_s = max(mm.numa_scan_at_s, time_s + 1e-3 * mm.numa_period_ms)
+        mm.numa_scan_at_s = max(mm.numa_scan_at_s, time_s + 1e-3 * mm.numa_period_ms / process.count)
     else:
         private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
         local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)

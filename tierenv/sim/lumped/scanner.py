@@ -59,7 +59,8 @@ def is_scanned(machine, index):
 def set_due(machine, index):
     """Fix when a process's next chunk is due: the first after the initial delay, others a period after the last ended.
 
-    V3's scan scale and its failed promotions lengthen that period (kmmscand.md section 6.5).
+    V3's scan scale and its failed promotions lengthen that period (kmmscand.md section 6.5). Chunks of processes alike
+    are staggered evenly.
     """
     parameters = machine.parameters
     process = machine.processes[index]
@@ -72,7 +73,7 @@ def set_due(machine, index):
         period_ms += int(period_ms) * (process.scan_scale - 1) // SCALE_STEPS
     if parameters.failure_window > 0:
         period_ms *= 1 + mm.failure_percent // 10
-    mm.due_s = mm.last_scan_end_s + 1e-3 * period_ms
+    mm.due_s = mm.last_scan_end_s + 1e-3 * period_ms / process.count
 
 
 @njit
@@ -132,11 +133,17 @@ def count_chunk_pages(machine, index):
     """Pages a process's next chunk walks: to the end of its VMA, or the scan size, but never past the last VMA."""
     mm = machine.mms[index]
     if machine.parameters.is_whole_vma:
-        return 0 if mm.is_rest_next else machine.processes[index].pages
+        return 0 if mm.is_rest_next else own_pages(machine.processes[index])
     left = -mm.credit_pages
     for region in range(mm.cursor, mm.end_region):
         left += machine.regions[region].pages
-    return min(left, int(mm.size_bytes) // PAGE_BYTES)
+    return min(left, int(mm.size_bytes) // PAGE_BYTES, own_pages(machine.processes[index]))
+
+
+@njit_inlined
+def own_pages(process):
+    """Pages of one of the processes alike that a record stands for."""
+    return int(process.pages / process.count)
 
 
 @njit
@@ -164,7 +171,7 @@ def scan(machine):
         mm.is_rest_next = False
     elif parameters.is_whole_vma:
         # a chunk ends with the VMA that fills it, and takes the other mappings in the next one
-        is_full = process.pages * PAGE_BYTES >= mm.size_bytes
+        is_full = own_pages(process) * PAGE_BYTES >= mm.size_bytes
         is_full &= useful > 0 or not parameters.walks_on_without_hits
         mm.is_rest_next = process.has_rest_vma and is_full
         if process.has_rest_vma and not is_full:
