@@ -114,6 +114,8 @@ class AccessedBitDaemon(DaemonRecord):
     """Pages are found hot by their Accessed bits."""
     access_rule: Literal["first-access", "second-access"]
     """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
+    first_visit_resets: bool = False
+    """Whether a first visit of a slow-tier page only clears its Accessed bit: nobody knows since when it was set."""
     chunk_rule: Literal["whole-vma", "scan-size"]
     """Whether a chunk ends with the VMA that fills it, or with the scan size."""
     walks_on_without_hits: bool

@@ -44,6 +44,7 @@ PARAMETERS = np.dtype(
         ("control", "i8"),
         ("is_tunable_at_run_time", "b1"),
         ("is_second_access", "b1"),
+        ("first_visit_resets", "b1"),
         ("is_whole_vma", "b1"),
         ("walks_on_without_hits", "b1"),
         ("rechecks_hotness", "b1"),

@@ -254,8 +254,19 @@ def scan_region(machine, region, pages_since):
     useful = 0
     for lump in range(machine.regions[region].first_lump, machine.regions[region].end_lump):
         row = machine.classes[machine.counts[lump, CLASS]]
+        if machine.parameters.first_visit_resets and not machine.regions[region].was_visited:
+            reset_lump(machine, lump, row.hazard - row.hazard_rate * ago_s)
         useful += scan_lump(machine, lump, row.hazard - row.hazard_rate * ago_s)
+    machine.regions[region].was_visited = True
     return useful
+
+
+@njit_inlined
+def reset_lump(machine, lump, hazard):
+    """Forget that slow pages of a lump have ever been touched."""
+    resolve_slow(machine, lump, hazard)
+    for cell in range(SLOW + 1, SLOW + 4):
+        move(machine.counts, lump, cell, SLOW, machine.counts[lump, cell])
 
 
 @njit_inlined

@@ -132,6 +132,10 @@ def visit(pages, page, time_s):
     if test_and_clear_accessed(pages, page, time_s):
         pages.is_young[page] = True
         pages.is_idle[page] = False
+    if not pages.was_visited[page]:
+        pages.was_visited[page] = True
+        if pages.node[page] == SLOW:
+            pages.is_idle[page] = True  # since when the bit was set nobody knows
     if parameters.is_second_access:
         is_accessed = not pages.is_idle[page]
         is_hot = is_accessed and pages.was_accessed[page]

@@ -67,6 +67,7 @@ class PagesSystem:
             sweep_phase=np.zeros(num_pages),
             is_idle=np.zeros(num_pages, dtype=np.bool_),
             is_young=np.zeros(num_pages, dtype=np.bool_),
+            was_visited=np.zeros(num_pages, dtype=np.bool_),
             is_aged=np.zeros(num_pages, dtype=np.bool_),
             was_accessed=np.zeros(num_pages, dtype=np.bool_),
             fault_hazard=np.zeros(num_pages),
@@ -196,6 +197,7 @@ class PagesSystem:
         # a page starts as touched: not marked idle (first access), accessed in the previous window (second access)
         pages.is_idle[:] = is_second_access & ~is_fast
         pages.is_young[:] = is_fast
+        pages.was_visited[:] = not self._start.parameters["first_visit_resets"]
         pages.was_accessed[:] = is_second_access & ~is_fast
 
         self._states[:] = np.zeros((), dtype=STATE)
