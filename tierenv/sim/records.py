@@ -130,6 +130,7 @@ MM_FIELDS = [
     ("last_scan_end_s", "f8"),
     ("due_s", "f8"),
     ("scans", "i8"),
+    ("passes", "i8"),  # over the whole address space
     ("is_rest_next", "b1"),
     ("cursor", "i8"),  # where the next chunk begins
     ("useful_pages", "i8"),  # X of kmmscand.md section 6.2

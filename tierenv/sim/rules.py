@@ -12,6 +12,8 @@ from tierenv.units import PAGE_BYTES
 MAX_STALL_SHARE = 0.9
 """Share of any stretch of time a process can lose to stalls; what is left of them it loses later."""
 
+PASSES_WITHOUT_HITS = 2
+"""The first only resets pages, and one window says nothing of two in a row."""
 SCALE_STEPS = 9
 """prctl scale 10 is this many steps above 1, and doubles the scan period (kmmscand.md section 6.5)."""
 
@@ -96,6 +98,18 @@ def share_not_stalled(process, span_s):
     stalled_s = min(process.stall_s, MAX_STALL_SHARE * span_s)
     process.stall_s -= stalled_s
     return 1.0 - stalled_s / span_s
+
+
+# The scanner
+
+
+@njit_inlined
+def knows_heat(parameters, mm):
+    """Whether a chunk of a process can have found what there is to find, so that the adaptation rule may go by it.
+
+    Where a first visit only resets a page, no page is listed before the third.
+    """
+    return not parameters.first_visit_resets or mm.passes >= PASSES_WITHOUT_HITS
 
 
 # The migrator

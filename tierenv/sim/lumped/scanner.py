@@ -39,7 +39,7 @@ from tierenv.sim.records import (
     TARGET_FIXED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.sim.rules import SCALE_STEPS, free_pages
+from tierenv.sim.rules import SCALE_STEPS, free_pages, knows_heat
 from tierenv.units import PAGE_BYTES
 
 _TOLERANCE_S = 1e-9
@@ -165,6 +165,9 @@ def scan(machine):
     for node in range(parameters.num_nodes):
         machine.nodes[node].scanned_pages = 0
         machine.nodes[node].accessed_pages = 0
+    # writes only seed new processes on some daemons, so that the rule stays in charge there
+    is_ruled = parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time
+    is_ruled &= knows_heat(parameters, mm)
     is_rest = parameters.is_whole_vma and mm.is_rest_next
     useful = 0 if is_rest else walk_chunk(machine, mm)
     if is_rest:
@@ -182,8 +185,8 @@ def scan(machine):
         trace_scan_end(machine, index, resume_address(machine, index), useful)
     mm.scans += 1
     mm.last_scan_end_s = state.now_s
-    if parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time:
-        adapt(parameters, mm, useful)  # writes only seed new processes there, so the rule stays in charge
+    if is_ruled:
+        adapt(parameters, mm, useful)
     set_due(machine, index)
     state.mm_cursor = index
     if not parameters.has_migration_thread:
@@ -244,6 +247,7 @@ def walk_chunk(machine, mm):
     if mm.cursor == mm.end_region:
         mm.cursor = mm.first_region
         mm.credit_pages = 0
+        mm.passes += 1
     return useful
 
 
