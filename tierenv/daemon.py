@@ -191,6 +191,15 @@ class HintFaultKnobs(Record):
     target."""
 
 
+def scan_windows(resident_bytes: int, scan_size_bytes: int) -> int:
+    """Windows that the kernel counts in the resident memory, as task_nr_scan_windows of kernel/sched/fair.c does.
+
+    Its round_up() takes a bit mask, so sizes that are no power of two give other numbers than a division.
+    """
+    resident, window = (-(-size // PAGE_BYTES) for size in (resident_bytes, scan_size_bytes))
+    return (((resident - 1) | (window - 1)) + 1) // window
+
+
 class HintFaultDaemon(DaemonRecord):
     """NUMA balancing: takes access rights away and promotes at the faults that follow (kmmscand.md section 7)."""
 

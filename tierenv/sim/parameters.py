@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
+from tierenv.daemon import HintFaultDaemon, HintFaultKnobs, scan_windows
 from tierenv.scenario import Platform, Scenario
 from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
@@ -258,13 +258,8 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
 
 
 def _numa_periods_ms(knobs: HintFaultKnobs, resident_pages: int) -> tuple[float, float]:
-    """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2).
-
-    The kernel divides those of a pass by its number of windows, which it rounds with a bit mask: where a window's pages
-    are no power of two it counts others than there are.
-    """
-    window_pages = knobs.scan_size // PAGE_BYTES
-    windows = (((resident_pages - 1) | (window_pages - 1)) + 1) // window_pages
+    """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2)."""
+    windows = scan_windows(resident_pages * PAGE_BYTES, knobs.scan_size)
     floor_ms = 1e3 / max(1, knobs.scan_rate_limit // knobs.scan_size)
     shortest_ms = max(floor_ms, 1e3 * knobs.scan_period_min / windows)
     return shortest_ms, max(shortest_ms, 1e3 * knobs.scan_period_max / windows)
