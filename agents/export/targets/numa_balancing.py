@@ -20,7 +20,7 @@ from tierenv.daemon import scan_windows
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import Setting
-from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, format_bytes_per_s
+from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
 
 MEMORY_TIERING = 2
 """Value of kernel.numa_balancing; 1, balancing between sockets, would be another bit."""
