@@ -52,7 +52,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence fidelity reliability,results/$(name).json)
+RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -78,6 +78,9 @@ results/kernel-c.json: $(MODEL) train/studies/kernel_c.py $(BUNDLES) $(wildcard 
 
 results/bench.json: $(MODEL) | $(STAMP)
 	$(TIERENV) bench --json $@
+
+results/readings.json: $(MODEL) train/studies/readings.py $(wildcard configs/measurements/*) | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.readings --json $@
 
 results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 	$(BIN)/python -m tierenv.train.studies.convergence --json $@

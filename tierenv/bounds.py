@@ -65,8 +65,8 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
             fast_pages_at_start=system.fast_pages_by_class(index, number),
             capacity_pages=scenario.fast_capacity_pages,
             promotions_per_s=1 / scenario.migration_s,
-            stall_s_per_promotion=platform.shootdown_receiver,
-            threads=process.workload.threads,
+            stall_s_per_promotion=platform.shootdown_receiver / process.count,
+            threads=process.threads,
             access_time_s=partial(access_time_s, scenario, process_index=number),
         )
         for number, process in enumerate(scenario.processes)

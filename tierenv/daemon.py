@@ -114,6 +114,8 @@ class AccessedBitDaemon(DaemonRecord):
     """Pages are found hot by their Accessed bits."""
     access_rule: Literal["first-access", "second-access"]
     """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
+    first_visit_resets: bool = False
+    """Whether a first visit of a slow-tier page only clears its Accessed bit: nobody knows since when it was set."""
     chunk_rule: Literal["whole-vma", "scan-size"]
     """Whether a chunk ends with the VMA that fills it, or with the scan size."""
     walks_on_without_hits: bool
@@ -187,6 +189,15 @@ class HintFaultKnobs(Record):
     spare: Bytes = GIB
     """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
     target."""
+
+
+def scan_windows(resident_bytes: int, scan_size_bytes: int) -> int:
+    """Windows that the kernel counts in the resident memory, as task_nr_scan_windows of kernel/sched/fair.c does.
+
+    Its round_up() takes a bit mask, so sizes that are no power of two give other numbers than a division.
+    """
+    resident, window = (-(-size // PAGE_BYTES) for size in (resident_bytes, scan_size_bytes))
+    return (((resident - 1) | (window - 1)) + 1) // window
 
 
 class HintFaultDaemon(DaemonRecord):

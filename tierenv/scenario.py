@@ -232,13 +232,19 @@ class Workload(NamedRecord):
         return ShuffledOrders([max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases])
 
 
+Count = Annotated[int, Field(ge=1, le=4096)]
+"""Processes that are alike in everything and do the same at the same time."""
+
+
 class Process(Record):
-    """One process of a machine: a workload over its own memory."""
+    """One process of a machine, or several alike: a workload over its own memory."""
 
     workload: Annotated[Workload, Reference("workloads")]
     """What it does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
-    """Resident memory."""
+    """Resident memory of one."""
+    count: Count = 1
+    """How many there are, each with its own memory and threads."""
     start: Seconds = 0.0
     """Time at which it is executed."""
     cpu_node: Literal[0, 1] = 0
@@ -248,8 +254,13 @@ class Process(Record):
 
     @property
     def pages(self) -> int:
-        """Resident pages."""
-        return self.size // PAGE_BYTES
+        """Resident pages of all."""
+        return self.count * (self.size // PAGE_BYTES)
+
+    @property
+    def threads(self) -> int:
+        """Threads of all."""
+        return self.count * self.workload.threads
 
     @property
     def starts_on_slow_node(self) -> bool:
@@ -265,7 +276,7 @@ class Process(Record):
 
     @cached_property
     def active_pages(self) -> float:
-        """Pages it is busy with: as many as, touched alike, would leave the address of an access as uncertain [1].
+        """Pages one is busy with: as many as, touched alike, would leave the address of an access as uncertain [1].
 
         That is 2 to the entropy of the page an access falls on, averaged over the phases by their work. How often a
         page walk leaves the caches goes by how many pages share them, not by what is resident.
@@ -275,13 +286,13 @@ class Process(Record):
             for page_class, pages in zip(self.workload.classes, self.class_pages, strict=True):
                 share = phase.access_share.get(page_class.name, 0.0)
                 if share > 0 and pages > 0:
-                    bits += phase.work * share * math.log2(pages / share)
+                    bits += phase.work * share * math.log2(pages / (share * self.count))
             work += phase.work
         return 2.0 ** (bits / work)
 
     @property
     def class_pages(self) -> list[int]:
-        """Pages of each class, rounded so that they add up to `pages`."""
+        """Pages of each class in all of them, rounded so that they add up to `pages`."""
         edges = [0.0, *itertools.accumulate(page_class.fraction for page_class in self.workload.classes)]
         ends = [round(edge * self.pages) for edge in edges]
         ends[-1] = self.pages
@@ -311,6 +322,8 @@ class Scenario(NamedRecord):
     """What the application does."""
     size: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
     """Resident memory of the application."""
+    count: Count = 1
+    """Applications alike, each with its own memory and threads."""
     scan_scale: ScanScale = 1
     """prctl(PR_SET_PTE_A_SCAN_SCALE) of the application; see `AccessedBitDaemon.scale_rule`."""
     corunners: tuple[Process, ...] = ()
@@ -458,7 +471,7 @@ class Scenario(NamedRecord):
         return max(
             max(
                 work
-                / workload.threads
+                / process.threads
                 * (
                     workload.think
                     + missing
@@ -484,8 +497,15 @@ class Scenario(NamedRecord):
     @cached_property
     def processes(self) -> tuple[Process, ...]:
         """The application and its corunners."""
-        application = Process.model_construct(workload=self.workload, size=self.size, scan_scale=self.scan_scale)
+        application = Process.model_construct(
+            workload=self.workload, size=self.size, count=self.count, scan_scale=self.scan_scale
+        )
         return (application, *self.corunners)
+
+    def one_by_one(self) -> "Scenario":
+        """The scenario with every process of its own in place of several alike."""
+        copies = [process.model_copy(update={"count": 1}) for process in self.processes for _ in range(process.count)]
+        return self.model_copy(update={"count": 1, "corunners": tuple(copies[1:])})
 
     @property
     def pages(self) -> int:

@@ -32,7 +32,7 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
         "platform": _shrink_platform(scenario, factor),
         "daemon": _shrink_daemon(scenario.daemon, factor),
         "workload": _shrink_workload(scenario, scenario.processes[0], factor),
-        "size": own_pages * PAGE_BYTES,
+        "size": own_pages // scenario.count * PAGE_BYTES,
         "corunners": corunners,
         "fast_capacity": _fewer_bytes(scenario.fast_capacity, factor),
         "remote_fast_capacity": _fewer_bytes(scenario.remote_fast_capacity, factor),

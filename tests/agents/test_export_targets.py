@@ -9,8 +9,7 @@ from tests.agents.script_trees import NUMA, POLICY, SCENARIO
 from tests.tiny import setting_of_three
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.targets import TARGETS, KernelFile, target_setting
-from tierenv.agents.export.targets.numa_balancing import num_windows
-from tierenv.daemon import load_daemon
+from tierenv.daemon import load_daemon, scan_windows
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
 from tierenv.tunables import TUNABLES, Setting
@@ -90,7 +89,7 @@ def test_best_settings_of_packaged_scenarios_look_at_memory_often_enough(
     ],
 )
 def test_windows_are_counted_as_the_kernel_does(resident_mib: int, size_mib: int, windows: int) -> None:
-    assert num_windows(resident_mib * MIB, size_mib) == windows
+    assert scan_windows(resident_mib * MIB, size_mib * MIB) == windows
 
 
 def test_a_pass_is_what_the_kernel_will_divide() -> None:

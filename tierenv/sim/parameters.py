@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
+from tierenv.daemon import HintFaultDaemon, HintFaultKnobs, scan_windows
 from tierenv.scenario import Platform, Scenario
 from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
@@ -146,6 +146,7 @@ def _scanner_parameters(scenario: Scenario) -> dict[str, float]:
         "control": _CONTROLS[scenario.control],
         "is_tunable_at_run_time": daemon.tunable_at_run_time,
         "is_second_access": daemon.access_rule == "second-access",
+        "first_visit_resets": daemon.first_visit_resets,
         "is_whole_vma": daemon.chunk_rule == "whole-vma",
         "walks_on_without_hits": daemon.walks_on_without_hits,
         "rechecks_hotness": daemon.rechecks_hotness,
@@ -226,11 +227,12 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
     first_class = 0
     for process in scenario.processes:
         workload, (_, numa) = process.workload, scenario.hint_faults
-        shortest_ms, longest_ms = _numa_periods_ms(numa, process.pages)
+        shortest_ms, longest_ms = _numa_periods_ms(numa, process.pages // process.count)
         rows.append(
             _record(
                 PROCESS,
-                threads=workload.threads,
+                threads=process.threads,
+                count=process.count,
                 think_s=workload.think,
                 memory_parallelism=workload.memory_parallelism,
                 miss_share=1.0 - workload.cache_hit_share,
@@ -256,13 +258,8 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
 
 
 def _numa_periods_ms(knobs: HintFaultKnobs, resident_pages: int) -> tuple[float, float]:
-    """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2).
-
-    The kernel divides those of a pass by its number of windows, which it rounds with a bit mask: where a window's pages
-    are no power of two it counts others than there are.
-    """
-    window_pages = knobs.scan_size // PAGE_BYTES
-    windows = (((resident_pages - 1) | (window_pages - 1)) + 1) // window_pages
+    """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2)."""
+    windows = scan_windows(resident_pages * PAGE_BYTES, knobs.scan_size)
     floor_ms = 1e3 / max(1, knobs.scan_rate_limit // knobs.scan_size)
     shortest_ms = max(floor_ms, 1e3 * knobs.scan_period_min / windows)
     return shortest_ms, max(shortest_ms, 1e3 * knobs.scan_period_max / windows)

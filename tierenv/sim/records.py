@@ -44,6 +44,7 @@ PARAMETERS = np.dtype(
         ("control", "i8"),
         ("is_tunable_at_run_time", "b1"),
         ("is_second_access", "b1"),
+        ("first_visit_resets", "b1"),
         ("is_whole_vma", "b1"),
         ("walks_on_without_hits", "b1"),
         ("rechecks_hotness", "b1"),
@@ -88,7 +89,8 @@ PARAMETERS = np.dtype(
 
 PROCESS = np.dtype(
     [
-        ("threads", "f8"),
+        ("threads", "f8"),  # of all processes alike that the record stands for, as the pages and the work
+        ("count", "f8"),
         ("think_s", "f8"),
         ("memory_parallelism", "f8"),
         ("miss_share", "f8"),
@@ -128,6 +130,7 @@ MM_FIELDS = [
     ("last_scan_end_s", "f8"),
     ("due_s", "f8"),
     ("scans", "i8"),
+    ("passes", "i8"),  # over the whole address space
     ("is_rest_next", "b1"),
     ("cursor", "i8"),  # where the next chunk begins
     ("useful_pages", "i8"),  # X of kmmscand.md section 6.2

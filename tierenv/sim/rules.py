@@ -12,6 +12,8 @@ from tierenv.units import PAGE_BYTES
 MAX_STALL_SHARE = 0.9
 """Share of any stretch of time a process can lose to stalls; what is left of them it loses later."""
 
+PASSES_WITHOUT_HITS = 2
+"""The first only resets pages, and one window says nothing of two in a row."""
 SCALE_STEPS = 9
 """prctl scale 10 is this many steps above 1, and doubles the scan period (kmmscand.md section 6.5)."""
 
@@ -98,6 +100,18 @@ def share_not_stalled(process, span_s):
     return 1.0 - stalled_s / span_s
 
 
+# The scanner
+
+
+@njit_inlined
+def knows_heat(parameters, mm):
+    """Whether a chunk of a process can have found what there is to find, so that the adaptation rule may go by it.
+
+    Where a first visit only resets a page, no page is listed before the third.
+    """
+    return not parameters.first_visit_resets or mm.passes >= PASSES_WITHOUT_HITS
+
+
 # The migrator
 
 
@@ -121,10 +135,12 @@ def throttle_budget(parameters, state):
 def schedule_numa_window(process, mm, time_s, scanned_s):
     """Say when the next window of a process is due after one at `time_s` that took a thread `scanned_s`.
 
-    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first.
+    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first. Windows
+    of processes alike are staggered evenly.
     """
     period_s = 1e-3 * mm.numa_period_ms
-    mm.numa_scan_at_s = time_s + max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / process.threads)
+    threads = process.threads / process.count
+    mm.numa_scan_at_s = time_s + max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / threads) / process.count
 
 
 @njit
@@ -143,7 +159,7 @@ def adapt_numa_period(process, mm, time_s):
     shared_faults = faults - mm.numa_private_faults
     if mm.numa_local_faults + shared_faults == 0.0 or mm.numa_failures > 0:
         mm.numa_period_ms = min(2.0 * mm.numa_period_ms, process.numa_period_max_ms)
-        mm.numa_scan_at_s = max(mm.numa_scan_at_s, time_s + 1e-3 * mm.numa_period_ms)
+        mm.numa_scan_at_s = max(mm.numa_scan_at_s, time_s + 1e-3 * mm.numa_period_ms / process.count)
     else:
         private = math.floor(PERIOD_SLOTS * mm.numa_private_faults / faults)
         local = math.floor(PERIOD_SLOTS * mm.numa_local_faults / faults)

@@ -27,6 +27,7 @@ MODEL_DOC = ROOT / "docs" / "model.md"
 CONVERGENCE = RESULTS / "convergence.json"
 FIRST_ROUND = RESULTS / "first-round.json"
 EQUIVALENCE = RESULTS / "equivalence.json"
+READINGS = RESULTS / "readings.json"
 
 
 def calibration_part() -> str:
@@ -59,6 +60,28 @@ def fidelity_part() -> str:
     """Every published row beside the model's."""
     rows = [[row["experiment"], *fidelity_cells(row)] for row in read_json(FIDELITY)["rows"]]
     return markdown_table(["experiment", *FIDELITY_COLUMNS], rows, numbers_from=3)
+
+
+def readings_part() -> str:
+    """What each class of card makes of abench, and of another workload."""
+    rows = read_json(READINGS)["rows"]
+    fields = list(rows[0]["fit"]["values"])
+    fits = [
+        [
+            f"`{row['card']}`",
+            f"{row['idle_latency_ns']:g} ns, {row['bandwidth_gb_per_s']:g} GB/s",
+            _percent(row["fit"]["mean_absolute_error"]),
+            _percent(row["fit"]["worst_error"]),
+            *(f"{row['fit']['values'][field]:g}" for field in fields),
+        ]
+        for row in rows
+    ]
+    names = [f"`{field.partition('.')[2]}`" for field in fields]
+    parts = [markdown_table(["card of", "latency, bandwidth", "mean error", "worst", *names], fits, numbers_from=2)]
+    for case, shares in rows[0]["saved"].items():
+        cells = [[f"`{row['card']}`", *(_percent(share) for share in row["saved"][case].values())] for row in rows]
+        parts.append(markdown_table([f"`skewed` {case}", *(f"`{name}`" for name in shares)], cells, numbers_from=1))
+    return "\n\n".join(parts)
 
 
 def convergence_part() -> str:
@@ -143,6 +166,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "features": features_part,
     "calibration": calibration_part,
     "fidelity": fidelity_part,
+    "readings": readings_part,
     "convergence": convergence_part,
     "equivalence": equivalence_part,
     "list": list_part,

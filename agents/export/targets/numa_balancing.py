@@ -16,10 +16,11 @@ from tierenv.agents.export.targets import (
     throttle_of,
     whole_number,
 )
+from tierenv.daemon import scan_windows
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import Setting
-from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, format_bytes_per_s
+from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
 
 MEMORY_TIERING = 2
 """Value of kernel.numa_balancing; 1, balancing between sockets, would be another bit."""
@@ -44,7 +45,7 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             f"scan_period_ms={setting['scan_period']:g}: NUMA balancing scans {size_mib} MiB no more often than every "
             f"{floor_ms} ms; choose a smaller scan size or a longer period"
         )
-    windows = num_windows(scenario.size, size_mib)
+    windows = scan_windows(scenario.size, size_mib * MIB)
     window_ms = whole_number("scan_period", setting["scan_period"], "ms", name)
     pass_ms = whole_number("scan_period", setting["scan_period"] * windows, "ms", name)
     if pass_ms > _UINT_MAX:
@@ -78,15 +79,6 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
         warnings=long_pass_warnings(pass_ms / 1000, scenario),
         if_missing="this kernel has no NUMA balancing of memory tiers (CONFIG_NUMA_BALANCING, Linux 6.1 and newer)",
     )
-
-
-def num_windows(resident_bytes: int, size_mib: int) -> int:
-    """Windows that the kernel counts in the resident memory, as task_nr_scan_windows of kernel/sched/fair.c does.
-
-    Its round_up() takes a bit mask, so sizes that are no power of two give other numbers than a division.
-    """
-    resident, window = (-(-size // PAGE_BYTES) for size in (resident_bytes, size_mib * MIB))
-    return (((resident - 1) | (window - 1)) + 1) // window
 
 
 def _rate_limit(setting: Setting, scenario: Scenario) -> int:

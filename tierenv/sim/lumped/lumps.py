@@ -174,8 +174,9 @@ def set_accessed_bits(machine, page_class, pages):
 
 @njit_inlined
 def stall_all(machine, page_class, seconds):
-    """Take time off all threads of the process that a class belongs to."""
-    machine.processes[machine.classes[page_class].process].stall_s += seconds
+    """Take time off all threads of the process that a page of a class belongs to, one of several alike."""
+    process = machine.processes[machine.classes[page_class].process]
+    process.stall_s += seconds / process.count
 
 
 @njit_inlined

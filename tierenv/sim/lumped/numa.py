@@ -84,14 +84,16 @@ def mark_window(machine, index):
 
 @njit
 def mark_range(machine, index):
-    """Mark pages in a range of one window's length.
+    """Mark pages in a range of one window's length, or of a whole process that is smaller.
 
     Returns how many, how long it took a thread, and whether the address space ended in it.
     """
     parameters = machine.parameters
     state = machine.state
     mm = machine.mms[index]
-    left = parameters.numa_window_pages
+    own_pages = int(machine.processes[index].pages / machine.processes[index].count)
+    length = min(parameters.numa_window_pages, own_pages)
+    left = length
     marked = 0
     is_pass_over = False
     while left > 0 and not is_pass_over:
@@ -110,7 +112,7 @@ def mark_range(machine, index):
             if mm.numa_region == mm.end_region:
                 mm.numa_region = mm.first_region
                 is_pass_over = True
-    range_s = (parameters.numa_window_pages - left) * parameters.scan_s + marked * parameters.numa_mark_s
+    range_s = (length - left) * parameters.scan_s + marked * parameters.numa_mark_s
     state.numa_marked_pages += marked
     state.numa_marked_at_s = state.now_s
     machine.counters[NUMA_PTE_UPDATES] += marked
@@ -240,7 +242,7 @@ def fault_lump(machine, lump, hazard, until_s):
         marks[lump, MARKED_FAST] -= local
         mm.numa_local_faults += local
         mm.numa_remote_faults += stale
-        mm.numa_private_faults += (stale + local) / process.threads
+        mm.numa_private_faults += (stale + local) * process.count / process.threads
     marks[lump, FRESH] -= fresh
     marks[lump, STALE] -= stale
     state.numa_marked_pages -= faults
@@ -299,7 +301,8 @@ def promote_repeated(machine, lump, index, faults, time_s):
     The last fault was this node's, as all are. A page moves if it was also this thread's, and by the group rules
     otherwise. MODEL: what those rules allow is one share, which is fitted.
     """
-    private = 1.0 / machine.processes[process_of(machine, lump)].threads
+    process = machine.processes[process_of(machine, lump)]
+    private = process.count / process.threads
     share = private + (1.0 - private) * machine.parameters.numa_shared_move_share
     return promote_if_room(machine, lump, index, binomial(machine.state, faults, share, 1.0 - share), time_s)
 
@@ -348,7 +351,7 @@ def move_up(machine, lump, index, pages, time_s):
     arrive(machine, page_class, index, pages)
     machine.counters[PGPROMOTE_SUCCESS] += pages
     process = machine.processes[machine.classes[page_class].process]
-    process.stall_s += pages * (parameters.migration_s / process.threads + parameters.promotion_stall_s)
+    process.stall_s += pages * (parameters.migration_s / process.threads + parameters.promotion_stall_s / process.count)
 
 
 @njit_inlined

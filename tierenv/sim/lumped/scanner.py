@@ -39,7 +39,7 @@ from tierenv.sim.records import (
     TARGET_FIXED,
     TARGET_MOST_SCANNED,
 )
-from tierenv.sim.rules import SCALE_STEPS, free_pages
+from tierenv.sim.rules import SCALE_STEPS, free_pages, knows_heat
 from tierenv.units import PAGE_BYTES
 
 _TOLERANCE_S = 1e-9
@@ -59,7 +59,8 @@ def is_scanned(machine, index):
 def set_due(machine, index):
     """Fix when a process's next chunk is due: the first after the initial delay, others a period after the last ended.
 
-    V3's scan scale and its failed promotions lengthen that period (kmmscand.md section 6.5).
+    V3's scan scale and its failed promotions lengthen that period (kmmscand.md section 6.5). Chunks of processes alike
+    are staggered evenly.
     """
     parameters = machine.parameters
     process = machine.processes[index]
@@ -72,7 +73,7 @@ def set_due(machine, index):
         period_ms += int(period_ms) * (process.scan_scale - 1) // SCALE_STEPS
     if parameters.failure_window > 0:
         period_ms *= 1 + mm.failure_percent // 10
-    mm.due_s = mm.last_scan_end_s + 1e-3 * period_ms
+    mm.due_s = mm.last_scan_end_s + 1e-3 * period_ms / process.count
 
 
 @njit
@@ -132,11 +133,17 @@ def count_chunk_pages(machine, index):
     """Pages a process's next chunk walks: to the end of its VMA, or the scan size, but never past the last VMA."""
     mm = machine.mms[index]
     if machine.parameters.is_whole_vma:
-        return 0 if mm.is_rest_next else machine.processes[index].pages
+        return 0 if mm.is_rest_next else own_pages(machine.processes[index])
     left = -mm.credit_pages
     for region in range(mm.cursor, mm.end_region):
         left += machine.regions[region].pages
-    return min(left, int(mm.size_bytes) // PAGE_BYTES)
+    return min(left, int(mm.size_bytes) // PAGE_BYTES, own_pages(machine.processes[index]))
+
+
+@njit_inlined
+def own_pages(process):
+    """Pages of one of the processes alike that a record stands for."""
+    return int(process.pages / process.count)
 
 
 @njit
@@ -158,13 +165,16 @@ def scan(machine):
     for node in range(parameters.num_nodes):
         machine.nodes[node].scanned_pages = 0
         machine.nodes[node].accessed_pages = 0
+    # writes only seed new processes on some daemons, so that the rule stays in charge there
+    is_ruled = parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time
+    is_ruled &= knows_heat(parameters, mm)
     is_rest = parameters.is_whole_vma and mm.is_rest_next
     useful = 0 if is_rest else walk_chunk(machine, mm)
     if is_rest:
         mm.is_rest_next = False
     elif parameters.is_whole_vma:
         # a chunk ends with the VMA that fills it, and takes the other mappings in the next one
-        is_full = process.pages * PAGE_BYTES >= mm.size_bytes
+        is_full = own_pages(process) * PAGE_BYTES >= mm.size_bytes
         is_full &= useful > 0 or not parameters.walks_on_without_hits
         mm.is_rest_next = process.has_rest_vma and is_full
         if process.has_rest_vma and not is_full:
@@ -175,8 +185,8 @@ def scan(machine):
         trace_scan_end(machine, index, resume_address(machine, index), useful)
     mm.scans += 1
     mm.last_scan_end_s = state.now_s
-    if parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time:
-        adapt(parameters, mm, useful)  # writes only seed new processes there, so the rule stays in charge
+    if is_ruled:
+        adapt(parameters, mm, useful)
     set_due(machine, index)
     state.mm_cursor = index
     if not parameters.has_migration_thread:
@@ -237,6 +247,7 @@ def walk_chunk(machine, mm):
     if mm.cursor == mm.end_region:
         mm.cursor = mm.first_region
         mm.credit_pages = 0
+        mm.passes += 1
     return useful
 
 
@@ -247,8 +258,19 @@ def scan_region(machine, region, pages_since):
     useful = 0
     for lump in range(machine.regions[region].first_lump, machine.regions[region].end_lump):
         row = machine.classes[machine.counts[lump, CLASS]]
+        if machine.parameters.first_visit_resets and not machine.regions[region].was_visited:
+            reset_lump(machine, lump, row.hazard - row.hazard_rate * ago_s)
         useful += scan_lump(machine, lump, row.hazard - row.hazard_rate * ago_s)
+    machine.regions[region].was_visited = True
     return useful
+
+
+@njit_inlined
+def reset_lump(machine, lump, hazard):
+    """Forget that slow pages of a lump have ever been touched."""
+    resolve_slow(machine, lump, hazard)
+    for cell in range(SLOW + 1, SLOW + 4):
+        move(machine.counts, lump, cell, SLOW, machine.counts[lump, cell])
 
 
 @njit_inlined

@@ -87,7 +87,7 @@ CLASSES = np.dtype(
 )
 """One class of pages."""
 
-REGION = np.dtype([("pages", "i8"), ("first_lump", "i8"), ("end_lump", "i8")])
+REGION = np.dtype([("pages", "i8"), ("first_lump", "i8"), ("end_lump", "i8"), ("was_visited", "b1")], align=True)
 
 STATE = np.dtype(
     [

@@ -24,7 +24,7 @@ from tierenv.sim.records import (
     TARGET_FIXED,
     TARGET_MOST_ACCESSED,
 )
-from tierenv.sim.rules import SCALE_STEPS
+from tierenv.sim.rules import SCALE_STEPS, knows_heat
 from tierenv.units import PAGE_BYTES
 
 
@@ -132,6 +132,10 @@ def visit(pages, page, time_s):
     if test_and_clear_accessed(pages, page, time_s):
         pages.is_young[page] = True
         pages.is_idle[page] = False
+    if not pages.was_visited[page]:
+        pages.was_visited[page] = True
+        if pages.node[page] == SLOW:
+            pages.is_idle[page] = True  # since when the bit was set nobody knows
     if parameters.is_second_access:
         is_accessed = not pages.is_idle[page]
         is_hot = is_accessed and pages.was_accessed[page]
@@ -201,6 +205,8 @@ def end_chunk(pages, time_s):
     mm.scans += 1
     pages.counters[MM_SCANS] += 1
     pages.counters[VMA_SCANS] += 1
+    is_ruled = parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time
+    is_ruled &= knows_heat(parameters, mm)
     was_rest = parameters.is_whole_vma and mm.is_rest_next
     if parameters.is_whole_vma:
         # the other mappings wait for the next chunk if the big one alone fills this
@@ -212,7 +218,8 @@ def end_chunk(pages, time_s):
             pages.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     elif mm.cursor == mm.end_page:
         mm.cursor = mm.first_page
-    if parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time:
+        mm.passes += 1
+    if is_ruled:
         follow_kernel_rule(pages, mm)
     choose_target_node(pages, state.scan_process, was_rest)
     set_due(pages, state.scan_process)

@@ -109,6 +109,8 @@ class Pages(NamedTuple):
     """bool[N]: PG_idle, set by the scanner, cleared when an access is noticed."""
     is_young: NDArray[np.bool_]
     """bool[N]: PG_young, set when the scanner clears a set Accessed bit, cleared by kswapd and by demotion."""
+    was_visited: NDArray[np.bool_]
+    """bool[N]: the scanner has looked at the page before, or what it finds counts from the first visit on."""
     is_aged: NDArray[np.bool_]
     """bool[N]: kswapd has aged the page, and not looked at it since."""
     was_accessed: NDArray[np.bool_]

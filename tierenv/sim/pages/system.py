@@ -36,6 +36,8 @@ class PagesSystem:
 
     def __init__(self, scenario: Scenario, tick_s: float = TICK_S) -> None:
         self.scenarios = (scenario,)
+        self._first_of = np.cumsum([0, *(process.count for process in scenario.processes[:-1])])
+        self._scenario = scenario = scenario.one_by_one()
         self.daemons = (scenario.daemon,)
         self.resident_pages = np.array([scenario.pages])
         self.fast_capacity_pages = np.array([scenario.fast_capacity_pages])
@@ -65,6 +67,7 @@ class PagesSystem:
             sweep_phase=np.zeros(num_pages),
             is_idle=np.zeros(num_pages, dtype=np.bool_),
             is_young=np.zeros(num_pages, dtype=np.bool_),
+            was_visited=np.zeros(num_pages, dtype=np.bool_),
             is_aged=np.zeros(num_pages, dtype=np.bool_),
             was_accessed=np.zeros(num_pages, dtype=np.bool_),
             fault_hazard=np.zeros(num_pages),
@@ -141,8 +144,8 @@ class PagesSystem:
 
     @property
     def finished_s(self) -> NDArray[np.float64]:
-        """float64[1, processes]: when each process finished, 0 while it has not."""
-        return self._pages.processes["finished_s"][np.newaxis].copy()
+        """float64[1, processes]: when each process finished, 0 while it has not; of several alike the first."""
+        return self._pages.processes["finished_s"][np.newaxis, self._first_of]
 
     @property
     def is_done(self) -> NDArray[np.bool_]:
@@ -159,7 +162,7 @@ class PagesSystem:
 
     def _lay_out(self, seed: int, phase_orders: PhaseOrders) -> None:
         """Draw the episode: classes and phases of every process, and the placement at start."""
-        scenario = self.scenarios[0]
+        scenario = self._scenario
         pages = self._pages
         rng = np.random.Generator(np.random.PCG64(seed))
         for array in map(partial(getattr, pages), _ZERO_AT_START):
@@ -194,6 +197,7 @@ class PagesSystem:
         # a page starts as touched: not marked idle (first access), accessed in the previous window (second access)
         pages.is_idle[:] = is_second_access & ~is_fast
         pages.is_young[:] = is_fast
+        pages.was_visited[:] = not self._start.parameters["first_visit_resets"]
         pages.was_accessed[:] = is_second_access & ~is_fast
 
         self._states[:] = np.zeros((), dtype=STATE)
@@ -223,7 +227,7 @@ class PagesSystem:
             if page_class.visits == "sequential":
                 own = span.start + np.flatnonzero(pages.page_class[span] == number)
                 pages.sweep_phase[own] = np.arange(len(own)) / len(own)
-        phases = draw_phases(process, self.scenarios[0].fast_capacity_pages, phase_orders, rng)
+        phases = draw_phases(process, self._scenario.fast_capacity_pages, phase_orders, rng)
         pages.phase_end[: len(phases.end), index] = phases.end
         pages.access_share[: len(phases.end), classes] = phases.access_share
         pages.is_waste[: len(phases.end), classes] = phases.is_waste
