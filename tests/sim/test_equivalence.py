@@ -60,7 +60,7 @@ def differences(lumped: Outcomes, pages: Outcomes, approximate: dict[str, float]
             margin = approximate.get(name, LIST_MARGIN if name in LISTED else MARGIN)
             if abs(relative) > margin:
                 found[name] = f"mean {relative:+.2%}"
-        elif ks_2samp(lumped[name], pages[name]).pvalue < SIGNIFICANCE:
+        elif ks_2samp(lumped[name], pages[name], method="asymp").pvalue < SIGNIFICANCE:
             found[name] = f"mean {relative:+.2%}, Kolmogorov-Smirnov"
     return found
 
