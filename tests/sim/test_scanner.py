@@ -115,14 +115,15 @@ def test_prctl_scale_lengthens_a_fractional_period_in_the_kernel_s_whole_numbers
     assert pages.mms[0]["due_s"] == pytest.approx(expected_s, abs=1e-9)
 
 
-def idle_and_hot(rule: str) -> Scenario:
+def idle_and_hot(rule: str, first_visit_resets: bool = False) -> Scenario:
     """Nine tenths of the pages are never touched; the others are, all the time."""
     classes = (PageClass(name="hot", fraction=0.1), PageClass(name="idle", fraction=0.9))
     phases = (Phase(name="run", access_share={"hot": 1.0, "idle": 0.0}),)
     scenario = with_workload(
         load_scenario("skewed"), classes=classes, phases=phases, initial_placement="slow"
     ).model_copy(update={"size": 512 * MIB, "fast_capacity": 128 * GIB, "regions": 16})
-    return scenario.model_copy(update={"daemon": scenario.daemon.model_copy(update={"access_rule": rule})})
+    changes = {"access_rule": rule, "first_visit_resets": first_visit_resets}
+    return scenario.model_copy(update={"daemon": scenario.daemon.model_copy(update=changes)})
 
 
 def counts_after_each_chunk(scenario: Scenario, chunks: int, columns: list[int]) -> NDArray[np.int64]:
@@ -151,6 +152,14 @@ def test_untouched_pages_never_pass_the_second_access_rule() -> None:
     # a page starts as touched, so touched pages pass at the first visit
     assert found[0].tolist() == [hot, idle]
     assert found[1:, 1].tolist() == [idle, idle]
+
+
+def test_a_first_visit_may_only_clear_what_is_known_of_a_slow_page() -> None:
+    scenario = idle_and_hot("second-access", first_visit_resets=True)
+    hot, idle = scenario.class_pages
+    found = counts_after_each_chunk(scenario, 3, [SLOWTIER, IDLEPAGE])
+    # touched since the first visit, then in a second window in a row
+    assert found.tolist() == [[0, hot + idle], [0, idle], [hot, idle]]
 
 
 def test_visits_without_a_daemon_or_under_throttle_0_list_nothing() -> None:
