@@ -117,7 +117,7 @@ def _shrink_workload(scenario: Scenario, process: Process, factor: float) -> Wor
 def _shrink_knobs(knobs: HintFaultKnobs, factor: float) -> HintFaultKnobs:
     sizes = {field: _fewer_bytes(getattr(knobs, field), factor) for field in ("scan_size", "spare")}
     # as many whole windows of it as before
-    sizes["scan_rate_limit"] = max(1, knobs.scan_rate_limit // knobs.scan_size) * sizes["scan_size"]
+    sizes["scan_rate_limit"] = max(1, int(knobs.scan_rate_limit // knobs.scan_size)) * sizes["scan_size"]
     return knobs.model_copy(update=sizes | _scaled(knobs, 1 / factor, "promote_rate_limit"))
 
 

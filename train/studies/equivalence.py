@@ -6,7 +6,7 @@ measured; tests/sim/test_equivalence.py holds the bars.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -153,7 +153,7 @@ def _swept(scenario: Scenario) -> Scenario:
     return _with_workload(scenario, classes=classes)
 
 
-def _with_platform(scenario: Scenario, cxl: dict[str, object] | None = None, **changes: object) -> Scenario:
+def _with_platform(scenario: Scenario, cxl: Mapping[str, object] | None = None, **changes: object) -> Scenario:
     """The scenario on a platform that differs in this."""
     tier = scenario.platform.cxl.model_copy(update=cxl or {})
     return scenario.model_copy(update={"platform": scenario.platform.model_copy(update=changes | {"cxl": tier})})

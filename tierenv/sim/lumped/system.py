@@ -334,9 +334,10 @@ def _fill_fast_nodes(
 
     has_share = np.array([start.fast_share is not None for start in arrays.starts])
     placement = np.array([start.placement for start in arrays.starts])
-    for page_class in np.flatnonzero(has_share):
-        is_own = lump_class == page_class
-        fill(is_own, round(arrays.starts[page_class].fast_share * int(pages[is_own].sum())))
+    for page_class, start in enumerate(arrays.starts):
+        if start.fast_share is not None:
+            is_own = lump_class == page_class
+            fill(is_own, round(start.fast_share * int(pages[is_own].sum())))
     fill((~has_share & (placement == "address-order"))[lump_class], in_order=True)
     fill((~has_share & (placement == "random"))[lump_class])
     return fast
