@@ -13,6 +13,7 @@ import yaml
 
 from tests.tiny import tiny
 from tierenv.counters import COUNTER_INDEX, COUNTERS, NUM_COUNTERS
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.experiments import (
     QUANTITIES,
@@ -32,12 +33,16 @@ from tierenv.train.fidelity import BATCH_MACHINES, JudgedRow, Summary, fidelity,
 SEEDS = [10_000, 10_001]
 
 
+PROMOTING = tiny(daemon=load_daemon("kmmscand-v1"), control="kernel-rule")
+"""Promotes from its first second on."""
+
+
 def experiment(*rows: dict[str, Any], **fields: Any) -> Experiment:
     """Returns an experiment of two tiny runs, with rows that have a name and a quantity unless they say another."""
     values = {
         "name": "mine",
         "role": "check",
-        "scenario": tiny().model_dump(),
+        "scenario": PROMOTING.model_dump(),
         "runs": {"off": {"control": False}, "on": {}},
         "rows": [{"id": f"row {index}", "quantity": "seconds", "run": "on"} | row for index, row in enumerate(rows)],
     }
@@ -169,9 +174,9 @@ def test_a_run_changes_key_by_key_what_the_scenario_says() -> None:
 
 
 def test_what_is_counted_is_what_the_model_did_in_that_time() -> None:
-    run = PlannedRun(tiny(), since=1.0, duration=3.0)
+    run = PlannedRun(PROMOTING, since=1.0, duration=3.0)
     found = simulate([run], SEEDS)[run.identity]
-    system = LumpedSystem([tiny()] * 2)
+    system = LumpedSystem([PROMOTING] * 2)
     system.reset(np.array(SEEDS, dtype=np.uint64), ["training"] * 2)
     system.advance(1.0)
     before, work = system.counters, system.work_done
@@ -179,14 +184,14 @@ def test_what_is_counted_is_what_the_model_did_in_that_time() -> None:
     gauges = np.array([counter.is_gauge for counter in COUNTERS])
     expected = np.where(gauges, system.counters, system.counters - before).mean(axis=0)
     assert found.counters == pytest.approx(expected) and found.counters[COUNTER_INDEX["nr_kmmscand_migrated"]] > 0
-    assert found.accesses == pytest.approx((system.work_done - work).mean() * tiny().total_accesses)
+    assert found.accesses == pytest.approx((system.work_done - work).mean() * PROMOTING.total_accesses)
     assert (found.seconds, found.counted_s) == pytest.approx((3.0, 2.0))
 
 
 def test_runs_do_not_depend_on_what_they_run_beside() -> None:
     runs = [PlannedRun(tiny(fast_capacity=f"{size}MiB")) for size in range(128, 128 + BATCH_MACHINES)]
     told: list[tuple[int, int]] = []
-    together = simulate([*runs, *runs, PlannedRun(tiny(), duration=1.0)], SEEDS, lambda *part: told.append(part[:2]))
+    together = simulate([*runs, *runs, PlannedRun(PROMOTING, duration=1.0)], SEEDS, lambda *part: told.append(part[:2]))
     assert len(together) == len(runs) + 1, "the same run is run once"
     assert told[:2] == [(0, BATCH_MACHINES + 1), (BATCH_MACHINES // 2, BATCH_MACHINES + 1)]
     alone = simulate(runs[-1:], SEEDS)
