@@ -120,15 +120,17 @@ BY_CLASS = {"failed": 0.1, "migadded": 0.02, "slowtier": 0.02} | dict.fromkeys((
 find no room are pages of the last ones."""
 
 
-RESET = {"idlepage": 0.005}
-"""Margin where a first visit makes every slow page idle: means alone, for a spread of one in 2,000 is that of few pages."""
+STEADY = dict.fromkeys(("idlepage", "migrated", "demoted"), 0.005)
+"""Margins of the means alone where the throttle sets the pace: spreads are those of a handful of pages."""
 RACED = dict.fromkeys(("migrated", "demoted"), 0.01)
 """Margins where the migrator fills what room kswapd makes, page by page, all the time."""
 BURSTS = {"demoted": 0.03, "numa_promoted": 0.03, "numa_candidates": 0.01, "wasted": 0.04} | dict.fromkeys(
     ("seconds", "own_seconds"), 0.005
 )
 """Margins where a window is all of one heat, so that its pages fault within milliseconds while kswapd makes room."""
-SWEPT = {"demoted": 0.1, "numa_promoted": 0.1, "wasted": 0.2}
+SWEPT = {"demoted": 0.1, "numa_promoted": 0.1, "wasted": 0.2} | dict.fromkeys(
+    ("numa_candidates", "numa_marked", "numa_faults"), 0.01
+)
 """Margins where a sweep touches a lump's pages at once, and more of them find no room than one by one."""
 
 
@@ -205,7 +207,7 @@ def make_cases() -> dict[str, Case]:
         "over capacity, V3": Case(skewed.replace(daemon=v3, control="kernel-rule"), kernels_own, RECHECKED),
         "over capacity, mode 1": Case(skewed.replace(**alone | {"numa_balancing_mode": 1}), kernels_own),
         "over capacity, mode 2": Case(skewed.replace(**alone), kernels_own),
-        "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB), RESET, {"wasted": 0.01}),
+        "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB), STEADY, {"wasted": 0.01}),
         "moving, tuned at random": Case(moving, at_random),
         "moving, mode 2": Case(moving.replace(**alone), kernels_own),
         "two processes, one of which comes and goes": Case(
@@ -226,7 +228,7 @@ def make_cases() -> dict[str, Case]:
         "reclaim in vain, mode 2": Case(_futile(skewed.replace(**alone)), kernels_own),
         "address order, throttled": Case(_in_order(skewed), always(500.0, 4 * GIB, 200 * MIB)),
         "address order, mode 2": Case(_in_order(skewed.replace(**alone)), kernels_own, BURSTS),
-        "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 200 * MIB)),
+        "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 200 * MIB), STEADY),
         "sweeps, mode 2": Case(_swept(skewed.replace(**alone)), kernels_own, SWEPT),
     }
 
