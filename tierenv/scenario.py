@@ -481,8 +481,9 @@ class Scenario(NamedRecord):
                 2
                 * work
                 * missing
-                * workload.traffic_per_access
-                * (1 / tier.bandwidth + workload.store_share / tier.writes),
+                * (
+                    workload.traffic_per_access / tier.bandwidth + workload.store_share * CACHE_LINE_BYTES / tier.writes
+                ),
             )
             for tier in (platform.dram, platform.cxl)
         )

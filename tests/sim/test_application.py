@@ -92,9 +92,10 @@ def test_access_time_agrees_with_what_is_read_and_written(
         update={"platform": like.platform.model_copy(update={"cxl": tier})}
     )
     seconds = access_s(scenario_arrays(scenario), [fast, 1 - fast], copied)
-    read = threads / seconds * (1 - hits) * traffic
-    dram = loaded_latency(scenario.platform.dram, fast * read + copied, fast * stores * read, stores)
-    cxl = loaded_latency(tier, (1 - fast) * read + copied, (1 - fast) * stores * read, stores)
+    misses = threads / seconds * (1 - hits)
+    read, written = misses * traffic, misses * stores * CACHE_LINE_BYTES
+    dram = loaded_latency(scenario.platform.dram, fast * read + copied, fast * written, stores)
+    cxl = loaded_latency(tier, (1 - fast) * read + copied, (1 - fast) * written, stores)
     latency = fast * dram + (1 - fast) * cxl + scenario.page_walk_s(scenario.processes[0])
     workload = scenario.workload
     expected = workload.think + (1 - hits) * latency / workload.memory_parallelism

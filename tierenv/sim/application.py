@@ -1,6 +1,7 @@
 """Applications: closed loops of threads whose access time depends on where their pages lie (docs/model.md)."""
 
 from tierenv.sim.jit import njit, njit_inlined
+from tierenv.units import CACHE_LINE_BYTES
 
 LEAST_FREE = 1e-3
 """Share of a link's bandwidth that others leave at least, also on one too narrow for the migration copies."""
@@ -78,7 +79,9 @@ def _load(parameters, process, links, shares, node):
 @njit_inlined
 def busy_s(process, link):
     """How long an access of a process, one in a cache included, keeps a node busy on average [s]."""
-    return process.miss_share * process.read_bytes * (1.0 / link.bandwidth + process.store_share / link.store_bandwidth)
+    read_s = process.read_bytes / link.bandwidth
+    written_s = process.store_share * CACHE_LINE_BYTES / link.store_bandwidth
+    return process.miss_share * (read_s + written_s)
 
 
 @njit_inlined
