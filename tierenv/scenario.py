@@ -359,12 +359,24 @@ class Scenario(NamedRecord):
             raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0B or at least 256KiB")
         if self.target_node > 0 and not self.remote_fast_capacity:
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
+        self._check_counts()
         self._check_capacities()
         if isinstance(self.daemon, HintFaultDaemon):
             self._check_numa_balancing(self.daemon)
         self._check_resolution()
         self._check_duration()
         return self
+
+    def _check_counts(self) -> None:
+        """Refuse processes alike under a rule that adapts to each of them by itself."""
+        is_ruled = self.control == "kernel-rule" or not self.daemon.tunable_at_run_time
+        if is_ruled and self.control != "off" and not isinstance(self.daemon, HintFaultDaemon):
+            for process in self.processes:
+                if process.count > 1:
+                    raise ValueError(
+                        f"count={process.count}: must be 1 where a rule sets period and size of each process; list "
+                        "them one by one as corunners"
+                    )
 
     def _check_capacities(self) -> None:
         """Refuse more memory than the platform has, and more pages than the nodes they start on hold."""

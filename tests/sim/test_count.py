@@ -7,6 +7,7 @@ import pytest
 
 from tests.tiny import tiny
 from tierenv.counters import MIGRATED, MM_SCANS, NUMA_HINT_FAULTS, NUMA_PTE_UPDATES, PGPROMOTE_SUCCESS
+from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
@@ -40,6 +41,11 @@ def means(scenario: Scenario, until_s: float, setting: Setting | None = None) ->
     system.advance(until_s)
     system.audit()
     return system.counters.mean(axis=0)
+
+
+def test_no_rule_that_adapts_to_each_process_has_several_as_one() -> None:
+    with pytest.raises(ConfigError, match="count=4: must be 1 where a rule sets period and size of each process"):
+        pair(0.0, control="kernel-rule")
 
 
 @pytest.mark.parametrize("mode", [1, 2])

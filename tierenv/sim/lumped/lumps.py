@@ -18,9 +18,7 @@ from tierenv.sim.lumped.state import (
     UNVISITED,
 )
 from tierenv.sim.random import binomial, round_randomly
-from tierenv.sim.records import (
-    WASTED,
-)
+from tierenv.sim.records import WASTED
 
 
 @njit_inlined

@@ -2,7 +2,8 @@
 
 Who is scanned, when a chunk is due, the rule for period and size, and the choice of the target node stand here and in
 `tierenv.sim.pages.scanner` on purpose: neither model calls the other's, so that each checks how the other reads the
-kernel. What both take from `tierenv.sim.rules` is beyond that check: here free pages and the steps of the prctl scale.
+kernel. What both take from `tierenv.sim.rules` is beyond that check: here free pages, the steps of the prctl scale, and
+from which pass on the adaptation rule goes by what is found.
 """
 
 import math
@@ -199,7 +200,7 @@ def resume_address(machine, index):
     """Where a process's next chunk begins, counted from the start of its big VMA [bytes]."""
     mm = machine.mms[index]
     if machine.parameters.is_whole_vma:
-        return machine.processes[index].pages * PAGE_BYTES if mm.is_rest_next else 0
+        return own_pages(machine.processes[index]) * PAGE_BYTES if mm.is_rest_next else 0
     walked = mm.credit_pages
     for region in range(mm.first_region, mm.cursor):
         walked += machine.regions[region].pages
@@ -357,7 +358,7 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
 
     `hits` pages are newly listed, of which `unmarked` passed only because nobody had marked them idle before;
     `duplicates` of the `queued` pages are listed once more. Allocation does not wait (GFP_NOWAIT): without free
-    memory an entry is lost. MODEL: entries take DRAM outside the fast node (kernel_memory of the platform), never
+    memory an entry is lost. MODEL: entries take DRAM outside the fast node (Scenario.kernel_memory), never
     the node itself.
     """
     parameters = machine.parameters

@@ -50,11 +50,9 @@ FIRST_ACCESS_VISITS = 1024
 """Pending records of each lump that the ring of one machine has room for; entries beyond it count as failed
 allocations. A first-access daemon lists every page ever touched at every visit."""
 
-FRESH, STALE, FRESH_AT_S, STALE_AT_S, MARK_HAZARD, UNVISITED, FAULTED, MARKED_FAST, FRESH_HAZARD, STALE_HAZARD = range(
-    10
-)
-"""Columns of `Machine.marks`: marked slow pages in two groups, when and at which hazard each group was last marked, the
-hazard at which the marks were last resolved, and unmarked slow pages the present pass has yet to visit.
+FRESH, STALE, FRESH_AT_S, STALE_AT_S, MARK_HAZARD, UNVISITED, FAULTED, MARKED_FAST = range(8)
+"""Columns of `Machine.marks`: marked slow pages in two groups, when each group was last marked, the hazard at which the
+marks were last resolved, and unmarked slow pages the present pass has yet to visit.
 
 Mode 2 asks how long ago a page was marked: FRESH pages were marked by the last visit, STALE ones by an earlier one.
 Mode 1 asks whether a page had a hint fault before: FRESH pages had none, STALE ones had, and so had FAULTED pages,

@@ -2,18 +2,15 @@
 
 Who is scanned, when a chunk is due, the rule for period and size, and the choice of the target node stand here and in
 `tierenv.sim.lumped.scanner` on purpose: neither model calls the other's, so that each checks how the other reads the
-kernel. From `tierenv.sim.rules`, which both share and which that does not check, comes the number of steps of the prctl
-scale alone.
+kernel. From `tierenv.sim.rules`, which both share and which that does not check, come the number of steps of the prctl
+scale and from which pass on the adaptation rule goes by what is found.
 """
 
 import math
 
 from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages.state import (
-    SLOW,
-    test_and_clear_accessed,
-)
+from tierenv.sim.pages.state import SLOW, test_and_clear_accessed
 from tierenv.sim.records import (
     ALLOCATION_FAILURES,
     CONTROL_KERNEL_RULE,
@@ -214,6 +211,7 @@ def end_chunk(pages, time_s):
         walks_on = parameters.walks_on_without_hits and state.chunk_useful == 0
         has_rest = pages.processes[state.scan_process].has_rest_vma
         mm.is_rest_next = has_rest and is_full and not walks_on and not was_rest
+        mm.passes += 0 if was_rest else 1
         if has_rest and not was_rest and not mm.is_rest_next:
             pages.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     elif mm.cursor == mm.end_page:
