@@ -124,6 +124,8 @@ STEADY = dict.fromkeys(("idlepage", "migrated", "demoted"), 0.005)
 """Margins of the means alone where the throttle sets the pace: spreads are those of a handful of pages."""
 RACED = dict.fromkeys(("migrated", "demoted"), 0.01)
 """Margins where the migrator fills what room kswapd makes, page by page, all the time."""
+IN_VAIN = dict.fromkeys(("numa_faults", "numa_candidates"), 0.005)
+"""Margins of the means alone where all marked pages fault whatever happens: spreads are those of a page."""
 BURSTS = {"demoted": 0.03, "numa_promoted": 0.03, "numa_candidates": 0.01, "wasted": 0.04} | dict.fromkeys(
     ("seconds", "own_seconds"), 0.005
 )
@@ -225,7 +227,7 @@ def make_cases() -> dict[str, Case]:
             RECHECKED,
         ),
         "stores, mode 2": Case(_stores(skewed.replace(**alone)), kernels_own),
-        "reclaim in vain, mode 2": Case(_futile(skewed.replace(**alone)), kernels_own),
+        "reclaim in vain, mode 2": Case(_futile(skewed.replace(**alone)), kernels_own, IN_VAIN),
         "address order, throttled": Case(_in_order(skewed), always(500.0, 4 * GIB, 200 * MIB)),
         "address order, mode 2": Case(_in_order(skewed.replace(**alone)), kernels_own, BURSTS),
         "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 200 * MIB), STEADY),
