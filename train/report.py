@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from tierenv.experiments import Experiment
 from tierenv.files import atomic_write_bytes
 from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline, add_legend, printed
 from tierenv.train.distil import TOLERANCE, Distillation
@@ -128,7 +129,7 @@ def distillation_table(result: Distillation) -> Table:
 
 def fidelity_tables(result: Fidelity) -> list[Table]:
     """Every row of each experiment, and what fitted ones and checks come to."""
-    tables = [_experiment_table(result, experiment.name) for experiment in result.experiments]
+    tables = [_experiment_table(result, experiment) for experiment in result.experiments]
     columns = ["rows", "number", "median error", "mean error", "within tolerance", "sign holds", "required holds"]
     summary = _table(f"all rows, means of {len(result.seeds)} runs", columns)
     for role, rows in result.summaries().items():
@@ -138,14 +139,11 @@ def fidelity_tables(result: Fidelity) -> list[Table]:
     return [*tables, summary]
 
 
-def _experiment_table(result: Fidelity, name: str) -> Table:
-    [experiment] = [each for each in result.experiments if each.name == name]
-    table = _table(
-        f"{name}: {experiment.summary}" if experiment.summary else name,
-        FIDELITY_COLUMNS,
-    )
+def _experiment_table(result: Fidelity, experiment: Experiment) -> Table:
+    title = f"{experiment.name}: {experiment.summary}" if experiment.summary else experiment.name
+    table = _table(title, FIDELITY_COLUMNS)
     for row in result.rows:
-        if row.experiment.name == name:
+        if row.experiment is experiment:
             table.add_row(*fidelity_cells(row.to_json()))
     table.caption = experiment.source or None
     return table

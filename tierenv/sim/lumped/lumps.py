@@ -35,6 +35,12 @@ def process_of(machine, lump):
 
 
 @njit_inlined
+def own_pages(process):
+    """Pages of one of the processes alike that a record stands for."""
+    return int(process.pages / process.count)
+
+
+@njit_inlined
 def end_of_region(machine, lump):
     """The first lump beyond the region of a lump."""
     index = process_of(machine, lump)

@@ -24,6 +24,7 @@ from tierenv.sim.lumped.lumps import (
     fast_place,
     hazard_at,
     next_sweep,
+    own_pages,
     pages_in,
     process_of,
     resolve_slow,
@@ -91,8 +92,7 @@ def mark_range(machine, index):
     parameters = machine.parameters
     state = machine.state
     mm = machine.mms[index]
-    own_pages = int(machine.processes[index].pages / machine.processes[index].count)
-    length = min(parameters.numa_window_pages, own_pages)
+    length = min(parameters.numa_window_pages, own_pages(machine.processes[index]))
     left = length
     marked = 0
     is_pass_over = False

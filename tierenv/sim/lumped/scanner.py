@@ -13,6 +13,7 @@ from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.lumps import (
     fast_place,
     move,
+    own_pages,
     pages_in,
     resolve_fast,
     resolve_slow,
@@ -139,12 +140,6 @@ def count_chunk_pages(machine, index):
     for region in range(mm.cursor, mm.end_region):
         left += machine.regions[region].pages
     return min(left, int(mm.size_bytes) // PAGE_BYTES, own_pages(machine.processes[index]))
-
-
-@njit_inlined
-def own_pages(process):
-    """Pages of one of the processes alike that a record stands for."""
-    return int(process.pages / process.count)
 
 
 @njit

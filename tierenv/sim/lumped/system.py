@@ -277,7 +277,8 @@ class LumpedSystem:
         machine.counts[: len(slow), CLASS] = lump_class
         records = self._start[index]["regions"]
         region = np.repeat(np.arange(len(records)), records["end_lump"] - records["first_lump"])
-        machine.clocks[: len(slow), SWEEP_PHASE] = _sweep_phase(slow, lump_class)
+        if machine.classes["is_sequential"].any():
+            machine.clocks[: len(slow), SWEEP_PHASE] = _sweep_phase(slow, lump_class)
         for node, fast in enumerate(_fill_fast_nodes(arrays, slow, lump_class, region, rng)):
             slow = slow - fast
             machine.counts[: len(slow), FAST + 4 * node + 3] = fast

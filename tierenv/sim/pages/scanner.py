@@ -211,7 +211,8 @@ def end_chunk(pages, time_s):
         walks_on = parameters.walks_on_without_hits and state.chunk_useful == 0
         has_rest = pages.processes[state.scan_process].has_rest_vma
         mm.is_rest_next = has_rest and is_full and not walks_on and not was_rest
-        mm.passes += 0 if was_rest else 1
+        if not was_rest:
+            mm.passes += 1
         if has_rest and not was_rest and not mm.is_rest_next:
             pages.counters[VMA_SCANS] += 1  # the other mappings, walked in the same chunk
     elif mm.cursor == mm.end_page:
