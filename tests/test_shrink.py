@@ -31,7 +31,7 @@ def whole() -> Scenario:
     scenario = load_scenario("skewed")
     kind = {"store_share": 0.3, "traffic_per_access": 160, "cache_hit_share": 0.4, "think": 30e-9, "threads": 96}
     card = scenario.platform.cxl.model_copy(update={"store_bandwidth": 20e9, "store_latency": 120e-9})
-    platform = scenario.platform.model_copy(update={"cxl": card, "futile_reclaim": 250e-9})
+    platform = scenario.platform.model_copy(update={"cxl": card})
     knobs = scenario.numa_balancing.model_copy(update={"scan_size": 300 * MIB})
     changes = {"platform": platform, "slow_capacity": 20 * GIB, "numa_balancing": knobs, "numa_balancing_mode": 1}
     changed = with_workload(scenario, **kind).model_copy(update=changes)
@@ -57,7 +57,7 @@ def test_shares_times_and_windows_stay_as_they_are(pages: int) -> None:
     shrunk, factor = shrink(scenario, pages), scenario.pages / pages
     assert shrunk.pages == pages
     before, after = scenario_arrays(scenario), scenario_arrays(shrunk)
-    costs = ("futile_reclaim_s", "reclaim_visit_s", "scan_s", "demotion_s", "numa_fault_s", "numa_mark_s", "remote_s")
+    costs = ("reclaim_visit_s", "scan_s", "demotion_s", "numa_fault_s", "numa_mark_s", "remote_s")
     for cost in (*costs, "migration_s", "promotion_stall_s"):
         assert after.parameters[cost] == pytest.approx(factor * before.parameters[cost]), cost
     for size in ("slow_capacity_pages", "list_capacity"):

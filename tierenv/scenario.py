@@ -98,7 +98,7 @@ class Platform(NamedRecord):
     scan_per_page: Seconds
     """Scanner time for one PTE."""
     accessed_bit: Seconds
-    """Time a page walk takes longer when it has to set an Accessed bit the scanner cleared."""
+    """Time a page walk takes longer when it has to set an Accessed bit that scanner or reclaim cleared."""
     migration_per_page_at_8gib: Cost
     """Migrator time for one promotion (isolate, unmap, copy, remap) at 8 GiB resident."""
     migration_footprint_exponent: Annotated[float, Field(ge=0, le=2)]
@@ -111,8 +111,6 @@ class Platform(NamedRecord):
     """kswapd time to look at one page that may have to leave."""
     reclaim: Literal["generations", "active-inactive"] = "generations"
     """How its kernel tells old pages: the multi-generational LRU, or the two lists of before."""
-    futile_reclaim: Seconds = 0.0
-    """What an access to a node takes longer while its kswapd finds none but touched pages."""
     demotion_per_page: Cost
     """kswapd time to demote one page."""
     shootdown_receiver: Seconds

@@ -51,7 +51,6 @@ def _shrink_platform(scenario: Scenario, factor: float) -> Platform:
         "failed_migration",
         "stale_entry",
         "reclaim_visit",
-        "futile_reclaim",
         "demotion_per_page",
         "shootdown_receiver",
         "numa_fault",

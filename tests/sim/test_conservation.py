@@ -71,7 +71,7 @@ def platforms(draw: st.DrawFn) -> Platform:
         update={
             "cxl": platform.cxl.model_copy(update=card),
             "reclaim": draw(st.sampled_from(["generations", "active-inactive"])),
-            "futile_reclaim": draw(st.sampled_from([0.0, 0.0, 300e-9])),
+            "accessed_bit": draw(st.sampled_from([0.0, 30e-9, 2e-6])),
             "numa_start_period_factor": draw(st.sampled_from([0.1, 1.0, 2.3])),
         }
     )

@@ -50,7 +50,9 @@ def test_no_rule_that_adapts_to_each_process_has_several_as_one() -> None:
 
 @pytest.mark.parametrize("mode", [1, 2])
 def test_windows_of_processes_alike_are_those_of_as_many(mode: int) -> None:
-    alike, single = pair(0.25, control="off", numa_balancing_mode=mode)
+    scan = load_scenario("skewed")
+    period_s = scan.numa_balancing.scan_delay * scan.platform.numa_start_period_factor
+    alike, single = pair(period_s / COUNT, control="off", numa_balancing_mode=mode)
     ours, theirs = means(alike, 40.0), means(single, 40.0)
     counted = [NUMA_PTE_UPDATES, NUMA_HINT_FAULTS, *([PGPROMOTE_SUCCESS] if mode == 2 else [])]
     assert ours[counted] == pytest.approx(theirs[counted], rel=0.03)

@@ -1,4 +1,4 @@
-"""kswapd in both models, one test for each mechanism: how pages age, what is kept, what a search in vain costs."""
+"""kswapd in both models, one test for each mechanism: how pages age, which are kept, what that costs their program."""
 
 from typing import Any
 
@@ -98,23 +98,41 @@ def test_reclaim_that_finds_only_touched_pages_goes_on_and_frees_nothing(system_
 
 
 @both_models
-def test_accesses_take_longer_while_reclaim_finds_only_touched_pages_and_then_alone(system_type: type) -> None:
-    hot = reclaimed({"a": 1000.0, "b": 1000.0}, SLOW_VISITS | {"futile_reclaim": 10e-6}, threads=4)
-    fast_share = float(scenario_arrays(hot).nodes["capacity_pages"][0] * 0.98 / PAGES)
+@pytest.mark.parametrize("kind", ["generations", "active-inactive"])
+def test_aging_walks_all_page_tables_or_looks_at_the_node_s_pages_alone(system_type: type, kind: str) -> None:
+    scan_s = 1e-3
+    system = awake(system_type, reclaimed({"a": 1.0}, SLOW_VISITS | {"scan_per_page": scan_s, "reclaim": kind}))
+    node = model_of(system).nodes[0]
+    fast_pages = int(node["fast_pages"])
+    system.advance(2 * VISIT_S)
+    expected_s = node["reclaim_lead"] * scan_s * (PAGES if kind == "generations" else fast_pages)
+    assert node["kswapd_clock_s"] == pytest.approx(expected_s, rel=0.05)
 
-    def work(scenario: Scenario, is_awake: bool) -> float:
-        system = awake(system_type, scenario) if is_awake else begin(system_type, scenario)
-        system.advance(0.2)
+
+@both_models
+@pytest.mark.parametrize("bandwidth", [1e12, 16e6])
+def test_setting_accessed_bits_again_holds_up_threads_whose_memory_the_others_use(
+    system_type: type, bandwidth: float
+) -> None:
+    """Two hands clear a bit every millisecond each, so that of four threads two are at work."""
+    tier = reclaimed({"a": 1.0}).platform.dram.model_copy(
+        update={"bandwidth": bandwidth, "store_bandwidth": bandwidth, "queueing_latency": 100e-9}
+    )
+    platform = SLOW_VISITS | {"accessed_bit": 1e-3, "dram": tier, "cxl": tier}
+    hot = reclaimed({"a": 1000.0, "b": 1000.0}, platform, threads=4)
+
+    def work(system: Any) -> float:
+        system.advance(0.5)
         before = float(model_of(system).processes["accesses"][0])
         system.advance(1.0)
         return float(model_of(system).processes["accesses"][0]) - before
 
-    asleep, futile = work(hot, False), work(hot, True)
-    access_s = float(access_time_s(hot, fast_share))
-    longer_s = fast_share * 10e-6 / hot.workload.memory_parallelism
-    assert futile / asleep == pytest.approx(access_s / (access_s + longer_s), rel=0.02)
-    cold = reclaimed({"a": 1e-6, "b": 1e-6}, {"reclaim_visit": 1e-9, "futile_reclaim": 10e-6}, threads=4)
-    assert work(cold, True) == pytest.approx(work(cold, False), rel=0.02)
+    fast_share = float(scenario_arrays(hot).nodes["capacity_pages"][0] * 0.98 / PAGES)
+    half = hot.model_copy(update={"workload": hot.workload.model_copy(update={"threads": 2})})
+    rates = [threads / float(access_time_s(each, fast_share)) for each, threads in ((hot, 4), (half, 2))]
+    assert (rates[1] > 0.9 * rates[0]) == (bandwidth < 1e12)
+    assert work(begin(system_type, hot)) == pytest.approx(rates[0], rel=0.01)
+    assert work(awake(system_type, hot)) == pytest.approx(rates[1], rel=0.03)
 
 
 @both_models

@@ -13,12 +13,12 @@ _MAX_SWEEPS = 200
 
 @njit
 def access_time(parameters, process, links, shares):
-    """Time of one access of one thread of a process [s], stalls excluded.
+    """Time of one access of one of a process's threads that work [s].
 
     t = think + misses (sum over nodes of share latency(busy) + page walk) / parallelism, latency = idle + a u / (1 - u)
     with u the share of the time in which the node is busy (that with all others stands in `links`). As u depends on the
     process's access rate and that on t, it is a fixed point in the access rate k, found by Newton's method on
-    k t(k) = threads, whose left side is convex and grows without bound as k nears what the links carry.
+    k t(k) = threads at work, whose left side is convex and grows without bound as k nears what the links carry.
 
     Args:
         parameters: `tierenv.sim.records.PARAMETERS`.
@@ -26,7 +26,7 @@ def access_time(parameters, process, links, shares):
         links: `tierenv.sim.records.LINK`[K + 1].
         shares: float64[K + 1], share of the accesses that lands on each node.
     """
-    threads = process.threads
+    threads = process.working_threads
     per_miss = process.miss_share / process.memory_parallelism
     slow = parameters.num_nodes
     # node by node, in local variables: a loop over the nodes takes half as long again
@@ -71,7 +71,6 @@ def _load(parameters, process, links, shares, node):
     idle_s = link.idle_s + process.store_share * (link.store_s - link.idle_s)
     if is_remote:
         idle_s += parameters.remote_s
-    idle_s += link.held_s
     share = shares[node]
     return share * idle_s, share * link.queueing_s, max(LEAST_FREE, 1.0 - link.busy), share * busy_s(process, link)
 
@@ -94,7 +93,8 @@ def _most(free, use):
 def solve_rates(parameters, processes, links, shares):
     """Set the access rate of every running process, when all share the links and migration copies load them, too.
 
-    One process after another solves for its own rate beside the others' last ones, until none changes.
+    One process after another solves for its own rate beside the others' last ones, until none changes. Stalled threads
+    leave the memory to those that work.
 
     Args:
         parameters: `tierenv.sim.records.PARAMETERS`.
@@ -106,7 +106,7 @@ def solve_rates(parameters, processes, links, shares):
         links[node].busy = links[node].copied_per_s / links[node].bandwidth
     if parameters.num_processes == 1:
         process = processes[0]
-        process.access_rate = process.threads / access_time(parameters, process, links, shares[0])
+        process.access_rate = process.working_threads / access_time(parameters, process, links, shares[0])
         return
     for index in range(parameters.num_processes):
         processes[index].access_rate = 0.0
@@ -118,7 +118,7 @@ def solve_rates(parameters, processes, links, shares):
                 before = process.access_rate
                 for node in range(parameters.num_nodes + 1):
                     links[node].busy -= before * shares[index, node] * busy_s(process, links[node])
-                process.access_rate = process.threads / access_time(parameters, process, links, shares[index])
+                process.access_rate = process.working_threads / access_time(parameters, process, links, shares[index])
                 for node in range(parameters.num_nodes + 1):
                     links[node].busy += process.access_rate * shares[index, node] * busy_s(process, links[node])
                 change = max(change, abs(process.access_rate - before) / process.access_rate)

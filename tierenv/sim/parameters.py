@@ -85,7 +85,7 @@ def scenario_arrays(
         failed_migration_s=platform.failed_migration,
         stale_entry_s=platform.stale_entry,
         reclaim_visit_s=platform.reclaim_visit,
-        futile_reclaim_s=platform.futile_reclaim,
+        ages_by_walk=platform.reclaim == "generations",
         demotion_s=platform.demotion_per_page,
         promotion_stall_s=platform.shootdown_receiver,
         demotion_stall_s=platform.shootdown_receiver / platform.demotion_batch_pages,
@@ -232,6 +232,8 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
             _record(
                 PROCESS,
                 threads=process.threads,
+                working_threads=process.threads,
+                pace=1.0,
                 count=process.count,
                 think_s=workload.think,
                 memory_parallelism=workload.memory_parallelism,

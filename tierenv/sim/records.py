@@ -29,7 +29,7 @@ PARAMETERS = np.dtype(
         ("failed_migration_s", "f8"),
         ("stale_entry_s", "f8"),
         ("reclaim_visit_s", "f8"),
-        ("futile_reclaim_s", "f8"),
+        ("ages_by_walk", "b1"),  # all page tables, whatever node their pages are on
         ("demotion_s", "f8"),
         ("promotion_stall_s", "f8"),
         ("demotion_stall_s", "f8"),
@@ -115,7 +115,10 @@ PROCESS = np.dtype(
         ("is_done", "b1"),
         ("finished_s", "f8"),
         ("accesses", "f8"),
-        ("access_rate", "f8"),  # accesses/s, stalls left out
+        ("working_threads", "f8"),  # those that are not stalled
+        ("access_rate", "f8"),  # accesses/s
+        ("unstalled_rate", "f8"),  # without stalls, as the present sub-step began
+        ("pace", "f8"),  # with the stalls of late, as a share of that without
         ("stall_s", "f8"),  # time its threads still have to lose
         ("phase", "i8"),
     ],
@@ -160,7 +163,6 @@ LINK = np.dtype(
         ("bandwidth", "f8"),  # bytes/s read
         ("store_bandwidth", "f8"),  # bytes/s written
         ("copied_per_s", "f8"),  # bytes/s of migration copies
-        ("held_s", "f8"),  # what futile reclaim adds to an access
         ("busy", "f8"),  # share of the time taken by all others, while a process's rate is being solved for
     ],
     align=True,
@@ -178,7 +180,6 @@ NODE = np.dtype(
         # what follows changes
         ("fast_pages", "i8"),
         ("moved_pages", "i8"),  # to and from this node in the present sub-step
-        ("futile_s", "f8"),  # kswapd's time on pages it kept in the present sub-step
         ("is_kswapd_awake", "b1"),
         ("kswapd_clock_s", "f8"),
         ("hand_lump", "i8"),

@@ -58,12 +58,31 @@ def wake_kswapd(machine, node, time_s):
 
 
 @njit_inlined
-def slow_room(machine):
-    """Pages that the slow node can still take."""
-    room = machine.parameters.slow_capacity_pages
+def resident_pages(machine):
+    """Pages of all processes that run."""
+    pages = 0
     for index in range(machine.parameters.num_processes):
         if machine.processes[index].is_running:
-            room -= machine.processes[index].pages
+            pages += machine.processes[index].pages
+    return pages
+
+
+@njit_inlined
+def page_aging_s(machine, node):
+    """Time kswapd takes for each page of its node that it ages.
+
+    The multi-generational LRU walks the page tables of all processes for them, the two lists the node's pages.
+    MODEL: it leaves out no page table for the reason that it held no page of the node the last time.
+    """
+    parameters = machine.parameters
+    walked = resident_pages(machine) / machine.nodes[node].fast_pages if parameters.ages_by_walk else 1.0
+    return walked * parameters.scan_s
+
+
+@njit_inlined
+def slow_room(machine):
+    """Pages that the slow node can still take."""
+    room = machine.parameters.slow_capacity_pages - resident_pages(machine)
     for node in range(machine.parameters.num_nodes):
         room += machine.nodes[node].fast_pages
     return room
@@ -85,19 +104,17 @@ def load_links(machine, span_s):
         moved += machine.nodes[node].moved_pages
     pages_per_s = min(moved / span_s, 1.0 / parameters.migration_s + 1.0 / parameters.demotion_s)
     for node in range(parameters.num_nodes):
-        futile_share = min(1.0, machine.nodes[node].futile_s / span_s)
-        machine.links[node].held_s = futile_share * parameters.futile_reclaim_s
         share = machine.nodes[node].moved_pages / moved if moved > 0 else 0.0
         machine.links[node].copied_per_s = share * pages_per_s * PAGE_BYTES
     machine.links[parameters.num_nodes].copied_per_s = pages_per_s * PAGE_BYTES
 
 
 @njit_inlined
-def share_not_stalled(process, span_s):
-    """The share of a stretch of time in which a process works, when it has lost to its stalls what it can."""
+def stall(process, span_s):
+    """Take off a process's threads at work, for a stretch of time, what it can lose to its stalls in it."""
     stalled_s = min(process.stall_s, MAX_STALL_SHARE * span_s)
     process.stall_s -= stalled_s
-    return 1.0 - stalled_s / span_s
+    process.working_threads = process.threads * (1.0 - stalled_s / span_s)
 
 
 # The scanner
@@ -147,8 +164,9 @@ def schedule_numa_window(process, mm, time_s, scanned_s):
 def adapt_numa_period(process, mm, time_s):
     """Adapt a process's scan period at the first counted fault after the end of a pass (section 7.3, period feedback).
 
-    What counts are the faults since the last time. In mode 2 those are promotions, private ones from afar: with neither
-    local nor shared faults, as with failed promotions, the period doubles and the next window waits as long.
+    In mode 2 what counts are promotions, private faults from afar: with neither local nor shared faults, as with failed
+    promotions, the period doubles, the next window waits as long, and what was counted stays so: a process of which one
+    promotion has failed goes on to the longest period. Otherwise the count starts anew.
 
     MODEL: one period for the process, where every thread has its own, which it sets at its own first fault.
     """
@@ -171,10 +189,10 @@ def adapt_numa_period(process, mm, time_s):
             slots = max(private, local) - SLOWER_FROM
         period_ms = mm.numa_period_ms + slots * math.ceil(mm.numa_period_ms / PERIOD_SLOTS)
         mm.numa_period_ms = min(max(period_ms, process.numa_period_min_ms), process.numa_period_max_ms)
-    mm.numa_local_faults = 0.0
-    mm.numa_remote_faults = 0.0
-    mm.numa_private_faults = 0.0
-    mm.numa_failures = 0
+        mm.numa_local_faults = 0.0
+        mm.numa_remote_faults = 0.0
+        mm.numa_private_faults = 0.0
+        mm.numa_failures = 0
 
 
 @njit_inlined

@@ -273,7 +273,6 @@ def advance(machine, duration_s):
         end_s = end_of_substep(machine, until_s)
         for node in range(parameters.num_nodes):
             machine.nodes[node].moved_pages = 0
-            machine.nodes[node].futile_s = 0.0
         if parameters.numa_mode > 0:
             run_servers_and_faults(machine, end_s)
         else:

@@ -149,8 +149,9 @@ def mark_region(machine, region, pages, ahead):
         if parameters.numa_mode == 2:
             if marked > 0:
                 # MODEL: pages marked at different earlier visits count as marked at the latest of them
-                marks[lump, STALE] += marks[lump, FRESH]
-                marks[lump, STALE_AT_S] = marks[lump, FRESH_AT_S]
+                if marks[lump, FRESH] > 0.0:
+                    marks[lump, STALE] += marks[lump, FRESH]
+                    marks[lump, STALE_AT_S] = marks[lump, FRESH_AT_S]
                 marks[lump, FRESH] = marked
                 marks[lump, FRESH_AT_S] = state.now_s
         else:

@@ -3,23 +3,27 @@
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.state import HALFWAY, NOW
-from tierenv.sim.rules import load_links, share_not_stalled
+from tierenv.sim.rules import load_links, stall
 
 
 @njit_inlined
 def update_rates(machine):
-    """Shares, access rates and hazard rates at the present placement and phases."""
+    """Shares, access rates without stalls and hazard rates with those of late, at the present placement."""
     parameters = machine.parameters
     set_shares(machine, machine.shares[NOW])
     for node in range(parameters.num_nodes + 1):
         machine.links[node].copied_per_s = 0.0
+    for index in range(parameters.num_processes):
+        machine.processes[index].working_threads = machine.processes[index].threads
     solve_rates(parameters, machine.processes, machine.links, machine.shares[NOW])
     for page_class in range(parameters.num_classes):
         row = machine.classes[page_class]
         process = machine.processes[row.process]
         row.hazard_rate = 0.0
         if process.is_running and row.pages > 0:
-            row.hazard_rate = machine.access_share[process.phase, page_class] * process.access_rate / row.pages
+            row.hazard_rate = (
+                machine.access_share[process.phase, page_class] * process.access_rate * process.pace / row.pages
+            )
 
 
 @njit_inlined
@@ -60,7 +64,18 @@ def progress(machine, duration_s):
     parameters = machine.parameters
     state = machine.state
     load_links(machine, duration_s)
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        stall(process, duration_s)
+        process.unstalled_rate = process.access_rate
     solve_rates(parameters, machine.processes, machine.links, machine.shares[HALFWAY])
+    weight = min(1.0, duration_s / parameters.max_substep_s)
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running:
+            is_stalled = process.working_threads < process.threads
+            pace = min(1.0, process.access_rate / process.unstalled_rate) if is_stalled else 1.0
+            process.pace += weight * (pace - process.pace)
     is_any_left = False
     is_any_finished = False
     passed_s = 0.0
@@ -78,9 +93,9 @@ def progress(machine, duration_s):
 
 @njit_inlined
 def work(machine, index, duration_s):
-    """Let one process work at its access rate, less its stalls, through the ends of phases."""
+    """Let one process work at its access rate through the ends of phases."""
     process = machine.processes[index]
-    rate = process.access_rate * share_not_stalled(process, duration_s)
+    rate = process.access_rate
     left_s = duration_s
     while True:
         phase_work = machine.phase_end[process.phase, index] - process.accesses

@@ -20,7 +20,7 @@ from tierenv.sim.lumped.lumps import (
     take,
 )
 from tierenv.sim.lumped.state import CLASS
-from tierenv.sim.rules import free_pages, slow_room
+from tierenv.sim.rules import free_pages, page_aging_s, slow_room
 
 
 @njit
@@ -51,7 +51,6 @@ def reclaim(machine, index, until_s):
             visits = min(visits, int(math.ceil(needed * unvisited / cold)))
         demoted = visit(machine, index, visits, unvisited, needed)
         node.kswapd_clock_s += visits * parameters.reclaim_visit_s + demoted * parameters.demotion_s
-        node.futile_s += (visits - demoted) * parameters.reclaim_visit_s
         if demoted > 0:
             demote(machine, lump, index, demoted, hazard)
             machine.counters[DEMOTED] += demoted
@@ -79,7 +78,7 @@ def age(machine, index):
                 move(counts, lump, cell + 1, cell, counts[lump, cell + 1])
             machine.aged[lump, index] = pages
             node.aged_pages += pages
-            node.kswapd_clock_s += pages * parameters.scan_s
+            node.kswapd_clock_s += pages * page_aging_s(machine, index)
 
 
 @njit_inlined

@@ -10,7 +10,7 @@ from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
 from tierenv.sim.pages.state import SLOW, access_after, place
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
-from tierenv.sim.rules import count_free_pages, load_links, share_not_stalled
+from tierenv.sim.rules import count_free_pages, load_links, stall
 from tierenv.units import PAGE_BYTES
 
 SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
@@ -23,7 +23,14 @@ SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
 @njit_inlined
 def begin_tick(pages, tick_s):
     """Set the rates for the next `tick_s` from the placement, the stalls and the copying of the last tick."""
-    if copy_pages(pages, tick_s) or not pages.state.are_rates_known:
+    may_differ = copy_pages(pages, tick_s) or not pages.state.are_rates_known
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        before = process.working_threads
+        if process.is_running:
+            stall(process, tick_s)
+        may_differ |= process.working_threads != before
+    if may_differ:
         find_shares(pages)
         solve_rates(pages.parameters, pages.processes, pages.links, pages.shares)
         pages.state.are_rates_known = True
@@ -31,7 +38,7 @@ def begin_tick(pages, tick_s):
         process = pages.processes[index]
         pages.rates[index] = 0.0
         if process.is_running:
-            pages.rates[index] = share_not_stalled(process, tick_s) * process.access_rate
+            pages.rates[index] = process.access_rate
         for page_class in range(process.first_class, process.end_class):
             if pages.class_pages[page_class] > 0:
                 share = pages.access_share[process.phase, page_class]
@@ -40,19 +47,13 @@ def begin_tick(pages, tick_s):
 
 @njit_inlined
 def copy_pages(pages, tick_s):
-    """Put on the links what was copied and held up since the last tick. Returns whether that may change the rates."""
+    """Put on the links what was copied since the last tick. Returns whether that may change the rates."""
     slow_link = pages.links[pages.parameters.num_nodes]
     had_copies = slow_link.copied_per_s > 0.0
-    held_s = 0.0
-    for node in range(pages.parameters.num_nodes):
-        held_s += pages.links[node].held_s
     load_links(pages, tick_s)
     for node in range(pages.parameters.num_nodes):
-        held_s += pages.links[node].held_s
-    for node in range(pages.parameters.num_nodes):
         pages.nodes[node].moved_pages = 0
-        pages.nodes[node].futile_s = 0.0
-    return had_copies or slow_link.copied_per_s > 0.0 or held_s > 0.0
+    return had_copies or slow_link.copied_per_s > 0.0
 
 
 @njit_inlined
@@ -124,10 +125,10 @@ def begin_processes(pages):
         process.is_running = True
         mm = pages.mms[index]
         mm.period_ms = state.seed_period_ms
-        mm.due_s = process.start_s + parameters.initial_delay_s
+        mm.due_s = process.start_s + parameters.initial_delay_s + 1e-3 * mm.stagger * mm.period_ms
         mm.target_node = parameters.fixed_target_node
         mm.numa_period_ms = parameters.numa_start_period_ms
-        mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s
+        mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s + 1e-3 * mm.stagger * mm.numa_period_ms
         state.are_rates_known = False
         if parameters.control != CONTROL_OFF:
             reschedule(pages, state.now_s)

@@ -3,7 +3,7 @@
 from tierenv.counters import DEMOTED
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.state import demote, test_and_clear_accessed
-from tierenv.sim.rules import free_pages, slow_room
+from tierenv.sim.rules import free_pages, page_aging_s, slow_room
 
 
 @njit
@@ -23,7 +23,7 @@ def reclaim(pages, node, until_s, limit_s):
             if not pages.is_aged[page]:
                 pages.is_aged[page] = True
                 kswapd.aged_pages += 1
-            kswapd.kswapd_clock_s += parameters.scan_s
+            kswapd.kswapd_clock_s += page_aging_s(pages, node)
         page = next_page(pages, node, pages.hands[node])
         pages.hands[node] = (page + 1) % len(pages.node)
         if pages.is_aged[page]:
@@ -33,7 +33,6 @@ def reclaim(pages, node, until_s, limit_s):
         kswapd.kswapd_clock_s += parameters.reclaim_visit_s
         if pages.is_young[page]:
             pages.is_young[page] = False
-            kswapd.futile_s += parameters.reclaim_visit_s
         else:
             demote(pages, page)
             kswapd.kswapd_clock_s += parameters.demotion_s

@@ -64,6 +64,7 @@ MM = np.dtype(
         ("first_page", "i8"),
         ("end_page", "i8"),
         ("numa_cursor", "i8"),  # address of the next page to mark
+        ("stagger", "f8"),  # share of a period by which it comes behind the first of several processes alike
         *MM_FIELDS,
     ],
     align=True,

@@ -36,7 +36,9 @@ class PagesSystem:
 
     def __init__(self, scenario: Scenario, tick_s: float = TICK_S) -> None:
         self.scenarios = (scenario,)
-        self._first_of = np.cumsum([0, *(process.count for process in scenario.processes[:-1])])
+        counts = [process.count for process in scenario.processes]
+        self._first_of = np.cumsum([0, *counts[:-1]])
+        self._stagger = np.concatenate([np.arange(count) / count for count in counts])
         self._scenario = scenario = scenario.one_by_one()
         self.daemons = (scenario.daemon,)
         self.resident_pages = np.array([scenario.pages])
@@ -206,6 +208,7 @@ class PagesSystem:
         start = scenario.daemon.start_setting.values
         state["seed_period_ms"] = start.get("scan_period", 0.0)
         pages.mms["size_bytes"] = start.get("scan_size", 0.0)
+        pages.mms["stagger"] = self._stagger
         state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
         state["migrator_clock_s"] = rng.uniform(0, self._start.parameters["migrate_sleep_s"])
 
