@@ -52,7 +52,8 @@ NUM_SAMPLES = 513
 def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
     """Time no policy beats in the episode that a machine has just been reset to [s].
 
-    Of several processes each gets the machine to itself: the run takes at least as long as any of them does then.
+    Of several processes each gets the machine to itself: the run takes at least as long as any of those it waits for
+    does then.
     """
     scenario = system.scenarios[index]
     platform = scenario.platform
@@ -70,6 +71,7 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
             access_time_s=partial(access_time_s, scenario, process_index=number),
         )
         for number, process in enumerate(scenario.processes)
+        if process.lifetime == "once"
     )
 
 

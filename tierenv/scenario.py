@@ -230,6 +230,10 @@ class Workload(NamedRecord):
         return ShuffledOrders([max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases])
 
 
+Lifetime = Literal["once", "endless", "repeating"]
+"""Whether a process does its work once; goes on, from its first phase again, until the application ends; or exits when
+its work is done and is executed anew."""
+
 Count = Annotated[int, Field(ge=1, le=4096)]
 """Processes that are alike in everything and do the same at the same time."""
 
@@ -245,6 +249,9 @@ class Process(Record):
     """How many there are, each with its own memory and threads."""
     start: Seconds = 0.0
     """Time at which it is executed."""
+    lifetime: Lifetime = "once"
+    """`once`: the run waits for it. `endless`: it begins again when it has done its work, until those have ended that
+    the run waits for. `repeating`: so, too, but it exits before and is executed anew, its memory on the slow node."""
     cpu_node: Literal[0, 1] = 0
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
@@ -309,7 +316,7 @@ class Process(Record):
 class Scenario(NamedRecord):
     """A workload of a given size on a platform whose fast tier has a given capacity, under a daemon.
 
-    Other processes may run beside it (`corunners`); the run is complete when the last of them is.
+    Other processes may run beside it (`corunners`); the run is complete when the last is that does its work once.
     """
 
     platform: Annotated[Platform, Reference("platforms")]
@@ -550,8 +557,8 @@ class Scenario(NamedRecord):
 
     @property
     def total_accesses(self) -> float:
-        """Work of one run [accesses of all threads]."""
-        return sum(process.total_accesses for process in self.processes)
+        """Work of one run [accesses of all threads]: that of the processes it waits for."""
+        return sum(process.total_accesses for process in self.processes if process.lifetime == "once")
 
     @property
     def class_pages(self) -> list[int]:

@@ -88,6 +88,7 @@ def corunners(draw: st.DrawFn, most_bytes: int) -> tuple[Process, ...]:
             start=start_s,
             cpu_node=draw(st.sampled_from([0, 1])),
             scan_scale=draw(st.integers(0, 10)),
+            lifetime=draw(st.sampled_from(["once", "once", "endless", "repeating"])),
         )
         for start_s in starts
     )

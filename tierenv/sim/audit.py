@@ -43,15 +43,16 @@ def audit_processes(machine: Any, hazard: NDArray[np.float64], class_pages: NDAr
     require(machine.state["is_done"] == processes["is_done"].all(), "a machine is done when its last process is")
     require(processes["stall_s"] >= 0, "a process has no negative time to lose", processes["stall_s"])
     require(processes["accesses"] <= processes["total_accesses"] * (1 + ROUNDING), "no process works on after its end")
+    made = processes["rounds"] * processes["total_accesses"] + processes["accesses"]
     accesses = [
         (hazard[first:end] * class_pages[first:end]).sum()
         for first, end in zip(processes["first_class"], processes["end_class"], strict=True)
     ]
     require(
-        np.isclose(accesses, processes["accesses"], rtol=ROUNDING, atol=ROUNDING),
+        np.isclose(accesses, made, rtol=ROUNDING, atol=ROUNDING),
         "the accesses to the pages of a process are its accesses",
         accesses,
-        processes["accesses"],
+        made,
     )
     percent = machine.mms["failure_percent"]
     require((percent >= 0) & (percent <= 100), "failures are a share", percent)

@@ -182,7 +182,8 @@ def all_fast_s(arrays: ScenarioArrays) -> float:
     shares = np.zeros((len(processes), len(links)))
     shares[range(len(processes)), processes["own_node"]] = 1.0
     now_s = 0.0
-    while not processes["is_done"].all():
+    is_once = ~(processes["is_endless"] | processes["is_repeating"])
+    while not processes["is_done"][is_once].all():
         processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
         waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
         running = processes["is_running"]
@@ -194,7 +195,9 @@ def all_fast_s(arrays: ScenarioArrays) -> float:
             span_s = min(span_s, left_s.min())
             processes["accesses"][running] += processes["access_rate"][running] * span_s
             if is_end:
-                processes["is_done"][np.flatnonzero(running)[left_s <= span_s]] = True
+                ended = np.flatnonzero(running)[left_s <= span_s]
+                processes["is_done"][ended[is_once[ended]]] = True
+                processes["accesses"][ended] = 0.0
         now_s += span_s
     return float(now_s)
 
@@ -251,6 +254,8 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
                 num_phases=len(workload.phases),
                 has_rest_vma=workload.rest_vma > 0,
                 scan_scale=process.scan_scale,
+                is_endless=process.lifetime == "endless",
+                is_repeating=process.lifetime == "repeating",
                 numa_period_min_ms=shortest_ms,
                 numa_period_max_ms=longest_ms,
             )

@@ -107,6 +107,8 @@ PROCESS = np.dtype(
         ("num_phases", "i8"),
         ("has_rest_vma", "b1"),
         ("scan_scale", "i8"),
+        ("is_endless", "b1"),
+        ("is_repeating", "b1"),
         ("all_fast_access_s", "f8"),  # time of an access alone on the machine, all pages on the own node
         ("numa_period_min_ms", "f8"),
         ("numa_period_max_ms", "f8"),
@@ -114,7 +116,8 @@ PROCESS = np.dtype(
         ("is_running", "b1"),
         ("is_done", "b1"),
         ("finished_s", "f8"),
-        ("accesses", "f8"),
+        ("accesses", "f8"),  # since it last began
+        ("rounds", "i8"),  # how often it has begun again
         ("working_threads", "f8"),  # those that are not stalled
         ("access_rate", "f8"),  # accesses/s
         ("unstalled_rate", "f8"),  # without stalls, as the present sub-step began

@@ -88,6 +88,42 @@ def slow_room(machine):
     return room
 
 
+@njit_inlined
+def is_awaited(process):
+    """Whether the run goes on until a process has done its work."""
+    return not (process.is_endless or process.is_repeating)
+
+
+@njit_inlined
+def forget_process(machine, mm):
+    """Make of what the kernel knows of a process what it knows of a new one; what follows its start is set there."""
+    mm.size_bytes = machine.state.seed_size_bytes
+    mm.last_scan_end_s = 0.0
+    mm.scans = 0
+    mm.passes = 0
+    mm.is_rest_next = False
+    mm.useful_pages = 0
+    mm.target_node = machine.parameters.fixed_target_node
+    mm.recent_successes = 0
+    mm.recent_failures = 0
+    mm.successes = 0
+    mm.failures = 0
+    mm.failure_percent = 0
+    mm.numa_local_faults = 0.0
+    mm.numa_remote_faults = 0.0
+    mm.numa_private_faults = 0.0
+    mm.numa_failures = 0
+    mm.is_numa_pass_over = False
+
+
+@njit_inlined
+def begin_again(process):
+    """Send a process back to the beginning of its work."""
+    process.rounds += 1
+    process.accesses = 0.0
+    process.phase = 0
+
+
 # Time of the applications
 
 

@@ -139,7 +139,9 @@ BURSTS = {"demoted": 0.03, "numa_promoted": 0.03, "numa_candidates": 0.01, "wast
     ("seconds", "own_seconds"), 0.005
 )
 """Margins where a window is all of one heat, so that its pages fault within milliseconds while kswapd makes room."""
-ALIKE = dict.fromkeys((*COUNTED, "wasted"), 0.04) | dict.fromkeys(("seconds", "own_seconds"), 0.02)
+ONE_WINDOW = dict.fromkeys(("numa_marked", "numa_faults", "numa_promoted"), 0.02)
+"""Margins where the run may end just before or after its last window."""
+ALIKE = dict.fromkeys(COUNTED, 0.04) | dict.fromkeys(("seconds", "own_seconds"), 0.02)
 """Margins for processes alike: as one record all end when each of several does on average, not with the last."""
 SWEPT = {"demoted": 0.1, "numa_promoted": 0.1, "wasted": 0.2} | dict.fromkeys(
     ("numa_candidates", "numa_marked", "numa_faults"), 0.01
@@ -210,6 +212,8 @@ def make_cases() -> dict[str, Case]:
     short = load_scenario("abench-8g").workload.model_copy(update={"accesses_per_page": 8000.0})
     visitor = {"workload": short, "size": "8GiB", "start": "20s"}
     two = skewed.replace(size="8GiB", corunners=[visitor], remote_fast_capacity="2GiB")
+    repeating = {"workload": short, "size": "4GiB", "lifetime": "repeating"}
+    beside_repeating = skewed.replace(size="12GiB", corunners=[repeating], fast_capacity="24GiB")
     four = _with_workload(skewed, initial_placement="slow").replace(size="4GiB", count=4)
     other_socket = [beside("skewed", 6 * GIB, cpu_node=1, scan_scale=4)]
     return {
@@ -244,6 +248,8 @@ def make_cases() -> dict[str, Case]:
         "reclaim in vain, mode 2": Case(_futile(skewed.replace(**alone)), kernels_own, IN_VAIN),
         "address order, throttled": Case(_in_order(skewed), always(500.0, 4 * GIB, 200 * MIB), coarse=IN_ORDER),
         "address order, mode 2": Case(_in_order(skewed.replace(**alone)), kernels_own, BURSTS),
+        "beside one that repeats, throttled": Case(beside_repeating, always(500.0, 4 * GIB, 200 * MIB)),
+        "beside one that repeats, mode 2": Case(beside_repeating.replace(**alone), kernels_own, ONE_WINDOW),
         "four processes alike, throttled": Case(four, always(2000.0, GIB, 100 * MIB), ALIKE),
         "four processes alike, mode 2": Case(four.replace(**alone), kernels_own, ALIKE),
         "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 100 * MIB), STEADY, {"wasted": 0.02}),

@@ -7,16 +7,16 @@ events, with their shares of fast accesses halfway between those at the ends of 
 import math
 
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.lumps import clear, fast_place
+from tierenv.sim.lumped.lumps import clear, fast_pages, fast_place, slow_pages
 from tierenv.sim.lumped.migrator import drain, flush_list, invalidate_entries
 from tierenv.sim.lumped.numa import forget_marks, hint_faults, mark_window
 from tierenv.sim.lumped.progress import progress, remaining_time, set_halfway_shares, update_rates
 from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
-from tierenv.sim.lumped.state import QUEUED, SLOW, Machine
+from tierenv.sim.lumped.state import AS_TOUCHED, CLASS, FAST_CLOCK, QUEUED, SLOW, SLOW_CLOCK, Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
-from tierenv.sim.rules import count_free_pages, free_pages
+from tierenv.sim.rules import begin_again, count_free_pages, forget_process, free_pages
 from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
 
@@ -105,12 +105,15 @@ def release(machine, index):
     end_lump = machine.regions[mm.end_region - 1].end_lump
     invalidate_entries(machine, first_lump, end_lump)
     for lump in range(first_lump, end_lump):
+        pages = slow_pages(machine, lump) + fast_pages(machine, lump)
         clear(machine.counts, lump, SLOW)
         clear(machine.counts, lump, QUEUED)
         for node in range(parameters.num_nodes):
             clear(machine.counts, lump, fast_place(node))
         if parameters.numa_mode > 0:
             forget_marks(machine, lump)
+        if machine.processes[index].is_repeating:
+            lay_out_again(machine, lump, pages)
     for node in range(parameters.num_nodes):
         row = machine.nodes[node]
         for lump in range(first_lump, end_lump):
@@ -121,8 +124,39 @@ def release(machine, index):
         for page_class in range(machine.processes[index].first_class, machine.processes[index].end_class):
             row.fast_pages -= machine.fast_by_class[page_class, node]
             machine.fast_by_class[page_class, node] = 0
+    if machine.processes[index].is_repeating:
+        begin_anew(machine, index)
     if index == state.scan_process and parameters.control != CONTROL_OFF:
         schedule_scan(machine, state.now_s, state.now_s >= state.scan_start_s)
+
+
+@njit_inlined
+def lay_out_again(machine, lump, pages):
+    """Put the pages of a lump on the slow node, as touched, for the process that is about to be executed anew."""
+    hazard = machine.classes[machine.counts[lump, CLASS]].hazard
+    machine.counts[lump, SLOW + AS_TOUCHED[int(machine.parameters.is_second_access)]] = pages
+    machine.clocks[lump, SLOW_CLOCK] = hazard
+    machine.clocks[lump, FAST_CLOCK] = hazard
+
+
+@njit_inlined
+def begin_anew(machine, index):
+    """Execute a process again whose work is done, as another that the kernel knows nothing of."""
+    process = machine.processes[index]
+    mm = machine.mms[index]
+    begin_again(process)
+    process.is_done = False
+    process.finished_s = 0.0
+    process.start_s = machine.state.now_s
+    process.stall_s = 0.0
+    mm.has_exited = False
+    for region in range(mm.first_region, mm.end_region):
+        machine.regions[region].was_visited = False
+    mm.cursor = mm.first_region
+    mm.credit_pages = 0
+    mm.numa_region = mm.first_region
+    mm.numa_walked_pages = 0
+    forget_process(machine, mm)
 
 
 @njit
@@ -145,6 +179,7 @@ def apply(machine, tunables):
     is_scanning = state.now_s >= state.scan_start_s
     is_changed = False
     state.seed_period_ms = tunables[PERIOD]
+    state.seed_size_bytes = tunables[SIZE]
     for index in range(parameters.num_processes):
         mm = machine.mms[index]
         if mm.period_ms != tunables[PERIOD] or mm.size_bytes != tunables[SIZE]:

@@ -3,7 +3,7 @@
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.state import HALFWAY, NOW
-from tierenv.sim.rules import load_links, stall
+from tierenv.sim.rules import begin_again, is_awaited, load_links, stall
 
 
 @njit_inlined
@@ -85,10 +85,19 @@ def progress(machine, duration_s):
             work(machine, index, duration_s)
             if process.is_done:
                 is_any_finished = True
-                passed_s = max(passed_s, process.finished_s - state.now_s)
-        is_any_left |= not process.is_done
+                if is_awaited(process):
+                    passed_s = max(passed_s, process.finished_s - state.now_s)
+        is_any_left |= is_awaited(process) and not process.is_done
     state.is_done = not is_any_left
-    return (passed_s if state.is_done else duration_s), is_any_finished
+    if not state.is_done:
+        return duration_s, is_any_finished
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if not is_awaited(process):
+            process.is_done = True
+            process.is_running = False
+            process.finished_s = state.now_s + passed_s
+    return passed_s, is_any_finished
 
 
 @njit_inlined
@@ -109,12 +118,15 @@ def work(machine, index, duration_s):
             return
         process.accesses = machine.phase_end[process.phase, index]
         left_s -= phase_work / rate
-        if process.phase + 1 == process.num_phases:
+        if process.phase + 1 == process.num_phases and process.is_endless:
+            begin_again(process)
+        elif process.phase + 1 == process.num_phases:
             process.is_done = True
             process.is_running = False
             process.finished_s = machine.state.now_s + duration_s - max(0.0, left_s)
             return
-        process.phase += 1
+        else:
+            process.phase += 1
 
 
 @njit
@@ -122,14 +134,14 @@ def remaining_time(machine):
     """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
 
     Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
-    page promoted in its phase would look like a loss. Of several processes the longest counts, beside what all do now;
-    one that has not started is charged as if it began all-fast.
+    page promoted in its phase would look like a loss. Of the processes that work once the longest counts, beside what
+    all do now; one that has not started is charged as if it began all-fast.
     """
     parameters = machine.parameters
     longest_s = 0.0
     for index in range(parameters.num_processes):
         process = machine.processes[index]
-        if process.is_done:
+        if process.is_done or not is_awaited(process):
             continue
         phase_end = machine.phase_end[process.phase, index]
         work_later = process.total_accesses - phase_end

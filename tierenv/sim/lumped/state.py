@@ -37,6 +37,9 @@ MOVED = 10
 CLASS = 11
 """The lump's class: a constant that lies where the row is read anyway."""
 
+AS_TOUCHED = (1, 2)
+"""Cell of slow pages as a process starts: PG_idle clear (first access), accessed in the last window (second access)."""
+
 SLOW_CLOCK, FAST_CLOCK, MARK_CLOCK = 0, 1, 2
 SWEEP_PHASE = 2
 """Column of `Machine.clocks`."""
@@ -93,7 +96,8 @@ STATE = np.dtype(
         ("is_done", "b1"),
         ("now_s", "f8"),
         # scanner
-        ("seed_period_ms", "f8"),  # of processes that start later
+        ("seed_period_ms", "f8"),  # of processes that start later, as the next
+        ("seed_size_bytes", "f8"),
         ("mm_cursor", "i8"),  # the process scanned last
         ("scan_process", "i8"),  # the one whose chunk is next
         ("scan_start_s", "f8"),

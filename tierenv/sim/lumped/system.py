@@ -14,6 +14,7 @@ from tierenv.sim.episode import draw_in_order, draw_phases, draw_without_replace
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit
 from tierenv.sim.lumped.state import (
+    AS_TOUCHED,
     CLASS,
     CLASSES,
     FAST,
@@ -168,8 +169,10 @@ class LumpedSystem:
 
     @property
     def work_done(self) -> NDArray[np.float64]:
-        """float64[n]: share of the accesses done."""
-        return self._machines.processes["accesses"].sum(axis=1) / self._accesses
+        """float64[n]: share of the accesses done of the processes that the run waits for."""
+        processes = self._machines.processes
+        is_awaited = ~(processes["is_endless"] | processes["is_repeating"])
+        return (processes["accesses"] * is_awaited).sum(axis=1) / self._accesses
 
     @property
     def phase(self) -> NDArray[np.int64]:
@@ -284,15 +287,13 @@ class LumpedSystem:
             machine.counts[: len(slow), FAST + 4 * node + 3] = fast
             machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))
             machine.nodes["fast_pages"][node] = fast.sum()
-        # a page starts as touched: PG_idle clear (first access), accessed in the previous window (second access)
-        start_cell = 2 if arrays.parameters["is_second_access"] else 1
-        machine.counts[: len(slow), SLOW + start_cell] = slow
+        machine.counts[: len(slow), SLOW + AS_TOUCHED[int(arrays.parameters["is_second_access"])]] = slow
 
         state = self._machines.state[index : index + 1]
         state[...] = np.zeros((), dtype=STATE)
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
         start = scenario.daemon.start_setting.values
-        state["seed_period_ms"] = start.get("scan_period", 0.0)
+        state["seed_period_ms"], state["seed_size_bytes"] = start.get("scan_period", 0.0), start.get("scan_size", 0.0)
         state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
         state["mm_cursor"] = len(scenario.processes) - 1
         state["migrator_clock_s"] = rng.uniform(0, arrays.parameters["migrate_sleep_s"])

@@ -10,7 +10,7 @@ from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
 from tierenv.sim.pages.state import SLOW, access_after, place
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
-from tierenv.sim.rules import count_free_pages, load_links, stall
+from tierenv.sim.rules import begin_again, count_free_pages, forget_process, is_awaited, load_links, stall
 from tierenv.units import PAGE_BYTES
 
 SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
@@ -136,27 +136,60 @@ def begin_processes(pages):
 
 @njit
 def end_process(pages, index):
-    """Let a process exit whose work is done. After the last one everything stands still."""
+    """Let a process exit whose work is done. After the last that the run waits for everything stands still."""
     state = pages.state
     process = pages.processes[index]
     process.is_running = False
-    process.is_done = True
-    process.finished_s = state.now_s
+    process.is_done = not process.is_repeating
+    process.finished_s = state.now_s if process.is_done else 0.0
     state.are_rates_known = False
     is_last = True
     for other in range(pages.parameters.num_processes):
-        is_last = is_last and pages.processes[other].is_done
+        is_last = is_last and (pages.processes[other].is_done or not is_awaited(pages.processes[other]))
     if is_last:
-        state.is_done = True
+        stand_still(pages)
         return
     for page in range(pages.mms[index].first_page, pages.mms[index].end_page):
         place(pages, page, SLOW)
+    if process.is_repeating:
+        begin_anew(pages, index)
     if pages.parameters.control == CONTROL_OFF:
         return
     if state.is_scanning and state.scan_process == index:
         leave_chunk(pages, state.now_s)
     else:
         reschedule(pages, state.now_s)
+
+
+@njit_inlined
+def stand_still(pages):
+    """End the run, and with it the processes that it does not wait for."""
+    pages.state.is_done = True
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        if not process.is_done:
+            process.is_running = False
+            process.is_done = True
+            process.finished_s = pages.state.now_s
+
+
+@njit_inlined
+def begin_anew(pages, index):
+    """Execute a process again whose work is done, as another that the kernel knows nothing of."""
+    process = pages.processes[index]
+    mm = pages.mms[index]
+    begin_again(process)
+    process.start_s = pages.state.now_s
+    process.stall_s = 0.0
+    mm.cursor = mm.first_page
+    mm.numa_cursor = mm.first_page
+    mm.stagger = 0.0
+    forget_process(pages, mm)
+    for page in range(mm.first_page, mm.end_page):
+        pages.is_idle[page] = pages.parameters.is_second_access
+        pages.is_young[page] = False
+        pages.was_visited[page] = not pages.parameters.first_visit_resets
+        pages.was_accessed[page] = pages.parameters.is_second_access
 
 
 @njit_inlined
@@ -194,6 +227,8 @@ def end_phase(pages, index):
     pages.state.are_rates_known = False
     if process.phase + 1 < process.num_phases:
         process.phase += 1
+    elif process.is_endless:
+        begin_again(process)
     else:
         end_process(pages, index)
 
@@ -266,6 +301,7 @@ def apply(pages, period_ms, size_bytes, throttle_bytes_per_s):
         state.seed_period_ms = min(max(period_ms, parameters.period_min_ms), parameters.period_max_ms)
         return
     state.seed_period_ms = period_ms
+    state.seed_size_bytes = size_bytes
     state.throttle_pages_per_s = throttle_bytes_per_s / PAGE_BYTES
     if state.throttle_pages_per_s == 0.0:
         flush(pages)

@@ -35,7 +35,8 @@ STATE = np.dtype(
         ("now_s", "f8"),
         ("are_rates_known", "b1"),  # no placement, phase or copy has changed since they were solved
         # daemon
-        ("seed_period_ms", "f8"),  # of processes that start later
+        ("seed_period_ms", "f8"),  # of processes that start later, as the next
+        ("seed_size_bytes", "f8"),
         ("throttle_pages_per_s", "f8"),
         # scanner: while it sleeps its clock is the time at which the next chunk begins
         ("scanner_clock_s", "f8"),

@@ -206,8 +206,8 @@ class PagesSystem:
         state = pages.state
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
         start = scenario.daemon.start_setting.values
-        state["seed_period_ms"] = start.get("scan_period", 0.0)
-        pages.mms["size_bytes"] = start.get("scan_size", 0.0)
+        state["seed_period_ms"], state["seed_size_bytes"] = start.get("scan_period", 0.0), start.get("scan_size", 0.0)
+        pages.mms["size_bytes"] = state["seed_size_bytes"]
         pages.mms["stagger"] = self._stagger
         state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
         state["migrator_clock_s"] = rng.uniform(0, self._start.parameters["migrate_sleep_s"])
