@@ -167,6 +167,12 @@ class AccessedBitDaemon(DaemonRecord):
         return self
 
 
+MEMORY_TIERING = 2
+"""Mode of NUMA balancing: value of /proc/sys/kernel/numa_balancing. 1, between sockets, would be another bit."""
+UNLIMITED_BYTES_PER_S = 65536.0 * MIB
+"""The promotion rate limit as booted, which no memory comes up to."""
+
+
 class HintFaultKnobs(Record):
     """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
 
@@ -184,7 +190,7 @@ class HintFaultKnobs(Record):
     """Mode 2: a page is hot if it is touched this soon after it was marked."""
     is_threshold_adaptive: bool = True
     """Mode 2: whether the threshold moves, once a longest scan period; kernels before it learned to are studied so."""
-    promote_rate_limit: BytesPerSecond = 65536.0 * MIB
+    promote_rate_limit: BytesPerSecond = UNLIMITED_BYTES_PER_S
     """Mode 2: most memory promoted in a second, unless the fast node has space to spare; 0 promotes nothing more."""
     spare: Bytes = GIB
     """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
@@ -208,13 +214,36 @@ class HintFaultDaemon(DaemonRecord):
     mode: Literal[1, 2]
     """/proc/sys/kernel/numa_balancing: 1 normal, 2 memory tiering."""
     knobs: HintFaultKnobs = HintFaultKnobs()
-    """As booted."""
+    """As booted. Tunables start so: of `scan_period` that is the longest pass, and the shortest until it is written."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.tunables:
-            raise ValueError(f"tunables: the model of NUMA balancing takes none, got {', '.join(self.tunables)}")
+            self._check_tunables()
         return self
+
+    def _check_tunables(self) -> None:
+        """Refuse other tunables than the four there are knobs for, and starts that are not as booted."""
+        knobs = self.knobs
+        is_limited = knobs.promote_rate_limit < UNLIMITED_BYTES_PER_S
+        booted = {
+            "scan_period": 1e3 * knobs.scan_period_max,
+            "scan_size": float(knobs.scan_size),
+            "throttle": knobs.promote_rate_limit if is_limited else math.inf,
+            "hot_threshold": 1e3 * knobs.hot_threshold,
+        }
+        if self.mode != MEMORY_TIERING or set(self.tunables) != set(booted):
+            raise ValueError(
+                f"tunables: mode {MEMORY_TIERING} of NUMA balancing has {', '.join(booted)}, mode 1 has none; got "
+                f"{', '.join(self.tunables)} in mode {self.mode}"
+            )
+        for name, value in booted.items():
+            if self.tunables[name].start != value:
+                quantity = TUNABLES[name].quantity
+                raise ValueError(
+                    f"tunables.{name}.start={quantity.text(self.tunables[name].start)}: must be "
+                    f"{quantity.text(value)}, as booted (knobs)"
+                )
 
 
 Daemon = Annotated[AccessedBitDaemon | HintFaultDaemon, Field(discriminator="mechanism")]

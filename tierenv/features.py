@@ -165,6 +165,8 @@ class Feature:
     """What it is divided by."""
     scale: Scale
     history: History = NO_HISTORY
+    mechanism: str = ""
+    """Of the daemons whose pace it tells; empty for all."""
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -175,6 +177,8 @@ class Feature:
         """Whether a kernel with this daemon exports what it is made of."""
         if isinstance(self.source, InForce):
             return self.source.tunable in daemon.tunables
+        if self.mechanism not in ("", daemon.mechanism):
+            return False
         return all(COUNTERS[COUNTER_INDEX[name]].is_exported(daemon) for name in self.counters)
 
 
@@ -183,8 +187,17 @@ RATE = LogScale(unit=2.0**-16, octaves=18)
 """A rate per resident page: 2^-16 to 4 per second; 1 MiB/s of a 64 GiB process is 2^-16."""
 
 
-def _rate(name: str, meaning: str, counter: str) -> Feature:
-    return Feature(name, meaning, PER_PAGE_SECOND, increment(counter), (RESIDENT_PAGES, ELAPSED), RATE)
+def _rate(name: str, meaning: str, counter: str, history: History = NO_HISTORY, mechanism: str = "") -> Feature:
+    per = (RESIDENT_PAGES, ELAPSED)
+    return Feature(name, meaning, PER_PAGE_SECOND, increment(counter), per, RATE, history, mechanism)
+
+
+SEVERAL_WINDOWS = History("average", 4)
+"""Windows of NUMA balancing come in bursts, one in some seconds."""
+
+
+def _burst(name: str, meaning: str, counter: str) -> Feature:
+    return _rate(name, meaning, counter, SEVERAL_WINDOWS, "hint-faults")
 
 
 def _in_force(tunable: str) -> Feature:
@@ -201,6 +214,10 @@ FEATURES = {
         _rate("promoted", "pages promoted", "nr_kmmscand_migrated"),
         _rate("failed", "entries that ended otherwise", "nr_kmmscand_migrate_failed"),
         _rate("fast_visited", "top-tier pages scanned", "nr_kmmscand_toptier"),
+        _burst("marked", "pages marked for a hint fault", "numa_pte_updates"),
+        _burst("faulted", "hint faults", "numa_hint_faults"),
+        _burst("candidates", "hot slow-tier pages at a hint fault", "pgpromote_candidate"),
+        _rate("promoted_at_faults", "pages promoted at a hint fault", "pgpromote_success", mechanism="hint-faults"),
         _rate("demoted", "pages demoted", "pgdemote_kswapd"),
         Feature(
             "backlog",

@@ -147,14 +147,14 @@ TUNABLES = {
         Tunable(
             name="scan_period",
             quantity=MILLISECONDS,
-            meaning="time from the end of one scan chunk to the start of the next",
+            meaning="time from the end of one scan chunk to the start of the next; of NUMA balancing, of a pass",
             grid_points=6,
             v1_path="/sys/kernel/mm/kmmscand/mm_scan_period_ms",
         ),
         Tunable(
             name="scan_size",
             quantity=BYTES,
-            meaning="address space scanned in one chunk",
+            meaning="address space scanned in one chunk, or marked in one window",
             grid_points=4,
         ),
         Tunable(
@@ -164,6 +164,12 @@ TUNABLES = {
             grid_points=6,
             has_zero=True,
             has_unlimited=True,
+        ),
+        Tunable(
+            name="hot_threshold",
+            quantity=MILLISECONDS,
+            meaning="time after its marking in which a page that is touched counts as hot, at first",
+            grid_points=4,
         ),
     )
 }

@@ -13,6 +13,7 @@ from tierenv.sim.records import (
     CONTROL_KERNEL_RULE,
     CONTROL_OFF,
     CONTROL_TUNABLES,
+    KNOBS,
     LINK,
     NODE,
     PARAMETERS,
@@ -58,6 +59,8 @@ class ScenarioArrays(NamedTuple):
 
     parameters: NDArray[np.void]
     """PARAMETERS, shape ()."""
+    knobs: NDArray[np.void]
+    """KNOBS before the episode, shape ()."""
     processes: NDArray[np.void]
     """PROCESS[M] before the episode: nobody is running."""
     nodes: NDArray[np.void]
@@ -98,21 +101,28 @@ def scenario_arrays(
         **_scanner_parameters(scenario),
         fixed_target_node=scenario.target_node,
         numa_mode=numa_mode,
-        numa_delay_s=numa.scan_delay,
-        numa_window_pages=numa.scan_size // PAGE_BYTES,
-        numa_start_period_ms=1e3 * numa.scan_delay * platform.numa_start_period_factor,
+        is_numa_tunable=_is_numa_tunable(scenario),
+        numa_scan_rate_pages=numa.scan_rate_limit / PAGE_BYTES,
+        numa_start_period_factor=platform.numa_start_period_factor,
         numa_fault_s=platform.numa_fault,
         numa_mark_s=platform.numa_mark_per_page,
         numa_shared_move_share=platform.numa_shared_move_share,
-        numa_hot_threshold_s=numa.hot_threshold,
         is_numa_threshold_adaptive=numa.is_threshold_adaptive,
-        numa_threshold_every_s=numa.scan_period_max,
-        numa_rate_limit_pages=numa.promote_rate_limit / PAGE_BYTES,
         max_substep_s=max_substep_s,
         server_quantum_s=server_quantum_s,
     )
+    knobs = _record(
+        KNOBS,
+        numa_delay_s=numa.scan_delay,
+        numa_start_period_ms=1e3 * numa.scan_delay * platform.numa_start_period_factor,
+        numa_window_pages=numa.scan_size // PAGE_BYTES,
+        numa_hot_threshold_s=numa.hot_threshold,
+        numa_threshold_every_s=numa.scan_period_max,
+        numa_rate_limit_pages=numa.promote_rate_limit / PAGE_BYTES,
+    )
     arrays = ScenarioArrays(
         parameters=parameters,
+        knobs=knobs,
         processes=_processes(scenario),
         nodes=np.array([_node(scenario, capacity) for capacity in scenario.node_capacity_pages], dtype=NODE),
         links=_links(scenario),
@@ -126,6 +136,11 @@ def scenario_arrays(
     for process in arrays.processes:
         process["all_fast_access_s"] = _access_time_s(arrays, process, 1.0)
     return arrays
+
+
+def _is_numa_tunable(scenario: Scenario) -> bool:
+    daemon = scenario.daemon
+    return isinstance(daemon, HintFaultDaemon) and daemon.can_be_tuned and scenario.control == "tunables"
 
 
 IDLE_SCANNER = {

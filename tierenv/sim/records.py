@@ -12,7 +12,7 @@ DUPLICATES = MODEL_COUNTERS.index("duplicates")
 PEAK_LIST = MODEL_COUNTERS.index("peak_list_entries")
 ALLOCATION_FAILURES = MODEL_COUNTERS.index("list_allocation_failures")
 
-PERIOD, SIZE, THROTTLE = columns_of(["scan_period", "scan_size", "throttle"])
+PERIOD, SIZE, THROTTLE, HOT_THRESHOLD = columns_of(["scan_period", "scan_size", "throttle", "hot_threshold"])
 """Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""
 
 CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)
@@ -70,22 +70,30 @@ PARAMETERS = np.dtype(
         ("fixed_target_node", "i8"),
         # NUMA balancing
         ("numa_mode", "i8"),
-        ("numa_delay_s", "f8"),
-        ("numa_window_pages", "i8"),
-        ("numa_start_period_ms", "f8"),
+        ("is_numa_tunable", "b1"),
+        ("numa_scan_rate_pages", "f8"),  # most that a thread marks in a second
+        ("numa_start_period_factor", "f8"),
         ("numa_fault_s", "f8"),
         ("numa_mark_s", "f8"),
         ("numa_shared_move_share", "f8"),
-        ("numa_hot_threshold_s", "f8"),
         ("is_numa_threshold_adaptive", "b1"),
-        ("numa_threshold_every_s", "f8"),
-        ("numa_rate_limit_pages", "f8"),  # per second
         # resolution
         ("max_substep_s", "f8"),
         ("server_quantum_s", "f8"),
     ],
     align=True,
 )
+
+KNOB_FIELDS = [
+    ("numa_delay_s", "f8"),
+    ("numa_start_period_ms", "f8"),
+    ("numa_window_pages", "i8"),
+    ("numa_hot_threshold_s", "f8"),  # the reference: nodes have their own
+    ("numa_threshold_every_s", "f8"),
+    ("numa_rate_limit_pages", "f8"),  # per second
+]
+KNOBS = np.dtype(KNOB_FIELDS, align=True)
+"""Knobs of NUMA balancing in force, part of either model's state."""
 
 PROCESS = np.dtype(
     [
@@ -110,9 +118,9 @@ PROCESS = np.dtype(
         ("is_endless", "b1"),
         ("is_repeating", "b1"),
         ("all_fast_access_s", "f8"),  # time of an access alone on the machine, all pages on the own node
+        # what follows changes
         ("numa_period_min_ms", "f8"),
         ("numa_period_max_ms", "f8"),
-        # what follows changes
         ("is_running", "b1"),
         ("is_done", "b1"),
         ("finished_s", "f8"),

@@ -6,7 +6,9 @@
 import math
 
 from tierenv.counters import FREE_PAGES
+from tierenv.daemon import UNLIMITED_BYTES_PER_S
 from tierenv.sim.jit import njit, njit_inlined
+from tierenv.sim.records import HOT_THRESHOLD, PERIOD, SIZE, THROTTLE
 from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9
@@ -185,6 +187,38 @@ def throttle_budget(parameters, state):
 
 
 @njit_inlined
+def scan_windows(resident_pages, window_pages):
+    """Windows that the kernel counts in the resident memory: `tierenv.daemon.scan_windows`."""
+    return (((resident_pages - 1) | (window_pages - 1)) + 1) // window_pages
+
+
+@njit_inlined
+def write_numa_knobs(machine, tunables):
+    """Put tunables in force: period, size, throttle and hot threshold as their files take them.
+
+    The period is the time of a pass, at the least and at the most; threads that start later begin with one window's.
+    What was written acts when the kernel looks: at the next window, fault, step of the threshold or counted fault after
+    a pass. MODEL: not rounded to the whole ms and MiB of the files.
+    """
+    parameters = machine.parameters
+    state = machine.state
+    window_pages = max(1, int(tunables[SIZE] / PAGE_BYTES))
+    floor_ms = 1e3 / max(1.0, math.floor(parameters.numa_scan_rate_pages / window_pages))
+    state.numa_window_pages = window_pages
+    state.numa_rate_limit_pages = min(tunables[THROTTLE], UNLIMITED_BYTES_PER_S) / PAGE_BYTES
+    state.numa_hot_threshold_s = 1e-3 * tunables[HOT_THRESHOLD]
+    state.numa_threshold_every_s = 1e-3 * tunables[PERIOD]
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        windows = scan_windows(int(process.pages / process.count), window_pages)
+        process.numa_period_min_ms = max(floor_ms, tunables[PERIOD] / windows)
+        process.numa_period_max_ms = process.numa_period_min_ms
+    window_ms = max(floor_ms, tunables[PERIOD] / scan_windows(max(1, resident_pages(machine)), window_pages))
+    state.numa_delay_s = 1e-3 * window_ms
+    state.numa_start_period_ms = window_ms * parameters.numa_start_period_factor
+
+
+@njit_inlined
 def schedule_numa_window(process, mm, time_s, scanned_s):
     """Say when the next window of a process is due after one at `time_s` that took a thread `scanned_s`.
 
@@ -232,21 +266,22 @@ def adapt_numa_period(process, mm, time_s):
 
 
 @njit_inlined
-def adapt_hot_threshold(parameters, node, time_s):
+def adapt_hot_threshold(machine, node, time_s):
     """Move a node's hot threshold towards as many candidates as the rate limit lets through, once a longest period.
 
     Every fault that finds no room to spare on the node asks for it, be its page hot or not.
     """
-    every_s = parameters.numa_threshold_every_s
-    if not parameters.is_numa_threshold_adaptive or time_s - node.numa_threshold_at_s <= every_s:
+    state = machine.state
+    every_s = state.numa_threshold_every_s
+    if not machine.parameters.is_numa_threshold_adaptive or time_s - node.numa_threshold_at_s <= every_s:
         return
     found = node.numa_candidates - node.numa_threshold_candidates
-    wanted = parameters.numa_rate_limit_pages * every_s
-    step_s = parameters.numa_hot_threshold_s / THRESHOLD_STEPS
+    wanted = state.numa_rate_limit_pages * every_s
+    step_s = state.numa_hot_threshold_s / THRESHOLD_STEPS
     if found > 1.1 * wanted:
         node.numa_threshold_s = max(step_s, node.numa_threshold_s - step_s)
     elif found < 0.9 * wanted:
-        node.numa_threshold_s = min(2.0 * parameters.numa_hot_threshold_s, node.numa_threshold_s + step_s)
+        node.numa_threshold_s = min(2.0 * state.numa_hot_threshold_s, node.numa_threshold_s + step_s)
     node.numa_threshold_at_s = time_s
     node.numa_threshold_candidates = node.numa_candidates
 

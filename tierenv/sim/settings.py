@@ -27,6 +27,7 @@ class TunablesInForce:
         self._is_controlled = np.array(
             [scenario.control == "tunables" and scenario.daemon.tunable_at_run_time for scenario in scenarios]
         )
+        self._is_scanned = np.array([scenario.daemon.mechanism == "accessed-bits" for scenario in scenarios])
         # what a model takes where a daemon lacks a tunable: nothing is held back
         self._neutral = np.where(self._is_lacking, np.inf, self._start)
 
@@ -47,9 +48,10 @@ class TunablesInForce:
         return np.where(self._is_lacking, self._neutral, tunables)
 
     def read(self, period_ms: Floats, size_bytes: Floats, throttle_bytes_per_s: Floats) -> Floats:
-        """float64[n, len(TUNABLES)] in force, with what a model holds of each machine float64[n]."""
+        """float64[n, len(TUNABLES)] in force, with what a model holds of each scanner float64[n]."""
         rows = self._rows.copy()
-        rows[:, PERIOD], rows[:, SIZE], rows[:, THROTTLE] = period_ms, size_bytes, throttle_bytes_per_s
+        for column, values in ((PERIOD, period_ms), (SIZE, size_bytes), (THROTTLE, throttle_bytes_per_s)):
+            rows[:, column] = np.where(self._is_scanned, values, rows[:, column])
         if self._lacks_any:
             rows[self._is_lacking] = np.nan
         return rows

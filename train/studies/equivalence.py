@@ -33,7 +33,7 @@ from tierenv.counters import (
     SLOWTIER,
     TOPTIER,
 )
-from tierenv.daemon import load_daemon
+from tierenv.daemon import Daemon, load_daemon
 from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
@@ -42,6 +42,7 @@ from tierenv.sim.records import DUPLICATES, PEAK_LIST, WASTED
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
+from tierenv.tunables import MILLISECONDS, TUNABLES, Setting
 from tierenv.units import GIB, MIB
 
 PAGES = 8192
@@ -93,17 +94,29 @@ def kernels_own(seed: int) -> Iterator[NDArray[np.float64]]:
 
 def always(period_ms: float, size_bytes: float, throttle_bytes_per_s: float) -> Settings:
     """One setting for the whole run."""
-    return lambda seed: iter([np.array([period_ms, size_bytes, throttle_bytes_per_s])])
+    values = {"scan_period": period_ms, "scan_size": size_bytes, "throttle": throttle_bytes_per_s}
+    return lambda seed: iter([np.array(Setting(values).row)])
 
 
-def at_random(seed: int) -> Iterator[NDArray[np.float64]]:
-    """Another setting every two seconds, sometimes off or unlimited; the same for both models."""
-    rng = np.random.default_rng(seed)
-    bounds = np.log([(100, 20_000), (256 * MIB, 16 * GIB), (MIB, 4 * GIB)])
-    while True:
-        setting = np.exp(rng.uniform(*bounds.T))
-        setting[2] = rng.choice([0.0, np.inf, setting[2]], p=[0.1, 0.1, 0.8])
-        yield setting
+def at_random(daemon: Daemon) -> Settings:
+    """Another setting of a daemon every two seconds, sometimes off or unlimited; the same for both models."""
+    names = list(daemon.tunables)
+
+    def draw(seed: int) -> Iterator[NDArray[np.float64]]:
+        rng = np.random.default_rng(seed)
+        bounds = np.log([(row.min, row.max) for row in daemon.tunables.values()])
+        while True:
+            drawn = dict(zip(names, np.exp(rng.uniform(*bounds.T)), strict=True))
+            drawn["throttle"] = rng.choice([0.0, np.inf, drawn["throttle"]], p=[0.1, 0.1, 0.8])
+            yield np.array(Setting(drawn).row)
+
+    return draw
+
+
+def _smaller(setting: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """A setting for a machine that is smaller by this factor, as a batch of one."""
+    is_time = [row.quantity is MILLISECONDS for row in TUNABLES.values()]
+    return (setting / np.where(is_time, 1.0, factor))[np.newaxis]
 
 
 DUPLICATED = {"duplicates": 0.05, "toptier": 0.01, "idlepage": 0.01}
@@ -209,6 +222,7 @@ def make_cases() -> dict[str, Case]:
     fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
     skewed, moving = load_scenario("skewed"), _without_variation(load_scenario("moving-hot-set"))
     alone = {"control": "off", "numa_balancing_mode": 2}
+    numa = load_daemon("numa-balancing")
     short = load_scenario("abench-8g").workload.model_copy(update={"accesses_per_page": 8000.0})
     visitor = {"workload": short, "size": "8GiB", "start": "20s"}
     two = skewed.replace(size="8GiB", corunners=[visitor], remote_fast_capacity="2GiB")
@@ -228,7 +242,8 @@ def make_cases() -> dict[str, Case]:
         "over capacity, mode 1": Case(skewed.replace(**alone | {"numa_balancing_mode": 1}), kernels_own),
         "over capacity, mode 2": Case(skewed.replace(**alone), kernels_own, WASTED_BY_FAULTS),
         "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB), STEADY, {"wasted": 0.02}),
-        "moving, tuned at random": Case(moving, at_random),
+        "moving, tuned at random": Case(moving, at_random(moving.daemon)),
+        "moving, NUMA balancing tuned at random": Case(moving.replace(daemon=numa), at_random(numa)),
         "moving, mode 2": Case(moving.replace(**alone), kernels_own),
         "two processes, one of which comes and goes": Case(
             two, always(500.0, 4 * GIB, 200 * MIB), coarse={"peak_list": 0.02}
@@ -265,10 +280,10 @@ def run(system: Any, settings: Iterator[NDArray[np.float64]], factor: float, see
     system.reset(np.array([seed], np.uint64), ["training"])
     first = next(settings, None)
     if first is not None:
-        system.apply(first[np.newaxis] / [1, factor, factor])
+        system.apply(_smaller(first, factor))
     for setting in settings:
         system.advance(2.0)
-        system.apply(setting[np.newaxis] / [1, factor, factor])
+        system.apply(_smaller(setting, factor))
         if system.is_done[0]:
             break
     system.run_to_end()

@@ -16,7 +16,7 @@ from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
 from tierenv.sim.lumped.state import AS_TOUCHED, CLASS, FAST_CLOCK, QUEUED, SLOW, SLOW_CLOCK, Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
-from tierenv.sim.rules import begin_again, count_free_pages, forget_process, free_pages
+from tierenv.sim.rules import begin_again, count_free_pages, forget_process, free_pages, write_numa_knobs
 from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
 
@@ -84,8 +84,8 @@ def execute_due(machine):
         mm = machine.mms[index]
         process.is_running = True
         mm.period_ms = state.seed_period_ms
-        mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s
-        mm.numa_period_ms = parameters.numa_start_period_ms
+        mm.numa_scan_at_s = process.start_s + state.numa_delay_s
+        mm.numa_period_ms = state.numa_start_period_ms
         set_due(machine, index)
         trace_mm(machine, process.start_s, MM_ENTER, index)
         if state.now_s < state.scan_start_s and parameters.control != CONTROL_OFF:
@@ -168,6 +168,8 @@ def apply(machine, tunables):
     """
     state = machine.state
     parameters = machine.parameters
+    if parameters.is_numa_tunable:
+        write_numa_knobs(machine, tunables)
     if parameters.control != CONTROL_TUNABLES:
         return
     if not parameters.is_tunable_at_run_time:

@@ -92,7 +92,7 @@ def mark_range(machine, index):
     parameters = machine.parameters
     state = machine.state
     mm = machine.mms[index]
-    length = min(parameters.numa_window_pages, own_pages(machine.processes[index]))
+    length = min(state.numa_window_pages, own_pages(machine.processes[index]))
     left = length
     marked = 0
     is_pass_over = False
@@ -222,7 +222,7 @@ def fault_lump(machine, lump, hazard, until_s):
         return
     if parameters.numa_mode == 2:
         if room_to_spare(machine, node) <= 0:
-            adapt_hot_threshold(parameters, machine.nodes[node], until_s)
+            adapt_hot_threshold(machine, machine.nodes[node], until_s)
         threshold_s = machine.nodes[node].numa_threshold_s
         fresh_share = hot_share(machine, lump, threshold_s, marks[lump, FRESH_AT_S], until_s, since, hazard)
         stale_share = hot_share(machine, lump, threshold_s, marks[lump, STALE_AT_S], until_s, since, hazard)
@@ -279,11 +279,10 @@ def room_to_spare(machine, index):
 def promote_hot(machine, lump, index, faults, hot, time_s):
     """Mode 2: promote at faults on the slow tier, of which `hot` came soon after the marking. Returns how many."""
     node = machine.nodes[index]
-    parameters = machine.parameters
     unlimited = min(faults, max(0, room_to_spare(machine, index)))
     machine.state.numa_attempts += unlimited
     if unlimited > 0:
-        node.numa_threshold_s = parameters.numa_hot_threshold_s
+        node.numa_threshold_s = machine.state.numa_hot_threshold_s
         move_up(machine, lump, index, unlimited, time_s)
     candidates = take(machine.state, faults - unlimited, hot, faults)
     if candidates == 0:
@@ -291,7 +290,7 @@ def promote_hot(machine, lump, index, faults, hot, time_s):
     used = candidates_of_this_second(node, time_s)
     node.numa_candidates += candidates
     machine.counters[PGPROMOTE_CANDIDATE] += candidates
-    allowed = int(min(candidates, max(0.0, parameters.numa_rate_limit_pages - used)))
+    allowed = int(min(candidates, max(0.0, machine.state.numa_rate_limit_pages - used)))
     return unlimited + promote_if_room(machine, lump, index, allowed, time_s)
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.sim.records import MM_FIELDS
+from tierenv.sim.records import KNOB_FIELDS, MM_FIELDS
 
 SLOW, QUEUED, FAST = 0, 4, 12
 """First cell of each place in a row of `counts`; the pages on node k of the fast tier begin at FAST + 4 k."""
@@ -98,6 +98,7 @@ STATE = np.dtype(
         # scanner
         ("seed_period_ms", "f8"),  # of processes that start later, as the next
         ("seed_size_bytes", "f8"),
+        *KNOB_FIELDS,
         ("mm_cursor", "i8"),  # the process scanned last
         ("scan_process", "i8"),  # the one whose chunk is next
         ("scan_start_s", "f8"),

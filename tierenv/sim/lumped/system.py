@@ -30,7 +30,7 @@ from tierenv.sim.lumped.state import (
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, scenario_arrays
-from tierenv.sim.records import LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
+from tierenv.sim.records import KNOB_FIELDS, LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
 from tierenv.sim.settings import TunablesInForce
 from tierenv.sim.threads import Sharing
 from tierenv.units import PAGE_BYTES
@@ -291,6 +291,8 @@ class LumpedSystem:
 
         state = self._machines.state[index : index + 1]
         state[...] = np.zeros((), dtype=STATE)
+        for name, _ in KNOB_FIELDS:
+            state[name] = arrays.knobs[name]
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
         start = scenario.daemon.start_setting.values
         state["seed_period_ms"], state["seed_size_bytes"] = start.get("scan_period", 0.0), start.get("scan_size", 0.0)
@@ -358,7 +360,7 @@ def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDAr
     """What every episode of a scenario starts with, by field of `Machine`; the seed decides the rest."""
     nodes = arrays.nodes.copy()
     nodes["hand_row"] = scenario.regions * len(scenario.class_pages) + np.arange(len(nodes))
-    nodes["numa_threshold_s"] = arrays.parameters["numa_hot_threshold_s"]
+    nodes["numa_threshold_s"] = arrays.knobs["numa_hot_threshold_s"]
     classes = np.zeros(len(arrays.starts), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
     classes["is_sequential"] = [

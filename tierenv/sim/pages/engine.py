@@ -9,8 +9,16 @@ from tierenv.sim.pages.numa import mark_window, take_faults
 from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
 from tierenv.sim.pages.state import SLOW, access_after, place
-from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES
-from tierenv.sim.rules import begin_again, count_free_pages, forget_process, is_awaited, load_links, stall
+from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
+from tierenv.sim.rules import (
+    begin_again,
+    count_free_pages,
+    forget_process,
+    is_awaited,
+    load_links,
+    stall,
+    write_numa_knobs,
+)
 from tierenv.units import PAGE_BYTES
 
 SCANNER, MIGRATOR, FIRST_KSWAPD = 0, 1, 2
@@ -127,8 +135,8 @@ def begin_processes(pages):
         mm.period_ms = state.seed_period_ms
         mm.due_s = process.start_s + parameters.initial_delay_s + 1e-3 * mm.stagger * mm.period_ms
         mm.target_node = parameters.fixed_target_node
-        mm.numa_period_ms = parameters.numa_start_period_ms
-        mm.numa_scan_at_s = process.start_s + parameters.numa_delay_s + 1e-3 * mm.stagger * mm.numa_period_ms
+        mm.numa_period_ms = state.numa_start_period_ms
+        mm.numa_scan_at_s = process.start_s + state.numa_delay_s + 1e-3 * mm.stagger * mm.numa_period_ms
         state.are_rates_known = False
         if parameters.control != CONTROL_OFF:
             reschedule(pages, state.now_s)
@@ -281,34 +289,36 @@ def start(pages):
     if not pages.parameters.has_migration_thread:
         pages.state.migrator_clock_s = math.inf
     for node in range(pages.parameters.num_nodes):
-        pages.nodes[node].numa_threshold_s = pages.parameters.numa_hot_threshold_s
+        pages.nodes[node].numa_threshold_s = pages.state.numa_hot_threshold_s
     begin_processes(pages)
     count_free_pages(pages)
 
 
 @njit
-def apply(pages, period_ms, size_bytes, throttle_bytes_per_s):
-    """Put tunables in force.
+def apply(pages, tunables):
+    """Put tunables in force, float64[len(TUNABLES)].
 
     Where they reach running processes the throttle changes at once, period and size from the next chunk that has not
     begun; elsewhere the period alone is exposed, for processes that start later.
     """
     parameters = pages.parameters
     state = pages.state
+    if parameters.is_numa_tunable:
+        write_numa_knobs(pages, tunables)
     if parameters.control != CONTROL_TUNABLES:
         return
     if not parameters.is_tunable_at_run_time:
-        state.seed_period_ms = min(max(period_ms, parameters.period_min_ms), parameters.period_max_ms)
+        state.seed_period_ms = min(max(tunables[PERIOD], parameters.period_min_ms), parameters.period_max_ms)
         return
-    state.seed_period_ms = period_ms
-    state.seed_size_bytes = size_bytes
-    state.throttle_pages_per_s = throttle_bytes_per_s / PAGE_BYTES
+    state.seed_period_ms = tunables[PERIOD]
+    state.seed_size_bytes = tunables[SIZE]
+    state.throttle_pages_per_s = tunables[THROTTLE] / PAGE_BYTES
     if state.throttle_pages_per_s == 0.0:
         flush(pages)
     for index in range(parameters.num_processes):
         mm = pages.mms[index]
-        mm.period_ms = period_ms
-        mm.size_bytes = size_bytes
+        mm.period_ms = tunables[PERIOD]
+        mm.size_bytes = tunables[SIZE]
         if mm.scans > 0:
             set_due(pages, index)
     reschedule(pages, state.now_s)

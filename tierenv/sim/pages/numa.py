@@ -44,7 +44,7 @@ def mark_window(pages, index):
     scanned_s = 0.0
     for _ in range(MAX_RANGES):
         first = mm.numa_cursor
-        end = min(first + parameters.numa_window_pages, mm.end_page)
+        end = min(first + pages.state.numa_window_pages, mm.end_page)
         marked = 0
         for page in range(first, end):
             if (parameters.numa_mode == 1 or pages.node[page] == SLOW) and not is_marked(pages, page):
@@ -124,11 +124,11 @@ def fault_in_mode_2(pages, page, fault_s, end_s):
     node_index = pages.processes[owner(pages, page)].own_node
     node = pages.nodes[node_index]
     if free_pages(pages, node_index) > node.kswapd_target_pages + node.spare_pages:
-        node.numa_threshold_s = pages.parameters.numa_hot_threshold_s
+        node.numa_threshold_s = pages.state.numa_hot_threshold_s
         promote_at_fault(pages, page, node_index)
         is_promoted = True
     else:
-        adapt_hot_threshold(pages.parameters, node, fault_s)
+        adapt_hot_threshold(pages, node, fault_s)
         is_hot = fault_s - pages.marked_at_s[page] < node.numa_threshold_s
         is_promoted = (
             is_hot and is_within_rate(pages, node_index, fault_s) and promote_if_room(pages, page, node_index, end_s)
@@ -143,12 +143,11 @@ def fault_in_mode_2(pages, page, fault_s, end_s):
 @njit_inlined
 def is_within_rate(pages, node_index, time_s):
     """Count a candidate for a node, and say whether the limit of candidates per second leaves room for it."""
-    parameters = pages.parameters
     node = pages.nodes[node_index]
     used = candidates_of_this_second(node, time_s)
     node.numa_candidates += 1
     pages.counters[PGPROMOTE_CANDIDATE] += 1
-    return used + 1 <= parameters.numa_rate_limit_pages
+    return used + 1 <= pages.state.numa_rate_limit_pages
 
 
 @njit_inlined

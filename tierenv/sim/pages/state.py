@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tierenv.sim.jit import njit_inlined
 from tierenv.sim.random import uniform
-from tierenv.sim.records import MM_FIELDS, WASTED
+from tierenv.sim.records import KNOB_FIELDS, MM_FIELDS, WASTED
 
 SLOW = -1
 """What `Pages.node` holds for a page of the slow tier."""
@@ -37,6 +37,7 @@ STATE = np.dtype(
         # daemon
         ("seed_period_ms", "f8"),  # of processes that start later, as the next
         ("seed_size_bytes", "f8"),
+        *KNOB_FIELDS,
         ("throttle_pages_per_s", "f8"),
         # scanner: while it sleeps its clock is the time at which the next chunk begins
         ("scanner_clock_s", "f8"),

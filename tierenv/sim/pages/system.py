@@ -16,7 +16,7 @@ from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
 from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
 from tierenv.sim.parameters import all_fast_s, scenario_arrays
-from tierenv.sim.records import MODEL_COUNTERS, PERIOD, SIZE, THROTTLE
+from tierenv.sim.records import KNOB_FIELDS, MODEL_COUNTERS
 from tierenv.sim.settings import TunablesInForce
 from tierenv.units import PAGE_BYTES
 
@@ -113,7 +113,7 @@ class PagesSystem:
     def apply(self, tunables: NDArray[np.float64]) -> None:
         """Put tunables in force, float64[1, len(TUNABLES)]; see `tierenv.system.System.apply`."""
         row = self._in_force.accept(tunables)[0]
-        engine.apply(self._pages, row[PERIOD], row[SIZE], row[THROTTLE])
+        engine.apply(self._pages, row)
 
     def advance(self, duration_s: float) -> None:
         """Let `duration_s` pass, or less if the work ends in it."""
@@ -204,6 +204,8 @@ class PagesSystem:
 
         self._states[:] = np.zeros((), dtype=STATE)
         state = pages.state
+        for name, _ in KNOB_FIELDS:
+            state[name] = self._start.knobs[name]
         state["random_counter"] = rng.integers(2**64, dtype=np.uint64)
         start = scenario.daemon.start_setting.values
         state["seed_period_ms"], state["seed_size_bytes"] = start.get("scan_period", 0.0), start.get("scan_size", 0.0)
