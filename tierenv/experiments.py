@@ -317,7 +317,7 @@ class Outcome:
     counted_s: float
     """Of these those that were counted."""
     accesses: float
-    """Accesses of all processes in them."""
+    """Accesses in them of the processes that a run waits for."""
     counters: NDArray[np.float64]
     """float64[NUM_COUNTERS]: growth in them, gauges at their end."""
 
@@ -370,8 +370,10 @@ def _promoted_mb_per_s(run: Outcome) -> float:
 
 
 QUANTITIES: dict[str, Quantity] = {
-    "seconds": Quantity("s", "completion time of all processes", lambda run: run.seconds),
-    "accesses_per_s": Quantity("1/s", "accesses of all processes", lambda run: run.per_s(run.accesses)),
+    "seconds": Quantity("s", "completion time of the processes that a run waits for", lambda run: run.seconds),
+    "accesses_per_s": Quantity(
+        "1/s", "accesses of the processes that a run waits for", lambda run: run.per_s(run.accesses)
+    ),
     "promoted_mb_per_s": Quantity("MB/s", "memory promoted, by whatever promotes", _promoted_mb_per_s),
     "access_time": Quantity(
         "ns", "time of an access of one thread", of_scenario=_access_time_ns, takes=("fast_share",)

@@ -39,6 +39,8 @@ MAX_REGION_PAGES = 1 << 30
 """Pages of a lump are counted in 32 bits."""
 MAX_DECISIONS = 100_000
 """Of a run: so many take about half a minute."""
+MIN_ROUND_S = 1.0
+"""Of a process that begins again: a model looks at each end."""
 MAX_VISITS = 10**10
 """Of the scanner to a lump in a run: so many take some ten minutes."""
 MAX_LUMP_S = 10**8
@@ -415,10 +417,12 @@ class Scenario(NamedRecord):
                 f"{format_bytes(room * PAGE_BYTES)} can be filled"
             )
         on_slow = self.pages - asked - min(filling, room - asked)
+        if any(process.lifetime == "repeating" for process in self.corunners):
+            on_slow = self.pages  # where it is executed anew, and what it left on fast nodes others may have taken
         if on_slow > self.slow_capacity_pages:
             raise ValueError(
-                f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start "
-                f"on the slow node, which holds {format_bytes(self.slow_capacity_pages * PAGE_BYTES)}"
+                f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start, or "
+                f"start anew, on the slow node, which holds {format_bytes(self.slow_capacity_pages * PAGE_BYTES)}"
             )
 
     def _check_numa_balancing(self, daemon: HintFaultDaemon) -> None:
@@ -452,8 +456,18 @@ class Scenario(NamedRecord):
 
     def _check_duration(self) -> None:
         """Refuse runs nobody would see the end of."""
-        longest_s = max(process.start for process in self.processes)
-        longest_s += sum(self._longest_s(process) for process in self.processes)
+        once = [process for process in self.processes if process.lifetime == "once"]
+        longest_s = sum(self._longest_s(process) for process in once)
+        # those that never end take their part of the memory as long as any runs
+        longest_s *= sum(process.threads for process in self.processes) / sum(process.threads for process in once)
+        longest_s += max(process.start for process in once)
+        for process in self.corunners:
+            if process.lifetime != "once" and self._shortest_s(process) < MIN_ROUND_S:
+                raise ValueError(
+                    f"accesses_per_page={process.workload.accesses_per_page:g}: workload {process.workload.name} of a "
+                    f"process with lifetime={process.lifetime} takes {self._shortest_s(process):.3g} s at best; must "
+                    f"take at least {MIN_ROUND_S:g} s"
+                )
         if longest_s > DAY_S:
             raise ValueError(
                 f"accesses_per_page={self.workload.accesses_per_page:g}: on the slower tier all work together would "
@@ -475,6 +489,17 @@ class Scenario(NamedRecord):
                     f"{field}={interval_s:g}s: must be at least {longest_s / count:.3g}s, a {count:,}th of the "
                     f"{longest_s:.3g} s this run may take"
                 )
+
+    def _shortest_s(self, process: Process) -> float:
+        """The least time a process takes, alone with its memory on the faster tier [s]."""
+        platform, workload = self.platform, process.workload
+        latency_s = min(tier.access_latency(workload.store_share) for tier in (platform.dram, platform.cxl))
+        missing = 1 - workload.cache_hit_share
+        return (
+            process.total_accesses
+            / process.threads
+            * (workload.think + missing * latency_s / workload.memory_parallelism)
+        )
 
     def _longest_s(self, process: Process) -> float:
         """About the most time a process takes alone, its memory on the slower tier and nothing in its way [s].

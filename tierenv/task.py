@@ -43,7 +43,7 @@ Beside them stands every tunable of the daemon, as it is in force, under its sym
 """
 
 MODELLED_INFO_KEYS = {
-    "work_done": "share of the accesses done",
+    "work_done": "share of the accesses done of the processes that the run waits for",
     "phase": "present phase, counted in the order of the episode",
     "wasted_promotions": "promotions of pages that do not belong to the hottest that fit in this episode",
     "reward_shaping": "gamma Phi' - Phi, 0 where shaping is off",

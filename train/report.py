@@ -52,7 +52,11 @@ def _time_table(evaluation: Evaluation, rows: list[Row]) -> Table:
         "regret": lambda row: _percent(row.bounds.regret(row.episodes.seconds)),
     }
     if rows[0].scenario.corunners:
-        columns["ends [s]"] = lambda row: ", ".join(f"{name} {end.value:.1f}" for name, end in row.process_seconds)
+        columns["ends [s]"] = lambda row: ", ".join(
+            f"{name} {end.value:.1f}"
+            for (name, end), process in zip(row.process_seconds, row.scenario.processes, strict=True)
+            if process.lifetime == "once"
+        )
     if any(row.policy == BASELINE for row in rows):
         columns[f"less {BASELINE} [s]"] = lambda row: _with_interval(row.difference_to_baseline, "+.2f")
     table = _table(str(rows[0].scenario), list(columns))

@@ -40,7 +40,7 @@ def audit_processes(machine: Any, hazard: NDArray[np.float64], class_pages: NDAr
     processes = machine.processes
     require(processes["is_done"] == (processes["finished_s"] > 0), "a process is done from when it finished")
     require(~(processes["is_done"] & processes["is_running"]), "a process that is done does not run")
-    require(machine.state["is_done"] == processes["is_done"].all(), "a machine is done when its last process is")
+    require(machine.state["is_done"] == processes["is_done"].all(), "a machine is done when all its processes are")
     require(processes["stall_s"] >= 0, "a process has no negative time to lose", processes["stall_s"])
     require(processes["accesses"] <= processes["total_accesses"] * (1 + ROUNDING), "no process works on after its end")
     made = processes["rounds"] * processes["total_accesses"] + processes["accesses"]

@@ -203,16 +203,15 @@ def all_fast_s(arrays: ScenarioArrays) -> float:
         waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
         running = processes["is_running"]
         span_s = waiting.min() - now_s if len(waiting) else np.inf
-        if running.any():
+        ending = running & is_once  # the others go on at the same rate
+        if ending.any():
             solve_rates(parameters[()], processes, links, shares)
-            left_s = (processes["total_accesses"] - processes["accesses"])[running] / processes["access_rate"][running]
+            left_s = (processes["total_accesses"] - processes["accesses"])[ending] / processes["access_rate"][ending]
             is_end = left_s.min() <= span_s
             span_s = min(span_s, left_s.min())
-            processes["accesses"][running] += processes["access_rate"][running] * span_s
+            processes["accesses"][ending] += processes["access_rate"][ending] * span_s
             if is_end:
-                ended = np.flatnonzero(running)[left_s <= span_s]
-                processes["is_done"][ended[is_once[ended]]] = True
-                processes["accesses"][ended] = 0.0
+                processes["is_done"][np.flatnonzero(ending)[left_s <= span_s]] = True
         now_s += span_s
     return float(now_s)
 

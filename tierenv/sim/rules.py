@@ -98,7 +98,10 @@ def is_awaited(process):
 
 @njit_inlined
 def forget_process(machine, mm):
-    """Make of what the kernel knows of a process what it knows of a new one; what follows its start is set there."""
+    """Make of what the kernel knows of a process what it knows of a new one; what follows its start is set there.
+
+    MODEL: entries of a process executed anew that still wait on the list fail as its own.
+    """
     mm.size_bytes = machine.state.seed_size_bytes
     mm.last_scan_end_s = 0.0
     mm.scans = 0

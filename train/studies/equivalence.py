@@ -140,7 +140,7 @@ IN_ORDER = dict.fromkeys(("failed", "migadded", "slowtier"), 0.025) | dict.fromk
 
 
 STEADY = dict.fromkeys(("idlepage", "migrated", "demoted"), 0.005)
-"""Margins of the means alone where the throttle sets the pace: spreads are those of a handful of pages."""
+"""Margins of the means alone where the throttle sets the pace (of sweeps half as much, else reclaim does): spreads are those of a handful of pages."""
 RACED = dict.fromkeys(("migrated", "demoted"), 0.01)
 """Margins where the migrator fills what room kswapd makes, page by page, all the time."""
 IN_VAIN = dict.fromkeys(("numa_faults", "numa_candidates"), 0.005) | {"demoted": 0.06, "numa_promoted": 0.03}

@@ -149,6 +149,7 @@ def begin_anew(machine, index):
     process.finished_s = 0.0
     process.start_s = machine.state.now_s
     process.stall_s = 0.0
+    process.pace = 1.0
     mm.has_exited = False
     for region in range(mm.first_region, mm.end_region):
         machine.regions[region].was_visited = False
@@ -338,7 +339,8 @@ def finish(machine):
         process = machine.processes[index]
         if process.is_done and not machine.mms[index].has_exited:
             machine.mms[index].has_exited = True
-            trace_mm(machine, process.finished_s, MM_EXIT, index)
+            if process.start_s <= process.finished_s:
+                trace_mm(machine, process.finished_s, MM_EXIT, index)
             if not state.is_done:
                 release(machine, index)
 

@@ -181,7 +181,7 @@ class LumpedSystem:
 
     @property
     def finished_s(self) -> NDArray[np.float64]:
-        """float64[n, processes]: when each process had done its work, 0 before."""
+        """float64[n, processes]: when each process ended, 0 before."""
         return self._machines.processes["finished_s"].copy()
 
     def remaining_s(self) -> NDArray[np.float64]:

@@ -194,6 +194,7 @@ def begin_anew(pages, index):
     mm.stagger = 0.0
     forget_process(pages, mm)
     for page in range(mm.first_page, mm.end_page):
+        pages.next_access[page] = access_after(pages, page, pages.hazard[pages.page_class[page]])
         pages.is_idle[page] = pages.parameters.is_second_access
         pages.is_young[page] = False
         pages.was_visited[page] = not pages.parameters.first_visit_resets

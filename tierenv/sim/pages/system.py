@@ -146,7 +146,7 @@ class PagesSystem:
 
     @property
     def finished_s(self) -> NDArray[np.float64]:
-        """float64[1, processes]: when each process finished, 0 while it has not; of several alike the first."""
+        """float64[1, processes]: when each process ended, 0 before; of several alike the first."""
         return self._pages.processes["finished_s"][np.newaxis, self._first_of]
 
     @property
