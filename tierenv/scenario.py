@@ -421,8 +421,8 @@ class Scenario(NamedRecord):
             on_slow = self.pages  # where it is executed anew, and what it left on fast nodes others may have taken
         if on_slow > self.slow_capacity_pages:
             raise ValueError(
-                f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start, or "
-                f"start anew, on the slow node, which holds {format_bytes(self.slow_capacity_pages * PAGE_BYTES)}"
+                f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start, "
+                f"or start anew, on the slow node, which holds {format_bytes(self.slow_capacity_pages * PAGE_BYTES)}"
             )
 
     def _check_numa_balancing(self, daemon: HintFaultDaemon) -> None:

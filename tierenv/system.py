@@ -101,7 +101,7 @@ class ModelledSystem(System, Protocol):
 
     @property
     def finished_s(self) -> NDArray[np.float64]:
-        """float64[n, processes]: when each process ended, 0 before: with its work, or with the run that does not wait for it [s]."""
+        """float64[n, processes]: when each process ended, with its work or with the run, 0 before [s]."""
 
     def remaining_s(self) -> NDArray[np.float64]:
         """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s].

@@ -140,7 +140,7 @@ IN_ORDER = dict.fromkeys(("failed", "migadded", "slowtier"), 0.025) | dict.fromk
 
 
 STEADY = dict.fromkeys(("idlepage", "migrated", "demoted"), 0.005)
-"""Margins of the means alone where the throttle sets the pace (of sweeps half as much, else reclaim does): spreads are those of a handful of pages."""
+"""Margins of the means alone where the throttle sets the pace: spreads are those of a handful of pages."""
 RACED = dict.fromkeys(("migrated", "demoted"), 0.01)
 """Margins where the migrator fills what room kswapd makes, page by page, all the time."""
 IN_VAIN = dict.fromkeys(("numa_faults", "numa_candidates"), 0.005) | {"demoted": 0.06, "numa_promoted": 0.03}
@@ -267,6 +267,7 @@ def make_cases() -> dict[str, Case]:
         "beside one that repeats, mode 2": Case(beside_repeating.replace(**alone), kernels_own, ONE_WINDOW),
         "four processes alike, throttled": Case(four, always(2000.0, GIB, 100 * MIB), ALIKE),
         "four processes alike, mode 2": Case(four.replace(**alone), kernels_own, ALIKE),
+        # by half as much, else reclaim, which finds most pages swept, would set the pace
         "sweeps, throttled": Case(_swept(skewed), always(500.0, 4 * GIB, 100 * MIB), STEADY, {"wasted": 0.02}),
         "sweeps, mode 2": Case(_swept(skewed.replace(**alone)), kernels_own, SWEPT),
     }

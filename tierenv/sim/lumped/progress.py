@@ -59,7 +59,7 @@ def set_halfway_shares(machine):
 def progress(machine, duration_s):
     """Let the applications work for `duration_s`, at the shares halfway through it.
 
-    Returns how much of it passed before the last that the run waits for had done all its work, and whether a process finished.
+    Returns how much of it passed before the last that the run waits for had done its work, and whether any finished.
     """
     parameters = machine.parameters
     state = machine.state
