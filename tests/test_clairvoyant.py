@@ -10,22 +10,28 @@ from tierenv.action import ActionCodec
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.scenario import load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB
 
 NUM_EPISODES = 4
 INTERVAL_S = 1.0
-OFF = (100.0, 16.0 * GIB, 0.0)
-WIDE_OPEN = (100.0, 16.0 * GIB, np.inf)
 NEVER_S = 1e9
-
-Setting = tuple[float, float, float]
 Script = Callable[[LumpedSystem, NDArray[np.float64]], NDArray[np.float64]]
-"""Tunables float64[n, 3], from the system and the time to the next phase change [s]."""
+"""Tunables float64[n, len(TUNABLES)], from the system and the time to the next phase change [s]."""
 
 
-def static(setting: Setting) -> Script:
+def row(*values: float) -> tuple[float, ...]:
+    """A setting of scan period, scan size and throttle as a row of an array of tunables."""
+    return Setting(dict(zip(("scan_period", "scan_size", "throttle"), values, strict=True))).row
+
+
+OFF = row(100.0, 16.0 * GIB, 0.0)
+WIDE_OPEN = row(100.0, 16.0 * GIB, np.inf)
+
+
+def static(*setting: float) -> Script:
     """The same setting throughout."""
-    return lambda system, _to_change_s: np.tile(setting, (system.num_machines, 1))
+    return lambda system, _to_change_s: np.tile(row(*setting), (system.num_machines, 1))
 
 
 def bursts(before_s: float, after_s: float) -> Script:
@@ -51,10 +57,10 @@ def random(seed: int) -> Script:
 
 
 SCRIPTS = {
-    "static: fast, unlimited": lambda: static(WIDE_OPEN),
-    "static: slow, unlimited": lambda: static((20_000.0, 16.0 * GIB, np.inf)),
-    "static: small chunks": lambda: static((800.0, 256.0 * MIB, np.inf)),
-    "static: 256 MiB/s": lambda: static((300.0, 16.0 * GIB, 256.0 * MIB)),
+    "static: fast, unlimited": lambda: static(100.0, 16.0 * GIB, np.inf),
+    "static: slow, unlimited": lambda: static(20_000.0, 16.0 * GIB, np.inf),
+    "static: small chunks": lambda: static(800.0, 256.0 * MIB, np.inf),
+    "static: 256 MiB/s": lambda: static(300.0, 16.0 * GIB, 256.0 * MIB),
     "bursts after changes": lambda: bursts(before_s=0, after_s=8),
     "bursts around changes": lambda: bursts(before_s=4, after_s=6),
     "random": lambda: random(1),

@@ -167,7 +167,7 @@ def test_what_is_wrong_is_one_line_with_the_chain_of_files_and_fields(
     [
         (
             {"like": "numab2", "tunables": {"scan_period": {"min": "1ms", "max": "2ms", "start": "1ms"}}},
-            "takes none, got scan_period",
+            "mode 1 has none; got scan_period",
         ),
         ({"scan_sleep": "0s"}, "mine.yaml: scan_sleep='0s': must be greater than or equal to 1ms"),
         ({"migrate_sleep": "0s"}, "mine.yaml: migrate_sleep='0s': must be greater than or equal to 1ms"),

@@ -11,8 +11,18 @@ from numpy.typing import NDArray
 from tierenv.counters import COUNTER_INDEX, NUM_COUNTERS
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.features import FAST_NODE_PAGES, RATE, RESIDENT_PAGES, LogScale, OctaveScale, Scale, all_features
+from tierenv.features import (
+    FAST_NODE_PAGES,
+    RATE,
+    RESIDENT_PAGES,
+    LogScale,
+    OctaveScale,
+    Scale,
+    all_features,
+    supplied_features,
+)
 from tierenv.observation import ObservationEncoder
+from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 TUNABLE = load_daemon("kmmscand-tunable")
@@ -39,7 +49,7 @@ def observe(
         previous,
         counters,
         np.array([step_s]),
-        np.array([tunables]),
+        np.array([Setting(dict(zip(TUNABLE.tunables, tunables, strict=True))).row]),
         {RESIDENT_PAGES: np.array([pages]), FAST_NODE_PAGES: np.array([PAGES])},
         encoder.initial_state(1),
     )
@@ -61,7 +71,8 @@ def test_observations_stay_in_their_space_whatever_a_kernel_reports(
 
 
 @pytest.mark.parametrize(
-    ("name", "counter"), [(feature.name, feature.counters[0]) for feature in all_features() if feature.scale is RATE]
+    ("name", "counter"),
+    [(feature.name, feature.counters[0]) for feature in supplied_features(TUNABLE) if feature.scale is RATE],
 )
 def test_rates_follow_the_documented_scale(name: str, counter: str) -> None:
     assert observe()[name] == -1

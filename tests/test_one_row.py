@@ -91,7 +91,7 @@ def test_a_setting_holds_the_made_up_tunable(scenario_path: Path) -> None:
     assert scenario.daemon.start_setting.policy_name == "static:2000,1024,inf,2"
     for name in ("static:500,1024,inf,16", "static:scan_period=500ms,patience=16"):
         _, in_force = played(name, scenario)
-        np.testing.assert_allclose(in_force, [[500, 2**30, np.inf, 16]] * 2, rtol=1e-6)
+        np.testing.assert_allclose(in_force, [[500, 2**30, np.inf, np.nan, 16]] * 2, rtol=1e-6)
 
 
 def test_an_observation_holds_the_made_up_columns(scenario_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
 from tierenv.render import MOST_SHOWN_CLASSES, Timeline
 from tierenv.train.report import timeline_figure
-from tierenv.tunables import TUNABLES, setting_of
+from tierenv.tunables import setting_of
 from tierenv.units import GIB, PAGE_BYTES
 from tierenv.vector_env import TieredMemoryVectorEnv
 
@@ -28,7 +28,7 @@ def test_text_names_scenario_phase_tunables_and_classes() -> None:
     assert isinstance(text, str)
     assert text.startswith("moving-hot-set: 512MiB")
     assert f"phase {env.task.system.phase_names(0)[0]}" in text
-    assert f"tunables: {setting_of(env.task.system.tunables[0], TUNABLES)}" in text
+    assert f"tunables: {setting_of(env.task.system.tunables[0], tiny().daemon.tunables)}" in text
     bars = [line for line in text.splitlines() if "[" in line]
     assert [bar.split()[0] for bar in bars] == list("abcde") and "#" in text
     assert "64MiB fast" in bars[0]

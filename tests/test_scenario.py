@@ -91,11 +91,11 @@ def test_a_file_names_the_workloads_of_its_corunners(tmp_path: Path) -> None:
         ({"slow_capacity": "1KiB"}, "slow_capacity='1KiB': must be greater than or equal to 262144"),
         (
             {"slow_capacity": "512MiB"},
-            "size=2GiB: 1.02GiB of all processes would start on the slow node, which holds 512MiB",
+            "size=2GiB: 1.02GiB of all processes would start, or start anew, on the slow node, which holds 512MiB",
         ),
         (
             {"size": "250GiB", "fast_capacity": "125GiB"},
-            "size=250GiB: 127.5GiB of all processes would start on the slow node, which holds 126GiB",
+            "size=250GiB: 127.5GiB of all processes would start, or start anew, on the slow node, which holds 126GiB",
         ),
         (
             {"workload": {"like": "skewed", **ON_FAST}},

@@ -67,7 +67,7 @@ def test_shares_times_and_windows_stay_as_they_are(pages: int) -> None:
     for period in ("numa_period_min_ms", "numa_period_max_ms"):
         np.testing.assert_allclose(after.processes[period], before.processes[period], rtol=0.1, err_msg=period)
     assert (before.processes["numa_period_min_ms"] > 100).all(), "eight windows of 300 MiB a second"
-    assert after.parameters["numa_start_period_ms"] == before.parameters["numa_start_period_ms"]
+    assert after.knobs["numa_start_period_ms"] == before.knobs["numa_start_period_ms"]
     np.testing.assert_array_equal(after.nodes["reclaim_lead"], before.nodes["reclaim_lead"])
     assert shrunk.platform.cxl.capacity * factor == pytest.approx(scenario.platform.cxl.capacity, rel=1e-3)
     assert shrunk.workload.traffic_per_access == scenario.workload.traffic_per_access, "bandwidths shrink"

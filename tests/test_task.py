@@ -13,6 +13,7 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.system import System
 from tierenv.task import INFO_KEYS, MODELLED_INFO_KEYS, ModelledTask, TieredMemoryTask
+from tierenv.tunables import TUNABLES
 
 SMALL = shrink(tiny(), 2048)
 SYSTEMS: dict[str, Callable[[Scenario], System]] = {
@@ -47,7 +48,7 @@ def test_compiled_code_is_never_handed_an_array_of_another_shape(name: str) -> N
             task.reset(seeds, mask)
     task.reset(np.zeros(1, np.uint64))
     for shape in ((1, 1), (1, 2), (3,), (2, 3), (0, 3)):
-        with pytest.raises(ConfigError, match=r"^tunables: must have shape \(1, 3\), got "):
+        with pytest.raises(ConfigError, match=rf"^tunables: must have shape \(1, {len(TUNABLES)}\), got "):
             system.apply(np.full(shape, 1e6))
         with pytest.raises(ConfigError, match=r"^actions: must have shape \(1, 3\), got "):
             task.step(np.zeros(shape))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tierenv.counters import COUNTER_INDEX, COUNTERS
 from tierenv.daemon import Daemon
-from tierenv.history import NO_HISTORY, History
+from tierenv.history import NO_HISTORY, History, average_of
 from tierenv.tunables import TUNABLES
 from tierenv.units import GIB, PAGE_BYTES
 
@@ -192,7 +192,7 @@ def _rate(name: str, meaning: str, counter: str, history: History = NO_HISTORY, 
     return Feature(name, meaning, PER_PAGE_SECOND, increment(counter), per, RATE, history, mechanism)
 
 
-SEVERAL_WINDOWS = History("average", 4)
+SEVERAL_WINDOWS = average_of(4)
 """Windows of NUMA balancing come in bursts, one in some seconds."""
 
 

@@ -29,9 +29,8 @@ _LEGEND_CHARACTERS = 24
 _CHARACTER_INCHES = 0.09
 """Of a character in the legend at most, and of the patch beside a name a few times that."""
 
-PANELS = 1 + len(TUNABLES)
-PANEL_HEIGHTS = [3] + [1] * len(TUNABLES)
-"""Panels of a picture, top to bottom: occupancy of the fast tier, then each tunable."""
+_OCCUPANCY_HEIGHT = 3
+"""Of the panel of the fast tier, beside that of a tunable."""
 
 
 def check_render_mode(render_mode: str | None) -> None:
@@ -62,6 +61,16 @@ def add_legend(figure: "Figure", classes: Sequence[tuple[str, Any]]) -> None:
         entry.set_parse_math(False)
 
 
+def add_panels(figure: "Figure", *timelines: "Timeline") -> tuple[Any, list[str]]:
+    """Axes of a figure, a column for each timeline: occupancy of the fast tier, below it the tunables that any has.
+
+    Returns them, and the names of those tunables.
+    """
+    names = [name for name in TUNABLES if any(name in timeline.tunable_names for timeline in timelines)]
+    heights = [_OCCUPANCY_HEIGHT] + [1] * len(names)
+    return figure.subplots(len(heights), len(timelines), sharex=True, squeeze=False, height_ratios=heights), names
+
+
 class Timeline:
     """Record of one machine's episode.
 
@@ -81,6 +90,11 @@ class Timeline:
         """int64[classes] at each time: pages on the fast tier."""
         self.tunables: list[NDArray[np.float64]] = []
         """float64[len(TUNABLES)] at each time: tunables in force."""
+
+    @property
+    def tunable_names(self) -> tuple[str, ...]:
+        """Tunables that its machine's daemon has."""
+        return tuple(self._system.scenarios[self._index].daemon.tunables)
 
     def restart(self) -> None:
         """Forget the last episode and record the start of this one."""
@@ -136,14 +150,15 @@ class Timeline:
         from matplotlib.figure import Figure  # not pyplot, which keeps figures alive and wants a display
 
         figure = Figure(figsize=_FIGURE_INCHES, dpi=_FIGURE_DPI, layout="constrained")
-        axes = figure.subplots(PANELS, 1, sharex=True, height_ratios=PANEL_HEIGHTS)
-        add_legend(figure, self.draw(axes))
+        columns, names = add_panels(figure, self)
+        axes = columns[:, 0]
+        add_legend(figure, self.draw(axes, names))
         title = printed(str(self._system.scenarios[self._index]), most_characters=90)
         axes[0].set_title(title, fontsize="medium", parse_math=False)
         return figure
 
-    def draw(self, axes: Sequence[Any]) -> list[tuple[str, Any]]:
-        """Draw the episode so far into `PANELS` matplotlib axes, top to bottom. Returns each class with its area."""
+    def draw(self, axes: Sequence[Any], tunables: Sequence[str]) -> list[tuple[str, Any]]:
+        """Draw the episode so far into axes of `add_panels`, top to bottom. Returns each class with its area."""
         self._require_records()
         scenario = self._system.scenarios[self._index]
         occupancy, *rows = axes
@@ -159,14 +174,14 @@ class Timeline:
         areas = occupancy.stackplot(self.elapsed_s, layers, colors=colours)
         occupancy.set_ylabel("fast tier [GiB]")
         occupancy.set_ylim(0, 1.05 * scenario.fast_capacity_pages * PAGE_BYTES / GIB)
-        settings = np.array(self.tunables)
-        for panel, name, values in zip(rows, TUNABLES, settings.T, strict=True):
-            self._draw_tunable(panel, name, values)
+        settings = dict(zip(TUNABLES, np.array(self.tunables).T, strict=True))
+        for panel, name in zip(rows, tunables, strict=True):
+            self._draw_tunable(panel, name, settings[name])
         changes = np.flatnonzero(np.diff(self.phase)) + 1
         for panel in axes:
             for change in changes:
                 panel.axvline(self.elapsed_s[change], color="black", linewidth=1, linestyle="--")
-        rows[-1].set_xlabel("time [s]")
+        axes[-1].set_xlabel("time [s]")
         return list(zip(names, areas, strict=True))
 
     def _draw_tunable(self, axes: Any, name: str, values: NDArray[np.float64]) -> None:

@@ -30,7 +30,7 @@ MAX_TIME_MULTIPLE = 20.0
 BASELINE = "best-static"
 """The policy others are paired with: the one a learner must beat."""
 
-OBJECTIVE = "time to the end of the last process that the run waits for"
+OBJECTIVE = "time to the end of the last process"
 """What policies are judged by."""
 
 LEAST_GAP = 1e-3

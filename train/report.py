@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tierenv.experiments import Experiment
 from tierenv.files import atomic_write_bytes
-from tierenv.render import PANEL_HEIGHTS, PANELS, Timeline, add_legend, printed
+from tierenv.render import Timeline, add_legend, add_panels, printed
 from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
 from tierenv.train.fidelity import Fidelity
@@ -212,9 +212,9 @@ def timeline_figure(timelines: dict[str, Timeline]) -> "Figure":
 
     size = (_COLUMN_INCHES * len(timelines), _HEIGHT_INCHES)
     figure = Figure(figsize=size, layout="constrained")
-    columns = figure.subplots(PANELS, len(timelines), sharex=True, squeeze=False, height_ratios=PANEL_HEIGHTS)
+    columns, tunables = add_panels(figure, *timelines.values())
     for axes, (policy, timeline) in zip(columns.T, timelines.items(), strict=True):
-        classes = timeline.draw(axes)
+        classes = timeline.draw(axes, tunables)
         axes[0].sharey(columns[0, 0])  # the tunables' axes differ: ranges belong to the daemon variant
         title = f"{printed(policy, most_characters=40)}: {timeline.elapsed_s[-1]:.1f} s"
         axes[0].set_title(title, fontsize="medium", parse_math=False)

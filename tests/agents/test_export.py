@@ -40,7 +40,7 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
         "throttle_bytes_per_s": (None, "bytes/s"),
     }
     assert [row["kernel_path"]["kmmscand-v1"] for row in content["tunables"]] == [
-        row.v1_path for row in TUNABLES.values()
+        TUNABLES[name].v1_path for name in SCENARIO.daemon.tunables
     ]
     assert (content["scenario"], content["origin"]["caveat"]) == (
         "skewed",

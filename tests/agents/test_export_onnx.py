@@ -132,7 +132,7 @@ def test_file_says_what_the_numbers_mean_and_where_they_come_from(exported: Path
     features, actions = json.loads(props["features"]), json.loads(props["actions"])
     assert [row["name"] for row in features] == [row.name for row in ObservationEncoder(SCENARIO.daemon).features]
     assert all({"unit", "scale", "meaning", "source", "history"} <= set(row) for row in features)
-    assert [row["name"] for row in actions] == [row.symbol for row in TUNABLES.values()]
+    assert [row["name"] for row in actions] == [TUNABLES[name].symbol for name in SCENARIO.daemon.tunables]
     assert all({"min", "max", "zero_below", "unlimited_above"} <= set(row) for row in actions)
     assert json.loads(props["self_check"])["max_difference"] == 1e-5
     assert json.loads(props["training"])["git_revision"] == "abc"

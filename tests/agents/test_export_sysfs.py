@@ -29,7 +29,7 @@ from tierenv.agents.export import export_policy
 from tierenv.agents.export.targets import TARGETS
 from tierenv.tunables import TUNABLES
 
-SYMBOLS = tuple(row.symbol for row in TUNABLES.values())
+SYMBOLS = tuple(TUNABLES[name].symbol for name in SCENARIO.daemon.tunables)
 
 
 def knobs(folder: Path, target: str) -> dict[str, str]:

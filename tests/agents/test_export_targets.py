@@ -12,7 +12,7 @@ from tierenv.agents.export.targets import TARGETS, KernelFile, target_setting
 from tierenv.daemon import load_daemon, scan_windows
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.tunables import TUNABLES, Setting
+from tierenv.tunables import Setting
 from tierenv.units import MIB
 
 
@@ -126,7 +126,7 @@ def test_unlimited_is_refused_where_the_largest_limit_would_bind(tmp_path: Path)
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_tunable_has_its_say_for_every_target(target: str) -> None:
     setting = target_setting(target, setting_of_three(1000, 1024 * MIB, 256 * MIB), SCENARIO)
-    assert tuple(setting.applied) == tuple(TUNABLES)
+    assert tuple(setting.applied) == tuple(SCENARIO.daemon.tunables)
     assert target in FORMATS["sysfs"].targets
 
 

@@ -18,6 +18,7 @@ from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
+from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 DAEMONS = {
@@ -137,17 +138,18 @@ def schedules(draw: st.DrawFn) -> list[tuple[float, float, float, float]]:
 
 
 def setting(scenario: Scenario, shares: tuple[float, float, float]) -> NDArray[np.float64]:
-    """float64[1, 3]: tunables at these shares of their ranges, 0 and unlimited beyond those of the throttle."""
+    """A batch of one: tunables at these shares of their ranges, 0 and unlimited beyond those of the throttle."""
     ranges = load_daemon("kmmscand-tunable").tunables | scenario.daemon.tunables
     values = [
         math.exp(math.log(row.min) + share * math.log(row.max / row.min))
         for row, share in zip(ranges.values(), shares, strict=True)
     ]
+    names = list(ranges)
     if shares[2] < 0:
         values[2] = 0.0
     elif shares[2] > 1:
         values[2] = math.inf
-    return np.array([values])
+    return np.array([Setting(dict(zip(names, values, strict=True))).row])
 
 
 # Laws of what a system tells from one moment to the next; those of a state stand in tierenv.sim.audit

@@ -15,13 +15,16 @@ from tierenv.scenario import load_scenario
 from tierenv.train import search as search_module
 from tierenv.train import seeds
 from tierenv.train.search import grid, grid_size, random, save_best_static, search
+from tierenv.tunables import TUNABLES, setting_of
 
 DAEMON = load_daemon("kmmscand-tunable")
 
 
 def test_grid_spans_the_ranges_with_both_special_settings() -> None:
     settings = grid(DAEMON, grid_size(DAEMON))
-    assert settings.shape == (144, 3) and len(np.unique(settings, axis=0)) == 144
+    assert settings.shape == (144, len(TUNABLES)) and np.isnan(settings[:, 3:]).all()
+    settings = settings[:, :3]
+    assert len(np.unique(settings, axis=0)) == 144
     for column, bounds in zip(settings.T, DAEMON.tunables.values(), strict=True):
         inner = column[(column > 0) & np.isfinite(column)]
         assert (inner.min(), inner.max()) == pytest.approx((bounds.min, bounds.max))
@@ -35,7 +38,7 @@ def test_random_settings_lie_in_the_ranges_and_repeat() -> None:
     settings = random(DAEMON, 50)
     np.testing.assert_array_equal(settings, random(DAEMON, 50))
     for setting in settings:
-        DAEMON.check_setting(setting_of_three(*setting))
+        DAEMON.check_setting(setting_of(setting, DAEMON.tunables))
 
 
 def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:

@@ -33,6 +33,8 @@ class Target:
     """Module of this package whose `apply_to(setting, scenario)` makes a `TargetSetting`."""
     needs: tuple[str, ...]
     """Tunables without which it has nothing to write."""
+    mechanisms: tuple[str, ...]
+    """Of the daemons whose settings it can express."""
     tunables: Mapping[str, str]
     """What becomes of each tunable that it knows, by name; "resident" is the resident memory that the setting was
     modelled for. Any other is not applied."""
@@ -43,6 +45,7 @@ TARGETS = {
         summary="the promotion daemon of the kmmscand and kscand patch series, as posted",
         module="kmmscand",
         needs=("scan_period",),
+        mechanisms=("accessed-bits",),
         tunables={
             "scan_period": "mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
             "scan_size": "not applied: not exposed",
@@ -53,18 +56,21 @@ TARGETS = {
         summary="NUMA balancing in memory-tiering mode, Linux 6.1 and newer",
         module="numa_balancing",
         needs=("scan_period", "scan_size"),
+        mechanisms=("accessed-bits", "hint-faults"),
         tunables={
-            "scan_period": "scan_period_min_ms = scan_period_max_ms = period x windows of the resident memory as the "
-            "kernel counts them, scan_delay_ms = period; refused below the kernel's floor of 1000 ms / floor(2560 MiB "
-            "/ scan size)",
+            "scan_period": "scan_period_min_ms = scan_period_max_ms = the time of a pass (of numa-balancing the period "
+            "itself; else the period x windows of the resident memory as the kernel counts them, refused below the "
+            "kernel's floor of 1000 ms / floor(2560 MiB / scan size)); scan_delay_ms = the time of a window",
             "scan_size": "scan_size_mb",
             "throttle": "numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited",
+            "hot_threshold": "hot_threshold_ms, if the daemon has it",
         },
     ),
     "damon": Target(
         summary="a DAMON scheme that migrates hot memory of the slow node, Linux 6.11 and newer",
         module="damon",
         needs=("scan_period", "scan_size"),
+        mechanisms=("accessed-bits",),
         tunables={
             "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 10 minutes; "
             "aggr_us = 2 passes",
@@ -117,6 +123,11 @@ def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetS
     """Translate. Raises `ConfigError` for what the target cannot express."""
     if missing := [name for name in TARGETS[target].needs if name not in setting.values]:
         raise ConfigError(f"target {target}: needs {', '.join(missing)}, which daemon {scenario.daemon.name} has not")
+    if scenario.daemon.mechanism not in TARGETS[target].mechanisms:
+        raise ConfigError(
+            f"target {target}: cannot express a setting of daemon {scenario.daemon.name}, which finds pages by "
+            f"{scenario.daemon.mechanism}; use target numa-balancing"
+        )
     module = import_module(f"tierenv.agents.export.targets.{TARGETS[target].module}")
     translated: TargetSetting = module.apply_to(setting, scenario)
     applied = {name: text for name, text in translated.applied.items() if name in setting.values}

@@ -40,14 +40,18 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     name = "numa-balancing"
     size_mib = whole_number("scan_size", setting["scan_size"] / MIB, "MiB", name)
     floor_ms = 1000 // max(1, _MAX_SCAN_MIB_PER_S // size_mib)
-    if setting["scan_period"] < floor_ms:
-        raise ConfigError(
-            f"scan_period_ms={setting['scan_period']:g}: NUMA balancing scans {size_mib} MiB no more often than every "
-            f"{floor_ms} ms; choose a smaller scan size or a longer period"
-        )
     windows = scan_windows(scenario.size, size_mib * MIB)
-    window_ms = whole_number("scan_period", setting["scan_period"], "ms", name)
-    pass_ms = whole_number("scan_period", setting["scan_period"] * windows, "ms", name)
+    if scenario.daemon.mechanism == "hint-faults":
+        pass_ms = whole_number("scan_period", max(setting["scan_period"], floor_ms * windows), "ms", name)
+        window_ms = max(1, round(pass_ms / windows))
+    else:
+        if setting["scan_period"] < floor_ms:
+            raise ConfigError(
+                f"scan_period_ms={setting['scan_period']:g}: NUMA balancing scans {size_mib} MiB no more often than "
+                f"every {floor_ms} ms; choose a smaller scan size or a longer period"
+            )
+        window_ms = whole_number("scan_period", setting["scan_period"], "ms", name)
+        pass_ms = whole_number("scan_period", setting["scan_period"] * windows, "ms", name)
     if pass_ms > _UINT_MAX:
         raise ConfigError(f"scan_period_ms={setting['scan_period']:g}: {windows} of them are more than {_UINT_MAX} ms")
     resident = format_bytes(scenario.size)
@@ -60,6 +64,7 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable="scan_period"),
             KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable="scan_period"),
             KernelFile(f"{_DEBUGFS}/scan_delay_ms", window_ms, tunable="scan_period", is_optional=True),
+            *_hot_threshold(setting),
         ),
         applied={
             "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for the {windows} windows of {resident}, by "
@@ -67,6 +72,7 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             f"{window_ms} ms as scan_delay_ms, with which threads start",
             "scan_size": f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
             "throttle": _throttle_text(setting, scenario),
+            "hot_threshold": "hot_threshold_ms, from which the kernel's own moves",
         },
         remarks=(
             "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",
@@ -79,6 +85,14 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
         warnings=long_pass_warnings(pass_ms / 1000, scenario),
         if_missing="this kernel has no NUMA balancing of memory tiers (CONFIG_NUMA_BALANCING, Linux 6.1 and newer)",
     )
+
+
+def _hot_threshold(setting: Setting) -> tuple[KernelFile, ...]:
+    """The reference of the hot threshold, where the daemon has one."""
+    if "hot_threshold" not in setting.values:
+        return ()
+    value_ms = whole_number("hot_threshold", setting["hot_threshold"], "ms", "numa-balancing")
+    return (KernelFile(f"{_DEBUGFS}/hot_threshold_ms", value_ms, tunable="hot_threshold"),)
 
 
 def _rate_limit(setting: Setting, scenario: Scenario) -> int:
