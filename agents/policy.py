@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, tunable_daemons
+from tierenv.daemon import Daemon, HintFaultDaemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.scenario import Control, Scenario
 
@@ -54,9 +54,5 @@ def scenario_for(policy: Policy, scenario: Scenario) -> Scenario:
             f"policy {policy.name}: sets tunables, and daemon {daemon.name} of scenario {scenario.name} has none that "
             f"can be written at run time; use {tunable_daemons()}"
         )
-    changes: dict[str, object] = {"control": policy.control, "daemon": daemon}
-    if isinstance(daemon, HintFaultDaemon):
-        changes |= {"numa_balancing_mode": None, "numa_balancing": HintFaultKnobs()}
-    elif policy.control == "off":
-        changes["numa_balancing_mode"] = 0
-    return scenario.replace(**changes)
+    is_off = policy.control == "off" and not isinstance(daemon, HintFaultDaemon)
+    return scenario.under(daemon, control=policy.control, **({"numa_balancing_mode": 0} if is_off else {}))

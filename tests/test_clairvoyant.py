@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.bounds import clairvoyant_bound_s
+from tierenv.daemon import load_daemon
 from tierenv.scenario import load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.tunables import Setting
@@ -67,9 +68,11 @@ SCRIPTS = {
 }
 
 
-def run(scenario_name: str, script: Script) -> tuple[NDArray[np.float64], list[float]]:
+def run(
+    scenario_name: str, script: Script, daemon: str = "kmmscand-tunable"
+) -> tuple[NDArray[np.float64], list[float]]:
     """Completion times and bounds of the episodes, half of them with held-out phase orders."""
-    system = LumpedSystem([load_scenario(scenario_name)] * NUM_EPISODES)
+    system = LumpedSystem([load_scenario(scenario_name).under(load_daemon(daemon))] * NUM_EPISODES)
     orders = [("training", "held-out")[index % 2] for index in range(NUM_EPISODES)]
     system.reset(np.arange(NUM_EPISODES, dtype=np.uint64) + 900, orders)
     bounds = [clairvoyant_bound_s(system, index) for index in range(NUM_EPISODES)]
@@ -90,6 +93,15 @@ def run(scenario_name: str, script: Script) -> tuple[NDArray[np.float64], list[f
 @pytest.mark.parametrize("script_name", SCRIPTS)
 def test_nothing_beats_the_clairvoyant(scenario_name: str, script_name: str) -> None:
     seconds, bounds = run(scenario_name, SCRIPTS[script_name]())
+    assert np.all(seconds > bounds)
+
+
+@pytest.mark.parametrize("scenario_name", ["abench-8g", "skewed", "moving-hot-set"])
+@pytest.mark.parametrize("throttle", [256.0 * MIB, np.inf])
+def test_nothing_beats_the_clairvoyant_at_hint_faults_either(scenario_name: str, throttle: float) -> None:
+    values = {"scan_period": 3e3, "scan_size": 2.0 * GIB, "throttle": throttle, "hot_threshold": 100.0}
+    always: Script = lambda system, _to_change_s: np.tile(Setting(values).row, (system.num_machines, 1))  # noqa: E731
+    seconds, bounds = run(scenario_name, always, "numa-balancing")
     assert np.all(seconds > bounds)
 
 

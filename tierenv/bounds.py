@@ -56,7 +56,8 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
     does then.
     """
     scenario = system.scenarios[index]
-    platform = scenario.platform
+    stall_s = scenario.platform.shootdown_receiver
+    is_by_faults = scenario.daemon.mechanism == "hint-faults"
     return max(
         process.start
         + clairvoyant_seconds(
@@ -65,8 +66,9 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
             class_pages=system.class_pages(index, number),
             fast_pages_at_start=system.fast_pages_by_class(index, number),
             capacity_pages=scenario.fast_capacity_pages,
-            promotions_per_s=1 / scenario.migration_s,
-            stall_s_per_promotion=platform.shootdown_receiver / process.count,
+            # at hint faults every thread promotes, and works less by what it takes
+            promotions_per_s=(process.threads if is_by_faults else 1) / scenario.migration_s,
+            stall_s_per_promotion=stall_s / process.count + is_by_faults * scenario.migration_s / process.threads,
             threads=process.threads,
             access_time_s=partial(access_time_s, scenario, process_index=number),
         )
@@ -96,8 +98,7 @@ def clairvoyant_seconds(
         class_pages: float[classes].
         fast_pages_at_start: float[classes].
         capacity_pages: pages of the fast tier.
-        promotions_per_s: the most the daemon's migrator promotes. (Hint faults promote in many threads at once: NUMA
-            balancing is not held to it.)
+        promotions_per_s: the most the daemon promotes.
         stall_s_per_promotion: what a promotion unavoidably costs every thread.
         threads: number of threads.
         access_time_s: time of one access of one thread, for an array of fast shares.

@@ -610,6 +610,12 @@ class Scenario(NamedRecord):
         """Page-walk time of one access to a process's active memory, before memory parallelism [s]."""
         return self.platform.page_walk_per_doubling * max(0.0, math.log2(process.active_pages * PAGE_BYTES / GIB))
 
+    def under(self, daemon: Daemon, **changes: Any) -> "Scenario":
+        """A copy with another daemon, and no NUMA balancing beside one that is NUMA balancing itself."""
+        if isinstance(daemon, HintFaultDaemon):
+            changes = {"numa_balancing_mode": None, "numa_balancing": HintFaultKnobs()} | changes
+        return self.replace(daemon=daemon, **changes)
+
     def replace(self, **changes: Any) -> "Scenario":
         """A copy with other fields, validated; values as in YAML ("16GiB"), or whole records."""
         new = {key: _dumped(value) for key, value in changes.items()}

@@ -89,17 +89,17 @@ def resolve_scenarios(
     for entry in entries:
         if not isinstance(entry, str | Scenario):
             raise ConfigError(f"scenario={entry!r}: must be the name of a scenario, a path or a Scenario")
-    changes: dict[str, object] = {}
-    if daemon is not None:
-        if not isinstance(daemon, str):
-            raise ConfigError(f"daemon={daemon!r}: must be the name of a daemon or a path")
-        changes["daemon"] = load_daemon(daemon)
-    if control is not None:
-        changes["control"] = control
+    if daemon is not None and not isinstance(daemon, str):
+        raise ConfigError(f"daemon={daemon!r}: must be the name of a daemon or a path")
+    variant = None if daemon is None else load_daemon(daemon)
+    changes = {} if control is None else {"control": control}
     records = []
     for entry in entries[:num_machines]:
         record = load_scenario(entry) if isinstance(entry, str) else entry
-        record = record.replace(**changes) if changes else record
+        if variant is not None:
+            record = record.under(variant, **changes)
+        elif changes:
+            record = record.replace(**changes)
         if record.control == "tunables" and not record.daemon.can_be_tuned:
             raise ConfigError(
                 f"scenario {record.name}: control='tunables' needs tunables that can be written at run time, "

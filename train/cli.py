@@ -86,6 +86,8 @@ class Evaluate:
     may be repeated."""
     seeds: Annotated[int, arg(metavar="N")] = 10
     """Episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
+    daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
+    """Daemon in place of the scenario's own: a path, or a name from `tierenv list daemons`."""
     trust: bool = False
     """Let sb3:PATH.zip be unpickled, which runs whatever its author put there."""
     json: JsonFile = None
@@ -107,13 +109,14 @@ class Evaluate:
             require("plots", "--plot")
         names = [name for group in self.policy for name in group]
         load = command_line_loader(is_trusted=self.trust)
-        with journal_of("evaluate", self.target, names, self.seeds) as journal:
+        with journal_of("evaluate", self.target, self.daemon, names, self.seeds) as journal:
             with shown_progress("evaluating", _stderr()) as report_progress:
                 result = evaluate(
                     self.target,
                     names,
                     self.seeds,
                     with_timelines=self.plot is not None,
+                    daemon=self.daemon,
                     load=load,
                     journal=journal,
                     report_progress=report_progress,
@@ -123,7 +126,7 @@ class Evaluate:
             if self.trace is not None:
                 from tierenv.train.trace import write_trace
 
-                write_trace(self.trace, self.target, names, result.seeds[0], load)
+                write_trace(self.trace, self.target, names, result.seeds[0], load, self.daemon)
             _write_json(self.json, result.to_json)
         _print(*report.evaluation_tables(result), beside=self.json)
         return 0
@@ -136,9 +139,12 @@ class Tune:
     scenario: Annotated[Positional[str], arg(metavar="SCENARIO")]
     """A scenario: a path, or a name from `tierenv list scenarios`."""
     trials: Annotated[int | None, arg(metavar="N")] = None
-    """Settings to try; by default as many as the grid has, which takes no other number (144 for three tunables)."""
+    """Settings to try; by default as many as the grid has, which takes no other number (144 for three tunables, 577 for
+    numa-balancing)."""
     sampler: Annotated[str, arg(metavar="grid|random")] = "grid"
     """grid spans the ranges of the daemon, 0 and unlimited included; random draws as exploration would."""
+    daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
+    """Daemon in place of the scenario's own: a path, or a name from `tierenv list daemons`."""
     seeds: Annotated[int, arg(metavar="N")] = 4
     """Tuning episodes for each setting; the finalists are judged on twice as many fresh ones."""
     save: bool = False
@@ -155,13 +161,14 @@ class Tune:
         from tierenv.train.search import save_best_static, search
 
         stored = check_storage() if self.save else None
-        with journal_of("tune", self.scenario, self.sampler, self.trials, self.seeds) as journal:
+        with journal_of("tune", self.scenario, self.daemon, self.sampler, self.trials, self.seeds) as journal:
             with shown_progress("searching", _stderr()) as report_progress:
                 result = search(
                     self.scenario,
                     self.sampler,
                     self.trials,
                     self.seeds,
+                    daemon=self.daemon,
                     journal=journal,
                     report_progress=report_progress,
                 )
@@ -217,6 +224,8 @@ class Export:
     """File or folder to write."""
     scenario: Annotated[str | None, arg(metavar="SCENARIO")] = None
     """The scenario a policy given by name is for; what is learned knows its own."""
+    daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
+    """Daemon in place of the scenario's own: a path, or a name from `tierenv list daemons`."""
     target: Annotated[str | None, arg(metavar="TARGET")] = None
     """Kernel mechanism to set, for formats with a choice; the first named is the default."""
     evaluation: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -225,10 +234,15 @@ class Export:
     def run(self) -> int:
         """Export."""
         from tierenv.agents.export import export_policy
+        from tierenv.daemon import load_daemon
         from tierenv.scenario import load_scenario
         from tierenv.train.gains import read_gains
 
         scenario = None if self.scenario is None else load_scenario(self.scenario)
+        if self.daemon is not None:
+            if scenario is None:
+                raise ConfigError(f"--daemon={self.daemon}: needs the scenario that it is for (--scenario)")
+            scenario = scenario.under(load_daemon(self.daemon))
         gains = () if self.evaluation is None else read_gains(self.evaluation, self.source)
         export_policy(self.source, self.format, self.output, scenario, target=self.target, gains=gains)
         _print(f"wrote {self.output}")

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.run_folder import HiddenLayers
-from tierenv.daemon import Daemon, tunable_daemons
+from tierenv.daemon import Daemon, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reading import read_yaml
@@ -168,8 +168,21 @@ class Suite(NamedRecord):
     """In the order of the tables."""
 
 
-def load_suite(suite_or_scenario: str) -> Suite:
-    """Read a suite, or make one of a single scenario. Names of suites come first. Raises `ConfigError`."""
+def load_suite(suite_or_scenario: str, daemon: str | None = None) -> Suite:
+    """Read a suite, or make one of a single scenario. Names of suites come first. Raises `ConfigError`.
+
+    Args:
+        suite_or_scenario: name or path.
+        daemon: name or path of one that takes the place of the scenarios' own.
+    """
+    suite = _load_suite(suite_or_scenario)
+    if daemon is None:
+        return suite
+    variant = load_daemon(daemon)
+    return suite.model_copy(update={"scenarios": tuple(row.under(variant) for row in suite.scenarios)})
+
+
+def _load_suite(suite_or_scenario: str) -> Suite:
     if is_bare_word(suite_or_scenario):
         known = packaged("suites") | packaged("scenarios")
         if suite_or_scenario not in known:

@@ -178,6 +178,7 @@ def evaluate(
     num_seeds: int,
     *,
     with_timelines: bool = False,
+    daemon: str | None = None,
     load: PolicyLoader = load_policy,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
@@ -189,11 +190,12 @@ def evaluate(
         policy_names: of policies, as `load` takes them.
         num_seeds: episodes for each scenario.
         with_timelines: whether to record the first episode of the only scenario.
+        daemon: name or path of one that takes the place of the scenarios' own.
         load: makes a policy of a name.
         journal: keeps what is done and knows what was done before.
         report_progress: told what is being run.
     """
-    suite = load_suite(suite_or_scenario)
+    suite = load_suite(suite_or_scenario, daemon)
     names = list(dict.fromkeys(policy_names))
     if not names:
         raise ConfigError("--policy: name at least one; run: tierenv list policies")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
 from tierenv.agents.best_static import BestStatic, write_best_static
-from tierenv.daemon import Daemon, TunableRange, tunable_daemons
+from tierenv.daemon import Daemon, HintFaultDaemon, TunableRange, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario, load_scenario
@@ -48,10 +48,14 @@ Sampler = Callable[[Daemon, int], Settings]
 
 
 def grid(daemon: Daemon, _trials: int) -> Settings:
-    """All combinations of the tunables' grid points, evenly spaced on the log scale of the daemon's ranges."""
+    """All combinations of the tunables' grid points, evenly spaced on the log scale of the daemon's ranges.
+
+    A kernel's own defaults, where the daemon is one that kernels have, are a point more.
+    """
     axes = [_axis(TUNABLES[name], bounds) for name, bounds in daemon.tunables.items()]
     names = list(daemon.tunables)
-    return np.array([Setting(dict(zip(names, point, strict=True))).row for point in itertools.product(*axes)])
+    points = [Setting(dict(zip(names, point, strict=True))).row for point in itertools.product(*axes)]
+    return np.array(points + [daemon.start_setting.row] * _has_defaults(daemon))
 
 
 def random(daemon: Daemon, trials: int) -> Settings:
@@ -65,7 +69,11 @@ SAMPLERS: dict[str, Sampler] = {"grid": grid, "random": random}
 
 def grid_size(daemon: Daemon) -> int:
     """Points of the daemon's grid."""
-    return math.prod(TUNABLES[name].grid_points for name in daemon.tunables)
+    return math.prod(TUNABLES[name].grid_points for name in daemon.tunables) + _has_defaults(daemon)
+
+
+def _has_defaults(daemon: Daemon) -> bool:
+    return isinstance(daemon, HintFaultDaemon)
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,7 @@ def search(
     num_seeds: int = 4,
     num_finalists: int = 5,
     *,
+    daemon: str | None = None,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
 ) -> SearchResult:
@@ -146,11 +155,14 @@ def search(
         trials: settings to try; None for as many as the grid has.
         num_seeds: tuning episodes for each setting.
         num_finalists: settings that are judged on fresh seeds.
+        daemon: name or path of one that takes the place of the scenario's own.
         journal: keeps what is done and knows what was done before.
         report_progress: told how many settings were run.
     """
     journal = journal or Journal()
     scenario = load_scenario(scenario_name)
+    if daemon is not None:
+        scenario = scenario.under(load_daemon(daemon))
     if not scenario.daemon.can_be_tuned:
         raise ConfigError(
             f"scenario {scenario.name}: daemon {scenario.daemon.name} cannot be tuned at run time; use "

@@ -18,14 +18,20 @@ _log = logging.getLogger(__name__)
 
 
 def write_trace(
-    path: Path, suite_or_scenario: str, policy_names: Sequence[str], seed: int, load: PolicyLoader = load_policy
+    path: Path,
+    suite_or_scenario: str,
+    policy_names: Sequence[str],
+    seed: int,
+    load: PolicyLoader = load_policy,
+    daemon: str | None = None,
 ) -> None:
     """Write the events of one episode of each scenario under each policy, in order of time within each.
 
-    Raises `ConfigError` for an unknown scenario or policy; `load` makes a policy of a name.
+    Raises `ConfigError` for an unknown scenario or policy; `load` makes a policy of a name, a daemon takes the place of
+    the scenarios' own.
     """
     lines = []
-    for scenario in load_suite(suite_or_scenario).scenarios:
+    for scenario in load_suite(suite_or_scenario, daemon).scenarios:
         for name in policy_names:
             policy = load(name, scenario)
             task = evaluation_task(policy, scenario, 1, trace_events=MAX_EVENTS)

@@ -8,6 +8,7 @@ import pytest
 from tests.agents.script_trees import NUMA, POLICY, SCENARIO
 from tests.tiny import setting_of_three
 from tierenv.agents.export import FORMATS, export_policy
+from tierenv.agents.export.header import Gain
 from tierenv.agents.export.targets import TARGETS, KernelFile, target_setting
 from tierenv.daemon import load_daemon, scan_windows
 from tierenv.errors import ConfigError
@@ -107,6 +108,42 @@ def test_a_pass_is_what_the_kernel_will_divide() -> None:
     files = {file.path: file.value for file in target_setting("numa-balancing", setting, SCENARIO).files}
     assert files[f"/{NUMA}/scan_period_min_ms"] == files[f"/{NUMA}/scan_period_max_ms"] == 5000
     assert files[f"/{NUMA}/scan_delay_ms"] == 1000
+
+
+NUMA_SCENARIO = SCENARIO.under(load_daemon("numa-balancing"))
+
+
+def test_a_setting_of_numa_balancing_goes_to_its_files_as_it_is(tmp_path: Path) -> None:
+    values = {"scan_period": 26_000.0, "scan_size": 2048.0 * MIB, "throttle": 256.0 * MIB, "hot_threshold": 10.0}
+    files = {file.path: file.value for file in target_setting("numa-balancing", Setting(values), NUMA_SCENARIO).files}
+    assert files == {
+        "/proc/sys/kernel/numa_balancing": 2,
+        "/proc/sys/kernel/numa_balancing_promote_rate_limit_MBps": 256,
+        f"/{NUMA}/scan_size_mb": 2048,
+        f"/{NUMA}/scan_period_min_ms": 26_000,
+        f"/{NUMA}/scan_period_max_ms": 26_000,
+        f"/{NUMA}/scan_delay_ms": 3250,  # 16 GiB are eight windows
+        f"/{NUMA}/hot_threshold_ms": 10,
+    }
+    policy = "static:26000,2048,256,10"
+    gains = (Gain(scenario="skewed", against="no-migration", share=0.067, ci95=None, episodes=4),)
+    for name in FORMATS["sysfs"].targets:
+        if name == "numa-balancing":
+            export_policy(
+                "static:26000,2048,256,10", "sysfs", tmp_path / "a.sh", NUMA_SCENARIO, target=name, gains=gains
+            )
+        else:
+            with pytest.raises(ConfigError, match=f"{name}: cannot express a setting of daemon numa-balancing"):
+                export_policy(policy, "sysfs", tmp_path / "b.sh", NUMA_SCENARIO, target=name)
+    text = " ".join((tmp_path / "a.sh").read_text().split())
+    assert "6.7 % less time than no-migration" in text and "not evaluated for this target" not in text
+    assert "which no released kernel has" not in text
+
+
+def test_a_pass_shorter_than_the_kernel_s_floor_becomes_that(tmp_path: Path) -> None:
+    values = {"scan_period": 1000.0, "scan_size": 2048.0 * MIB, "throttle": 0.0, "hot_threshold": 1000.0}
+    files = {file.path: file.value for file in target_setting("numa-balancing", Setting(values), NUMA_SCENARIO).files}
+    assert files[f"/{NUMA}/scan_period_min_ms"] == 8000 and files[f"/{NUMA}/scan_delay_ms"] == 1000
 
 
 def test_numa_balancing_takes_a_throttle_of_0() -> None:

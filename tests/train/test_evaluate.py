@@ -132,6 +132,14 @@ def test_tables_are_titled_by_the_scenario_that_ran_whatever_is_called_like_it(r
     assert text.startswith(f"{tiny()} ") and not text.startswith(str(load_scenario("moving-hot-set")))
 
 
+def test_another_daemon_can_take_the_place_of_the_scenarios_own(scenario_path: Path) -> None:
+    names = ["no-migration", "numab2", "static:60000,256,inf,1000", "static:60000,256,0,1000"]
+    found = evaluate(str(scenario_path), names, 2, daemon="numa-balancing")
+    assert [row.daemon for row in found.rows] == ["numa-balancing", "numab2", "numa-balancing", "numa-balancing"]
+    promoted = [float(row.episodes.counts["promoted_pages"].mean()) for row in found.rows]
+    assert promoted[0] == 0 and promoted[1] > 0 and promoted[2] > promoted[3]
+
+
 def test_every_second_episode_has_held_out_phase_orders() -> None:
     assert seeds.evaluation_phase_orders(3) == ["training", "held-out", "training"]
 

@@ -41,6 +41,22 @@ def test_random_settings_lie_in_the_ranges_and_repeat() -> None:
         DAEMON.check_setting(setting_of(setting, DAEMON.tunables))
 
 
+def test_a_kernel_s_defaults_are_a_point_of_its_grid_more_and_it_can_promote_nothing() -> None:
+    daemon = load_daemon("numa-balancing")
+    settings = grid(daemon, grid_size(daemon))
+    assert len(settings) == grid_size(daemon) == 6 * 4 * 6 * 4 + 1
+    assert setting_of(settings[-1], daemon.tunables) == daemon.start_setting
+    assert 0.0 in settings[:, list(TUNABLES).index("throttle")]
+    for setting in settings:
+        daemon.check_setting(setting_of(setting, daemon.tunables))
+
+
+def test_another_daemon_can_take_the_place_of_the_scenario_s(scenario_path: Path) -> None:
+    result = search(str(scenario_path), "random", trials=3, num_seeds=1, daemon="numa-balancing")
+    assert result.scenario.daemon.name == "numa-balancing"
+    assert set(result.winner.setting.values) == set(TUNABLES)
+
+
 def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
     result = search(str(scenario_path), num_seeds=2)
     seconds = [finalist.seconds.value for finalist in result.finalists]

@@ -35,6 +35,8 @@ class Target:
     """Tunables without which it has nothing to write."""
     mechanisms: tuple[str, ...]
     """Of the daemons whose settings it can express."""
+    is_mechanism: str
+    """That it sets by itself, so that what was modelled on such a daemon holds for it; empty if none is modelled."""
     tunables: Mapping[str, str]
     """What becomes of each tunable that it knows, by name; "resident" is the resident memory that the setting was
     modelled for. Any other is not applied."""
@@ -46,6 +48,7 @@ TARGETS = {
         module="kmmscand",
         needs=("scan_period",),
         mechanisms=("accessed-bits",),
+        is_mechanism="",
         tunables={
             "scan_period": "mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
             "scan_size": "not applied: not exposed",
@@ -57,6 +60,7 @@ TARGETS = {
         module="numa_balancing",
         needs=("scan_period", "scan_size"),
         mechanisms=("accessed-bits", "hint-faults"),
+        is_mechanism="hint-faults",
         tunables={
             "scan_period": "scan_period_min_ms = scan_period_max_ms = the time of a pass (of numa-balancing the period "
             "itself; else the period x windows of the resident memory as the kernel counts them, refused below the "
@@ -71,6 +75,7 @@ TARGETS = {
         module="damon",
         needs=("scan_period", "scan_size"),
         mechanisms=("accessed-bits",),
+        is_mechanism="",
         tunables={
             "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 10 minutes; "
             "aggr_us = 2 passes",
