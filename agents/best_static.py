@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from tierenv.daemon import Daemon
+from tierenv.daemon import Daemon, load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_write_text, locked
 from tierenv.folders import user_folder
@@ -138,5 +138,11 @@ def _daemons(settings: list[BestStatic]) -> str:
 
 def _remedy(scenario: Scenario) -> str:
     """A command that works: only a packaged scenario can be called by its name."""
-    is_packaged = scenario.name in packaged("scenarios") and load_scenario(scenario.name).identity == scenario.identity
-    return f"run: tierenv tune {scenario.name} --save" if is_packaged else "run tierenv tune --save on its file"
+    if scenario.name in packaged("scenarios"):
+        own = load_scenario(scenario.name)
+        if own.identity == scenario.identity:
+            return f"run: tierenv tune {scenario.name} --save"
+        name = scenario.daemon.name
+        if name in packaged("daemons") and own.under(load_daemon(name)).identity == scenario.identity:
+            return f"run: tierenv tune {scenario.name} --daemon {name} --save"
+    return "run tierenv tune --save on its file"

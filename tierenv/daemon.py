@@ -11,7 +11,7 @@ from pydantic import AllowInfNan, BeforeValidator, Field, PlainSerializer, model
 
 from tierenv.errors import ConfigError, close_match
 from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record, packaged
-from tierenv.tunables import TUNABLES, Setting
+from tierenv.tunables import TUNABLES, UNLIMITED_BYTES_PER_S, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 Tick = Annotated[Seconds, Field(ge=1e-3)]
@@ -169,8 +169,6 @@ class AccessedBitDaemon(DaemonRecord):
 
 MEMORY_TIERING = 2
 """Mode of NUMA balancing: value of /proc/sys/kernel/numa_balancing. 1, between sockets, would be another bit."""
-UNLIMITED_BYTES_PER_S = 65536.0 * MIB
-"""The promotion rate limit as booted, which no memory comes up to."""
 
 
 class HintFaultKnobs(Record):

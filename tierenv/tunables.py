@@ -176,6 +176,10 @@ TUNABLES = {
 """By name; their order is that of columns and coordinates."""
 
 
+UNLIMITED_BYTES_PER_S = 65536.0 * MIB
+"""What an unlimited throttle is for NUMA balancing: its rate limit as booted, which no memory comes up to."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """A value for every tunable of a daemon, in the order of `TUNABLES`."""

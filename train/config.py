@@ -1,7 +1,7 @@
 """What a training run is made of: one validated record, read from configs/algorithms/NAME.yaml or a path."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -14,6 +14,7 @@ from tierenv.reading import read_yaml
 from tierenv.records import (
     NamedRecord,
     Record,
+    Reference,
     is_bare_word,
     load_record,
     packaged,
@@ -52,13 +53,27 @@ class EvaluationPlan(Record):
     """Episodes for each scenario: seeds 30000, 30001, ..., phase orders of the training split."""
 
 
-class TrainingConfig(NamedRecord):
+class ScenarioSet(NamedRecord):
+    """Scenarios, each under its own daemon or all under one."""
+
+    scenarios: Scenarios
+    """In the order of the tables; environment i of a training has scenario i mod their number."""
+    daemon: Annotated[Daemon, Reference("daemons")] | None = None
+    """Daemon in place of the scenarios' own."""
+
+    def resolved(self) -> Self:
+        """The same with scenarios under that daemon, and none to take its place."""
+        if self.daemon is None:
+            return self
+        scenarios = tuple(scenario.under(self.daemon) for scenario in self.scenarios)
+        return self.model_copy(update={"scenarios": scenarios, "daemon": None})
+
+
+class TrainingConfig(ScenarioSet):
     """A training run."""
 
     algorithm: str
     """A row of tierenv.train.algorithms."""
-    scenarios: Scenarios
-    """Environment i trains on scenario i mod their number."""
     regions: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Resolution of the model the learner acts in; null for each scenario's own, at which policies are judged."""
     phase_orders: PhaseOrders = "training"
@@ -108,7 +123,7 @@ class TrainingConfig(NamedRecord):
 def load_training_config(name_or_path: str) -> TrainingConfig:
     """Read a configuration and check everything that needs no training. Raises `ConfigError`."""
     path = str(resolve("algorithms", name_or_path))
-    config = load_record("algorithms", TrainingConfig, path)
+    config = load_record("algorithms", TrainingConfig, path).resolved()
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
@@ -161,11 +176,8 @@ def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> N
             )
 
 
-class Suite(NamedRecord):
+class Suite(ScenarioSet):
     """Scenarios that are evaluated together."""
-
-    scenarios: Scenarios
-    """In the order of the tables."""
 
 
 def load_suite(suite_or_scenario: str, daemon: str | None = None) -> Suite:
@@ -176,10 +188,7 @@ def load_suite(suite_or_scenario: str, daemon: str | None = None) -> Suite:
         daemon: name or path of one that takes the place of the scenarios' own.
     """
     suite = _load_suite(suite_or_scenario)
-    if daemon is None:
-        return suite
-    variant = load_daemon(daemon)
-    return suite.model_copy(update={"scenarios": tuple(row.under(variant) for row in suite.scenarios)})
+    return suite.model_copy(update={} if daemon is None else {"daemon": load_daemon(daemon)}).resolved()
 
 
 def _load_suite(suite_or_scenario: str) -> Suite:

@@ -29,7 +29,7 @@ def header(modelled: ModelledSetting, setting: TargetSetting, usage: str) -> str
         [
             f"# A setting of {setting.target}, {TARGETS[setting.target].summary}.",
             "#",
-            modelled.origin.comment(is_other_target=daemon.mechanism != TARGETS[setting.target].is_mechanism),
+            modelled.origin.comment(is_other_target=not TARGETS[setting.target].is_modelled),
             "#",
             f"# It was modelled on the daemon {one_line(daemon.name)}{which}. What the target makes of it:",
             "#",

@@ -10,7 +10,7 @@ from importlib import resources
 
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.static_file import header, translated_setting
-from tierenv.agents.export.targets import LONG_PASS_S, TARGETS, KernelFile
+from tierenv.agents.export.targets import TARGETS, KernelFile
 from tierenv.files import atomic_write_text
 
 _USAGE = """\
@@ -34,7 +34,6 @@ def write(request: ExportRequest) -> None:
     body, usage = ((own, "files.sh"), _USAGE) if setting.files else ((own,), _DAMON_USAGE)
     marks = {
         "HEADER": header(modelled, setting, usage),
-        "LONG_PASS_S": str(LONG_PASS_S),
         "EACH": "\n".join(_call(file) for file in setting.files),
         "IF_MISSING": setting.if_missing,
         **setting.values,

@@ -9,11 +9,16 @@ import subprocess
 from pathlib import Path
 
 from tierenv.agents.export import export_policy
-from tierenv.scenario import load_scenario
+from tierenv.agents.export.targets import TARGETS
+from tierenv.daemon import load_daemon
+from tierenv.scenario import Scenario, load_scenario
 
 SCENARIO = load_scenario("skewed")
+NUMA_SCENARIO = SCENARIO.under(load_daemon("numa-balancing"))
 POLICY = "static:1000,1024,256"
 OTHER_POLICY = "static:2000,512,16"
+AS_NUMA = {POLICY: "static:16000,1024,256,100", OTHER_POLICY: "static:48000,512,16,300"}
+"""Settings of NUMA balancing in their place."""
 NOBODY = 65534
 
 KMMSCAND = "sys/kernel/mm/kmmscand/mm_scan_period_ms"
@@ -27,6 +32,7 @@ KNOBS = {
         f"{NUMA}/scan_period_min_ms": "1001",
         f"{NUMA}/scan_period_max_ms": "60000",
         f"{NUMA}/scan_delay_ms": "999",
+        f"{NUMA}/hot_threshold_ms": "1002",
     },
 }
 """Files that hold numbers, by target, with what the kernel starts with."""
@@ -40,6 +46,7 @@ APPLIED = {
         f"{NUMA}/scan_period_min_ms": "16000",
         f"{NUMA}/scan_period_max_ms": "16000",
         f"{NUMA}/scan_delay_ms": "1000",
+        f"{NUMA}/hot_threshold_ms": "100",
     },
 }
 """The same after `POLICY`."""
@@ -97,8 +104,15 @@ def make_tree(root: Path, target: str) -> None:
 
 def make_script(root: Path, target: str, policy: str = POLICY, name: str = "setting.sh") -> Path:
     """Export a script; on which tree it runs is where it stands."""
-    export_policy(policy, "sysfs", root / name, SCENARIO, target=target)
+    scenario, setting = asked_of(target, policy)
+    export_policy(setting, "sysfs", root / name, scenario, target=target)
     return root / name
+
+
+def asked_of(target: str, policy: str = POLICY) -> tuple[Scenario, str]:
+    """Scenario and policy whose setting a target takes."""
+    is_numa = TARGETS[target].mechanism == "hint-faults"
+    return (NUMA_SCENARIO, AS_NUMA.get(policy, policy)) if is_numa else (SCENARIO, policy)
 
 
 def run(script: Path, *arguments: str, user: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

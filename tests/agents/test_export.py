@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.agents.script_trees import asked_of
 from tests.tiny import setting_of_three
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.best_static import BestStatic, check_storage, write_best_static
 from tierenv.agents.bundle import TrainedOn, action_definition, observation_definition, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import CAVEAT, Gain
+from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.scenario import load_scenario
@@ -129,12 +131,14 @@ def test_learned_export_says_where_it_comes_from(tmp_path: Path, name: str, gain
 def test_static_export_says_where_it_comes_from(
     tmp_path: Path, name: str, target: str, gains: tuple[Gain, ...]
 ) -> None:
-    export_policy("static:1000,1024,256", name, tmp_path / "out", SCENARIO, target=target or None, gains=gains)
+    scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
+    export_policy(policy, name, tmp_path / "out", scenario, target=target or None, gains=gains)
     words = words_of(tmp_path / "out")
     expected = [GAIN_TEXT] if gains else []
-    if target or not gains:
+    is_modelled = not target or TARGETS[target].is_modelled
+    if not (is_modelled and gains):
         expected.append("not evaluated for this target")
-    for text in ("static:1000,1024,256", "chosen by hand", str(SCENARIO), "kmmscand-tunable", CAVEAT, *expected):
+    for text in (policy, "chosen by hand", str(scenario), scenario.daemon.name, CAVEAT, *expected):
         assert text in words, text
 
 
@@ -189,7 +193,7 @@ def spoilt(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     import torch
 
     root = tmp_path_factory.mktemp("spoilt")
-    policies = {"static-outside-the-daemons-range": ("static:1,1024,256", "scan_period_ms=1: daemon")}
+    policies = {"static-outside-the-daemons-range": ("static:scan_period=1ms", "scan_period_ms=1: daemon")}
     for name, (spoil, reason) in SPOILT_BUNDLES.items():
         spoil(write_tree(root / name))
         policies[name] = (str(root / name), reason)
@@ -236,7 +240,8 @@ def test_what_is_broken_is_refused_by_every_format(
     if (name in LEARNED) == policy.startswith("static"):
         reason = "is not learned" if name in LEARNED else "is not a static policy"
     arguments = ["export", policy, "--format", name, "--output", str(tmp_path / "out"), "--scenario", "skewed"]
-    assert main([*arguments, *(["--target", target] if target else [])]) == 2
+    under = ["--daemon", asked_of(target)[0].daemon.name] if target else []
+    assert main([*arguments, *under, *(["--target", target] if target else [])]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert reason in captured.err
@@ -245,8 +250,8 @@ def test_what_is_broken_is_refused_by_every_format(
 
 OUTSIDE = {
     "kmmscand": ("static:100,1024,256", "static:6000,1024,256", "static:1000,1024,0"),
-    "numa-balancing": ("static:100,1024,256", "static:900,4096,inf"),
     "damon": ("static:1000,1024,0",),
+    "numa-balancing": (),
 }
 """Settings that the daemon takes and a target does not."""
 
@@ -269,9 +274,10 @@ def test_setting_outside_the_targets_range_is_refused(
 def test_nothing_that_exists_as_a_folder_is_overwritten(tmp_path: Path, name: str, target: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
-    policy = str(write_tree(tmp_path / "b")) if name in LEARNED else "static:1000,1024,256"
+    scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
+    policy = str(write_tree(tmp_path / "b")) if name in LEARNED else policy
     with pytest.raises(ConfigError, match="out: "):
-        export_policy(policy, name, tmp_path / "out", SCENARIO, target=target or None, gains=(GAIN,))
+        export_policy(policy, name, tmp_path / "out", scenario, target=target or None, gains=(GAIN,))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
     assert not list(tmp_path.glob(".*"))
 

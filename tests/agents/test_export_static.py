@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.agents.script_trees import asked_of
 from tests.tools import SBIN, needs, unusable
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.errors import ConfigError
-from tierenv.scenario import load_scenario
 
-SCENARIO = load_scenario("skewed")
-POLICY = "static:1000,1024,256"
 NUMA = "/sys/kernel/debug/sched/numa_balancing"
 SYSCTLS = {"kernel.numa_balancing": "2", "kernel.numa_balancing_promote_rate_limit_MBps": "256"}
 SYSFS = {
@@ -32,6 +30,7 @@ SYSFS = {
         f"{NUMA}/scan_period_min_ms": "16000",
         f"{NUMA}/scan_period_max_ms": "16000",
         f"{NUMA}/scan_delay_ms": "1000",
+        f"{NUMA}/hot_threshold_ms": "100",
     },
 }
 EXPECTED = {
@@ -56,7 +55,8 @@ def call(*command: str | Path, **environment: str) -> subprocess.CompletedProces
 
 
 def export(format_name: str, target: str, output: Path) -> Path:
-    export_policy(POLICY, format_name, output, SCENARIO, target=target)
+    scenario, policy = asked_of(target)
+    export_policy(policy, format_name, output, scenario, target=target)
     return output
 
 
@@ -96,7 +96,7 @@ def test_sysctl_reads_the_file(tmp_path: Path) -> None:
 def test_sysctl_file_says_what_it_leaves_out(tmp_path: Path) -> None:
     text = export("sysctl.d", "numa-balancing", tmp_path / "a.conf").read_text()
     comment = " ".join(text.replace("\n#", " ").split())
-    assert comment.count("NOT applied by this file") == 2
+    assert comment.count("NOT applied by this file") == 3
     assert all(
         f"NOT written by this file: {value} to {path}" in comment for path, value in SYSFS["numa-balancing"].items()
     )
@@ -151,7 +151,7 @@ def test_tuned_reads_the_profile(tmp_path: Path, target: str) -> None:
     result = call(sys.executable, "-c", READ_PROFILE, tmp_path / "profiles", "tierenv-test", **PYTHONPATH)
     assert (result.returncode, result.stderr) == (0, "")
     profile = json.loads(result.stdout)
-    assert profile.pop("main") == {"summary": f"{POLICY} for skewed; modelled"}
+    assert profile.pop("main") == {"summary": f"{asked_of(target)[1]} for skewed; modelled"}
     assert profile.pop("sysctl", {}) == (SYSCTLS if target == "numa-balancing" else {})
     assert profile == {"sysfs": SYSFS[target]}
 
@@ -212,8 +212,9 @@ def test_profile_that_tuned_would_not_load_is_refused(tmp_path: Path, name: str)
 def test_names_stay_where_they_do_no_harm(tmp_path: Path, format_name: str, name: str) -> None:
     target = FORMATS[format_name].targets[0]
     texts = []
-    for scenario in (SCENARIO, SCENARIO.model_copy(update={"name": name})):
-        export_policy(POLICY, format_name, tmp_path / "a", scenario, target=target)
+    own, policy = asked_of(target)
+    for scenario in (own, own.model_copy(update={"name": name})):
+        export_policy(policy, format_name, tmp_path / "a", scenario, target=target)
         path = tmp_path / "a/tuned.conf" if format_name == "tuned" else tmp_path / "a"
         texts.append([line for line in path.read_text().splitlines() if line[:1] != "#" and "summary=" not in line])
         assert "${" not in "".join(line for line in path.read_text().splitlines() if line[:1] != "#")

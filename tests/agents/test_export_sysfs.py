@@ -12,9 +12,9 @@ from tests.agents.script_trees import (
     KNOBS,
     NOBODY,
     NUMA,
+    NUMA_SCENARIO,
     OTHER_POLICY,
-    POLICY,
-    SCENARIO,
+    asked_of,
     contents,
     make_script,
     make_tree,
@@ -28,8 +28,6 @@ from tests.tools import needs
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.targets import TARGETS
 from tierenv.tunables import TUNABLES
-
-SYMBOLS = tuple(TUNABLES[name].symbol for name in SCENARIO.daemon.tunables)
 
 
 def knobs(folder: Path, target: str) -> dict[str, str]:
@@ -286,10 +284,13 @@ def test_any_posix_shell_runs_it(any_target: str, folder: Path, shell: list[str]
 @pytest.mark.parametrize("target", TARGETS)
 def test_script_says_what_it_is_and_what_becomes_of_each_tunable(folder: Path, target: str) -> None:
     header = make_script(folder, target).read_text().split("set -eu")[0]
-    for words in (POLICY, "skewed", "16GiB", "modelled, not measured on your machine", "not evaluated for this target"):
+    scenario, policy = asked_of(target)
+    for words in (policy, "skewed", "16GiB", "modelled, not measured on your machine", "not evaluated for this target"):
         assert words in header
     assert all(line.startswith("#") for line in header.splitlines())
-    for name, value in zip(SYMBOLS, ("1000:", "1GiB:", "256MiB/s:"), strict=True):
+    said = ("16000:", "1GiB:", "256MiB/s:", "100:") if scenario is NUMA_SCENARIO else ("1000:", "1GiB:", "256MiB/s:")
+    for name, value in zip(scenario.daemon.tunables, said, strict=True):
+        name = TUNABLES[name].symbol
         assert any(line.split()[1:3] == [name, value] for line in header.splitlines() if len(line.split()) > 2)
     assert header.count("NOT applied") == (2 if target == "kmmscand" else 0)
     assert os.access(folder / "setting.sh", os.X_OK)
@@ -307,8 +308,9 @@ def test_script_is_clean(folder: Path, target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["x\ntouch evil #", "@EACH@", "$(touch evil)"])
 def test_names_stay_in_the_comment(folder: Path, target: str, name: str) -> None:
-    scenario = SCENARIO.model_copy(update={"name": name})
-    export_policy(POLICY, "sysfs", folder / "a.sh", scenario, target=target)
+    scenario, policy = asked_of(target)
+    scenario = scenario.model_copy(update={"name": name})
+    export_policy(policy, "sysfs", folder / "a.sh", scenario, target=target)
     assert all(line.startswith("#") for line in (folder / "a.sh").read_text().split("set -eu")[0].splitlines())
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.script_trees import NUMA, POLICY, SCENARIO
-from tests.tiny import setting_of_three
+from tests.agents.script_trees import NUMA, NUMA_SCENARIO, POLICY, SCENARIO, asked_of
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import Gain
 from tierenv.agents.export.targets import TARGETS, KernelFile, target_setting
@@ -23,19 +22,24 @@ from tierenv.units import MIB
         ("kmmscand", "static:100,1024,inf", "500 to 5000"),
         ("kmmscand", "static:800,1024,0", "scan_enabled"),
         ("kmmscand", "static:800.4,1024,0", "scan_enabled"),
-        ("numa-balancing", "static:400,1024,256", "no more often than every 500 ms"),
-        ("numa-balancing", "static:800,16384,256", "no more often than every 1000 ms"),
-        ("numa-balancing", "static:800,1024,1.5", "2 is too far off"),
+        ("numa-balancing", "static:8000,1024,1.5,100", "2 is too far off"),
+        ("numa-balancing", "static:8000,40.5,100,100", "40 is too far off"),
         ("damon", "static:800,1024,0", "0 bytes means no quota"),
         *[(target, "built-in", "does not hold one setting") for target in TARGETS],
         *[(target, "runs/some-run", "formats for a learned policy: bundle") for target in TARGETS],
-        *[(target, "static:1,1024,inf", "kmmscand-tunable allows") for target in TARGETS],
+        *[(target, "static:1,1024,inf", "kmmscand-tunable allows") for target in ("kmmscand", "damon")],
+        ("numa-balancing", "static:1,1024,inf,100", "numa-balancing allows"),
     ],
 )
 def test_what_the_script_could_not_do_is_refused(tmp_path: Path, target: str, policy: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        export_policy(policy, "sysfs", tmp_path / "a.sh", SCENARIO, target=target)
+        export_policy(policy, "sysfs", tmp_path / "a.sh", asked_of(target)[0], target=target)
     assert list(tmp_path.iterdir()) == []
+
+
+def setting_for(scenario: Scenario, **values: float) -> Setting:
+    """Returns the start of the scenario's daemon with other values."""
+    return Setting(dict(scenario.daemon.start_setting.values) | values)
 
 
 def roomy(size: str) -> Scenario:
@@ -53,7 +57,6 @@ def test_damon_refuses_a_sample_in_which_everything_is_touched(tmp_path: Path, s
 @pytest.mark.parametrize(
     ("target", "size", "policy", "warning"),
     [
-        ("numa-balancing", "256GiB", "static:1000,256,256", "one pass over 256GiB takes 1024 s"),
         (
             "damon",
             "16GiB",
@@ -75,8 +78,6 @@ def test_a_doubtful_setting_is_warned_of(
 @pytest.mark.parametrize(
     ("target", "name"),
     [
-        # others have settings that scan faster than this mechanism can
-        *[("numa-balancing", name) for name in ("skewed", "moving-hot-set")],
         *[("damon", name) for name in ("skewed", "moving-hot-set", "abench-64g", "noisy-neighbour")],
     ],
 )
@@ -103,14 +104,11 @@ def test_windows_are_counted_as_the_kernel_does(resident_mib: int, size_mib: int
     assert scan_windows(resident_mib * MIB, size_mib * MIB) == windows
 
 
-def test_a_pass_is_what_the_kernel_will_divide() -> None:
-    setting = setting_of_three(1000, 3000 * MIB, 256 * MIB)
-    files = {file.path: file.value for file in target_setting("numa-balancing", setting, SCENARIO).files}
-    assert files[f"/{NUMA}/scan_period_min_ms"] == files[f"/{NUMA}/scan_period_max_ms"] == 5000
-    assert files[f"/{NUMA}/scan_delay_ms"] == 1000
-
-
-NUMA_SCENARIO = SCENARIO.under(load_daemon("numa-balancing"))
+def test_threads_start_with_what_the_kernel_will_make_of_a_pass() -> None:
+    setting = setting_for(NUMA_SCENARIO, scan_period=10_000, scan_size=3000 * MIB)
+    files = {file.path: file.value for file in target_setting("numa-balancing", setting, NUMA_SCENARIO).files}
+    assert files[f"/{NUMA}/scan_period_min_ms"] == files[f"/{NUMA}/scan_period_max_ms"] == 10_000
+    assert files[f"/{NUMA}/scan_delay_ms"] == 2000
 
 
 def test_a_setting_of_numa_balancing_goes_to_its_files_as_it_is(tmp_path: Path) -> None:
@@ -133,7 +131,7 @@ def test_a_setting_of_numa_balancing_goes_to_its_files_as_it_is(tmp_path: Path) 
                 "static:26000,2048,256,10", "sysfs", tmp_path / "a.sh", NUMA_SCENARIO, target=name, gains=gains
             )
         else:
-            with pytest.raises(ConfigError, match=f"{name}: cannot express a setting of daemon numa-balancing"):
+            with pytest.raises(ConfigError, match=f"{name}: takes no setting of daemon numa-balancing"):
                 export_policy(policy, "sysfs", tmp_path / "b.sh", NUMA_SCENARIO, target=name)
     text = " ".join((tmp_path / "a.sh").read_text().split())
     assert "6.7 % less time than no-migration" in text and "not evaluated for this target" not in text
@@ -147,7 +145,7 @@ def test_a_pass_shorter_than_the_kernel_s_floor_becomes_that(tmp_path: Path) -> 
 
 
 def test_numa_balancing_takes_a_throttle_of_0() -> None:
-    setting = target_setting("numa-balancing", setting_of_three(1000, 1024 * MIB, 0), SCENARIO)
+    setting = target_setting("numa-balancing", setting_for(NUMA_SCENARIO, throttle=0), NUMA_SCENARIO)
     limit = "/proc/sys/kernel/numa_balancing_promote_rate_limit_MBps"
     assert KernelFile(limit, 0, tunable="throttle") in setting.files
     assert setting.applied["throttle"] == "0: promotes nothing, but the kernel spares nodes with plenty of free memory"
@@ -155,29 +153,38 @@ def test_numa_balancing_takes_a_throttle_of_0() -> None:
 
 def test_unlimited_is_refused_where_the_largest_limit_would_bind(tmp_path: Path) -> None:
     cxl = SCENARIO.platform.cxl.model_copy(update={"bandwidth": 100.0 * 2**30})
-    scenario = SCENARIO.replace(platform=SCENARIO.platform.model_copy(update={"cxl": cxl}))
+    scenario = NUMA_SCENARIO.replace(platform=SCENARIO.platform.model_copy(update={"cxl": cxl}))
     with pytest.raises(ConfigError, match="100 GiB/s"):
-        export_policy("static:1000,1024,inf", "sysfs", tmp_path / "a.sh", scenario, target="numa-balancing")
+        export_policy("static:8000,1024,inf,100", "sysfs", tmp_path / "a.sh", scenario, target="numa-balancing")
+
+
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if "numa-balancing" in row.targets])
+def test_a_setting_of_another_daemon_is_refused_with_the_command_that_finds_one(tmp_path: Path, name: str) -> None:
+    words = "takes no setting of daemon kmmscand-tunable.*run: tierenv tune skewed --daemon numa-balancing --save"
+    with pytest.raises(ConfigError, match=words):
+        export_policy(POLICY, name, tmp_path / "a", SCENARIO, target="numa-balancing")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_tunable_has_its_say_for_every_target(target: str) -> None:
-    setting = target_setting(target, setting_of_three(1000, 1024 * MIB, 256 * MIB), SCENARIO)
-    assert tuple(setting.applied) == tuple(SCENARIO.daemon.tunables)
+    scenario = asked_of(target)[0]
+    values = {"scan_period": 4000, "scan_size": 1024 * MIB, "throttle": 256 * MIB}
+    setting = target_setting(target, setting_for(scenario, **values), scenario)
+    assert tuple(setting.applied) == tuple(scenario.daemon.tunables)
     assert target in FORMATS["sysfs"].targets
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["kmmscand", "damon"])
 def test_a_tunable_that_the_daemon_lacks_is_not_spoken_of(target: str) -> None:
     setting = Setting({"scan_period": 1000.0, "scan_size": 1024.0 * MIB})
     assert list(target_setting(target, setting, SCENARIO).applied) == ["scan_period", "scan_size"]
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_setting_without_what_a_target_needs_is_refused(target: str) -> None:
-    scenario = SCENARIO.replace(daemon=load_daemon("numab2"))
-    with pytest.raises(ConfigError, match=f"target {target}: needs scan_period.*which daemon numab2 has not"):
-        target_setting(target, Setting({}), scenario)
+def test_a_setting_without_what_a_target_needs_is_refused() -> None:
+    scenario = SCENARIO.under(load_daemon("numab2"))
+    with pytest.raises(ConfigError, match="target numa-balancing: needs scan_period.*which daemon numab2 has not"):
+        target_setting("numa-balancing", Setting({}), scenario)
 
 
 def test_a_period_of_a_daemon_of_the_series_lies_in_its_own_range() -> None:

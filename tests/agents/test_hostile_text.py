@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.agents.script_trees import asked_of
 from tests.tools import needs
 from tierenv.agents.bundle import TrainedOn, write_bundle
 from tierenv.agents.export import FORMATS, export_policy
@@ -94,9 +95,10 @@ def assert_plain(files: Mapping[str, str]) -> None:
 
 def static_export(folder: Path, name: str, target: str, text: str) -> dict[str, list[str]]:
     """Returns what an export says beside comments, by file."""
-    daemon = SCENARIO.daemon.model_copy(update={"name": text})
-    scenario = SCENARIO.model_copy(update={"name": text, "daemon": daemon})
-    export_policy("static:1000,1024,256", name, folder / "out", scenario, target=target, gains=(gain(text),))
+    modelled, policy = asked_of(target)
+    daemon = modelled.daemon.model_copy(update={"name": text})
+    scenario = modelled.model_copy(update={"name": text, "daemon": daemon})
+    export_policy(policy, name, folder / "out", scenario, target=target, gains=(gain(text),))
     files = parts(folder / "out")
     assert_plain(files)
     if name == "sysfs":

@@ -102,11 +102,13 @@ def test_settings_are_searched(tierenv: Run) -> None:
     [
         ("moving-hot-set", "kernel-c"),
         ("moving-hot-set-tree", "rules"),
-        *(("static:1000,1024,256", name) for name in ("parameters", "sysfs", "tuned", "sysctl.d", "tmpfiles.d")),
+        *(("static:1000,1024,256", name) for name in ("parameters", "sysfs", "tuned", "tmpfiles.d")),
+        ("static:16000,1024,256,100", "sysctl.d"),
     ],
 )
 def test_policies_are_exported(tierenv: Run, tmp_path: Path, policy: str, format_name: str) -> None:
     scenario = ("--scenario", "skewed") if policy.startswith("static") else ()
+    scenario += ("--daemon", "numa-balancing") if format_name == "sysctl.d" else ()
     result = tierenv("export", policy, "--format", format_name, "--output", "exported.conf", *scenario)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "exported.conf").exists()

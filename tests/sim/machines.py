@@ -1,12 +1,14 @@
 """Views into simulated machines, and small scenarios, for the tests of the model."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.sim.lumped.state import Machine
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.state import Pages
 from tierenv.sim.pages.system import PagesSystem
+from tierenv.tunables import Setting
 
 
 def start(scenario: Scenario, seed: int = 0, **resolution: float) -> LumpedSystem:
@@ -24,6 +26,12 @@ def machine_of(system: LumpedSystem, index: int = 0) -> Machine:
 def pages_of(system: PagesSystem) -> Pages:
     """The state of the pages model."""
     return system._pages
+
+
+def setting(period_ms: float, size_bytes: float, throttle_bytes_per_s: float) -> NDArray[np.float64]:
+    """Tunables of a daemon that scans, as a batch of one."""
+    values = {"scan_period": period_ms, "scan_size": size_bytes, "throttle": throttle_bytes_per_s}
+    return np.array([Setting(values).row])
 
 
 def with_workload(scenario: Scenario, **changes: object) -> Scenario:

@@ -61,7 +61,7 @@ SHARED = {
     "the slow node holds no more than it can": field("parameters", "slow_capacity_pages", -(10**9)),
     "the gauge of free pages is as of now": entry("counters", FREE_PAGES, 1),
     "a process is done from when it finished": field("processes", "finished_s", 1.0),
-    "a machine is done when its last process is": field("state", "is_done", 1),
+    "a machine is done when all its processes are": field("state", "is_done", 1),
     "a process has no negative time to lose": field("processes", "stall_s", -1e9),
     "no process works on after its end": field("processes", "accesses", 1e30),
     "the accesses to the pages of a process are its accesses": field("processes", "accesses", 1e6),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.sim import machines
 from tests.sim.machines import process_of, start, with_workload, without_variation
 from tierenv.counters import DEMOTED, MIGRATED
 from tierenv.daemon import load_daemon
@@ -53,13 +54,13 @@ def mixed_scenarios() -> list[Scenario]:
 
 
 def settings(seed: int) -> NDArray[np.float64]:
-    """Random tunables for every step of an episode: float64[STEPS, 3]."""
+    """Random tunables for every step of an episode: float64[STEPS, len(TUNABLES)]."""
     rng = np.random.default_rng(seed)
     bounds = np.array([(100, 20_000), (256 * MIB, 16 * GIB), (MIB, 4 * GIB)]).T
     tunables = np.exp(rng.uniform(*np.log(bounds), size=(STEPS, 3)))
     tunables[rng.random(STEPS) < 0.3, 2] = np.inf
     tunables[rng.random(STEPS) < 0.1, 2] = 0.0
-    return tunables
+    return np.concatenate([machines.setting(*row) for row in tunables])
 
 
 def trajectory(system: LumpedSystem, seeds: NDArray[np.uint64]) -> list[NDArray[np.float64]]:
@@ -154,7 +155,7 @@ def mean_completion_s(scenario: Scenario, setting: tuple[float, float, float], *
     seconds = []
     for seed in range(4):
         system = start(scenario, seed, **resolution)
-        system.apply(np.array([setting]))
+        system.apply(machines.setting(*setting))
         system.run_to_end()
         seconds.append(system.elapsed_s[0])
     return float(np.mean(seconds))

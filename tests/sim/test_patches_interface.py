@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tierenv.sim
-from tests.sim.machines import with_workload
+from tests.sim.machines import setting, with_workload
 from tests.sim.patches import (
     ALL_FAST,
     NO_ROOM,
@@ -116,6 +116,7 @@ def test_p10_tunables_bear_the_names_of_v1_where_it_exposes_them() -> None:
         "scan_period": "/sys/kernel/mm/kmmscand/mm_scan_period_ms",
         "scan_size": None,
         "throttle": None,
+        "hot_threshold": None,
     }
 
 
@@ -131,7 +132,7 @@ def test_p10_tunables_written_to_v1_leave_its_rule_in_charge(system_type: type) 
     periods = []
     for control in ("tunables", "kernel-rule"):
         system = begin(system_type, small(V1, control=control))
-        system.apply(np.array([[777.0, GIB, np.inf]]))
+        system.apply(setting(777.0, GIB, np.inf))
         system.advance(20.0)
         periods.append(model_of(system).mms["period_ms"].tolist())
     assert periods[0] == periods[1] != [2000]
@@ -146,7 +147,7 @@ def test_p10_tunables_written_to_v1_only_seed_later_processes_within_the_range(s
     system = begin(system_type, scenario.model_copy(update={"corunners": corunners}))
     for period_ms in (100.0, 20_000.0, 1234.0):
         system.advance(1.0)
-        system.apply(np.array([[period_ms, 16 * GIB, 0.0]]))
+        system.apply(setting(period_ms, 16 * GIB, 0.0))
         system.advance(1.0)
     system.advance(24.0)
     mms = model_of(system).mms
@@ -165,7 +166,7 @@ def test_p10_tunables_of_the_tunable_daemon_reach_every_process_at_once(system_t
     system = begin(system_type, scenario.model_copy(update={"corunners": corunners}))
     system.advance(4.5)
     assert scans(system) == [2, 2, 0]
-    system.apply(np.array([[100.0, 512.0 * MIB, math.inf]]))
+    system.apply(setting(100.0, 512.0 * MIB, math.inf))
     assert model_of(system).mms["period_ms"].tolist()[:2] == [100, 100]
     assert model_of(system).mms["size_bytes"].tolist()[:2] == [512 * MIB] * 2
     system.advance(5.5)
@@ -180,11 +181,11 @@ def test_p10_tunables_are_not_the_callers_where_the_kernel_or_nobody_is_in_contr
     system_type: type, control: str
 ) -> None:
     written, left_alone = (begin(system_type, small(TUNABLE, control=control)) for _ in range(2))
-    written.apply(np.array([[100.0, 512.0 * MIB, 0.0]]))
+    written.apply(setting(100.0, 512.0 * MIB, 0.0))
     for system in (written, left_alone):
         system.advance(10.0)
     assert (written.counters == left_alone.counters).all()
-    assert (written.tunables == left_alone.tunables).all()
+    np.testing.assert_array_equal(written.tunables, left_alone.tunables)
 
 
 def test_p11_counters_bear_the_kernels_names() -> None:

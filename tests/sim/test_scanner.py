@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.sim.machines import machine_of, pages_of, start, with_workload
+from tests.sim.machines import machine_of, pages_of, setting, start, with_workload
 from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
 from tierenv.daemon import load_daemon
 from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
@@ -128,7 +128,7 @@ def idle_and_hot(rule: str, first_visit_resets: bool = False) -> Scenario:
 
 def counts_after_each_chunk(scenario: Scenario, chunks: int, columns: list[int]) -> NDArray[np.int64]:
     system = start(scenario)
-    system.apply(np.array([[500.0, 16 * GIB, np.inf]]))
+    system.apply(setting(500.0, 16 * GIB, np.inf))
     found = []
     for chunk in range(1, chunks + 1):
         while system.counters[0, MM_SCANS] < chunk:
@@ -164,7 +164,7 @@ def test_a_first_visit_may_only_clear_what_is_known_of_a_slow_page() -> None:
 
 def test_visits_without_a_daemon_or_under_throttle_0_list_nothing() -> None:
     system = start(load_scenario("skewed"))
-    system.apply(np.array([[500.0, 16 * GIB, 0.0]]))
+    system.apply(setting(500.0, 16 * GIB, 0.0))
     system.advance(5.0)
     assert system.counters[0, SLOWTIER] > 0
     assert system.counters[0, MIGADDED] == 0
@@ -178,7 +178,7 @@ def test_visits_without_a_daemon_or_under_throttle_0_list_nothing() -> None:
 def test_first_chunk_begins_after_the_initial_delay_whatever_the_period(system_type: type, period_ms: float) -> None:
     scenario = shrink(load_scenario("skewed"), PAGES)
     system = one_machine(system_type, scenario)
-    system.apply(np.array([[period_ms, scenario.size / 16, np.inf]]))
+    system.apply(setting(period_ms, scenario.size / 16, np.inf))
     delay_s = scenario.daemon.initial_delay
     system.advance(delay_s - 0.001)
     assert system.counters[0, MM_SCANS] == 0
@@ -190,7 +190,7 @@ def test_first_chunk_begins_after_the_initial_delay_whatever_the_period(system_t
 def test_chunks_begin_a_period_after_the_last_one_ended(system_type: type) -> None:
     scenario = shrink(load_scenario("skewed"), PAGES)
     system = one_machine(system_type, scenario)
-    system.apply(np.array([[700.0, scenario.size, 0.0]]))
+    system.apply(setting(700.0, scenario.size, 0.0))
     system.advance(100.0)
     chunk_s = PAGES * scenario.platform.scan_per_page
     shortest = 0.7 + chunk_s
@@ -203,7 +203,7 @@ def test_bounded_chunks_cover_the_address_space_and_end_with_it(system_type: typ
     scenario = shrink(load_scenario("skewed"), PAGES)
     system = one_machine(system_type, scenario)
     chunk_pages = 3000  # no multiple of a region; a lap takes 3000 + 3000 + 2192
-    system.apply(np.array([[100.0, float(chunk_pages * PAGE_BYTES), 0.0]]))
+    system.apply(setting(100.0, float(chunk_pages * PAGE_BYTES), 0.0))
     walked = []
     while len(walked) < 7:
         system.advance(0.01)
@@ -221,7 +221,7 @@ def test_each_lap_visits_every_page_once() -> None:
     machine = machine_of(system)
     for lap in range(1, 4):
         while system.counters[0, MM_SCANS] < 5 * lap:
-            system.apply(np.array([[100.0, odd_size, 0.0]]))
+            system.apply(setting(100.0, odd_size, 0.0))
             system.advance(0.02)
             assert 0 <= machine.mms["credit_pages"][0] < pages
         assert system.counters[0, IDLEPAGE] == idle * lap
@@ -232,10 +232,10 @@ def test_a_chunk_keeps_the_size_it_began_with() -> None:
     scenario = shrink(load_scenario("skewed"), PAGES)
     system = start(scenario)
     whole, quarter = float(scenario.size), scenario.size / 4
-    system.apply(np.array([[500.0, whole, 0.0]]))
+    system.apply(setting(500.0, whole, 0.0))
     system.advance(scenario.daemon.initial_delay + scenario.daemon.scan_sleep + 0.01)
     assert system.counters[0, MM_SCANS] == 0, "the chunk must have begun but not ended"
-    system.apply(np.array([[500.0, quarter, 0.0]]))
+    system.apply(setting(500.0, quarter, 0.0))
     system.advance(0.5)
     walked = system.counters[0, SCANNER_NS] * 1e-9 / scenario.platform.scan_per_page
     assert walked == pytest.approx(PAGES)

@@ -6,9 +6,9 @@
 import math
 
 from tierenv.counters import FREE_PAGES
-from tierenv.daemon import UNLIMITED_BYTES_PER_S
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.records import HOT_THRESHOLD, PERIOD, SIZE, THROTTLE
+from tierenv.tunables import UNLIMITED_BYTES_PER_S
 from tierenv.units import PAGE_BYTES
 
 MAX_STALL_SHARE = 0.9

@@ -22,6 +22,8 @@ class PackagedSettings:
 
     scenarios: Annotated[Positional[tuple[str, ...]], arg(metavar="SCENARIO")] = tuple(packaged("scenarios"))
     """Which; all without any."""
+    daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
+    """Daemon in place of the scenarios' own."""
     seeds: Annotated[int, arg(metavar="N")] = 8
     """Tuning episodes for each setting."""
 
@@ -30,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the searches."""
     options = tyro.cli(PackagedSettings, args=arguments)
     for scenario in options.scenarios:
-        result = search(scenario, num_seeds=options.seeds)
-        save_best_static(result, f"tierenv tune {scenario} --seeds {options.seeds} --save", packaged_path())
+        result = search(scenario, num_seeds=options.seeds, daemon=options.daemon)
+        under = f"--daemon {options.daemon} " if options.daemon else ""
+        save_best_static(result, f"tierenv tune {scenario} {under}--seeds {options.seeds} --save", packaged_path())
     return 0
 
 

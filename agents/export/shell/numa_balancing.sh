@@ -1,9 +1,6 @@
-pass_s=@PASS_S@ # for one pass over the memory that the setting was modelled for
-
 check_machine() {
     check_debugfs
     check_tiers
-    check_pass
     each check_sysctl_files
     check_tuned
     if process_runs numad; then
@@ -30,11 +27,6 @@ check_debugfs() {
     elif [ ! -e "$1" ]; then
         refuse_knobs "$debugfs is empty: debugfs is not mounted; mount -t debugfs none $debugfs"
     fi
-}
-
-# A page that is looked at seldom may no longer be hot when it is found to be.
-check_pass() {
-    [ "$pass_s" -le @LONG_PASS_S@ ] || warn "one pass over all memory takes $pass_s s; choose a shorter scan period"
 }
 
 # Other programs load these files again: sysctl --system, packages that are installed, TuneD.

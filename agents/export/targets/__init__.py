@@ -5,6 +5,7 @@ makes of each tunable and refuses a setting that it would silently turn into ano
 """
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -13,15 +14,9 @@ from tierenv.agents.export.header import comment_lines
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.tunables import TUNABLES, Setting
-from tierenv.units import format_bytes
 
 ROUNDING = 0.01
 """Relative error up to which a value may be rounded to the unit of its file."""
-
-
-LONG_PASS_S = 600
-"""A pass that takes longer is warned of: ten times the kernel's own longest, scan_period_max_ms of 60 s. Memory that
-was hot is likely to be cold before it is found."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +28,10 @@ class Target:
     """Module of this package whose `apply_to(setting, scenario)` makes a `TargetSetting`."""
     needs: tuple[str, ...]
     """Tunables without which it has nothing to write."""
-    mechanisms: tuple[str, ...]
-    """Of the daemons whose settings it can express."""
-    is_mechanism: str
-    """That it sets by itself, so that what was modelled on such a daemon holds for it; empty if none is modelled."""
+    mechanism: str
+    """Of the daemons whose settings it takes."""
+    is_modelled: bool
+    """Whether such a daemon is what it sets, so that what was modelled on one is modelled of it."""
     tunables: Mapping[str, str]
     """What becomes of each tunable that it knows, by name; "resident" is the resident memory that the setting was
     modelled for. Any other is not applied."""
@@ -47,8 +42,8 @@ TARGETS = {
         summary="the promotion daemon of the kmmscand and kscand patch series, as posted",
         module="kmmscand",
         needs=("scan_period",),
-        mechanisms=("accessed-bits",),
-        is_mechanism="",
+        mechanism="accessed-bits",
+        is_modelled=False,
         tunables={
             "scan_period": "mm_scan_period_ms, 500 to 5000: the first period of processes that start afterwards",
             "scan_size": "not applied: not exposed",
@@ -58,24 +53,23 @@ TARGETS = {
     "numa-balancing": Target(
         summary="NUMA balancing in memory-tiering mode, Linux 6.1 and newer",
         module="numa_balancing",
-        needs=("scan_period", "scan_size"),
-        mechanisms=("accessed-bits", "hint-faults"),
-        is_mechanism="hint-faults",
+        needs=("scan_period", "scan_size", "throttle", "hot_threshold"),
+        mechanism="hint-faults",
+        is_modelled=True,
         tunables={
-            "scan_period": "scan_period_min_ms = scan_period_max_ms = the time of a pass (of numa-balancing the period "
-            "itself; else the period x windows of the resident memory as the kernel counts them, refused below the "
-            "kernel's floor of 1000 ms / floor(2560 MiB / scan size)); scan_delay_ms = the time of a window",
+            "scan_period": "scan_period_min_ms = scan_period_max_ms, the time of a pass, at least the kernel's floor "
+            "of 1000 ms / floor(2560 MiB / scan size) for each of its windows; scan_delay_ms, the time of a window",
             "scan_size": "scan_size_mb",
             "throttle": "numa_balancing_promote_rate_limit_MBps in MiB/s, 65536 for unlimited",
-            "hot_threshold": "hot_threshold_ms, if the daemon has it",
+            "hot_threshold": "hot_threshold_ms, from which the kernel's own moves",
         },
     ),
     "damon": Target(
         summary="a DAMON scheme that migrates hot memory of the slow node, Linux 6.11 and newer",
         module="damon",
         needs=("scan_period", "scan_size"),
-        mechanisms=("accessed-bits",),
-        is_mechanism="",
+        mechanism="accessed-bits",
+        is_modelled=False,
         tunables={
             "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 10 minutes; "
             "aggr_us = 2 passes",
@@ -126,13 +120,10 @@ class TargetSetting:
 
 def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetSetting:
     """Translate. Raises `ConfigError` for what the target cannot express."""
+    if scenario.daemon.mechanism != TARGETS[target].mechanism:
+        raise ConfigError(f"target {target}: {_what_it_takes(target, scenario)}")
     if missing := [name for name in TARGETS[target].needs if name not in setting.values]:
         raise ConfigError(f"target {target}: needs {', '.join(missing)}, which daemon {scenario.daemon.name} has not")
-    if scenario.daemon.mechanism not in TARGETS[target].mechanisms:
-        raise ConfigError(
-            f"target {target}: cannot express a setting of daemon {scenario.daemon.name}, which finds pages by "
-            f"{scenario.daemon.mechanism}; use target numa-balancing"
-        )
     module = import_module(f"tierenv.agents.export.targets.{TARGETS[target].module}")
     translated: TargetSetting = module.apply_to(setting, scenario)
     applied = {name: text for name, text in translated.applied.items() if name in setting.values}
@@ -142,6 +133,15 @@ def target_setting(target: str, setting: Setting, scenario: Scenario) -> TargetS
         if name not in TARGETS[target].tunables
     }
     return replace(translated, applied=applied | unknown)
+
+
+def _what_it_takes(target: str, scenario: Scenario) -> str:
+    """Why a setting is not one of the target's, and how to come by one that is."""
+    reason = f"takes no setting of daemon {scenario.daemon.name}, which promotes by other rules"
+    if TARGETS[target].mechanism == "hint-faults":
+        under = f"{shlex.quote(scenario.name)} --daemon numa-balancing"
+        return f"{reason}; run: tierenv tune {under} --save, then export best-static --scenario {under}"
+    return f"{reason}; use one of kmmscand-tunable, or target numa-balancing"
 
 
 def whole_number(name: str, value: float, unit: str, target: str) -> int:
@@ -169,16 +169,6 @@ def throttle_of(setting: Setting) -> float:
 def num_chunks(setting: Setting, scenario: Scenario) -> int:
     """Chunks of one pass over the resident memory."""
     return max(1, -(-scenario.size // round(setting["scan_size"])))
-
-
-def long_pass_warnings(pass_s: float, scenario: Scenario) -> tuple[str, ...]:
-    """A warning of a pass over the memory that takes absurdly long, or none."""
-    if pass_s <= LONG_PASS_S:
-        return ()
-    return (
-        f"scan_period: one pass over {format_bytes(scenario.size)} takes {pass_s:.0f} s; memory that was hot "
-        "may be cold before it is found: choose a shorter period or a larger scan size",
-    )
 
 
 def demotion_remark(scenario: Scenario) -> str:

@@ -9,7 +9,6 @@ before it moves. Weights follow the kernel's sample module mtier. (kmmscand.md s
 import math
 
 from tierenv.agents.export.targets import (
-    LONG_PASS_S,
     TargetSetting,
     demotion_remark,
     num_chunks,
@@ -23,7 +22,8 @@ from tierenv.scenario import Scenario
 from tierenv.tunables import Setting
 from tierenv.units import format_bytes, format_bytes_per_s
 
-_MAX_SAMPLE_US = 10**6 * LONG_PASS_S
+_LONGEST_SAMPLE_S = 600
+_MAX_SAMPLE_US = 10**6 * _LONGEST_SAMPLE_S
 """DAMON only learns whether a page was touched within the sample: within a longer one nearly all memory is, and hot is
 what was touched at any time. (The kernel's own limit is that of an unsigned int, 72 minutes.)"""
 _RESET_MS = 1000
@@ -38,7 +38,7 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     if sample_us > _MAX_SAMPLE_US:
         raise ConfigError(
             f"scan_period_ms={setting['scan_period']:g}: a pass over {format_bytes(scenario.size)} takes "
-            f"{sample_us / 1e6:.0f} s, a sample of more than {LONG_PASS_S} s tells DAMON nothing; "
+            f"{sample_us / 1e6:.0f} s, a sample of more than {_LONGEST_SAMPLE_S} s tells DAMON nothing; "
             "choose a shorter period or a larger scan size"
         )
     daemon = scenario.daemon

@@ -1,4 +1,4 @@
-"""Target `numa-balancing`: the kernel's NUMA balancing in memory-tiering mode.
+"""Target `numa-balancing`: the kernel's NUMA balancing in memory-tiering mode, for settings of the daemon of that name.
 
 It unmaps a window of scan_size_mb every scan period and promotes slow-tier pages that are touched soon after. The
 kernel divides scan_period_min_ms and scan_period_max_ms by the number of windows the resident memory has, so the files
@@ -12,49 +12,33 @@ from tierenv.agents.export.targets import (
     KernelFile,
     TargetSetting,
     demotion_remark,
-    long_pass_warnings,
     throttle_of,
     whole_number,
 )
-from tierenv.daemon import scan_windows
+from tierenv.daemon import MEMORY_TIERING, scan_windows
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
-from tierenv.tunables import Setting
-from tierenv.units import GIB, MIB, format_bytes, format_bytes_per_s
+from tierenv.tunables import UNLIMITED_BYTES_PER_S, Setting
+from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, format_bytes_per_s
 
-MEMORY_TIERING = 2
-"""Value of kernel.numa_balancing; 1, balancing between sockets, would be another bit."""
-
-UNLIMITED_MIB_PER_S = 65536
-"""The kernel's default promotion rate limit."""
+UNLIMITED_MIB_PER_S = round(UNLIMITED_BYTES_PER_S / MIB)
 
 _MAX_SCAN_MIB_PER_S = 2560
 """MAX_SCAN_WINDOW of kernel/sched/fair.c."""
-_UINT_MAX = 2**32 - 1
 _SYSCTL = "/proc/sys/kernel/numa_balancing"
 _DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
 
 
 def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
-    """Period, size and throttle, if the kernel's limits let them be. Raises `ConfigError` otherwise."""
+    """All tunables, the pass as long as the kernel makes it at least. Raises `ConfigError` for what rounding spoils."""
     name = "numa-balancing"
     size_mib = whole_number("scan_size", setting["scan_size"] / MIB, "MiB", name)
     floor_ms = 1000 // max(1, _MAX_SCAN_MIB_PER_S // size_mib)
-    windows = scan_windows(scenario.size, size_mib * MIB)
-    if scenario.daemon.mechanism == "hint-faults":
-        pass_ms = whole_number("scan_period", max(setting["scan_period"], floor_ms * windows), "ms", name)
-        window_ms = max(1, round(pass_ms / windows))
-    else:
-        if setting["scan_period"] < floor_ms:
-            raise ConfigError(
-                f"scan_period_ms={setting['scan_period']:g}: NUMA balancing scans {size_mib} MiB no more often than "
-                f"every {floor_ms} ms; choose a smaller scan size or a longer period"
-            )
-        window_ms = whole_number("scan_period", setting["scan_period"], "ms", name)
-        pass_ms = whole_number("scan_period", setting["scan_period"] * windows, "ms", name)
-    if pass_ms > _UINT_MAX:
-        raise ConfigError(f"scan_period_ms={setting['scan_period']:g}: {windows} of them are more than {_UINT_MAX} ms")
-    resident = format_bytes(scenario.size)
+    windows = scan_windows(scenario.pages * PAGE_BYTES, size_mib * MIB)
+    pass_ms = max(whole_number("scan_period", setting["scan_period"], "ms", name), floor_ms * windows)
+    window_ms = max(1, round(pass_ms / windows))
+    threshold_ms = whole_number("hot_threshold", setting["hot_threshold"], "ms", name)
+    resident = format_bytes(scenario.pages * PAGE_BYTES)
     return TargetSetting(
         target=name,
         files=(
@@ -64,15 +48,15 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable="scan_period"),
             KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable="scan_period"),
             KernelFile(f"{_DEBUGFS}/scan_delay_ms", window_ms, tunable="scan_period", is_optional=True),
-            *_hot_threshold(setting),
+            KernelFile(f"{_DEBUGFS}/hot_threshold_ms", threshold_ms, tunable="hot_threshold"),
         ),
         applied={
-            "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for the {windows} windows of {resident}, by "
-            "which the kernel divides; a larger process is scanned as often as a whole, hence faster; "
-            f"{window_ms} ms as scan_delay_ms, with which threads start",
+            "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for a pass, at the least and at the most, which "
+            f"the kernel divides by the {windows} windows of {resident}; {window_ms} ms as scan_delay_ms, with which "
+            "threads start",
             "scan_size": f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
             "throttle": _throttle_text(setting, scenario),
-            "hot_threshold": "hot_threshold_ms, from which the kernel's own moves",
+            "hot_threshold": f"{setting['hot_threshold']:g}: {threshold_ms} ms, from which the kernel moves its own",
         },
         remarks=(
             "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",
@@ -81,18 +65,8 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             "file cannot see",
             demotion_remark(scenario),
         ),
-        values={"PASS_S": str(math.ceil(pass_ms / 1000))},
-        warnings=long_pass_warnings(pass_ms / 1000, scenario),
         if_missing="this kernel has no NUMA balancing of memory tiers (CONFIG_NUMA_BALANCING, Linux 6.1 and newer)",
     )
-
-
-def _hot_threshold(setting: Setting) -> tuple[KernelFile, ...]:
-    """The reference of the hot threshold, where the daemon has one."""
-    if "hot_threshold" not in setting.values:
-        return ()
-    value_ms = whole_number("hot_threshold", setting["hot_threshold"], "ms", "numa-balancing")
-    return (KernelFile(f"{_DEBUGFS}/hot_threshold_ms", value_ms, tunable="hot_threshold"),)
 
 
 def _rate_limit(setting: Setting, scenario: Scenario) -> int:
