@@ -153,8 +153,10 @@ BURSTS = {"demoted": 0.03, "numa_promoted": 0.03, "numa_candidates": 0.01, "wast
     ("seconds", "own_seconds"), 0.005
 )
 """Margins where a window is all of one heat, so that its pages fault within milliseconds while kswapd makes room."""
-ONE_WINDOW = dict.fromkeys(("numa_marked", "numa_faults", "numa_promoted"), 0.02)
-"""Margins where the run may end just before or after its last window."""
+ONE_WINDOW = dict.fromkeys(("numa_marked", "numa_faults", "numa_promoted"), 0.02) | dict.fromkeys(
+    ("seconds", "own_seconds"), 0.005
+)
+"""Margins of the means alone where the run may end just before or after its last window."""
 ALIKE = {"wasted": math.inf} | dict.fromkeys(COUNTED, 0.04) | dict.fromkeys(("seconds", "own_seconds"), 0.02)
 """Margins for processes alike: as one record all end when each of several does on average, not with the last, and what
 is hot enough for the fast tier is so among the pages of all, not of each."""
