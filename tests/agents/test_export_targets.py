@@ -112,7 +112,7 @@ def test_threads_start_with_what_the_kernel_will_make_of_a_pass() -> None:
 
 
 def test_a_setting_of_numa_balancing_goes_to_its_files_as_it_is(tmp_path: Path) -> None:
-    values = {"scan_period": 26_000.0, "scan_size": 2048.0 * MIB, "throttle": 256.0 * MIB, "hot_threshold": 10.0}
+    values = {"scan_period": 26_000.0, "scan_size": 2048.0 * MIB, "throttle": 256.0 * MIB, "hot_threshold": 100.0}
     files = {file.path: file.value for file in target_setting("numa-balancing", Setting(values), NUMA_SCENARIO).files}
     assert files == {
         "/proc/sys/kernel/numa_balancing": 2,
@@ -121,9 +121,9 @@ def test_a_setting_of_numa_balancing_goes_to_its_files_as_it_is(tmp_path: Path) 
         f"/{NUMA}/scan_period_min_ms": 26_000,
         f"/{NUMA}/scan_period_max_ms": 26_000,
         f"/{NUMA}/scan_delay_ms": 3250,  # 16 GiB are eight windows
-        f"/{NUMA}/hot_threshold_ms": 10,
+        f"/{NUMA}/hot_threshold_ms": 100,
     }
-    policy = "static:26000,2048,256,10"
+    policy = "static:26000,2048,256,100"
     gains = (Gain(scenario="skewed", against="no-migration", share=0.067, ci95=None, episodes=4),)
     for name in FORMATS["sysfs"].targets:
         if name == "numa-balancing":
