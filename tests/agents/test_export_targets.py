@@ -128,7 +128,7 @@ def test_a_setting_of_numa_balancing_goes_to_its_files_as_it_is(tmp_path: Path) 
     for name in FORMATS["sysfs"].targets:
         if name == "numa-balancing":
             export_policy(
-                "static:26000,2048,256,10", "sysfs", tmp_path / "a.sh", NUMA_SCENARIO, target=name, gains=gains
+                "static:26000,2048,256,100", "sysfs", tmp_path / "a.sh", NUMA_SCENARIO, target=name, gains=gains
             )
         else:
             with pytest.raises(ConfigError, match=f"{name}: takes no setting of daemon numa-balancing"):
