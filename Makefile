@@ -52,7 +52,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -69,6 +69,9 @@ results/first-round.json: $(MODEL) $(BEST_STATIC) $(BUNDLES)
 results/moving-hot-set.json: $(MODEL) $(BEST_STATIC) $(MOVING_SEEDS:%=build/trained/ppo-moving-hot-set-s%)
 	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy built-in --policy best-static \
 		$(MOVING_SEEDS:%=--policy runs/ppo-moving-hot-set-s%)
+
+results/numa-balancing.json: $(MODEL) $(BEST_STATIC)
+	$(TIERENV) evaluate numa-balancing --seeds 20 --json $@ --policy no-migration --policy numab2 --policy best-static
 
 results/abench.json: $(MODEL) $(BEST_STATIC) build/trained/ppo-abench-s0
 	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy runs/ppo-abench-s0

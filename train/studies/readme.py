@@ -5,6 +5,7 @@ A test checks that all are current.
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from tierenv.train.studies.generated import (
 README = ROOT / "README.md"
 
 
-def comparison() -> str:
-    """Policies by scenarios: gap closed, from results/first-round.json."""
-    rows = read_json(RESULTS / "first-round.json")["rows"]
+def comparison(name: str = "first-round") -> str:
+    """Policies by scenarios: time and gap closed, from a result of `evaluate`."""
+    rows = read_json(RESULTS / f"{name}.json")["rows"]
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     policies = list(dict.fromkeys(row["policy"] for row in rows))
     cells = {(row["policy"], row["scenario"]): _seconds(row) for row in rows}
@@ -97,6 +98,7 @@ def fidelity() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "comparison": comparison,
+    "numa-balancing": partial(comparison, "numa-balancing"),
     "training-seeds": training_seeds,
     "calibration": calibration,
     "fidelity": fidelity,
