@@ -43,6 +43,7 @@ def test_examples_name_what_exists(command: list[str]) -> None:
         "--format",
         "--output",
         "--scenario",
+        "--daemon",
         "--target",
         "--evaluation",
     }
