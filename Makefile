@@ -43,6 +43,8 @@ MODEL := $(shell find tierenv agents train -name '*.py' -not -path 'train/studie
 	$(wildcard $(foreach kind,platforms workloads daemons scenarios suites algorithms,configs/$(kind)/*.yaml))
 
 SCENARIOS := $(basename $(notdir $(wildcard configs/scenarios/*.yaml)))
+# those of the suite numa-balancing
+NUMA_SCENARIOS := $(shell sed -nE 's/^scenarios: \[(.*)\]/\1/p' configs/suites/numa-balancing.yaml | tr -d ,)
 BEST_STATIC := configs/policies/best-static.json
 BUNDLES := $(foreach name,moving-hot-set moving-hot-set-tree abench,configs/policies/$(name)/policy.json)
 
@@ -100,7 +102,7 @@ results/reliability.json: $(MODEL) tests/reliability.py | $(STAMP)
 docs/timeline.png: configs/policies/moving-hot-set/policy.json
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
 
-$(BEST_STATIC): $(SCENARIOS:%=build/tuned/%) $(SCENARIOS:%=build/tuned-numa-balancing/%)
+$(BEST_STATIC): $(SCENARIOS:%=build/tuned/%) $(NUMA_SCENARIOS:%=build/tuned-numa-balancing/%)
 	touch $@
 
 build/tuned/%: $(MODEL) | $(STAMP)
