@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierenv.agents.integer.arithmetic import ACTION_BITS, AVERAGE_BITS, ONE, average, shift_rounded
+from tierenv.agents.integer.arithmetic import average, shift_rounded
 from tierenv.history import NO_HISTORY, History, HistoryState, average_of, stack_of
+from tierenv.live.arithmetic import ACTION_BITS, AVERAGE_BITS, ONE
 
 EVERY = np.ones(1, dtype=np.bool_)
 values = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30)

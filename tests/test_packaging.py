@@ -30,6 +30,7 @@ STANDARD_LIBRARY_ALONE = ["tierenv", *map("tierenv.{}".format, ("errors", "files
 
 # Inside tierenv, lowest layer first; modules of one layer may import each other.
 LAYERS = [
+    {"live"},
     {
         "errors",
         "checks",

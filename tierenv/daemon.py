@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, cast
 from pydantic import AllowInfNan, BeforeValidator, Field, PlainSerializer, model_validator
 
 from tierenv.errors import ConfigError, close_match
+from tierenv.live.kernel import MEMORY_TIERING
 from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record, packaged
 from tierenv.tunables import TUNABLES, UNLIMITED_BYTES_PER_S, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
@@ -167,10 +168,6 @@ class AccessedBitDaemon(DaemonRecord):
         return self
 
 
-MEMORY_TIERING = 2
-"""Mode of NUMA balancing: value of /proc/sys/kernel/numa_balancing. 1, between sockets, would be another bit."""
-
-
 class HintFaultKnobs(Record):
     """Knobs of the kernel's NUMA balancing, with the kernel's defaults (kmmscand.md section 7.1)."""
 
@@ -193,15 +190,6 @@ class HintFaultKnobs(Record):
     spare: Bytes = GIB
     """Mode 2: memory the fast node has to spare if more than this and a sixteenth of it is free, beyond kswapd's
     target."""
-
-
-def scan_windows(resident_bytes: int, scan_size_bytes: int) -> int:
-    """Windows that the kernel counts in the resident memory, as task_nr_scan_windows of kernel/sched/fair.c does.
-
-    Its round_up() takes a bit mask, so sizes that are no power of two give other numbers than a division.
-    """
-    resident, window = (-(-size // PAGE_BYTES) for size in (resident_bytes, scan_size_bytes))
-    return (((resident - 1) | (window - 1)) + 1) // window
 
 
 class HintFaultDaemon(DaemonRecord):

@@ -39,6 +39,8 @@ _PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
 JsonFile = Annotated[Path | None, arg(metavar="FILE")]
+LIVE = "live"
+"""The verb whose work and options are `tierenv.live`'s."""
 STDOUT = Path("-")
 """As a file for JSON; what people read then goes to stderr."""
 
@@ -377,12 +379,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tierenv {__version__}")
         return 0
     try:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        if words[:1] == [LIVE]:  # its options are those of the archive, which has no tyro
+            return _live(words[1:])
         verb = tyro.cli(
             Verb,
             args=arguments,
             prog="tierenv",
-            description="Find the best settings of a Linux memory-tiering daemon on a calibrated model; --version says "
-            f"that this is {__version__}.",
+            description="Find the best settings of a Linux memory-tiering daemon on a calibrated model; tierenv live "
+            f"--help tells how to steer a running kernel by them. --version says that this is {__version__}.",
             config=(FlagCreatePairsOff,),
         )
         return verb.run()
@@ -398,6 +403,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"tierenv: {place}{error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def _live(words: Sequence[str]) -> int:
+    """The verb `live`: what the exported archive is, with a policy of the user's choice."""
+    from tierenv.agents.export.controller import tables_of
+    from tierenv.agents.export.learned_source import learned_source
+    from tierenv.live.command import main as live_main
+
+    return live_main(words, lambda policy: tables_of(policy, learned_source(policy)))
 
 
 def _log_to_stderr() -> None:

@@ -53,6 +53,9 @@ FORMATS = {
     "onnx": ExportFormat("learned", "for ONNX Runtime and other programs that read ONNX", "onnx"),
     "rules": ExportFormat("learned", "a decision tree as rules for people, beside the kernel's own rule", "rules"),
     "kernel-c": ExportFormat("learned", "C for the daemon, in integers only", "kernel_c"),
+    "controller": ExportFormat(
+        "learned", "one file that steers NUMA balancing of a running kernel, under a guard", "controller"
+    ),
 }
 
 

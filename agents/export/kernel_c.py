@@ -14,8 +14,6 @@ import numpy as np
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.learned_source import LearnedSource, learned_source
 from tierenv.agents.integer.arithmetic import (
-    ACTION_BITS,
-    AVERAGE_BITS,
     EXP2_TABLE,
     LOG2_TABLE,
     Ints,
@@ -26,6 +24,7 @@ from tierenv.agents.integer.policy import TANH_TABLE, IntegerNetwork, IntegerPol
 from tierenv.errors import ConfigError
 from tierenv.features import ELAPSED, LogScale, OctaveScale
 from tierenv.files import atomic_folder
+from tierenv.live.arithmetic import ACTION_BITS, AVERAGE_BITS
 from tierenv.tunables import Tunable, setting_of
 
 SOURCE = "tierenv_policy.c"

@@ -1,6 +1,7 @@
 """Fixed point: logarithms, features on their scales, tunables and their coordinates, many numbers at once.
 
-Every function has its counterpart in agents/export/c_source/arithmetic.c: a change here is a change there.
+Every function has its counterparts in agents/export/c_source/arithmetic.c and tierenv/live/arithmetic.py: a change here
+is a change there.
 """
 
 import math
@@ -12,22 +13,14 @@ from numpy.typing import NDArray
 from tierenv.action import edges_of
 from tierenv.daemon import DaemonRecord
 from tierenv.errors import ConfigError
+from tierenv.live import arithmetic
+from tierenv.live.arithmetic import ACTION_BITS, AVERAGE_BITS, LOG_BITS, LOG_ONE, ONE, UNLIMITED
 from tierenv.tunables import TUNABLES
 
 Ints = NDArray[np.int64]
 
-LOG_BITS = 24
-"""Fractional bits of logarithms and of what is multiplied with them."""
-ACTION_BITS = 20
-"""Fractional bits of observations, actions and activations."""
-AVERAGE_BITS = 8
-"""More fractional bits that a moving average keeps, so that it comes to rest where its values are."""
-LOG_ONE = 1 << LOG_BITS
-ONE = 1 << ACTION_BITS
-UNLIMITED = 2**64 - 1
-
-LOG2_TABLE = np.round(np.log2(1 + np.arange(257) / 256) * LOG_ONE).astype(np.int64)
-EXP2_TABLE = np.round(np.exp2(np.arange(257) / 256) * 2**30).astype(np.int64)
+LOG2_TABLE = np.array(arithmetic.LOG2_TABLE, dtype=np.int64)
+EXP2_TABLE = np.array(arithmetic.EXP2_TABLE, dtype=np.int64)
 
 _GREATEST_VALUE_BITS = 44
 """Room for the values of tunables: exp2 keeps 16 fractional bits below them."""

@@ -11,9 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.agents.integer.arithmetic import (
-    ACTION_BITS,
-    AVERAGE_BITS,
-    UNLIMITED,
     Ints,
     TunableRange,
     at_least_one,
@@ -41,6 +38,7 @@ from tierenv.features import (
     Size,
     supplied_features,
 )
+from tierenv.live.arithmetic import ACTION_BITS, AVERAGE_BITS, UNLIMITED
 from tierenv.tunables import TUNABLES, columns_of
 
 _NUMPY_TYPES = {"uint32_t": np.uint32, "uint64_t": np.uint64}

@@ -11,17 +11,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.agents.integer.arithmetic import ACTION_BITS, ONE, Ints, shift_rounded
+from tierenv.agents.integer.arithmetic import Ints, shift_rounded
 from tierenv.agents.integer.interface import IntegerState, Interface
 from tierenv.agents.network import Activation, Network
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
+from tierenv.live import arithmetic
+from tierenv.live.arithmetic import ACTION_BITS, ONE, TANH_LIMIT
 
-TANH_TABLE = np.round(np.tanh(np.arange(1025) / 128) * ONE).astype(np.int64)
-TANH_LIMIT = 8 * ONE
-"""Beyond it tanh is 1 to the last bit."""
+TANH_TABLE = np.array(arithmetic.TANH_TABLE, dtype=np.int64)
 
 MAX_LAYER = 128
 """Units of the widest layer: two rows of them stand on a kernel stack."""

@@ -9,11 +9,12 @@ from tests.agents.script_trees import NUMA, NUMA_SCENARIO, POLICY, SCENARIO, ask
 from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import Gain
 from tierenv.agents.export.targets import TARGETS, KernelFile, target_setting
-from tierenv.daemon import load_daemon, scan_windows
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
+from tierenv.live.kernel import scan_windows
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.tunables import Setting
-from tierenv.units import MIB
+from tierenv.units import MIB, PAGE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_best_settings_of_packaged_scenarios_look_at_memory_often_enough(
     ],
 )
 def test_windows_are_counted_as_the_kernel_does(resident_mib: int, size_mib: int, windows: int) -> None:
-    assert scan_windows(resident_mib * MIB, size_mib * MIB) == windows
+    assert scan_windows(resident_mib * MIB // PAGE_BYTES, size_mib * MIB // PAGE_BYTES) == windows
 
 
 def test_threads_start_with_what_the_kernel_will_make_of_a_pass() -> None:

@@ -25,7 +25,6 @@ from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
 from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.kernel_c import TOLERANCE
-from tierenv.agents.integer.arithmetic import ONE
 from tierenv.agents.integer.interface import Interface
 from tierenv.agents.integer.policy import IntegerPolicy
 from tierenv.agents.network import Network
@@ -35,6 +34,7 @@ from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
 from tierenv.features import FEATURES, Count, observed_columns
+from tierenv.live.arithmetic import ONE
 from tierenv.task import simulated_task
 from tierenv.train.cli import main
 from tierenv.train.episodes import run_episodes

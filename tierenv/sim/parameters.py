@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.daemon import HintFaultDaemon, HintFaultKnobs, scan_windows
+from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
+from tierenv.live.kernel import scan_windows
 from tierenv.scenario import Platform, Scenario
 from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
@@ -280,7 +281,7 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
 
 def _numa_periods_ms(knobs: HintFaultKnobs, resident_pages: int) -> tuple[float, float]:
     """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2)."""
-    windows = scan_windows(resident_pages * PAGE_BYTES, knobs.scan_size)
+    windows = scan_windows(resident_pages, -(-knobs.scan_size // PAGE_BYTES))
     floor_ms = 1e3 / max(1, knobs.scan_rate_limit // knobs.scan_size)
     shortest_ms = max(floor_ms, 1e3 * knobs.scan_period_min / windows)
     return shortest_ms, max(shortest_ms, 1e3 * knobs.scan_period_max / windows)

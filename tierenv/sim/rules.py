@@ -191,7 +191,7 @@ def throttle_budget(parameters, state):
 
 @njit_inlined
 def scan_windows(resident_pages, window_pages):
-    """Windows that the kernel counts in the resident memory: `tierenv.daemon.scan_windows`."""
+    """Windows that the kernel counts in the resident memory: `tierenv.live.kernel.scan_windows`."""
     return (((resident_pages - 1) | (window_pages - 1)) + 1) // window_pages
 
 

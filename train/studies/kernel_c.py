@@ -20,13 +20,13 @@ from tierenv.agents.compiled import CompiledActor, CompiledPolicy, Sampler
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.kernel_c import TOLERANCE, write
 from tierenv.agents.export.learned_source import learned_source
-from tierenv.agents.integer.arithmetic import ONE
 from tierenv.agents.integer.interface import Interface
 from tierenv.agents.network import Network
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.live.arithmetic import ONE
 from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.system import System

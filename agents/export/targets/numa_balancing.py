@@ -15,48 +15,61 @@ from tierenv.agents.export.targets import (
     throttle_of,
     whole_number,
 )
-from tierenv.daemon import MEMORY_TIERING, scan_windows
 from tierenv.errors import ConfigError
+from tierenv.live.arithmetic import UNLIMITED
+from tierenv.live.kernel import (
+    HOT_THRESHOLD,
+    PERIOD_MAX,
+    PERIOD_MIN,
+    RATE_LIMIT,
+    SCAN_DELAY,
+    SCAN_SIZE,
+    UNLIMITED_MIB_PER_S,
+    project,
+    scan_windows,
+)
 from tierenv.scenario import Scenario
-from tierenv.tunables import UNLIMITED_BYTES_PER_S, Setting
+from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES, format_bytes, format_bytes_per_s
 
-UNLIMITED_MIB_PER_S = round(UNLIMITED_BYTES_PER_S / MIB)
-
-_MAX_SCAN_MIB_PER_S = 2560
-"""MAX_SCAN_WINDOW of kernel/sched/fair.c."""
-_SYSCTL = "/proc/sys/kernel/numa_balancing"
-_DEBUGFS = "/sys/kernel/debug/sched/numa_balancing"
+_CARRIED = {
+    RATE_LIMIT: "throttle",
+    SCAN_SIZE: "scan_size",
+    PERIOD_MIN: "scan_period",
+    PERIOD_MAX: "scan_period",
+    SCAN_DELAY: "scan_period",
+    HOT_THRESHOLD: "hot_threshold",
+}
+"""The tunable that a knob carries; the mode carries none."""
 
 
 def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     """All tunables, the pass as long as the kernel makes it at least. Raises `ConfigError` for what rounding spoils."""
     name = "numa-balancing"
     size_mib = whole_number("scan_size", setting["scan_size"] / MIB, "MiB", name)
-    floor_ms = 1000 // max(1, _MAX_SCAN_MIB_PER_S // size_mib)
-    windows = scan_windows(scenario.pages * PAGE_BYTES, size_mib * MIB)
-    pass_ms = max(whole_number("scan_period", setting["scan_period"], "ms", name), floor_ms * windows)
-    window_ms = max(1, round(pass_ms / windows))
-    threshold_ms = whole_number("hot_threshold", setting["hot_threshold"], "ms", name)
+    values = {
+        "scan_period_ms": whole_number("scan_period", setting["scan_period"], "ms", name),
+        "scan_size_bytes": size_mib * MIB,
+        "throttle_bytes_per_s": _throttle(setting, scenario),
+        "hot_threshold_ms": whole_number("hot_threshold", setting["hot_threshold"], "ms", name),
+    }
+    knobs = project(values, scenario.pages).knobs
+    windows = scan_windows(scenario.pages, size_mib * MIB // PAGE_BYTES)
     resident = format_bytes(scenario.pages * PAGE_BYTES)
     return TargetSetting(
         target=name,
-        files=(
-            KernelFile(_SYSCTL, MEMORY_TIERING),
-            KernelFile(f"{_SYSCTL}_promote_rate_limit_MBps", _rate_limit(setting, scenario), tunable="throttle"),
-            KernelFile(f"{_DEBUGFS}/scan_size_mb", size_mib, tunable="scan_size"),
-            KernelFile(f"{_DEBUGFS}/scan_period_min_ms", pass_ms, tunable="scan_period"),
-            KernelFile(f"{_DEBUGFS}/scan_period_max_ms", pass_ms, tunable="scan_period"),
-            KernelFile(f"{_DEBUGFS}/scan_delay_ms", window_ms, tunable="scan_period", is_optional=True),
-            KernelFile(f"{_DEBUGFS}/hot_threshold_ms", threshold_ms, tunable="hot_threshold"),
+        files=tuple(
+            KernelFile(path, value, tunable=_CARRIED.get(path, ""), is_optional=path == SCAN_DELAY)
+            for path, value in knobs.items()
         ),
         applied={
-            "scan_period": f"{setting['scan_period']:g}: {pass_ms} ms for a pass, at the least and at the most, which "
-            f"the kernel divides by the {windows} windows of {resident}; {window_ms} ms as scan_delay_ms, with which "
-            "threads start",
+            "scan_period": f"{setting['scan_period']:g}: {knobs[PERIOD_MAX]} ms for a pass, at the least and at the "
+            f"most, which the kernel divides by the {windows} windows of {resident}; {knobs[SCAN_DELAY]} ms as "
+            "scan_delay_ms, with which threads start",
             "scan_size": f"{format_bytes(setting['scan_size'])}: {size_mib} MiB",
             "throttle": _throttle_text(setting, scenario),
-            "hot_threshold": f"{setting['hot_threshold']:g}: {threshold_ms} ms, from which the kernel moves its own",
+            "hot_threshold": f"{setting['hot_threshold']:g}: {knobs[HOT_THRESHOLD]} ms, from which the kernel moves "
+            "its own",
         },
         remarks=(
             "kernel.numa_balancing becomes 2, memory tiering, without balancing between sockets (3 is both)",
@@ -69,17 +82,18 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
     )
 
 
-def _rate_limit(setting: Setting, scenario: Scenario) -> int:
+def _throttle(setting: Setting, scenario: Scenario) -> int:
+    """In bytes/s, a whole number of MiB/s."""
     if throttle_of(setting) == 0:
         return 0
     if math.isfinite(throttle_of(setting)):
-        return whole_number("throttle", throttle_of(setting) / MIB, "MiB/s", "numa-balancing")
+        return MIB * whole_number("throttle", throttle_of(setting) / MIB, "MiB/s", "numa-balancing")
     if scenario.platform.cxl.bandwidth > UNLIMITED_MIB_PER_S * MIB:
         raise ConfigError(
             f"throttle_bytes_per_s=inf: the largest limit in use, {UNLIMITED_MIB_PER_S} MiB/s, is below the "
             f"slow tier's bandwidth of {scenario.platform.cxl.bandwidth / GIB:g} GiB/s"
         )
-    return UNLIMITED_MIB_PER_S
+    return UNLIMITED
 
 
 def _throttle_text(setting: Setting, scenario: Scenario) -> str:

@@ -1,0 +1,154 @@
+"""Format `controller`: one file that steers NUMA balancing of a running kernel by a learned policy (`tierenv.live`).
+
+A zipapp of tierenv/live, as it stands, and the policy's tables in the integers of format kernel-c. Nothing else of
+tierenv is in it, and it needs nothing but Python 3.9.
+"""
+
+import io
+import json
+import zipfile
+from importlib import resources
+from typing import Any
+
+from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.learned_source import LearnedSource, learned_source
+from tierenv.agents.integer.interface import FeatureRule, Interface
+from tierenv.agents.integer.policy import IntegerPolicy, IntegerTree
+from tierenv.errors import ConfigError
+from tierenv.features import InForce, LogScale, OctaveScale
+from tierenv.files import atomic_write_bytes
+from tierenv.live.policy import SCHEMA, Tables
+
+TABLES = "tierenv/live/tables.json"
+_MECHANISM = "hint-faults"
+_SHEBANG = b"#!/usr/bin/python3 -I\n"
+_MAIN = """\
+import sys
+
+from tierenv.live.command import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""Of every member, so that one policy makes one archive, byte for byte."""
+
+
+def write(request: ExportRequest) -> None:
+    """Write the archive. Raises `ConfigError` for a policy of another daemon than NUMA balancing."""
+    source = learned_source(request.policy, request.gains)
+    atomic_write_bytes(request.output, archive(tables_of(request.policy, source)), executable=True)
+
+
+def tables_of(name: str, source: LearnedSource) -> Tables:
+    """The policy as `tierenv.live.policy` reads it.
+
+    Args:
+        name: of the policy, for messages.
+        source: what was learned.
+
+    Raises:
+        ConfigError: for a policy that no running kernel can be steered by, or that integers cannot express.
+    """
+    if source.daemon.mechanism != _MECHANISM:
+        raise ConfigError(
+            f"{name}: steers daemon {source.daemon.name}, which no released kernel has; a controller takes a "
+            "policy of numa-balancing, such as tierenv train ppo-numa-balancing makes"
+        )
+    try:
+        policy = IntegerPolicy(source.model, source.daemon)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    interface = policy.interface
+    return {
+        "schema": SCHEMA,
+        "name": source.origin.policy,
+        "origin": source.origin.rows(),
+        "interval_ms": _interval_ms(name, source),
+        "ranges": _ranges(interface),
+        "features": [_feature(rule) for rule in interface.rules],
+        "counts": {
+            symbol: {"terms": [[sign, counter] for sign, counter in count.terms], "is_increment": count.is_increment}
+            for symbol, count in (interface.increments | interface.levels).items()
+        },
+        "model": _model(policy),
+    }
+
+
+def archive(tables: Tables) -> bytes:
+    """The zipapp."""
+    package = resources.files("tierenv.live")
+    members = {"__main__.py": _MAIN.encode(), "tierenv/__init__.py": b""}
+    for file in sorted(package.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py"):
+            members[f"tierenv/live/{file.name}"] = file.read_bytes()
+    members[TABLES] = json.dumps(tables, separators=(",", ":")).encode()
+    content = io.BytesIO(_SHEBANG)
+    content.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as packed:
+        for path, text in members.items():
+            packed.writestr(zipfile.ZipInfo(path, _TIME), text, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def _interval_ms(name: str, source: LearnedSource) -> int:
+    intervals = {scenario.control_interval for scenario in source.scenarios if scenario.control_interval is not None}
+    if len(intervals) != 1:
+        raise ConfigError(f"{name}: was trained with {len(intervals)} control intervals; a controller has one")
+    return round(1000 * intervals.pop())
+
+
+def _ranges(interface: Interface) -> list[dict[str, Any]]:
+    return [
+        {
+            "symbol": row.symbol,
+            "has_off": row.has_zero,
+            "has_unlimited": row.has_unlimited,
+            **vars(span),
+        }
+        for row, span in zip(interface.tunables, interface.ranges, strict=True)
+    ]
+
+
+def _feature(rule: FeatureRule) -> dict[str, Any]:
+    history, scale = rule.feature.history, rule.feature.scale
+    row: dict[str, Any] = {
+        "name": rule.feature.name,
+        "field": rule.symbol,
+        "function": "encode",
+        "per": [],
+        "history": history.kind,
+        "length": history.length,
+    }
+    if isinstance(rule.feature.source, InForce):
+        return row
+    row |= {"per": [size.symbol for size in rule.feature.per], "log2_unit": rule.log2_unit, "gain": rule.gain}
+    if isinstance(scale, LogScale):
+        return row | {"function": "log_feature", "octaves": rule.octaves}
+    is_octaves = isinstance(scale, OctaveScale)
+    return row | {"function": "octave_feature" if is_octaves else "share_feature", "offset": rule.offset}
+
+
+def _model(policy: IntegerPolicy) -> dict[str, Any]:
+    if isinstance(policy.model, IntegerTree):
+        tree = policy.model.tree
+        return {
+            "kind": "tree",
+            "feature": [-1 if leaf else int(split) for leaf, split in zip(tree.is_leaf, tree.feature, strict=True)],
+            "threshold": policy.model.thresholds.tolist(),
+            "left": tree.left.tolist(),
+            "right": tree.right.tolist(),
+            "values": policy.model.values.tolist(),
+        }
+    return {
+        "kind": "network",
+        "activation": policy.model.activation,
+        "layers": [
+            {
+                "weights": layer.weights.tolist(),
+                "biases": layer.biases.tolist(),
+                "shift": layer.shift,
+                "limit": layer.limit,
+            }
+            for layer in policy.model.layers
+        ],
+    }

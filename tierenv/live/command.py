@@ -1,0 +1,308 @@
+"""The command line of the controller: `python3 -I tierenv-live.pyz VERB`, and `tierenv live VERB`.
+
+Exit codes: 0 success, 1 failure or refused, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pkgutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from tierenv.live.check import Findings, check
+from tierenv.live.controller import Controller
+from tierenv.live.files import NOTES, Refused, locked_notes, read_text, root_folder
+from tierenv.live.guard import Guard
+from tierenv.live.health import HealthCommand, metrics_for
+from tierenv.live.journal import Journal
+from tierenv.live.machine import Machine
+from tierenv.live.policy import Policy, Tables
+from tierenv.live.record import header, sample_line
+from tierenv.live.report import STATUS, Report
+from tierenv.live.supervisor import every, restore_and_say, supervise
+from tierenv.live.unit import unit_text
+
+TablesOf = Callable[[str], Tables]
+"""Tables of a policy by name or path."""
+
+_TABLES = "tables.json"
+"""Beside these modules, in an archive."""
+_WINDOW = 15
+_RESTORE_WAIT_S = 10.0
+"""As the exported scripts wait."""
+
+
+def main(arguments: Sequence[str], tables_of: TablesOf | None = None) -> int:
+    """Run a command line. Returns the exit code.
+
+    Args:
+        arguments: without the program's name.
+        tables_of: makes the tables of `--policy`; None in an archive, which holds those of its policy.
+    """
+    parser = _parser(has_policy=tables_of is None)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options, tables_of))
+    except Refused as error:
+        print(f"tierenv live: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=os.path.basename(sys.argv[0]) if has_policy else "tierenv live",
+        description="Steer NUMA balancing of memory tiers by a learned policy, under a guard. Whatever is written to a "
+        f"knob is noted before, under {NOTES}, and put back at the end.",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("--pid", type=_count, action="append", default=[], metavar="PID", help="process to steer for")
+    named.add_argument(
+        "--cgroup",
+        type=_cgroup,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="cgroup to steer for, below /sys/fs/cgroup",
+    )
+    policy = argparse.ArgumentParser(add_help=False)
+    if not has_policy:
+        policy.add_argument(
+            "--policy", required=True, metavar="NAME_OR_PATH", help="a learned policy of NUMA balancing"
+        )
+    steps = argparse.ArgumentParser(add_help=False)
+    steps.add_argument("--intervals", type=_count, metavar="N", help="end after so many")
+    steps.add_argument(
+        "--health", metavar="FILE", help="JSON list of a program that prints a number of which more is worse"
+    )
+    steps.add_argument("--metrics", metavar="FILE", help="write Prometheus' text format there, each interval")
+
+    verb = verbs.add_parser(
+        "check", parents=[named], help="what forbids it on this machine, and what makes it doubtful"
+    )
+    verb.set_defaults(run=_check)
+    verb = verbs.add_parser("advise", parents=[named, policy, steps], help="say what it would do; writes no knob")
+    verb.set_defaults(run=_advise)
+    verb = verbs.add_parser("run", parents=[named, policy, steps], help="do it, with --apply")
+    verb.add_argument("--apply", action="store_true", help="write knobs; without it nothing is done")
+    verb.add_argument(
+        "--window",
+        type=_count,
+        default=_WINDOW,
+        metavar="N",
+        help=f"intervals before and of the canary step ({_WINDOW})",
+    )
+    verb.set_defaults(run=_run)
+    verb = verbs.add_parser(
+        "record", parents=[named], help="write counters and settings as JSON lines, for tierenv replay"
+    )
+    verb.add_argument("--output", metavar="FILE", help="by default stdout")
+    verb.add_argument("--intervals", type=_count, metavar="N", help="end after so many")
+    verb.add_argument("--interval-s", type=_seconds, default=2.0, metavar="S", help="time between two lines (2)")
+    verb.set_defaults(run=_record)
+    verb = verbs.add_parser("status", help="what runs, what it did last, which knobs are its own")
+    verb.set_defaults(run=_status)
+    verb = verbs.add_parser("restore", help="put back what was found, after a kill of all of it")
+    verb.set_defaults(run=_restore)
+    if has_policy:
+        verb = verbs.add_parser("unit", parents=[named, steps], help="print a systemd unit that runs this archive")
+        verb.set_defaults(run=_unit)
+    return parser
+
+
+def _check(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
+    findings = _findings(options)
+    for kind, lines in (("", findings.facts), ("warning: ", findings.warnings), ("refused: ", findings.refusals)):
+        for line in lines:
+            print(f"{kind}{line}")
+    if not findings.refusals:
+        print("nothing forbids run --apply")
+    return 1 if findings.refusals else 0
+
+
+def _advise(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
+    root, policy = root_folder(), _policy(options, tables_of)
+    machine = Machine(root, options.pid, options.cgroup)
+    controller = Controller(policy, machine, None, Journal(root), _health_command(options))
+    report = Report(policy, None, root, options.metrics)
+    every(policy.interval_s, _steps(options, machine, controller, report), _sleep)
+    return 0
+
+
+def _run(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
+    if not options.apply:
+        raise Refused("run writes knobs: say so with --apply, or see what it would do with advise")
+    root, policy = root_folder(), _policy(options, tables_of)
+    if tables_of is None and not sys.flags.isolated:
+        raise Refused(
+            f"start it as python3 -I {sys.argv[0]}: without -I Python loads modules of the user's and of others"
+        )
+    findings = _findings(options)
+    if findings.refusals or findings.machine is None:
+        raise Refused("; ".join(findings.refusals))
+    machine, journal, command = findings.machine, Journal(root), _health_command(options)
+    with locked_notes(root):
+        if journal.noted():
+            print("tierenv live: puts back what a killed one has left", file=sys.stderr)
+            if not restore_and_say(journal):
+                return 1
+        for line in findings.warnings:
+            print(f"tierenv live: warning: {line}", file=sys.stderr)
+        guard = Guard(metrics_for(machine.fast_pages), options.window)
+        controller = Controller(policy, machine, guard, journal, command)
+        report = Report(policy, guard, root, options.metrics)
+        return supervise(_steps(options, machine, controller, report), policy.interval_s, journal)
+
+
+def _record(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
+    machine = Machine(root_folder(), options.pid, options.cgroup)
+    left = options.intervals
+    try:
+        output: TextIO = sys.stdout if options.output is None else open(options.output, "x", encoding="ascii")
+    except OSError as error:
+        raise Refused(f"--output {options.output}: {error.strerror}") from None
+
+    def step() -> bool:
+        nonlocal left
+        print(sample_line(machine.read()), file=output, flush=True)
+        left = None if left is None else left - 1
+        return left != 0 and not machine.has_ended()
+
+    try:
+        print(header(machine), file=output, flush=True)
+        every(options.interval_s, step, _sleep)
+    except OSError as error:
+        raise Refused(f"cannot read or write: {error}") from None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if output is not sys.stdout:
+            output.close()
+    return 0
+
+
+def _status(_options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
+    root = root_folder()
+    try:
+        last: dict[str, Any] = json.loads(read_text(root + STATUS))
+    except (OSError, ValueError):
+        last = {}
+    try:
+        with locked_notes(root):
+            is_running = False
+    except Refused as error:
+        if "locked" not in str(error):
+            raise
+        is_running = True
+    print("running" if is_running else "not running")
+    if last:
+        label = "last decision" if is_running else "last decision of the one before"
+        print(f"{label}: {json.dumps(last)}")
+    journal = Journal(root)
+    noted = journal.noted()
+    for path, value in noted.items():
+        print(f"{path}: set by us, held {value} before")
+    if not noted:
+        print("no knob is ours")
+    elif not is_running:
+        print("left by a killed one: restore puts it back")
+    return 0
+
+
+def _restore(_options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
+    root = root_folder()
+    with locked_notes(root, wait_s=_RESTORE_WAIT_S):
+        journal = Journal(root)
+        if not journal.noted():
+            print("tierenv live: nothing to restore", file=sys.stderr)
+        return 0 if restore_and_say(journal) else 1
+
+
+def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
+    words: list[str] = []
+    for pid in options.pid:
+        words += ["--pid", str(pid)]
+    for cgroup in options.cgroup:
+        words += ["--cgroup", cgroup]
+    writable = []
+    for name in ("health", "metrics"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name}", os.path.abspath(value)]
+    if options.metrics is not None:
+        writable.append(os.path.dirname(os.path.abspath(options.metrics)))
+    if options.intervals is not None:
+        words += ["--intervals", str(options.intervals)]
+    print(unit_text(os.path.abspath(sys.argv[0]), words, writable), end="")
+    return 0
+
+
+def _steps(options: argparse.Namespace, machine: Machine, controller: Controller, report: Report) -> Callable[[], bool]:
+    left = options.intervals
+
+    def step() -> bool:
+        nonlocal left
+        report.tell(controller.step())
+        left = None if left is None else left - 1
+        return left != 0 and not machine.has_ended()
+
+    return step
+
+
+def _policy(options: argparse.Namespace, tables_of: TablesOf | None) -> Policy:
+    if tables_of is not None:
+        tables = tables_of(options.policy)
+    else:
+        content = pkgutil.get_data("tierenv.live", _TABLES)
+        assert content is not None
+        tables = json.loads(content)
+    try:
+        return Policy(tables)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def _findings(options: argparse.Namespace) -> Findings:
+    return check(root_folder(), options.pid, options.cgroup, os.path.abspath(sys.argv[0]))
+
+
+def _health_command(options: argparse.Namespace) -> HealthCommand | None:
+    return None if options.health is None else HealthCommand(options.health)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(max(0.0, seconds))
+    return True
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text}: must be from 0.1 to 3600 seconds")
+    return seconds
+
+
+def _cgroup(text: str) -> str:
+    """A folder below /sys/fs/cgroup that does not lead out of it."""
+    folder = text.strip("/")
+    if not folder or any(part in ("", ".", "..") for part in folder.split("/")) or "\0" in folder:
+        raise argparse.ArgumentTypeError(f"{text}: must be a folder below /sys/fs/cgroup")
+    return folder

@@ -1,0 +1,128 @@
+"""Reading and writing of the few files that a controller touches: small, whole, and through no symbolic link.
+
+Paths are those of the machine; `root` is put before them, empty but in tests.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+NOTES = "/run/tierenv"
+"""Where the exported scripts keep theirs, too, so that each can take back what another has set."""
+
+_MOST_BYTES = 1 << 20
+"""Of any file that is read; /proc/vmstat has some 6 KiB."""
+
+
+class Refused(Exception):
+    """What stands in the way, in one line for people."""
+
+
+def root_folder() -> str:
+    """A copy of the tree to work on, for tests (TIERENV_ROOT, as of the exported scripts); empty for the machine."""
+    return os.environ.get("TIERENV_ROOT", "")
+
+
+def read_text(path: str) -> str:
+    """The content of a file that is no symbolic link, without the line's end. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _MOST_BYTES).decode("utf-8", "replace").rstrip("\n")
+    finally:
+        os.close(descriptor)
+
+
+def read_number(path: str) -> int | None:
+    """The number a file holds, None where it cannot be read or holds something else."""
+    try:
+        text = read_text(path).strip()
+    except OSError:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+
+
+def write_existing(path: str, text: str) -> None:
+    """Write a file of the kernel's, which is there and is no symbolic link. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        if found.st_size > 0:  # a plain file, in tests: those of the kernel have no size
+            os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{text}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def replace_whole(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file of ours: a new one beside it, then a rename, so that it is whole or as before. Raises OSError."""
+    temporary = f"{path}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+
+
+def is_written_by_others(path: str) -> str | None:
+    """The first of a path and its parents that another account than root and ours can write, None without one."""
+    here = os.path.realpath(path)
+    while True:
+        found = os.stat(here)
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+            return here
+        parent = os.path.dirname(here)
+        if parent == here:
+            return None
+        here = parent
+
+
+@contextmanager
+def locked_notes(root: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock on the folder of the notes, as the exported scripts do; one at a time changes anything.
+
+    A process that is forked meanwhile holds it, too, until it ends.
+
+    Args:
+        root: put before the folder.
+        wait_s: for somebody else to let go.
+
+    Raises:
+        Refused: where the folder cannot be made, or somebody else holds it.
+    """
+    folder = root + NOTES
+    try:
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        if not os.path.lexists(folder):
+            os.mkdir(folder, 0o700)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused(f"{folder}: {error.strerror}: the notes of what was found cannot be kept there") from None
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise Refused(f"{folder} can be written by others: remove it")
+        until_s = time.monotonic() + wait_s
+        while not _has_locked(descriptor):
+            if time.monotonic() >= until_s:
+                raise Refused(f"{folder} is locked: a controller runs, or an exported script; see status")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _has_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

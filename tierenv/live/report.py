@@ -1,0 +1,138 @@
+"""What a controller tells: a JSON line a decision, a status file, Prometheus' text format, systemd's notifications."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from typing import Any
+
+from tierenv.live.arithmetic import UNLIMITED
+from tierenv.live.controller import Decision
+from tierenv.live.files import NOTES, Refused, is_written_by_others, replace_whole
+from tierenv.live.guard import STATES, Guard
+from tierenv.live.kernel import KNOBS, setting_of
+from tierenv.live.policy import Policy, Setting
+
+STATUS = f"{NOTES}/status.json"
+"""What the last interval came to."""
+
+
+class Report:
+    """Where decisions are told.
+
+    Args:
+        policy: whose they are.
+        guard: None where it advises alone.
+        root: put before the path of the status.
+        metrics: file for Prometheus' textfile collector.
+
+    Raises:
+        Refused: for a file in a folder that others can write.
+    """
+
+    def __init__(self, policy: Policy, guard: Guard | None, root: str, metrics: str | None) -> None:
+        self._policy = policy
+        self._guard = guard
+        self._status = None if guard is None else root + STATUS
+        self._metrics = metrics
+        self._outcomes: dict[str, int] = {}
+        if metrics is not None:
+            folder = os.path.dirname(os.path.abspath(metrics))
+            others = is_written_by_others(folder) if os.path.isdir(folder) else folder
+            if others is not None and not root:
+                raise Refused(f"--metrics {metrics}: {others} is no folder that root alone can write")
+
+    def tell(self, decision: Decision) -> None:
+        """All of it. A reader that is gone, or a full disk, stops nothing."""
+        self._outcomes[decision.outcome] = self._outcomes.get(decision.outcome, 0) + 1
+        row = self._row(decision)
+        line = json.dumps(row, separators=(",", ":"))
+        try:
+            print(line, flush=True)
+        except OSError:
+            sys.stdout = open(os.devnull, "w")
+        try:
+            if self._status is not None:
+                replace_whole(self._status, f"{line}\n")
+            if self._metrics is not None:
+                replace_whole(self._metrics, self._exposition(decision), mode=0o644)
+        except OSError as error:
+            print(f"tierenv live: {error}", file=sys.stderr)
+
+    def _row(self, decision: Decision) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "pid": os.getpid(),
+            "policy": self._policy.name,
+            "outcome": decision.outcome,
+            "reason": decision.reason,
+        }
+        if self._guard is not None:
+            row.update(self._guard.to_json())
+            row["reason"] = decision.reason
+        if decision.reading is not None and len(decision.reading.knobs) == len(KNOBS):
+            row["in_force"] = as_json(setting_of(decision.reading.knobs))
+            row["resident_pages"] = decision.reading.resident_pages
+        if decision.wanted is not None:
+            row["decision"] = as_json(decision.wanted)
+        if decision.written is not None:
+            row["written" if self._guard is not None else "would_write"] = decision.written
+        if decision.remarks:
+            row["remarks"] = decision.remarks
+        if decision.health is not None:
+            row["health"] = {name: round(number, 6) for name, number in decision.health.items()}
+        return row
+
+    def _exposition(self, decision: Decision) -> str:
+        lines = [
+            "# HELP tierenv_live_intervals_total Intervals by what came of them.",
+            *_type("intervals_total", "counter"),
+        ]
+        lines += [f'tierenv_live_intervals_total{{outcome="{name}"}} {count}' for name, count in self._outcomes.items()]
+        if self._guard is not None:
+            lines += ["# HELP tierenv_live_state 1 for the guard's state.", *_type("state", "gauge")]
+            lines += [f'tierenv_live_state{{state="{name}"}} {int(name == self._guard.state)}' for name in STATES]
+            lines += [
+                "# HELP tierenv_live_returns_total Times that health worsened.",
+                *_type("returns_total", "counter"),
+            ]
+            lines += [f"tierenv_live_returns_total {self._guard.returns}"]
+            lines += ["# HELP tierenv_live_yields_total Times that somebody else wrote a knob."]
+            lines += [*_type("yields_total", "counter"), f"tierenv_live_yields_total {self._guard.yields}"]
+        if decision.reading is not None:
+            lines += ["# HELP tierenv_live_knob Knobs as they were read.", *_type("knob", "gauge")]
+            names = {path: os.path.basename(path) for path in decision.reading.knobs}
+            lines += [
+                f'tierenv_live_knob{{name="{names[path]}"}} {value}' for path, value in decision.reading.knobs.items()
+            ]
+        if decision.health is not None:
+            lines += ["# HELP tierenv_live_health What the guard watches.", *_type("health", "gauge")]
+            lines += [
+                f'tierenv_live_health{{metric="{name}"}} {number:.9g}' for name, number in decision.health.items()
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def _type(name: str, kind: str) -> list[str]:
+    return [f"# TYPE tierenv_live_{name} {kind}"]
+
+
+def as_json(setting: Setting) -> dict[str, int | None]:
+    """A setting with null for unlimited, as everywhere in tierenv."""
+    return {symbol: None if value == UNLIMITED else value for symbol, value in setting.items()}
+
+
+def notify(text: str) -> None:
+    """Tell systemd, where it asked for it (sd_notify(3)); nothing otherwise."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as target:
+            target.connect("\0" + address[1:] if address[0] == "@" else address)
+            target.sendall(text.encode())
+    except OSError:
+        pass  # it has gone, and nobody waits
