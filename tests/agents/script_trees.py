@@ -59,6 +59,7 @@ SCHEME = "0/contexts/0/schemes/0"
 DAMON_FILES = f"""
 nr_kdamonds 0/state 0/contexts/nr_contexts 0/contexts/0/operations
 0/contexts/0/monitoring_attrs/intervals/sample_us 0/contexts/0/monitoring_attrs/intervals/aggr_us
+0/contexts/0/monitoring_attrs/intervals/update_us
 0/contexts/0/monitoring_attrs/nr_regions/min 0/contexts/0/monitoring_attrs/nr_regions/max
 0/contexts/0/targets/nr_targets 0/contexts/0/targets/0/regions/nr_regions
 0/contexts/0/targets/0/regions/0/start 0/contexts/0/targets/0/regions/0/end

@@ -139,6 +139,7 @@ each() {
     "$1" 0/contexts/0/operations paddr
     "$1" 0/contexts/0/monitoring_attrs/intervals/sample_us @SAMPLE_US@
     "$1" 0/contexts/0/monitoring_attrs/intervals/aggr_us @AGGREGATION_US@
+    "$1" 0/contexts/0/monitoring_attrs/intervals/update_us @AGGREGATION_US@
     "$1" 0/contexts/0/monitoring_attrs/nr_regions/min 10
     "$1" 0/contexts/0/monitoring_attrs/nr_regions/max 1000
     "$1" 0/contexts/0/targets/nr_targets 1
@@ -157,13 +158,18 @@ END
     "$1" 0/contexts/0/schemes/0/apply_interval_us 0
     "$1" 0/contexts/0/schemes/0/access_pattern/sz/min 4096
     "$1" 0/contexts/0/schemes/0/access_pattern/sz/max 18446744073709551615
-    "$1" 0/contexts/0/schemes/0/access_pattern/nr_accesses/min @LOOKS@
-    "$1" 0/contexts/0/schemes/0/access_pattern/nr_accesses/max @LOOKS@
+    "$1" 0/contexts/0/schemes/0/access_pattern/nr_accesses/min @HOT_LOOKS@
+    "$1" 0/contexts/0/schemes/0/access_pattern/nr_accesses/max 4294967295
     "$1" 0/contexts/0/schemes/0/access_pattern/age/min 0
     "$1" 0/contexts/0/schemes/0/access_pattern/age/max 4294967295
     "$1" 0/contexts/0/schemes/0/quotas/ms 0
     "$1" 0/contexts/0/schemes/0/quotas/bytes @QUOTA_BYTES@
-    "$1" 0/contexts/0/schemes/0/quotas/reset_interval_ms @RESET_MS@
+    # The kernel puts a quota in force when a window of it begins, and its first window begins when the scheme is first
+    # applied. Since "set quota->charged_from to jiffies at first charge window" (Linux 6.17, and 6.12 in its updates) it
+    # passes over that first one, in which nothing is limited, until a later patch. A window of 0 ms is over at once,
+    # so a new one begins whenever the scheme is applied, the first time too: that is once an aggregation, which is what
+    # the quota is reckoned for. (damos_adjust_quota of mm/damon/core.c)
+    "$1" 0/contexts/0/schemes/0/quotas/reset_interval_ms 0
     "$1" 0/contexts/0/schemes/0/quotas/weights/sz_permil 0
     "$1" 0/contexts/0/schemes/0/quotas/weights/nr_accesses_permil 100
     "$1" 0/contexts/0/schemes/0/quotas/weights/age_permil 100
@@ -188,7 +194,7 @@ is_on() {
 # What DAMON's files hold when the kernel has just made them.
 is_fresh() {
     case $1 in
-    '' | 0 | -1 | N | 10 | 1000 | 5000 | 100000 | vaddr | stat | anon) ;;
+    '' | 0 | -1 | N | 10 | 1000 | 5000 | 100000 | 60000000 | vaddr | stat | anon) ;;
     *) return 1 ;;
     esac
 }

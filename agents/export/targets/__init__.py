@@ -71,10 +71,10 @@ TARGETS = {
         mechanism="accessed-bits",
         is_modelled=False,
         tunables={
-            "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 10 minutes; "
+            "scan_period": "sample_us = period x ceil(resident / scan size) / 10, a tenth of a pass, 5 ms to 10 s; "
             "aggr_us = 2 passes",
             "scan_size": "with the period: sets the time of a pass",
-            "throttle": "quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
+            "throttle": "quotas/bytes per aggregation, 0 bytes for unlimited; 0 is refused",
         },
     ),
 }
