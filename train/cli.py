@@ -230,6 +230,9 @@ class Export:
     """Kernel mechanism to set, for formats with a choice; the first named is the default."""
     evaluation: Annotated[Path | None, arg(metavar="FILE")] = None
     """What `evaluate --json` wrote of this policy beside others: puts the expected gain into the header."""
+    with_demotion: bool = False
+    """Switch demotion on as well, without which promotion stops once the fast node is full; for static formats that
+    reach /sys."""
 
     def run(self) -> int:
         """Export."""
@@ -244,7 +247,15 @@ class Export:
                 raise ConfigError(f"--daemon={self.daemon}: needs the scenario that it is for (--scenario)")
             scenario = scenario.under(load_daemon(self.daemon))
         gains = () if self.evaluation is None else read_gains(self.evaluation, self.source)
-        export_policy(self.source, self.format, self.output, scenario, target=self.target, gains=gains)
+        export_policy(
+            self.source,
+            self.format,
+            self.output,
+            scenario,
+            target=self.target,
+            gains=gains,
+            with_demotion=self.with_demotion,
+        )
         _print(f"wrote {self.output}")
         return 0
 

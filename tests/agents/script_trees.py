@@ -103,10 +103,12 @@ def make_tree(root: Path, target: str) -> None:
             write_file(root / name, value)
 
 
-def make_script(root: Path, target: str, policy: str = POLICY, name: str = "setting.sh") -> Path:
+def make_script(
+    root: Path, target: str, policy: str = POLICY, name: str = "setting.sh", *, with_demotion: bool = False
+) -> Path:
     """Export a script; on which tree it runs is where it stands."""
     scenario, setting = asked_of(target, policy)
-    export_policy(setting, "sysfs", root / name, scenario, target=target)
+    export_policy(setting, "sysfs", root / name, scenario, target=target, with_demotion=with_demotion)
     return root / name
 
 

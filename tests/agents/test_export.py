@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.agents.script_trees import asked_of
+from tests.agents.script_trees import APPLIED, DEMOTION, asked_of
 from tests.tiny import setting_of_three
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.best_static import BestStatic, check_storage, write_best_static
@@ -48,6 +48,27 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
         "skewed",
         "modelled, not measured on your machine",
     )
+
+
+@pytest.mark.parametrize("with_demotion", [False, True])
+def test_parameters_say_what_a_released_kernel_takes(tmp_path: Path, with_demotion: bool) -> None:
+    scenario, policy = asked_of("numa-balancing")
+    export_policy(policy, "parameters", tmp_path / "a.json", scenario, with_demotion=with_demotion)
+    content = json.loads((tmp_path / "a.json").read_text())
+    files = {row["path"].removeprefix("/"): str(row["value"]) for row in content["kernel_files"]}
+    assert files == ({DEMOTION: "true"} if with_demotion else {}) | APPLIED["numa-balancing"]
+    symbols = {row["tunable"] for row in content["kernel_files"]} - {None}
+    assert symbols == {row["name"] for row in content["tunables"]}
+    assert [row["path"].rpartition("/")[2] for row in content["kernel_files"] if row["is_optional"]] == [
+        "scan_delay_ms"
+    ]
+    assert all(row["kernel_path"] == {} for row in content["tunables"])
+
+
+def test_parameters_of_a_daemon_that_no_kernel_has_name_no_files_of_one(tmp_path: Path) -> None:
+    export_policy(POLICY, "parameters", tmp_path / "a.json", SCENARIO, with_demotion=True)
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert [row["path"] for row in content["kernel_files"]] == [f"/{DEMOTION}"]
 
 
 def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,13 +116,13 @@ def test_damon_setting_that_somebody_else_changed_is_left_alone(damon: Path, fol
 
 @pytest.mark.parametrize("name", [f"{SCHEME}/target_nid", "0/state"])
 def test_damon_refused_value_puts_back_what_was_begun(damon: Path, folder: Path, name: str) -> None:
-    script = make_script(folder, "damon")
+    script = make_script(folder, "damon", with_demotion=True)
     for path in folder.rglob("*"):
         path.chmod(0o777 if path.is_dir() else 0o666)
     write_file(folder / DEMOTION, "false")
     (damon / name).chmod(0o444)
     before = settings(folder, "damon")
-    result = run(script, "--apply", "--with-demotion", user=NOBODY if os.geteuid() == 0 else None)
+    result = run(script, "--apply", user=NOBODY if os.geteuid() == 0 else None)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert f"for {damon / name}: Permission denied (are you root?); everything was put back" in result.stderr
     assert settings(folder, "damon") == before

@@ -229,14 +229,14 @@ def test_demotion_that_is_off_is_warned_of_for_all_targets(folder: Path, target:
     write_file(folder / DEMOTION, "false")
     script = make_script(folder, target)
     assert f"warning: {folder / DEMOTION} is false" in run(script, "--check").stdout
-    assert "warning" not in run(script, "--apply", "--with-demotion").stdout
+    demoting = make_script(folder, target, name="demoting.sh", with_demotion=True)
+    assert "warning" not in run(demoting, "--apply").stdout
     assert "warning" not in run(script, "--check").stdout
 
 
 def test_demotion_that_a_kernel_lacks_is_refused_where_it_is_asked_for(folder: Path, any_target: str) -> None:
     (folder / DEMOTION).unlink()
-    script = make_script(folder, any_target)
-    assert run(script, "--check").returncode == 0
-    result = run(script, "--apply", "--with-demotion")
+    assert run(make_script(folder, any_target), "--check").returncode == 0
+    result = run(make_script(folder, any_target, with_demotion=True), "--apply")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert "this kernel cannot demote; leave out --with-demotion" in result.stderr
+    assert "this kernel cannot demote; export without --with-demotion" in result.stderr

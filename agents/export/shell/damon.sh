@@ -241,9 +241,9 @@ show_file() {
 }
 
 show_all() {
-    if [ -n "$refused" ]; then
-        return
-    elif [ "$state" = ours ] && is_applied; then
+    if [ -n "$refused" ]; then return; fi
+    show_demotion
+    if [ "$state" = ours ] && is_applied; then
         printf 'DAMON migrates hot memory of node %s to node %s already\n' "$slow" "$fast"
     else
         each show_file

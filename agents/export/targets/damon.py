@@ -12,7 +12,6 @@ import math
 
 from tierenv.agents.export.targets import (
     TargetSetting,
-    demotion_remark,
     num_chunks,
     refuse_zero_throttle,
     throttle_of,
@@ -74,7 +73,6 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             f"pages move in bursts, at the end of every aggregation of {aggregation_us} us",
             "DAMON watches 10 to 1000 regions of the slow node, not single pages; a filter asks each page once more",
             "scheme weights are those of the kernel's mtier sample, not of the setting",
-            demotion_remark(scenario),
         ),
         values={
             "SAMPLE_US": str(sample_us),
