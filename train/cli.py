@@ -223,7 +223,7 @@ class Export:
     output: Annotated[Path, arg(metavar="PATH")]
     """File or folder to write."""
     scenario: Annotated[str | None, arg(metavar="SCENARIO")] = None
-    """The scenario a policy given by name is for; what is learned knows its own."""
+    """The scenario a policy given by name is for; what is learned knows its own and takes none."""
     daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
     """Daemon in place of the scenario's own: a path, or a name from `tierenv list daemons`."""
     target: Annotated[str | None, arg(metavar="TARGET")] = None

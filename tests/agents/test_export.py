@@ -170,6 +170,19 @@ def test_bundle_hands_on_what_it_knows(tmp_path: Path, run_folder: Path) -> None
     assert GAIN_TEXT in words and "some-run, seed 3, revision abc" in words and str(SCENARIO) in words
 
 
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_scenario_for_what_is_learned_is_refused_and_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    bundle = write_tree(tmp_path / "b")
+    arguments = ["export", str(bundle), "--format", name, "--output", str(tmp_path / "out"), "--scenario", "abench-8g"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--scenario=abench-8g: " in error and "knows its own, skewed; leave it out" in error
+    assert not (tmp_path / "out").exists()
+
+
 def spoil_schema(bundle: Path) -> None:
     content = json.loads((bundle / "policy.json").read_text())
     content["observation"][0]["name"] = "something_else"
@@ -296,7 +309,8 @@ def test_nothing_that_exists_as_a_folder_is_overwritten(tmp_path: Path, name: st
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
     scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
-    policy = str(write_tree(tmp_path / "b")) if name in LEARNED else policy
+    if name in LEARNED:
+        scenario, policy = None, str(write_tree(tmp_path / "b"))
     with pytest.raises(ConfigError, match="out: "):
         export_policy(policy, name, tmp_path / "out", scenario, target=target or None, gains=(GAIN,))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
