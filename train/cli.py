@@ -310,6 +310,30 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Show what a machine counted beside the model under the same settings: whether the model fits it."""
+
+    record: Annotated[Positional[Path], arg(metavar="RECORD")]
+    """What `tierenv live record` wrote."""
+    scenario: Annotated[str, arg(metavar="SCENARIO")]
+    """What ran on the machine, and what it has of memory: a path, or a name from `tierenv list scenarios`."""
+    json: JsonFile = None
+    """Write the result to this file, for machines; - is stdout."""
+
+    def run(self) -> int:
+        """Replay."""
+        _check_outputs(self.json)
+        from tierenv.train import report
+        from tierenv.train.replay import replay
+
+        with shown_progress("replaying", _stderr()) as report_progress:
+            result = replay(self.record, self.scenario, report_progress)
+        _write_json(self.json, result.to_json)
+        _print(report.replay_table(result), *result.notes, beside=self.json)
+        return 0
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure how fast model and training are on this machine."""
 
@@ -374,6 +398,7 @@ Verb = (
     | Annotated[Export, subcommand("export", description=_export_description())]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Fidelity, subcommand("fidelity")]
+    | Annotated[Replay, subcommand("replay")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )
