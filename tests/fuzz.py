@@ -53,6 +53,7 @@ from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
 from tierenv.train.learn import learn
 from tierenv.train.progress_csv import STEPS, ProgressCsv
+from tierenv.train.recorded import open_record
 from tierenv.train.run_dir import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,6 +203,29 @@ def _load_evaluation(folder: Path) -> object:
     return gains
 
 
+def _machine_records() -> list[Files]:
+    setting = {"scan_period_ms": 1000, "scan_size_bytes": 1 << 28, "throttle_bytes_per_s": None, "hot_threshold_ms": 9}
+    samples = [
+        {
+            "monotonic_ns": time_ns,
+            "boottime_ns": time_ns + 5,
+            "counters": {"numa_hint_faults": 10 * time_ns, "pgpromote_success": 0},
+            "setting": setting if time_ns < 3 else None,
+            "resident_pages": 1 << 22,
+            "nodes": {"0": {"free_pages": 9}, "1": {"free_pages": 8}},
+        }
+        for time_ns in range(1, 5)
+    ]
+    nodes = {"0": {"tier": "fast", "total_pages": 1 << 20}, "1": {"tier": "slow", "total_pages": 1 << 22}}
+    header = {"tierenv_record": 1, "kernel": "6.12.1", "page_bytes": 4096, "nodes": nodes}
+    return [{"mine.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in [header, *samples])}]
+
+
+def _load_machine_record(folder: Path) -> object:
+    with open_record(folder / "mine.jsonl") as (header, samples):
+        return header.fast_pages, sum(len(sample.counters) for sample in samples)
+
+
 @cache
 def _runs() -> list[Files]:
     """A run's folder, with what is in its model's archives under names of their own."""
@@ -260,6 +284,7 @@ TARGETS: dict[str, Target] = {
     "best-static": Target(
         lambda: [{"mine.json": packaged_path().read_bytes()}], lambda folder: read_best_static(folder / "mine.json")
     ),
+    "machine-record": Target(_machine_records, _load_machine_record),
     "run": Target(_runs, _load_run, finish=packed),
 }
 """All that reads files."""

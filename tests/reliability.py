@@ -314,7 +314,7 @@ CASES = {
 }
 
 
-APPLY = ("--apply", "--with-demotion")
+APPLY = ("--apply",)
 SITUATIONS: dict[str, tuple[Sequence[str], ...]] = {
     "first apply": (APPLY,),
     "second apply": (APPLY, APPLY),
@@ -332,7 +332,7 @@ def try_script(target: str, situation: str, kills: int, moments: random.Random) 
         script_trees.make_tree(folder, target)
         script_trees.write_file(folder / script_trees.DEMOTION, "false")
         scripts = [
-            script_trees.make_script(folder, target, policy, f"{number}.sh")
+            script_trees.make_script(folder, target, policy, f"{number}.sh", with_demotion=True)
             for number, policy in enumerate((script_trees.OTHER_POLICY, script_trees.POLICY))
         ]
         before = script_trees.settings(folder, target)

@@ -225,13 +225,16 @@ class Export:
     output: Annotated[Path, arg(metavar="PATH")]
     """File or folder to write."""
     scenario: Annotated[str | None, arg(metavar="SCENARIO")] = None
-    """The scenario a policy given by name is for; what is learned knows its own."""
+    """The scenario a policy given by name is for; what is learned knows its own and takes none."""
     daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
     """Daemon in place of the scenario's own: a path, or a name from `tierenv list daemons`."""
     target: Annotated[str | None, arg(metavar="TARGET")] = None
     """Kernel mechanism to set, for formats with a choice; the first named is the default."""
     evaluation: Annotated[Path | None, arg(metavar="FILE")] = None
     """What `evaluate --json` wrote of this policy beside others: puts the expected gain into the header."""
+    with_demotion: bool = False
+    """Switch demotion on as well, without which promotion stops once the fast node is full; for static formats that
+    reach /sys."""
 
     def run(self) -> int:
         """Export."""
@@ -246,7 +249,15 @@ class Export:
                 raise ConfigError(f"--daemon={self.daemon}: needs the scenario that it is for (--scenario)")
             scenario = scenario.under(load_daemon(self.daemon))
         gains = () if self.evaluation is None else read_gains(self.evaluation, self.source)
-        export_policy(self.source, self.format, self.output, scenario, target=self.target, gains=gains)
+        export_policy(
+            self.source,
+            self.format,
+            self.output,
+            scenario,
+            target=self.target,
+            gains=gains,
+            with_demotion=self.with_demotion,
+        )
         _print(f"wrote {self.output}")
         return 0
 
@@ -297,6 +308,30 @@ class Fidelity:
             result = fidelity(self.experiments, self.seeds, report_progress)
         _write_json(self.json, result.to_json)
         _print(*report.fidelity_tables(result), beside=self.json)
+        return 0
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Show what a machine counted beside the model under the same settings: whether the model fits it."""
+
+    record: Annotated[Positional[Path], arg(metavar="RECORD")]
+    """What `tierenv live record` wrote."""
+    scenario: Annotated[str, arg(metavar="SCENARIO")]
+    """What ran on the machine, and what it has of memory: a path, or a name from `tierenv list scenarios`."""
+    json: JsonFile = None
+    """Write the result to this file, for machines; - is stdout."""
+
+    def run(self) -> int:
+        """Replay."""
+        _check_outputs(self.json)
+        from tierenv.train import report
+        from tierenv.train.replay import replay
+
+        with shown_progress("replaying", _stderr()) as report_progress:
+            result = replay(self.record, self.scenario, report_progress)
+        _write_json(self.json, result.to_json)
+        _print(report.replay_table(result), *result.notes, beside=self.json)
         return 0
 
 
@@ -365,6 +400,7 @@ Verb = (
     | Annotated[Export, subcommand("export", description=_export_description())]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Fidelity, subcommand("fidelity")]
+    | Annotated[Replay, subcommand("replay")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )

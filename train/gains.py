@@ -14,8 +14,8 @@ from tierenv.reading import read_json
 from tierenv.records import Record, is_bare_word, validate_record
 from tierenv.train.statistics import paired_difference
 
-BASELINES = ("built-in", "best-static", "no-migration")
-"""Policies a reader wants the comparison with."""
+BASELINES = ("numab2", "built-in", "best-static", "no-migration")
+"""Policies a reader wants the comparison with: the kernel as booted, the daemon's own rule, one setting, nothing."""
 
 
 class _Part(Record):

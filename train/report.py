@@ -14,6 +14,7 @@ from tierenv.render import Timeline, add_legend, add_panels, printed
 from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
 from tierenv.train.fidelity import Fidelity
+from tierenv.train.replay import Replay
 from tierenv.train.search import SearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.units import PAGE_BYTES, format_bytes
@@ -150,6 +151,24 @@ def _experiment_table(result: Fidelity, experiment: Experiment) -> Table:
         if row.experiment is experiment:
             table.add_row(*fidelity_cells(row.to_json()))
     table.caption = experiment.source or None
+    return table
+
+
+def replay_table(result: Replay) -> Table:
+    """Counters of a record beside the model's; off by interval is what has grown in another one, or in one alone."""
+    columns = ["counter", "unit", "recorded", "modelled", "error", "off by interval"]
+    table = _table(f"{result.record} ({result.kernel}) beside {result.scenario}", columns, text_columns=2)
+    for row in result.rows:
+        counter = row.counter
+        table.add_row(
+            counter.name + ", mean" * counter.is_gauge,
+            counter.unit,
+            _four_digits(row.recorded),
+            _four_digits(row.modelled),
+            "-" if row.error is None else f"{row.error:+.1%}",
+            _percent(row.interval_error),
+        )
+    table.caption = f"{result.compared_intervals} intervals, {result.compared_s:.1f} s"
     return table
 
 

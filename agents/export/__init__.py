@@ -31,23 +31,35 @@ class ExportFormat:
     """Module of this package whose `write(request)` does it."""
     targets: tuple[str, ...] = ()
     """For static settings that a kernel takes: keys of `targets.TARGETS`, the first is the default."""
+    can_demote: bool = False
+    """Whether it can switch demotion on as well."""
 
 
 FORMATS = {
-    "parameters": ExportFormat("static", "the setting as JSON, with units and kernel paths", "parameters"),
+    "parameters": ExportFormat(
+        "static", "the setting as JSON, with units and what kernels take of it", "parameters", can_demote=True
+    ),
     "sysfs": ExportFormat(
         "static",
         "a shell script that applies the setting to a released kernel, and takes it back",
         "sysfs",
         targets=("kmmscand", "numa-balancing", "damon"),
+        can_demote=True,
     ),
-    "tuned": ExportFormat("static", "the setting as a TuneD profile", "tuned", targets=("kmmscand", "numa-balancing")),
+    "tuned": ExportFormat(
+        "static",
+        "the setting as a TuneD profile",
+        "tuned",
+        targets=("kmmscand", "numa-balancing"),
+        can_demote=True,
+    ),
     "sysctl.d": ExportFormat("static", "what of the setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
     "tmpfiles.d": ExportFormat(
         "static",
         "the setting for systemd-tmpfiles to write at boot",
         "tmpfiles_d",
         targets=("kmmscand", "numa-balancing"),
+        can_demote=True,
     ),
     "bundle": ExportFormat("learned", "a folder without pickles, for the numpy runtime", "bundle"),
     "onnx": ExportFormat("learned", "for ONNX Runtime and other programs that read ONNX", "onnx"),
@@ -78,6 +90,8 @@ class ExportRequest:
     """Kernel mechanism a static setting is for; empty where the format has no choice of them."""
     gains: "tuple[Gain, ...]" = ()
     """What an evaluation on the model found the policy to save."""
+    with_demotion: bool = False
+    """Whether demotion is switched on as well."""
 
 
 def export_policy(
@@ -88,6 +102,7 @@ def export_policy(
     *,
     target: str | None = None,
     gains: "tuple[Gain, ...]" = (),
+    with_demotion: bool = False,
 ) -> None:
     """Write a policy in a format. Raises `ConfigError` if it cannot take that form.
 
@@ -98,6 +113,7 @@ def export_policy(
         scenario: that a policy given by name was modelled on; a run folder knows its own.
         target: kernel mechanism to write for, where the format has a choice; by default its first.
         gains: what an evaluation on the model found the policy to save, for the header.
+        with_demotion: whether to switch demotion on as well, for formats that can.
     """
     if format_name not in FORMATS:
         hint = close_match(format_name, FORMATS)
@@ -106,6 +122,9 @@ def export_policy(
     if target is not None and target not in row.targets:
         allowed = f"allowed: {', '.join(row.targets)}" if row.targets else "this format has no target"
         raise ConfigError(f"--target={target}: format {format_name}: {allowed}{close_match(target, row.targets)}")
+    if with_demotion and not row.can_demote:
+        able = ", ".join(name for name, each in FORMATS.items() if each.can_demote)
+        raise ConfigError(f"--with-demotion: format {format_name} does not reach demotion_enabled in /sys; {able} do")
     target = target or next(iter(row.targets), "")
     module = import_module(f"tierenv.agents.export.{row.module}")
-    module.write(ExportRequest(policy, output, scenario, target, gains))
+    module.write(ExportRequest(policy, output, scenario, target, gains, with_demotion))

@@ -2,13 +2,13 @@
 
 from tierenv.agents.bundle import write_bundle
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.learned_source import learned_source
+from tierenv.agents.export.learned_source import requested_source
 from tierenv.errors import ConfigError
 
 
 def write(request: ExportRequest) -> None:
     """Write the best model of a run folder; the bundle is for the daemon the run was trained on."""
-    source = learned_source(request.policy, request.gains)
+    source = requested_source(request)
     if source.is_bundle and not request.gains:
         raise ConfigError(f"{request.policy}: is a bundle already; copy the folder")
     write_bundle(

@@ -14,6 +14,9 @@ NOT_EVALUATED = "not evaluated for this target"
 
 COMMENT_WIDTH = 110
 
+IN_WORDS = {"numab2": ", the kernel as booted with numa_balancing = 2,"}
+"""What follows the name of a policy that not everybody knows."""
+
 
 class Gain(Record):
     """Completion time a policy saves on a scenario of the model, against another policy on the same episodes."""
@@ -30,9 +33,9 @@ class Gain(Record):
     def __str__(self) -> str:
         """One clause for people."""
         interval = f" [{100 * self.ci95[0]:.1f}, {100 * self.ci95[1]:.1f}]" if self.ci95 else ""
+        against = self.against + IN_WORDS.get(self.against, "")
         return (
-            f"{100 * self.share:.1f} %{interval} less time than {self.against} on {self.scenario} "
-            f"({self.episodes} episodes)"
+            f"{100 * self.share:.1f} %{interval} less time than {against} on {self.scenario} ({self.episodes} episodes)"
         )
 
 

@@ -12,7 +12,7 @@ from importlib import resources
 import numpy as np
 
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.learned_source import LearnedSource, learned_source
+from tierenv.agents.export.learned_source import LearnedSource, requested_source
 from tierenv.agents.integer.arithmetic import (
     EXP2_TABLE,
     LOG2_TABLE,
@@ -38,7 +38,7 @@ _LINE_LENGTH = 110
 
 def write(request: ExportRequest) -> None:
     """Write a folder with both files. Raises `ConfigError` for what cannot take this form."""
-    source = learned_source(request.policy, request.gains)
+    source = requested_source(request)
     try:
         policy = IntegerPolicy(source.model, source.daemon)
         _check_probes(policy, source)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tierenv.agents.bundle import DOCUMENT, BundlePolicy, TrainedOn
-from tierenv.agents.export import formats_for
-from tierenv.agents.export.header import Gain, Origin, describe_training
+from tierenv.agents.export import ExportRequest, formats_for
+from tierenv.agents.export.header import Gain, Origin, describe_training, one_line
 from tierenv.agents.learned import LearnedPolicy
 from tierenv.agents.network import Network
 from tierenv.agents.policies import POLICIES, find_policy_folder
@@ -38,6 +38,17 @@ class LearnedSource:
     """As policy.json holds it."""
     origin: Origin
     is_bundle: bool
+
+
+def requested_source(request: ExportRequest) -> LearnedSource:
+    """What a request names. Raises `ConfigError` as `learned_source` does, and for a scenario."""
+    source = learned_source(request.policy, request.gains)
+    if request.scenario is not None:
+        raise ConfigError(
+            f"--scenario={request.scenario.name}: {request.policy} is learned and knows its own, "
+            f"{one_line(source.origin.trained_for)}; leave it out"
+        )
+    return source
 
 
 def learned_source(policy: str, gains: tuple[Gain, ...] = ()) -> LearnedSource:

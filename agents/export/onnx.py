@@ -16,7 +16,7 @@ from tierenv import __version__
 from tierenv.agents.bundle import SELF_TEST_TOLERANCE
 from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.learned_source import LearnedSource, learned_source
+from tierenv.agents.export.learned_source import LearnedSource, requested_source
 from tierenv.agents.network import Network
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
@@ -38,7 +38,7 @@ _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 def write(request: ExportRequest) -> None:
     """Write the model. Raises `ConfigError` for policies that are not learned, and if ONNX Runtime acts otherwise."""
     require("export", "format onnx")
-    source = learned_source(request.policy, request.gains)
+    source = requested_source(request)
     content = serialise(source)
     _check(content, source)
     atomic_write_bytes(request.output, content)

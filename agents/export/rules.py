@@ -7,7 +7,7 @@ import numpy as np
 from tierenv.action import ActionCodec, edges_of
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import Origin, one_line
-from tierenv.agents.export.learned_source import learned_source
+from tierenv.agents.export.learned_source import requested_source
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, Daemon
 from tierenv.errors import ConfigError
@@ -21,7 +21,7 @@ _INDENT = "    "
 
 def write(request: ExportRequest) -> None:
     """Write the rules. Raises `ConfigError` for a policy that is not a tree."""
-    source = learned_source(request.policy, request.gains)
+    source = requested_source(request)
     if not isinstance(source.model, DecisionTree):
         raise ConfigError(f"{request.policy}: format rules takes a tree, not a network; run: tierenv distil")
     atomic_write_text(request.output, rules_text(source.model, source.daemon, source.origin))

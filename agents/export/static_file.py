@@ -1,11 +1,12 @@
 """What the formats of static settings for a kernel share: the header, and the setting in the target's terms."""
 
 import logging
+from dataclasses import replace
 
 from tierenv.agents.export import ExportRequest
 from tierenv.agents.export.header import one_line
 from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
-from tierenv.agents.export.targets import TARGETS, TargetSetting, target_setting
+from tierenv.agents.export.targets import DEMOTION, TARGETS, KernelFile, TargetSetting, target_setting
 from tierenv.daemon import AccessedBitDaemon
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,15 @@ def translated_setting(request: ExportRequest) -> tuple[ModelledSetting, TargetS
     setting = target_setting(request.target, modelled.setting, modelled.scenario)
     for warning in setting.warnings:
         log.warning("warning: target %s: %s", request.target, warning)
-    return modelled, setting
+    modelled_with = "true" if modelled.scenario.demotion else "false"
+    written = "written as well" if request.with_demotion else "left as it is"
+    remark = f"modelled with {DEMOTION.path} {modelled_with}, which is {written}"
+    return modelled, replace(setting, remarks=(*setting.remarks, remark))
+
+
+def files_to_write(request: ExportRequest, setting: TargetSetting) -> tuple[KernelFile, ...]:
+    """The target's, after that of demotion if it was asked for."""
+    return (DEMOTION, *setting.files) if request.with_demotion else setting.files
 
 
 def header(modelled: ModelledSetting, setting: TargetSetting, usage: str) -> str:

@@ -18,7 +18,7 @@ Usage: sh FILE              say what would change, and what stands in the way (d
        sh FILE --check      the latter alone; exit status 1 if --apply would be refused
        sh FILE --apply      change it; what was found is kept under /run/tierenv
        sh FILE --restore    put that back
-With --apply --with-demotion, /sys/kernel/mm/numa/demotion_enabled becomes true as well. Needs flock of util-linux.
+Needs flock of util-linux.
 """
 _DAMON_USAGE = f"""\
 {_USAGE}
@@ -36,6 +36,7 @@ def write(request: ExportRequest) -> None:
         "HEADER": header(modelled, setting, usage),
         "EACH": "\n".join(_call(file) for file in setting.files),
         "IF_MISSING": setting.if_missing,
+        "WITH_DEMOTION": "yes" if request.with_demotion else "",
         **setting.values,
     }
     text = "".join(_part(name) for name in ("head.sh", "preflight.sh", "knobs.sh", *body, "tail.sh"))

@@ -1,7 +1,7 @@
 """Format `tmpfiles.d`: a file for /etc/tmpfiles.d that writes a static setting at every boot."""
 
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.static_file import header, translated_setting
+from tierenv.agents.export.static_file import files_to_write, header, translated_setting
 from tierenv.files import atomic_write_text
 
 _USAGE = """\
@@ -15,5 +15,6 @@ systemd-tmpfiles says nothing of a file that does not exist: look whether the va
 def write(request: ExportRequest) -> None:
     """Write the file."""
     modelled, setting = translated_setting(request)
-    rows = [f"w {path} - - - - {file.value}" for file in setting.files for path in (file.path, *file.also_at)]
+    files = files_to_write(request, setting)
+    rows = [f"w {path} - - - - {file.value}" for file in files for path in (file.path, *file.also_at)]
     atomic_write_text(request.output, "\n".join([header(modelled, setting, _USAGE), "", *rows]) + "\n")

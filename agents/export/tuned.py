@@ -3,7 +3,7 @@
 import re
 
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.static_file import header, translated_setting
+from tierenv.agents.export.static_file import files_to_write, header, translated_setting
 from tierenv.agents.export.sysctl_d import sysctl_name
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_folder
@@ -28,8 +28,9 @@ def write(request: ExportRequest) -> None:
         raise ConfigError(f"{request.output}: TuneD takes profile names of letters, digits and _.- only")
     modelled, setting = translated_setting(request)
     summary = re.sub(r"[^\w ,.:;=+()/-]", "?", f"{modelled.origin.policy} for {modelled.scenario.name}; modelled")
-    sysctls = [f"{sysctl_name(file)}={file.value}" for file in setting.files if sysctl_name(file)]
-    others = [file for file in setting.files if not sysctl_name(file)]
+    files = files_to_write(request, setting)
+    sysctls = [f"{sysctl_name(file)}={file.value}" for file in files if sysctl_name(file)]
+    others = [file for file in files if not sysctl_name(file)]
     sysfs = [f"{path}={file.value}" for file in others for path in (file.path, *file.also_at)]
     sections = [
         header(modelled, setting, _USAGE),

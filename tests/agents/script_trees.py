@@ -59,6 +59,7 @@ SCHEME = "0/contexts/0/schemes/0"
 DAMON_FILES = f"""
 nr_kdamonds 0/state 0/contexts/nr_contexts 0/contexts/0/operations
 0/contexts/0/monitoring_attrs/intervals/sample_us 0/contexts/0/monitoring_attrs/intervals/aggr_us
+0/contexts/0/monitoring_attrs/intervals/update_us
 0/contexts/0/monitoring_attrs/nr_regions/min 0/contexts/0/monitoring_attrs/nr_regions/max
 0/contexts/0/targets/nr_targets 0/contexts/0/targets/0/regions/nr_regions
 0/contexts/0/targets/0/regions/0/start 0/contexts/0/targets/0/regions/0/end
@@ -102,10 +103,12 @@ def make_tree(root: Path, target: str) -> None:
             write_file(root / name, value)
 
 
-def make_script(root: Path, target: str, policy: str = POLICY, name: str = "setting.sh") -> Path:
+def make_script(
+    root: Path, target: str, policy: str = POLICY, name: str = "setting.sh", *, with_demotion: bool = False
+) -> Path:
     """Export a script; on which tree it runs is where it stands."""
     scenario, setting = asked_of(target, policy)
-    export_policy(setting, "sysfs", root / name, scenario, target=target)
+    export_policy(setting, "sysfs", root / name, scenario, target=target, with_demotion=with_demotion)
     return root / name
 
 

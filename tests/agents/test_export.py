@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.agents.script_trees import asked_of
+from tests.agents.script_trees import APPLIED, DEMOTION, asked_of
 from tests.tiny import setting_of_three
 from tierenv.agents import bundle as bundle_module
 from tierenv.agents.best_static import BestStatic, check_storage, write_best_static
@@ -48,6 +48,27 @@ def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
         "skewed",
         "modelled, not measured on your machine",
     )
+
+
+@pytest.mark.parametrize("with_demotion", [False, True])
+def test_parameters_say_what_a_released_kernel_takes(tmp_path: Path, with_demotion: bool) -> None:
+    scenario, policy = asked_of("numa-balancing")
+    export_policy(policy, "parameters", tmp_path / "a.json", scenario, with_demotion=with_demotion)
+    content = json.loads((tmp_path / "a.json").read_text())
+    files = {row["path"].removeprefix("/"): str(row["value"]) for row in content["kernel_files"]}
+    assert files == ({DEMOTION: "true"} if with_demotion else {}) | APPLIED["numa-balancing"]
+    symbols = {row["tunable"] for row in content["kernel_files"]} - {None}
+    assert symbols == {row["name"] for row in content["tunables"]}
+    assert [row["path"].rpartition("/")[2] for row in content["kernel_files"] if row["is_optional"]] == [
+        "scan_delay_ms"
+    ]
+    assert all(row["kernel_path"] == {} for row in content["tunables"])
+
+
+def test_parameters_of_a_daemon_that_no_kernel_has_name_no_files_of_one(tmp_path: Path) -> None:
+    export_policy(POLICY, "parameters", tmp_path / "a.json", SCENARIO, with_demotion=True)
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert [row["path"] for row in content["kernel_files"]] == [f"/{DEMOTION}"]
 
 
 def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +168,19 @@ def test_bundle_hands_on_what_it_knows(tmp_path: Path, run_folder: Path) -> None
     export_policy(str(tmp_path / "b"), "onnx", tmp_path / "a.onnx")
     words = words_of(tmp_path / "a.onnx")
     assert GAIN_TEXT in words and "some-run, seed 3, revision abc" in words and str(SCENARIO) in words
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_scenario_for_what_is_learned_is_refused_and_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    bundle = write_tree(tmp_path / "b")
+    arguments = ["export", str(bundle), "--format", name, "--output", str(tmp_path / "out"), "--scenario", "abench-8g"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--scenario=abench-8g: " in error and "knows its own, skewed; leave it out" in error
+    assert not (tmp_path / "out").exists()
 
 
 def spoil_schema(bundle: Path) -> None:
@@ -275,7 +309,8 @@ def test_nothing_that_exists_as_a_folder_is_overwritten(tmp_path: Path, name: st
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
     scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
-    policy = str(write_tree(tmp_path / "b")) if name in LEARNED else policy
+    if name in LEARNED:
+        scenario, policy = None, str(write_tree(tmp_path / "b"))
     with pytest.raises(ConfigError, match="out: "):
         export_policy(policy, name, tmp_path / "out", scenario, target=target or None, gains=(GAIN,))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]

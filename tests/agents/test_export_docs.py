@@ -39,11 +39,12 @@ def test_examples_name_what_exists(command: list[str]) -> None:
     name, target = option(command, "--format"), option(command, "--target")
     assert name in FORMATS
     assert target is None or target in FORMATS[name].targets
-    assert set(re.findall(r"--[a-z]+", " ".join(command))) <= {
+    assert set(re.findall(r"--[a-z-]+", " ".join(command))) <= {
         "--format",
         "--output",
         "--scenario",
         "--daemon",
         "--target",
         "--evaluation",
+        "--with-demotion",
     }

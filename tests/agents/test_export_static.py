@@ -39,6 +39,8 @@ EXPECTED = {
     | SYSFS["numa-balancing"],
 }
 """What the files of a kernel hold after `POLICY`, by target."""
+DEMOTION = {"/sys/kernel/mm/numa/demotion_enabled": "true"}
+"""And what is added with demotion."""
 
 UNPACKED = Path(__file__).parents[2] / "build/tools"
 PACKAGES = [path for path in (Path("/"), UNPACKED) if (path / "usr/lib/python3/dist-packages/tuned").is_dir()]
@@ -54,16 +56,16 @@ def call(*command: str | Path, **environment: str) -> subprocess.CompletedProces
     )
 
 
-def export(format_name: str, target: str, output: Path) -> Path:
+def export(format_name: str, target: str, output: Path, *, with_demotion: bool = False) -> Path:
     scenario, policy = asked_of(target)
-    export_policy(policy, format_name, output, scenario, target=target)
+    export_policy(policy, format_name, output, scenario, target=target, with_demotion=with_demotion)
     return output
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """A copy of the trees that the settings are for; the files are empty, for tmpfiles does not cut them off."""
-    for path in {*EXPECTED["kmmscand"], *EXPECTED["numa-balancing"]}:
+    for path in {*EXPECTED["kmmscand"], *EXPECTED["numa-balancing"], *DEMOTION}:
         (tmp_path / "machine" / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "machine" / path[1:]).touch()
     return tmp_path / "machine"
@@ -79,7 +81,7 @@ def run_inside(machine: Path, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def contents(machine: Path, target: str) -> dict[str, str]:
-    return {path: (machine / path[1:]).read_text().strip() for path in EXPECTED[target]}
+    return {path: (machine / path[1:]).read_text().strip() for path in (*EXPECTED[target], *DEMOTION)}
 
 
 @needs_sysctl
@@ -103,22 +105,47 @@ def test_sysctl_file_says_what_it_leaves_out(tmp_path: Path) -> None:
     assert dict(line.split(" = ") for line in text.splitlines() if line[:1] not in ("", "#")) == SYSCTLS
 
 
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if not row.can_demote])
+def test_demotion_is_refused_by_what_does_not_reach_it(tmp_path: Path, name: str) -> None:
+    scenario, policy = asked_of("numa-balancing")
+    with pytest.raises(
+        ConfigError, match=f"--with-demotion: format {name} .*; parameters, sysfs, tuned, tmpfiles.d do"
+    ):
+        export_policy(policy, name, tmp_path / "a", scenario, with_demotion=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_says_whether_it_sets_the_demotion_that_was_modelled(tmp_path: Path) -> None:
+    scenario, policy = asked_of("numa-balancing")
+    for is_modelled, with_demotion, words in [
+        (True, False, "demotion_enabled true, which is left as it is"),
+        (False, True, "demotion_enabled false, which is written as well"),
+    ]:
+        path = tmp_path / words
+        of_model = scenario.replace(demotion=is_modelled)
+        export_policy(policy, "tmpfiles.d", path, of_model, target="numa-balancing", with_demotion=with_demotion)
+        assert words in " ".join(path.read_text().replace("\n#", " ").split())
+
+
 @needs_sysctl
 def test_sysctl_applies_the_file(tmp_path: Path, machine: Path) -> None:
     path = export("sysctl.d", "numa-balancing", tmp_path / "a.conf")
     result = run_inside(machine, f"sysctl --load={path}")
     assert (result.returncode, result.stderr) == (0, "")
     expected = {name: value for name, value in EXPECTED["numa-balancing"].items() if name.startswith("/proc")}
-    assert contents(machine, "numa-balancing") == dict.fromkeys(EXPECTED["numa-balancing"], "") | expected
+    untouched = dict.fromkeys([*EXPECTED["numa-balancing"], *DEMOTION], "")
+    assert contents(machine, "numa-balancing") == untouched | expected
 
 
 @needs_tmpfiles
+@pytest.mark.parametrize("with_demotion", [False, True])
 @pytest.mark.parametrize("target", FORMATS["tmpfiles.d"].targets)
-def test_tmpfiles_writes_the_setting(tmp_path: Path, machine: Path, target: str) -> None:
-    path = export("tmpfiles.d", target, tmp_path / "a.conf")
+def test_tmpfiles_writes_the_setting(tmp_path: Path, machine: Path, target: str, with_demotion: bool) -> None:
+    path = export("tmpfiles.d", target, tmp_path / "a.conf", with_demotion=with_demotion)
     result = call("systemd-tmpfiles", f"--root={machine}", "--create", path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert contents(machine, target) == EXPECTED[target]
+    demotion = DEMOTION if with_demotion else dict.fromkeys(DEMOTION, "")
+    assert contents(machine, target) == EXPECTED[target] | demotion
 
 
 @needs_tmpfiles
@@ -145,26 +172,28 @@ print(json.dumps({"main": dict(profile.options), **units}))
 
 
 @needs_tuned
+@pytest.mark.parametrize("with_demotion", [False, True])
 @pytest.mark.parametrize("target", FORMATS["tuned"].targets)
-def test_tuned_reads_the_profile(tmp_path: Path, target: str) -> None:
-    export("tuned", target, tmp_path / "profiles/tierenv-test")
+def test_tuned_reads_the_profile(tmp_path: Path, target: str, with_demotion: bool) -> None:
+    export("tuned", target, tmp_path / "profiles/tierenv-test", with_demotion=with_demotion)
     result = call(sys.executable, "-c", READ_PROFILE, tmp_path / "profiles", "tierenv-test", **PYTHONPATH)
     assert (result.returncode, result.stderr) == (0, "")
     profile = json.loads(result.stdout)
     assert profile.pop("main") == {"summary": f"{asked_of(target)[1]} for skewed; modelled"}
     assert profile.pop("sysctl", {}) == (SYSCTLS if target == "numa-balancing" else {})
-    assert profile == {"sysfs": SYSFS[target]}
+    assert profile == {"sysfs": SYSFS[target] | (DEMOTION if with_demotion else {})}
 
 
 @needs_tuned
 @pytest.mark.parametrize("target", FORMATS["tuned"].targets)
 def test_tuned_applies_the_profile_and_takes_it_back(tmp_path: Path, machine: Path, target: str) -> None:
-    export("tuned", target, tmp_path / "tierenv-test")
-    before = dict.fromkeys(EXPECTED[target], "7")
+    export("tuned", target, tmp_path / "tierenv-test", with_demotion=True)
+    before = dict.fromkeys([*EXPECTED[target], *DEMOTION], "7")
     for path in before:
         (machine / path[1:]).write_text("7\n")
     for name in ("etc/tuned", "run/tuned", "log/tuned"):
         (tmp_path / name).mkdir(parents=True)
+    expected = EXPECTED[target] | DEMOTION
     last = list(EXPECTED[target])[-1]
     result = run_inside(
         machine,
@@ -196,7 +225,7 @@ def test_tuned_applies_the_profile_and_takes_it_back(tmp_path: Path, machine: Pa
         )
         for path in before
     }
-    assert {path: copy.read_text().strip() for path, copy in applied.items()} == EXPECTED[target]
+    assert {path: copy.read_text().strip() for path, copy in applied.items()} == expected
     assert contents(machine, target) == before
 
 

@@ -207,12 +207,12 @@ def test_value_the_kernel_clamps_is_put_back(script: Path, folder: Path, target:
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("arguments", [["--aply"], ["--apply", "now"], ["--with-demotion"], ["-h"]])
+@pytest.mark.parametrize("arguments", [["--aply"], ["--apply", "now"], ["--apply", "--with-demotion"], ["-h"]])
 def test_bad_usage_changes_nothing(script: Path, folder: Path, arguments: list[str]) -> None:
     before = contents(folder)
     result = run(script, *arguments)
     assert result.returncode == 2
-    assert result.stderr == "usage: setting.sh [--check | --apply [--with-demotion] | --restore]\n"
+    assert result.stderr == "usage: setting.sh [--check | --apply | --restore]\n"
     assert contents(folder) == before
 
 
@@ -231,11 +231,13 @@ def test_later_series_are_found_under_their_name_and_put_back_when_they_are_gone
 
 def test_demotion_is_switched_on_when_asked_for_and_put_back(any_target: str, folder: Path) -> None:
     script = make_script(folder, any_target)
+    demoting = make_script(folder, any_target, name="demoting.sh", with_demotion=True)
     write_file(folder / DEMOTION, "false")
     before = settings(folder, any_target)
     run(script, "--apply")
     assert (folder / DEMOTION).read_text() == "false\n"
-    assert run(script, "--apply", "--with-demotion").returncode == 0
+    assert run(demoting).stdout.splitlines()[0] == f"{folder / DEMOTION}: false -> true with --apply"
+    assert run(demoting, "--apply").returncode == 0
     assert (folder / DEMOTION).read_text() == "true\n"
     other = make_script(folder, any_target, OTHER_POLICY, "other.sh")
     assert run(other, "--restore").returncode == 0
@@ -267,9 +269,9 @@ def test_without_flock_nothing_is_changed(any_target: str, folder: Path) -> None
     ids=" ".join,
 )
 def test_any_posix_shell_runs_it(any_target: str, folder: Path, shell: list[str]) -> None:
-    script = make_script(folder, any_target)
+    script = make_script(folder, any_target, with_demotion=True)
     before = settings(folder, any_target)
-    for arguments in ([], ["--check"], ["--apply", "--with-demotion"], ["--restore"]):
+    for arguments in ([], ["--check"], ["--apply"], ["--restore"]):
         result = subprocess.run(
             [*shell, script, *arguments],
             env={"PATH": os.environ["PATH"], "TIERENV_ROOT": str(folder)},

@@ -24,7 +24,7 @@ from tests.agents.script_trees import (
     write_file,
 )
 
-APPLY = ("--apply", "--with-demotion")
+APPLY = ("--apply",)
 TARGETS = [*KNOBS, "damon"]
 SITUATIONS: dict[str, tuple[bool, Sequence[str]]] = {
     "first apply": (False, APPLY),
@@ -40,7 +40,10 @@ def scripts(folder: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
     target = request.getfixturevalue("killed_target")
     make_tree(folder, target)
     write_file(folder / DEMOTION, "false")
-    return make_script(folder, target), make_script(folder, target, OTHER_POLICY, "other.sh")
+    return (
+        make_script(folder, target, with_demotion=True),
+        make_script(folder, target, OTHER_POLICY, "other.sh", with_demotion=True),
+    )
 
 
 def assert_restores(script: Path, folder: Path, target: str, before: dict[str, str]) -> None:
@@ -121,7 +124,7 @@ def test_a_call_beside_one_that_does_not_end_is_refused(
     )
     hasty = folder / "hasty.sh"
     hasty.write_text(scripts[1].read_text().replace("flock -w 10", "flock -w 1"))
-    with start(waiting, "--apply") as process:
+    with start(waiting, *APPLY) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         before = contents(folder)
         for arguments in (("--apply",), ("--restore",)):

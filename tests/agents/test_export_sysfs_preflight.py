@@ -185,6 +185,16 @@ WARNINGS = [
         "b.conf",
         f"has 9 for /{SYSCTL}_promote_rate_limit_MBps, not 256: whatever loads it (sysctl --system, TuneD's",
     ),
+    *[
+        (sysctl_line("etc/sysctl.d/a.conf", line), "a.conf", f"has 0 for /{SYSCTL}, not 2: whatever loads it")
+        for line in (
+            "kernel.numa_balancin? = 0",
+            "-kernel/numa_[ab]alancing=0",
+            "k*.numa_balancing =  0",
+            "kernel.numa_balancin?=2\nkernel.numa_balancin?=0",
+            "\t*/numa_balancing = 0  ",
+        )
+    ],
     (write("etc/tuned/active_profile", "balanced"), "active_profile", "sysctl.d again (reapply_sysctl = 1)"),
     (write("proc/4711/comm", "numad"), "numad", "places processes and memory on nodes by itself; stop it"),
 ]
@@ -205,12 +215,34 @@ def test_what_spoils_a_setting_is_warned_of_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "line", ["#kernel.numa_balancing = 0", "kernel.numa_balancing = 2", "kernel.numa_balancing_other = 0", ""]
+    "line",
+    [
+        "#kernel.numa_balancing = 0",
+        "; kernel.numa_balancing = 0",
+        "kernel.numa_balancing = 2",
+        "kernel.numa_balancing_other = 0",
+        "",
+        "kernel.numa_balancin? = 2",
+        "kernel.numa = 0",
+        "kernel.*.numa_balancing = 0",
+        "* = 0",
+        "kernel.numa_balancin? = 0\nkernel.numa_balancing = 2",  # what is named wins, wherever it stands
+        "kernel.numa_balancin? = 0\n-kernel.numa_balancing",  # and may be left out
+    ],
 )
 def test_sysctl_files_that_agree_are_not_spoken_of(folder: Path, line: str) -> None:
     make_tree(folder, "numa-balancing")
     write_file(folder / "etc/sysctl.d/99-sysctl.conf", line)
     assert run(make_script(folder, "numa-balancing"), "--check").stdout == "nothing forbids --apply\n"
+
+
+def test_a_pattern_in_one_sysctl_file_yields_to_a_name_in_another(folder: Path) -> None:
+    make_tree(folder, "numa-balancing")
+    script = make_script(folder, "numa-balancing")
+    write_file(folder / "usr/lib/sysctl.d/99-last.conf", "kernel.numa_balancin? = 0")
+    assert "99-last.conf has 0" in run(script, "--check").stdout
+    write_file(folder / "etc/sysctl.d/10-first.conf", "kernel.numa_balancing = 2")
+    assert run(script, "--check").stdout == "nothing forbids --apply\n"
 
 
 def test_our_own_tuned_profile_and_reapply_sysctl_are_recognised(folder: Path) -> None:
@@ -229,14 +261,14 @@ def test_demotion_that_is_off_is_warned_of_for_all_targets(folder: Path, target:
     write_file(folder / DEMOTION, "false")
     script = make_script(folder, target)
     assert f"warning: {folder / DEMOTION} is false" in run(script, "--check").stdout
-    assert "warning" not in run(script, "--apply", "--with-demotion").stdout
+    demoting = make_script(folder, target, name="demoting.sh", with_demotion=True)
+    assert "warning" not in run(demoting, "--apply").stdout
     assert "warning" not in run(script, "--check").stdout
 
 
 def test_demotion_that_a_kernel_lacks_is_refused_where_it_is_asked_for(folder: Path, any_target: str) -> None:
     (folder / DEMOTION).unlink()
-    script = make_script(folder, any_target)
-    assert run(script, "--check").returncode == 0
-    result = run(script, "--apply", "--with-demotion")
+    assert run(make_script(folder, any_target), "--check").returncode == 0
+    result = run(make_script(folder, any_target, with_demotion=True), "--apply")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert "this kernel cannot demote; leave out --with-demotion" in result.stderr
+    assert "this kernel cannot demote; export without --with-demotion" in result.stderr

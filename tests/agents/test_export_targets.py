@@ -49,10 +49,23 @@ def roomy(size: str) -> Scenario:
     return SCENARIO.replace(size=size, platform=platform)
 
 
-@pytest.mark.parametrize(("size", "period_ms"), [("64GiB", 20000), ("256GiB", 1000)])
-def test_damon_refuses_a_sample_in_which_everything_is_touched(tmp_path: Path, size: str, period_ms: int) -> None:
-    with pytest.raises(ConfigError, match="a pass over .* takes .* s, a sample of more than 600 s tells DAMON nothing"):
+@pytest.mark.parametrize(("size", "period_ms", "pass_s"), [("64GiB", 20000, 5120), ("16GiB", 2000, 128)])
+def test_damon_refuses_a_sample_in_which_everything_is_touched(
+    tmp_path: Path, size: str, period_ms: int, pass_s: int
+) -> None:
+    reason = rf"takes {pass_s} s, and DAMON can tell hot memory in one of 0\.05 to 100 s"
+    with pytest.raises(ConfigError, match=reason):
         export_policy(f"static:{period_ms},256,inf", "sysfs", tmp_path / "a.sh", roomy(size), target="damon")
+
+
+@pytest.mark.parametrize(("access_rule", "passes"), [("second-access", 2), ("first-access", 1)])
+def test_damon_looks_at_a_region_as_often_as_it_needs_to_tell_hot_from_warm(access_rule: str, passes: int) -> None:
+    scenario = SCENARIO.replace(daemon={"like": "kmmscand-tunable", "access_rule": access_rule})
+    setting = Setting({"scan_period": 1000.0, "scan_size": 1024.0 * MIB, "throttle": 256.0 * MIB})
+    values = {name: int(value) for name, value in target_setting("damon", setting, scenario).values.items()}
+    assert values["AGGREGATION_US"] == 10 * passes * values["SAMPLE_US"] == 16_000_000 * passes
+    assert values["HOT_LOOKS"] == passes
+    assert values["QUOTA_BYTES"] == 256 * MIB * 16 * passes
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,17 @@ def test_gain_is_the_share_of_the_others_time_with_a_paired_interval(tmp_path: P
     assert (over_built_in.scenario, over_built_in.episodes) == ("skewed", 3)
 
 
+def test_what_the_kernel_does_as_booted_comes_first_and_says_so(tmp_path: Path) -> None:
+    booted = row("numab2", [180.0, 200.0, 220.0], daemon="numab2")
+    path = write(tmp_path / "a.json", lambda content: content["rows"].append(booted))
+    gains = read_gains(path, "runs/x")
+    assert [gain.against for gain in gains] == ["numab2", "built-in", "best-static"]
+    assert gains[0].share == pytest.approx(312 / 600) and gains[0].ci95 is not None
+    assert "less time than numab2, the kernel as booted with numa_balancing = 2, on skewed (3 episodes)" in str(
+        gains[0]
+    )
+
+
 def test_a_folder_called_like_a_packaged_policy_has_not_its_gain(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", lambda content: content["rows"].append(row("abench", [1.0, 1.0, 1.0])))
     assert read_gains(path, "abench")

@@ -41,6 +41,7 @@ preflight() {
 }
 
 show_all() {
+    show_demotion
     each show_knob
 }
 

@@ -134,6 +134,10 @@ restore_knob() {
     forget "$1"
 }
 
+show_demotion() {
+    if [ -n "$with_demotion" ]; then show_knob "$demotion" true; fi
+}
+
 apply_demotion() {
     if [ -n "$with_demotion" ]; then apply_knob "$demotion" true; fi
 }

@@ -29,19 +29,64 @@ check_debugfs() {
     fi
 }
 
-# Other programs load these files again: sysctl --system, packages that are installed, TuneD.
+# Other programs load these files again: sysctl --system, packages that are installed, TuneD. A key may be a pattern of
+# names, which counts where no file names the knob, be it to set it or, with a dash and no value, to keep it out.
 check_sysctl_files() {
     case $1 in /proc/sys/*) ;; *) return ;; esac
-    name=$(printf '%s\n' "${1#/proc/sys/}" | sed 's,/,[./],g')
+    is_named=
+    by_pattern=
     for conf in "$root"/etc/sysctl.conf "$root"/etc/sysctl.d/*.conf "$root"/run/sysctl.d/*.conf \
         "$root"/usr/local/lib/sysctl.d/*.conf "$root"/usr/lib/sysctl.d/*.conf; do
-        value=$(sed -n "s,^[[:space:]]*-\{0\,1\}${name}[[:space:]]*=[[:space:]]*\([^[:space:]]*\).*,\1,p" "$conf" 2>/dev/null |
-            tail -n 1)
-        if [ -n "$value" ] && [ "$value" != "$2" ]; then
-            warn "$conf has $value for $1, not $2: whatever loads it (sysctl --system, TuneD's reapply_sysctl) undoes this" \
-                "setting; change that line"
-        fi
+        if [ ! -r "$conf" ]; then continue; fi
+        read_sysctl_file "$conf" "${1#/proc/sys/}"
+        if [ -n "$set_by_name" ] && [ "$set_by_name" != "$2" ]; then warn_of_sysctl "$conf" "$set_by_name" "$@"; fi
+        if [ -n "$set_by_pattern" ]; then by_pattern="$by_pattern$set_by_pattern $conf$newline"; fi
     done
+    if [ -n "$is_named" ]; then return; fi
+    while read -r value conf; do
+        if [ -n "$conf" ] && [ "$value" != "$2" ]; then warn_of_sysctl "$conf" "$value" "$@"; fi
+    done <<END
+$by_pattern
+END
+}
+
+# warn_of_sysctl CONF VALUE KNOB OURS
+warn_of_sysctl() {
+    warn "$1 has $2 for $3, not $4: whatever loads it (sysctl --system, TuneD's reapply_sysctl) undoes this setting;" \
+        "change that line"
+}
+
+# read_sysctl_file CONF KEY: sets `set_by_name` and `set_by_pattern`, what the file sets the key to, and `is_named` if it
+# names it.
+read_sysctl_file() {
+    set_by_name=
+    set_by_pattern=
+    while read -r line || [ -n "$line" ]; do
+        case $line in
+        '#'* | ';'*) continue ;;
+        *=*) value=${line#*=} ;;
+        -*) value= ;;
+        *) continue ;;
+        esac
+        name=${line%%=*}
+        name=${name#-}
+        name=${name%%[[:space:]]*}
+        case ${name%%/*} in *.*) name=$(printf '%s\n' "$name" | tr ./ /.) ;; esac # the first separator says which it is
+        value=${value#"${value%%[![:space:]]*}"}
+        if [ "$name" = "$2" ]; then
+            is_named=yes
+            if [ -n "$value" ]; then set_by_name=$value; fi
+        elif [ -n "$value" ] && is_pattern_of "$name" "$2"; then
+            set_by_pattern=$value
+        fi
+    done <"$1"
+}
+
+# is_pattern_of PATTERN KEY, of as many folders: an asterisk stands for no slash
+is_pattern_of() {
+    case $1 in */*/*) return 1 ;; */*) ;; *) return 1 ;; esac
+    # shellcheck disable=SC2254 # a pattern is meant
+    case $2 in $1) ;; *) return 1 ;; esac
 }
 
 check_tuned() {

@@ -69,7 +69,7 @@ check_tiers() {
 }
 
 demotion=/sys/kernel/mm/numa/demotion_enabled
-with_demotion= # whether --with-demotion was given
+with_demotion=@WITH_DEMOTION@ # whether the script was exported to switch it on, too
 
 check_demotion() {
     if read_file "$root$demotion"; then
@@ -80,12 +80,12 @@ check_demotion() {
     fi
     if [ -n "$with_demotion" ]; then
         if ! read_file "$root$demotion"; then
-            refuse "cannot read $root$demotion: this kernel cannot demote; leave out --with-demotion"
+            refuse "cannot read $root$demotion: this kernel cannot demote; export without --with-demotion"
         elif [ ! -w "$root$demotion" ]; then
             refuse "cannot write $root$demotion$write_hint"
         fi
     elif read_file "$root$demotion" && [ "$value" = false ]; then
-        warn "$root$demotion is false: promotion stops once the fast node is full; --apply --with-demotion sets it"
+        warn "$root$demotion is false: promotion stops once the fast node is full; export with --with-demotion sets it, too"
     fi
 }
 

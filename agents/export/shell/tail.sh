@@ -1,5 +1,5 @@
 usage() {
-    printf 'usage: %s [--check | --apply [--with-demotion] | --restore]\n' "${0##*/}" >&2
+    printf 'usage: %s [--check | --apply | --restore]\n' "${0##*/}" >&2
     exit 2
 }
 
@@ -12,8 +12,7 @@ case "$*" in
     preflight
     if [ -z "$refused" ]; then printf 'nothing forbids --apply\n'; fi
     ;;
---apply | '--apply --with-demotion')
-    if [ $# = 2 ]; then with_demotion=yes; fi
+--apply)
     lock
     preflight
     if [ -n "$refused" ]; then exit 1; fi

@@ -71,10 +71,10 @@ TARGETS = {
         mechanism="accessed-bits",
         is_modelled=False,
         tunables={
-            "scan_period": "sample_us = period x ceil(resident / scan size), one pass, up to 10 minutes; "
+            "scan_period": "sample_us = period x ceil(resident / scan size) / 10, a tenth of a pass, 5 ms to 10 s; "
             "aggr_us = 2 passes",
             "scan_size": "with the period: sets the time of a pass",
-            "throttle": "quotas/bytes per quotas/reset_interval_ms, 0 bytes for unlimited; 0 is refused",
+            "throttle": "quotas/bytes per aggregation, 0 bytes for unlimited; 0 is refused",
         },
     ),
 }
@@ -82,16 +82,21 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class KernelFile:
-    """A file of /proc or /sys and the number to write."""
+    """A file of /proc or /sys and what to write."""
 
     path: str
-    value: int
+    value: int | str
+    """As it is read back."""
     also_at: tuple[str, ...] = ()
     """Where other kernels have it."""
     tunable: str = ""
     """The tunable it carries, empty where it only switches the mechanism on."""
     is_optional: bool = False
     """Whether the setting makes sense on a kernel that lacks the file."""
+
+
+DEMOTION = KernelFile("/sys/kernel/mm/numa/demotion_enabled", "true")
+"""What every target can have besides: without it promotion stops once the fast node is full."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +174,3 @@ def throttle_of(setting: Setting) -> float:
 def num_chunks(setting: Setting, scenario: Scenario) -> int:
     """Chunks of one pass over the resident memory."""
     return max(1, -(-scenario.size // round(setting["scan_size"])))
-
-
-def demotion_remark(scenario: Scenario) -> str:
-    """What the model assumed of reclaim."""
-    return f"modelled with /sys/kernel/mm/numa/demotion_enabled = {'1' if scenario.demotion else '0'}"

@@ -3,7 +3,6 @@
 from tierenv.agents.export.targets import (
     KernelFile,
     TargetSetting,
-    demotion_remark,
     refuse_zero_throttle,
     throttle_of,
     whole_number,
@@ -42,6 +41,6 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             "scan_size": f"{format_bytes(setting['scan_size'])}: NOT applied, not exposed",
             "throttle": f"{format_bytes_per_s(throttle_of(setting))}: NOT applied, does not exist",
         },
-        remarks=(demotion_remark(scenario),),
+        remarks=(),
         if_missing="this kernel has no kmmscand",
     )

@@ -11,7 +11,6 @@ import math
 from tierenv.agents.export.targets import (
     KernelFile,
     TargetSetting,
-    demotion_remark,
     throttle_of,
     whole_number,
 )
@@ -76,7 +75,6 @@ def apply_to(setting: Setting, scenario: Scenario) -> TargetSetting:
             "pages count as hot by hint-fault latency, not by Accessed bits",
             "memory that a process has bound to nodes (MPOL_BIND, numactl --membind) is never scanned, which this "
             "file cannot see",
-            demotion_remark(scenario),
         ),
         if_missing="this kernel has no NUMA balancing of memory tiers (CONFIG_NUMA_BALANCING, Linux 6.1 and newer)",
     )
