@@ -42,9 +42,10 @@ PLATFORM := configs/platforms/amd-epyc-cxl
 MODEL := $(shell find tierenv agents train -name '*.py' -not -path 'train/studies/*') \
 	$(wildcard $(foreach kind,platforms workloads daemons scenarios suites algorithms,configs/$(kind)/*.yaml))
 
-SCENARIOS := $(basename $(notdir $(wildcard configs/scenarios/*.yaml)))
-# those of the suite numa-balancing
-NUMA_SCENARIOS := $(shell sed -nE 's/^scenarios: \[(.*)\]/\1/p' configs/suites/numa-balancing.yaml | tr -d ,)
+# scenarios of a suite
+suite = $(shell sed -nE 's/^scenarios: \[(.*)\]/\1/p' configs/suites/$(1).yaml | tr -d ,)
+KMMSCAND_SCENARIOS := $(call suite,kmmscand-tunable)
+NUMA_SCENARIOS := $(call suite,numa-balancing)
 BEST_STATIC := configs/policies/best-static.json
 BUNDLES := $(foreach name,moving-hot-set moving-hot-set-tree abench,configs/policies/$(name)/policy.json)
 
@@ -102,7 +103,7 @@ results/reliability.json: $(MODEL) tests/reliability.py | $(STAMP)
 docs/timeline.png: configs/policies/moving-hot-set/policy.json
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
 
-$(BEST_STATIC): $(SCENARIOS:%=build/tuned/%) $(NUMA_SCENARIOS:%=build/tuned-numa-balancing/%)
+$(BEST_STATIC): $(KMMSCAND_SCENARIOS:%=build/tuned/%) $(NUMA_SCENARIOS:%=build/tuned-numa-balancing/%)
 	touch $@
 
 build/tuned/%: $(MODEL) | $(STAMP)
