@@ -35,6 +35,10 @@ RANDOM_SEED = 20_000
 GIVEN_UP_AT = 4.0
 """Candidates are given up at this many times the time without migration: none that slow can win."""
 
+COARSER = 8
+"""Every setting is tried with so many times fewer regions, several times as fast; the best are judged at the full
+resolution."""
+
 MACHINES_AT_ONCE = 128
 """What a kill loses, at most, and the memory of a batch; a machine takes about a third of a MiB."""
 
@@ -97,7 +101,7 @@ class Finalist:
 
     setting: Setting
     screening_s: float
-    """Mean completion time on the seeds that picked it, hence optimistic."""
+    """Mean completion time on the seeds that picked it, hence optimistic, and at less resolution."""
     seconds: Estimate
     """Mean completion time on fresh seeds."""
 
@@ -219,12 +223,12 @@ def search(
     sampler: str = "grid",
     trials: int | None = None,
     num_seeds: int = 4,
-    num_finalists: int = 5,
+    num_finalists: int = 8,
     *,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
 ) -> SearchResult:
-    """Try settings on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`.
+    """Try settings coarsely on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`.
 
     Args:
         scenario: whose daemon can be tuned.
@@ -244,7 +248,7 @@ def search_suite(
     sampler: str = "grid",
     trials: int | None = None,
     num_seeds: int = 4,
-    num_finalists: int = 5,
+    num_finalists: int = 8,
     *,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
@@ -272,7 +276,7 @@ def search_suite(
         report = _part_of(report_progress, index, len(suite.scenarios), scenario.name)
         result, means = _search(scenario, plan, journal, report)
         results.append(result)
-        relative.append(means / _left_alone(scenario, plan.screening_seeds, journal).mean())
+        relative.append(means / _left_alone(_coarser(scenario), plan.screening_seeds, journal).mean())
     scores = np.mean(relative, axis=0)
     best = plan.best_of(scores)
     fresh = []
@@ -327,7 +331,8 @@ def _search(
     started = time.perf_counter()
     settings = plan.settings
     num_runs = len(settings) + plan.num_finalists
-    screening = _run(scenario, settings, plan.screening_seeds, journal, partial(report_progress, total=num_runs))
+    progress = partial(report_progress, total=num_runs)
+    screening = _run(_coarser(scenario), settings, plan.screening_seeds, journal, progress)
     means = _mean_by_setting(screening, len(settings))
     best = plan.best_of(means)
     report_progress(len(settings), num_runs, "the best on fresh seeds")
@@ -346,6 +351,10 @@ def _search(
     )
     finalists.sort(key=lambda finalist: finalist.seconds.value)
     return SearchResult(scenario, plan.sampler, finalists, plan.fresh_seeds, budget), means
+
+
+def _coarser(scenario: Scenario) -> Scenario:
+    return scenario.replace(regions=max(1, scenario.regions // COARSER))
 
 
 def _run(

@@ -78,10 +78,10 @@ def test_another_daemon_can_take_the_place_of_the_scenario_s(scenario_path: Path
 def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
     result = search(load_scenario(str(scenario_path)), num_seeds=2)
     seconds = [finalist.seconds.value for finalist in result.finalists]
-    assert len(seconds) == 5 and seconds == sorted(seconds) and result.winner.seconds.value == seconds[0]
+    assert len(seconds) == 8 and seconds == sorted(seconds) and result.winner.seconds.value == seconds[0]
     assert result.fresh_seeds == [seeds.TUNING + index for index in range(2, 6)]
     assert result.budget.trials == 144
-    assert result.budget.episodes == 144 * 2 + 5 * 4
+    assert result.budget.episodes == 144 * 2 + 8 * 4
     assert result.budget.env_steps > result.budget.episodes
     content = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert content["finalists"][0]["policy"].startswith("static:")
