@@ -42,9 +42,6 @@ PLATFORM := configs/platforms/amd-epyc-cxl
 MODEL := $(shell find tierenv agents train -name '*.py' -not -path 'train/studies/*') \
 	$(wildcard $(foreach kind,platforms workloads daemons scenarios suites algorithms,configs/$(kind)/*.yaml))
 
-SCENARIOS := $(basename $(notdir $(wildcard configs/scenarios/*.yaml)))
-# those of the suite numa-balancing
-NUMA_SCENARIOS := $(shell sed -nE 's/^scenarios: \[(.*)\]/\1/p' configs/suites/numa-balancing.yaml | tr -d ,)
 BEST_STATIC := configs/policies/best-static.json
 BUNDLES := $(foreach name,moving-hot-set moving-hot-set-tree abench,configs/policies/$(name)/policy.json)
 
@@ -102,16 +99,14 @@ results/reliability.json: $(MODEL) tests/reliability.py | $(STAMP)
 docs/timeline.png: configs/policies/moving-hot-set/policy.json
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
 
-$(BEST_STATIC): $(SCENARIOS:%=build/tuned/%) $(NUMA_SCENARIOS:%=build/tuned-numa-balancing/%)
+$(BEST_STATIC): build/tuned/kmmscand-tunable build/tuned/numa-balancing
 	touch $@
 
-build/tuned/%: $(MODEL) | $(STAMP)
-	$(BIN)/python -m tierenv.train.studies.best_static $*
-	@mkdir -p $(@D) && touch $@
+# Of the daemon with a tunable more a quarter of the seeds are about as many runs.
+build/tuned/numa-balancing: TUNING_SEEDS := 2
 
-# About as many runs as the other daemon's: a tunable more, a quarter of the seeds.
-build/tuned-numa-balancing/%: $(MODEL) | $(STAMP)
-	$(BIN)/python -m tierenv.train.studies.best_static $* --daemon numa-balancing --seeds 2
+build/tuned/%: $(MODEL) | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.best_static $* --seeds $(or $(TUNING_SEEDS),8)
 	@mkdir -p $(@D) && touch $@
 
 # A training that was stopped goes on from its last checkpoint.

@@ -1,7 +1,7 @@
-"""The best static settings `tierenv tune` found, by scenario, and the file that remembers them.
+"""The best static settings `tierenv tune` found, by scenario and by suite, and the file that remembers them.
 
 Scenarios are told apart by what they say (`Scenario.identity`), not by their names: another scenario of the same name
-has a setting of its own, a copy under another name shares it.
+has a setting of its own, a copy under another name shares it. The one setting for all of a suite goes by its name.
 """
 
 import math
@@ -24,26 +24,15 @@ from tierenv.tunables import TUNABLES, Setting
 FILE_NAME = "best-static.json"
 
 
-class BestStatic(Record):
-    """What a search over static settings found, and what it cost."""
+class StoredSetting(Record):
+    """A setting that a search found, and where it comes from."""
 
-    scenario: str
-    """Name of the scenario that was searched."""
     daemon: str
     """Variant that was searched."""
     setting: dict[str, float | None]
     """By symbol; None for unlimited: JSON has no infinity."""
-    mean_s: Annotated[float, Field(gt=0)]
-    """Mean completion time over the tuning seeds."""
-    trials: Annotated[int, Field(ge=1)]
-    """Settings tried: the budget to print beside a learner's."""
-    episodes: Annotated[int, Field(ge=1)]
-    """Runs of the scenario it took."""
-    env_steps: Annotated[int, Field(ge=1)]
-    """Control intervals of all runs."""
-    wall_s: Annotated[float, Field(gt=0)]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
-    """Tuning seeds each setting ran on; disjoint from the evaluation's."""
+    """Tuning seeds it was judged on; disjoint from the evaluation's."""
     command: str
     git_revision: str | None
 
@@ -56,6 +45,31 @@ class BestStatic(Record):
         return Setting({name: by_name[name] for name in daemon.tunables})
 
 
+class BestStatic(StoredSetting):
+    """What a search over static settings of a scenario found, and what it cost."""
+
+    scenario: str
+    """Name of the scenario that was searched."""
+    mean_s: Annotated[float, Field(gt=0)]
+    """Mean completion time over the tuning seeds."""
+    trials: Annotated[int, Field(ge=1)]
+    """Settings tried: the budget to print beside a learner's."""
+    episodes: Annotated[int, Field(ge=1)]
+    """Runs of the scenario it took."""
+    env_steps: Annotated[int, Field(ge=1)]
+    """Control intervals of all runs."""
+    wall_s: Annotated[float, Field(gt=0)]
+
+
+class OneStatic(StoredSetting):
+    """The one setting for all scenarios of a suite."""
+
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names of those that were searched."""
+    relative_time: Annotated[float, Field(gt=0)]
+    """Mean over them of time over time without migration."""
+
+
 class BestStaticFile(Record):
     """The content of a file of settings."""
 
@@ -64,6 +78,8 @@ class BestStaticFile(Record):
     schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
     scenarios: dict[str, BestStatic] = {}
     """By `Scenario.identity`."""
+    suites: dict[str, OneStatic] = {}
+    """By name."""
 
 
 def packaged_path() -> Path:
@@ -87,39 +103,49 @@ def check_storage() -> Path:
     return path
 
 
-def stored_settings() -> dict[str, BestStatic]:
-    """All that is stored, by identity of the scenario, the user's own before those that come with tierenv.
-
-    Raises `ConfigError` for a broken file.
-    """
+def stored_settings() -> BestStaticFile:
+    """All that is stored, the user's own before what comes with tierenv. Raises `ConfigError` for a broken file."""
     folder = user_folder("data")
-    own = {} if folder is None else read_best_static(folder / FILE_NAME)
-    return read_best_static(packaged_path()) | own
+    own = BestStaticFile() if folder is None else read_best_static(folder / FILE_NAME)
+    return _put_over(read_best_static(packaged_path()), own)
 
 
-def read_best_static(path: Path) -> dict[str, BestStatic]:
-    """What a file stores, by identity of the scenario; empty without one. Raises `ConfigError` for a broken one."""
+def read_best_static(path: Path) -> BestStaticFile:
+    """What a file stores; nothing without one. Raises `ConfigError` for a broken one."""
     if not path.exists():
-        return {}
+        return BestStaticFile()
     try:
-        return validate_record(BestStaticFile, read_json(path), str(path)).scenarios
+        return validate_record(BestStaticFile, read_json(path), str(path))
     except ConfigError as error:
         raise ConfigError(f"{error}; mend or remove the file") from None
 
 
 def write_best_static(scenario: Scenario, best: BestStatic, path: Path) -> None:
-    """Store one scenario's result in a file, keeping the others'."""
+    """Store one scenario's result in a file, keeping all others."""
+    _add(BestStaticFile(scenarios={scenario.identity: best}), path)
+
+
+def write_one_static(suite: str, one: OneStatic, path: Path) -> None:
+    """Store the one setting for a suite in a file, keeping all others."""
+    _add(BestStaticFile(suites={suite: one}), path)
+
+
+def _add(settings: BestStaticFile, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):  # searches over several scenarios may end at the same time
-        scenarios = read_best_static(path) | {scenario.identity: best}
-        by_name = sorted(scenarios.items(), key=lambda item: (item[1].scenario, item[0]))
-        content = BestStaticFile(scenarios=dict(by_name))
+        stored = _put_over(read_best_static(path), settings)
+        by_name = sorted(stored.scenarios.items(), key=lambda item: (item[1].scenario, item[0]))
+        content = BestStaticFile(scenarios=dict(by_name), suites=dict(sorted(stored.suites.items())))
         atomic_write_text(path, content.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def _put_over(below: BestStaticFile, above: BestStaticFile) -> BestStaticFile:
+    return BestStaticFile(scenarios=below.scenarios | above.scenarios, suites=below.suites | above.suites)
 
 
 def find_best_static(scenario: Scenario) -> BestStatic:
     """What is stored for a scenario. Raises `ConfigError` if there is nothing."""
-    known = stored_settings()
+    known = stored_settings().scenarios
     if scenario.identity in known:
         return known[scenario.identity]
     namesakes = [best for best in known.values() if best.scenario == scenario.name]
@@ -130,6 +156,17 @@ def find_best_static(scenario: Scenario) -> BestStatic:
         f"best-static: no setting stored for scenario {scenario.name!r} with daemon {scenario.daemon.name}{hint}; "
         f"{_remedy(scenario)}"
     )
+
+
+def find_one_static(suite: str) -> OneStatic:
+    """What is stored for all scenarios of a suite. Raises `ConfigError` if there is nothing."""
+    known = stored_settings().suites
+    if suite not in known:
+        raise ConfigError(
+            f"one-static: no setting stored for suite {suite!r}{close_match(suite, known)}; "
+            f"run: tierenv tune {suite} --save"
+        )
+    return known[suite]
 
 
 def _daemons(settings: list[BestStatic]) -> str:

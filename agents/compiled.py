@@ -87,7 +87,6 @@ class Sampler:
 
     def __init__(self, system: System, interface: Interface) -> None:
         self._system = system
-        self._sizes = sizes_of(system)
         self._interface = interface
 
     def restart(self) -> None:
@@ -99,7 +98,8 @@ class Sampler:
         before, elapsed_before_s = self._counters, self._elapsed_s
         self.restart()
         step_s = self._elapsed_s - elapsed_before_s
-        return self._interface.samples_of(before, self._counters, step_s, self._system.tunables, self._sizes)
+        sizes = sizes_of(self._system)
+        return self._interface.samples_of(before, self._counters, step_s, self._system.tunables, sizes)
 
 
 class CompiledActor:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierenv.agents.best_static import find_best_static
+from tierenv.agents.best_static import StoredSetting, find_best_static, find_one_static
 from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy, parse_setting
 from tierenv.agents.policy import Policy
 from tierenv.errors import ConfigError
@@ -47,11 +47,18 @@ def _random(scenario: Scenario, _argument: str) -> RandomPolicy:
 
 
 def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
-    setting = find_best_static(scenario).setting_for(scenario.daemon)
+    return _stored(find_best_static(scenario), scenario, "best-static")
+
+
+def _one_static(scenario: Scenario, argument: str) -> StaticPolicy:
+    return _stored(find_one_static(argument), scenario, f"one-static:{argument}")
+
+
+def _stored(found: StoredSetting, scenario: Scenario, name: str) -> StaticPolicy:
     try:
-        return StaticPolicy(setting, scenario.daemon, name="best-static")
+        return StaticPolicy(found.setting_for(scenario.daemon), scenario.daemon, name=name)
     except ConfigError as error:
-        raise ConfigError(f"best-static, as stored for {scenario.name}: {error}; search anew: tierenv tune") from None
+        raise ConfigError(f"{name}, as stored for {scenario.name}: {error}; search anew: tierenv tune") from None
 
 
 POLICIES = {
@@ -67,6 +74,7 @@ POLICIES = {
     "static": PolicyEntry("one setting throughout", _static, "NUMBER,...|NAME=VALUE,..."),
     "random": PolicyEntry("a random setting every control interval", _random),
     "best-static": PolicyEntry("the setting `tierenv tune` found for the scenario", _best_static),
+    "one-static": PolicyEntry("the one setting that `tierenv tune` found for all of a suite", _one_static, "SUITE"),
 }
 
 

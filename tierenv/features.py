@@ -1,8 +1,8 @@
 """Features: what an observation is made of, a row each.
 
-Everything here comes from counters, the tunables in force and the size of process and fast node, so what is trained in
-the model can run on the kernel. Scaling is fixed: no running normalisation, and only log2, multiplication and clipping
-with constants, so that fixed-point arithmetic can follow it. Clipped to [-1, 1] are
+Everything here comes from counters, the tunables in force and the sizes of processes and fast node, so what is trained
+in the model can run on the kernel. Scaling is fixed: no running normalisation, and only log2, multiplication and
+clipping with constants, so that fixed-point arithmetic can follow it. Clipped to [-1, 1] are
 
     log       2 log2(1 + x / unit) / octaves - 1
     linear    (x - middle) / half
@@ -101,7 +101,7 @@ class Size:
     """The encoder's unit, in that of the field."""
 
 
-RESIDENT_PAGES = Size("resident_pages", "resident pages of the process")
+RESIDENT_PAGES = Size("resident_pages", "resident pages of the processes")
 FAST_NODE_PAGES = Size("fast_node_pages", "pages of the fast node")
 ELAPSED = Size("elapsed_ns", "time since the last decision", per_unit=1e9)
 SIZES = (FAST_NODE_PAGES, RESIDENT_PAGES)
@@ -246,7 +246,7 @@ FEATURES = {
         ),
         Feature(
             "resident",
-            "resident memory of the process",
+            "resident memory of the processes",
             "pages",
             RESIDENT_PAGES,
             (),

@@ -111,7 +111,7 @@ class ObservationEncoder:
             counters: int64[n, NUM_COUNTERS], at its end.
             step_s: float64[n], its real duration; 0 for a machine that has just started or stands still.
             tunables: float64[n, len(TUNABLES)], in force.
-            sizes: int64[n] for each of `SIZES`.
+            sizes: int64[n] for each of `SIZES`, at its end.
             state: the machines' past, which takes the step in.
             mask: bool[n], machines whose past takes it in; None for all.
         """
@@ -139,7 +139,7 @@ class ObservationEncoder:
 
 
 def sizes_of(system: System) -> dict[Size, NDArray[np.int64]]:
-    """Int64[n] for each of `SIZES`."""
+    """Int64[n] for each of `SIZES`, as they are now."""
     return {RESIDENT_PAGES: system.resident_pages, FAST_NODE_PAGES: system.fast_capacity_pages}
 
 

@@ -24,10 +24,6 @@ class System(Protocol):
         """What promotes pages on each machine, length n."""
 
     @property
-    def resident_pages(self) -> NDArray[np.int64]:
-        """int64[n]: resident pages of each machine's processes."""
-
-    @property
     def fast_capacity_pages(self) -> NDArray[np.int64]:
         """int64[n]: pages the fast tier of each machine holds."""
 
@@ -67,6 +63,13 @@ class System(Protocol):
     @property
     def tunables(self) -> NDArray[np.float64]:
         """float64[n, len(TUNABLES)] in force for a machine's first process, NaN where its daemon lacks one."""
+
+    @property
+    def resident_pages(self) -> NDArray[np.int64]:
+        """int64[n]: resident pages of the processes that run, at least 1; once the work is done of the last that ran.
+
+        On a kernel it is the resident memory of the processes that the operator names.
+        """
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:

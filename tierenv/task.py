@@ -148,7 +148,6 @@ class TieredMemoryTask:
         self.control_interval_s = control_interval_s
         self.system = system
         self.phase_orders = _one_for_each(phase_orders, n)
-        self._sizes = sizes_of(system)
         self.is_controlled = is_controlled
         self._in_force = {TUNABLES[name].symbol: column for name, column in self.codec.columns.items()}
         self._limit_s = max_time_multiple * system.reference_s
@@ -227,7 +226,8 @@ class TieredMemoryTask:
         tunables: NDArray[np.float64],
         mask: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
-        return self.encoder.observe(self._counters, counters, step_s, tunables, self._sizes, self._history, mask)
+        sizes = sizes_of(self.system)
+        return self.encoder.observe(self._counters, counters, step_s, tunables, sizes, self._history, mask)
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         """An episode has begun on the machines under the mask."""

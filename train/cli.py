@@ -136,10 +136,10 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Tune:
-    """Search the best static setting of a scenario: what a learned policy has to beat."""
+    """Search the best static setting of a scenario, or of each of a suite and of all of it together."""
 
-    scenario: Annotated[Positional[str], arg(metavar="SCENARIO")]
-    """A scenario: a path, or a name from `tierenv list scenarios`."""
+    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
+    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
     trials: Annotated[int | None, arg(metavar="N")] = None
     """Settings to try; by default as many as the grid has, which takes no other number (144 for three tunables, 577 for
     numa-balancing)."""
@@ -150,7 +150,8 @@ class Tune:
     seeds: Annotated[int, arg(metavar="N")] = 4
     """Tuning episodes for each setting; the finalists are judged on twice as many fresh ones."""
     save: bool = False
-    """Store the winner as the scenario's best-static policy, in the user's data folder."""
+    """Store the winner as the scenario's best-static policy, in the user's data folder; of a suite the one setting for
+    all as one-static:SUITE, too."""
     json: JsonFile = None
     """Write the result to this file, for machines; - is stdout."""
 
@@ -160,13 +161,13 @@ class Tune:
         from tierenv.agents.best_static import check_storage
         from tierenv.train import report
         from tierenv.train.journal import journal_of
-        from tierenv.train.search import save_best_static, search
+        from tierenv.train.search import save_search, search_target
 
         stored = check_storage() if self.save else None
-        with journal_of("tune", self.scenario, self.daemon, self.sampler, self.trials, self.seeds) as journal:
+        with journal_of("tune", self.target, self.daemon, self.sampler, self.trials, self.seeds) as journal:
             with shown_progress("searching", _stderr()) as report_progress:
-                result = search(
-                    self.scenario,
+                result = search_target(
+                    self.target,
                     self.sampler,
                     self.trials,
                     self.seeds,
@@ -176,8 +177,8 @@ class Tune:
                 )
             _write_json(self.json, result.to_json)
             if stored is not None:
-                save_best_static(result, _command_line(), stored)
-        _print(report.search_table(result), *([f"stored in {stored}"] if stored else []), beside=self.json)
+                save_search(result, _command_line(), stored)
+        _print(*report.search_tables(result), *([f"stored in {stored}"] if stored else []), beside=self.json)
         return 0
 
 

@@ -15,7 +15,7 @@ from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
 from tierenv.train.fidelity import Fidelity
 from tierenv.train.replay import Replay
-from tierenv.train.search import SearchResult
+from tierenv.train.search import SearchResult, SuiteSearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.units import PAGE_BYTES, format_bytes
 
@@ -88,7 +88,21 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def search_table(result: SearchResult) -> Table:
+def search_tables(result: SearchResult | SuiteSearchResult) -> list[Table]:
+    """The finalists of a search and its budget, of a suite for each scenario and for all together."""
+    if isinstance(result, SearchResult):
+        return [_search_table(result)]
+    table = _table(
+        f"one setting for all of {result.suite}", ["setting", "as a policy", "time / no migration", "when picked"]
+    )
+    for finalist in result.finalists:
+        numbers = (finalist.relative_time, finalist.screening)
+        table.add_row(str(finalist.setting), finalist.setting.policy_name, *(f"{number:.4f}" for number in numbers))
+    table.caption = f"mean over {len(result.results)} scenarios"
+    return [*map(_search_table, result.results), table]
+
+
+def _search_table(result: SearchResult) -> Table:
     """The finalists of a search and its budget."""
     table = _table(
         f"best static settings of {result.scenario.name} ({result.sampler})",

@@ -1,4 +1,4 @@
-"""Search for the best static setting of a scenario: what a learned policy has to beat."""
+"""Search for the best static setting of a scenario, or of all of a suite: what a learned policy has to beat."""
 
 import itertools
 import math
@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.action import ActionCodec
-from tierenv.agents.best_static import BestStatic, write_best_static
-from tierenv.daemon import Daemon, HintFaultDaemon, TunableRange, load_daemon, tunable_daemons
+from tierenv.agents.best_static import BestStatic, OneStatic, write_best_static, write_one_static
+from tierenv.daemon import Daemon, HintFaultDaemon, TunableRange, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.progress import ReportProgress, unreported
-from tierenv.scenario import Scenario, load_scenario
-from tierenv.task import simulated_task
+from tierenv.scenario import Scenario
+from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
-from tierenv.train.episodes import Episodes, holding, run_episodes
+from tierenv.train.config import Suite, load_suite
+from tierenv.train.episodes import Episodes, Stateless, holding, run_episodes
+from tierenv.train.evaluate import MAX_TIME_MULTIPLE
 from tierenv.train.journal import Journal
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate
@@ -29,13 +32,16 @@ from tierenv.tunables import TUNABLES, Setting, Tunable, setting_of
 RANDOM_SEED = 20_000
 """Seed of the random sampler."""
 
-MAX_TIME_MULTIPLE = 4.0
-"""Candidates are given up at this many times the all-fast time: none that slow can win."""
+GIVEN_UP_AT = 4.0
+"""Candidates are given up at this many times the time without migration: none that slow can win."""
+
+COARSER = 8
+"""Every setting is tried with so many times fewer regions, several times as fast; the best are judged at the full
+resolution."""
 
 MACHINES_AT_ONCE = 128
 """What a kill loses, at most, and the memory of a batch; a machine takes about a third of a MiB."""
 
-MAX_TRIALS = 100_000
 MAX_SEEDS = 1000
 """Tuning episodes for each setting."""
 MAX_TRIALS = 100_000
@@ -95,7 +101,7 @@ class Finalist:
 
     setting: Setting
     screening_s: float
-    """Mean completion time on the seeds that picked it, hence optimistic."""
+    """Mean completion time on the seeds that picked it, hence optimistic, and at less resolution."""
     seconds: Estimate
     """Mean completion time on fresh seeds."""
 
@@ -136,33 +142,168 @@ class SearchResult:
         }
 
 
-def search(
-    scenario_name: str,
+@dataclass(frozen=True)
+class CommonFinalist:
+    """One of the best settings for all scenarios of a suite, judged on fresh seeds."""
+
+    setting: Setting
+    screening: float
+    """Mean over the scenarios of time over time without migration, on the seeds that picked it."""
+    relative_time: float
+    """The same on fresh seeds."""
+
+
+@dataclass(frozen=True)
+class SuiteSearchResult:
+    """What a search found for each scenario of a suite, and the settings that are best for all of them together."""
+
+    suite: str
+    results: list[SearchResult]
+    finalists: list[CommonFinalist]
+
+    @property
+    def winner(self) -> CommonFinalist:
+        """The one setting for all."""
+        return self.finalists[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `tune --json` writes."""
+        return {
+            "schema": 1,
+            "suite": self.suite,
+            "git_revision": git_revision(),
+            "scenarios": [result.to_json() for result in self.results],
+            "for_all": [
+                {
+                    "policy": finalist.setting.policy_name,
+                    "setting": finalist.setting.to_json(),
+                    "screening": finalist.screening,
+                    "relative_time": finalist.relative_time,
+                }
+                for finalist in self.finalists
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which settings are tried on which seeds."""
+
+    sampler: str
+    settings: Settings
+    screening_seeds: list[int]
+    fresh_seeds: list[int]
+    num_finalists: int
+
+    def best_of(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Indices of the settings with the least scores, best first."""
+        return np.argsort(scores, kind="stable")[: self.num_finalists]
+
+
+def search_target(
+    target: str,
     sampler: str = "grid",
     trials: int | None = None,
     num_seeds: int = 4,
-    num_finalists: int = 5,
     *,
     daemon: str | None = None,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
+) -> SearchResult | SuiteSearchResult:
+    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`."""
+    suite = load_suite(target, daemon)
+    if len(suite.scenarios) > 1:
+        plan = sampler, trials, num_seeds
+        return search_suite(suite, *plan, journal=journal, report_progress=report_progress)
+    return search(suite.scenarios[0], sampler, trials, num_seeds, journal=journal, report_progress=report_progress)
+
+
+def search(
+    scenario: Scenario,
+    sampler: str = "grid",
+    trials: int | None = None,
+    num_seeds: int = 4,
+    num_finalists: int = 8,
+    *,
+    journal: Journal | None = None,
+    report_progress: ReportProgress = unreported,
 ) -> SearchResult:
-    """Try settings on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`.
+    """Try settings coarsely on common tuning seeds, then judge the best few on fresh ones. Raises `ConfigError`.
 
     Args:
-        scenario_name: name or path.
+        scenario: whose daemon can be tuned.
         sampler: a key of `SAMPLERS`.
         trials: settings to try; None for as many as the grid has.
         num_seeds: tuning episodes for each setting.
         num_finalists: settings that are judged on fresh seeds.
-        daemon: name or path of one that takes the place of the scenario's own.
+        journal: keeps what is done and knows what was done before.
+        report_progress: told how many settings were run.
+    """
+    plan = _plan(scenario, sampler, trials, num_seeds, num_finalists)
+    return _search(scenario, plan, journal or Journal(), report_progress)[0]
+
+
+def search_suite(
+    suite: Suite,
+    sampler: str = "grid",
+    trials: int | None = None,
+    num_seeds: int = 4,
+    num_finalists: int = 8,
+    *,
+    journal: Journal | None = None,
+    report_progress: ReportProgress = unreported,
+) -> SuiteSearchResult:
+    """Search each scenario of a suite, and with the same runs the one setting for all. Raises `ConfigError`.
+
+    That is the one with the least mean over the scenarios of time over time without migration.
+
+    Args:
+        suite: scenarios under one daemon.
+        sampler: as in `search`, and so the others.
+        trials: settings to try.
+        num_seeds: tuning episodes for each setting and scenario.
+        num_finalists: settings that are judged on fresh seeds, for each scenario and for all.
         journal: keeps what is done and knows what was done before.
         report_progress: told how many settings were run.
     """
     journal = journal or Journal()
-    scenario = load_scenario(scenario_name)
-    if daemon is not None:
-        scenario = scenario.under(load_daemon(daemon))
+    if len({scenario.daemon.identity for scenario in suite.scenarios}) > 1:
+        names = ", ".join(dict.fromkeys(scenario.daemon.name for scenario in suite.scenarios))
+        raise ConfigError(f"suite {suite.name}: one setting for all needs one daemon, got {names}; give --daemon")
+    plan = _plan(suite.scenarios[0], sampler, trials, num_seeds, num_finalists)
+    results, relative = [], []
+    for index, scenario in enumerate(suite.scenarios):
+        report = _part_of(report_progress, index, len(suite.scenarios), scenario.name)
+        result, means = _search(scenario, plan, journal, report)
+        results.append(result)
+        relative.append(means / _left_alone(_coarser(scenario), plan.screening_seeds, journal).mean())
+    scores = np.mean(relative, axis=0)
+    best = plan.best_of(scores)
+    fresh = []
+    for scenario in suite.scenarios:
+        batches = _run(scenario, plan.settings[best], plan.fresh_seeds, journal)
+        left_alone_s = _left_alone(scenario, plan.fresh_seeds, journal).mean()
+        fresh.append(_mean_by_setting(batches, len(best)) / left_alone_s)
+    names = suite.scenarios[0].daemon.tunables
+    finalists = [
+        CommonFinalist(setting_of(plan.settings[index], names), float(scores[index]), float(relative_time))
+        for index, relative_time in zip(best, np.mean(fresh, axis=0), strict=True)
+    ]
+    finalists.sort(key=lambda finalist: finalist.relative_time)
+    return SuiteSearchResult(suite.name, results, finalists)
+
+
+def _part_of(report_progress: ReportProgress, index: int, parts: int, name: str) -> ReportProgress:
+    """What reports on one of several parts of equal size."""
+
+    def report(done: int, total: int, doing: str = "") -> None:
+        report_progress(index * total + done, parts * total, f"{name}: {doing}")
+
+    return report
+
+
+def _plan(scenario: Scenario, sampler: str, trials: int | None, num_seeds: int, num_finalists: int) -> _Plan:
+    """Which settings of a scenario's daemon are tried. Raises `ConfigError`."""
     if not scenario.daemon.can_be_tuned:
         raise ConfigError(
             f"scenario {scenario.name}: daemon {scenario.daemon.name} cannot be tuned at run time; use "
@@ -179,16 +320,23 @@ def search(
     if not 1 <= num_seeds <= MAX_SEEDS:
         raise ConfigError(f"--seeds={num_seeds}: must be 1 to {MAX_SEEDS}")
     seeds = seed_blocks.block(seed_blocks.TUNING, 3 * num_seeds, "--seeds")
-    screening_seeds, fresh_seeds = seeds[:num_seeds], seeds[num_seeds:]
-
-    started = time.perf_counter()
     settings = SAMPLERS[sampler](scenario.daemon, trials)
-    num_runs = len(settings) + min(num_finalists, len(settings))
-    screening = _run(scenario, settings, screening_seeds, journal, partial(report_progress, total=num_runs))
+    return _Plan(sampler, settings, seeds[:num_seeds], seeds[num_seeds:], min(num_finalists, len(settings)))
+
+
+def _search(
+    scenario: Scenario, plan: _Plan, journal: Journal, report_progress: ReportProgress
+) -> tuple[SearchResult, NDArray[np.float64]]:
+    """The result for one scenario, and the mean time of every setting on the screening seeds."""
+    started = time.perf_counter()
+    settings = plan.settings
+    num_runs = len(settings) + plan.num_finalists
+    progress = partial(report_progress, total=num_runs)
+    screening = _run(_coarser(scenario), settings, plan.screening_seeds, journal, progress)
     means = _mean_by_setting(screening, len(settings))
-    best = np.argsort(means, kind="stable")[:num_finalists]
+    best = plan.best_of(means)
     report_progress(len(settings), num_runs, "the best on fresh seeds")
-    fresh = _run(scenario, settings[best], fresh_seeds, journal)
+    fresh = _run(scenario, settings[best], plan.fresh_seeds, journal)
     fresh_seconds = np.concatenate([batch.seconds for batch in fresh]).reshape(len(best), -1)
     finalists = [
         Finalist(setting_of(settings[index], scenario.daemon.tunables), float(means[index]), mean_estimate(seconds))
@@ -202,7 +350,11 @@ def search(
         wall_s=time.perf_counter() - started,
     )
     finalists.sort(key=lambda finalist: finalist.seconds.value)
-    return SearchResult(scenario, sampler, finalists, fresh_seeds, budget)
+    return SearchResult(scenario, plan.sampler, finalists, plan.fresh_seeds, budget), means
+
+
+def _coarser(scenario: Scenario) -> Scenario:
+    return scenario.replace(regions=max(1, scenario.regions // COARSER))
 
 
 def _run(
@@ -214,6 +366,7 @@ def _run(
 ) -> list[Episodes]:
     """Each setting on the same seeds, in batches; episodes of a setting are neighbours."""
     controlled = scenario.replace(control="tunables")
+    limit_s = GIVEN_UP_AT * float(_left_alone(scenario, seeds, journal).max())
     actions = ActionCodec(scenario.daemon).encode(settings)
     at_once = max(1, MACHINES_AT_ONCE // len(seeds))
     batches = []
@@ -221,12 +374,21 @@ def _run(
         report_progress(start, doing="every setting")
         part = actions[start : start + at_once]
         decides = [controlled.identity, part.tolist(), list(seeds)]
-        batches.append(journal.once(decides, partial(_play, controlled, part, seeds)))
+        batches.append(journal.once(decides, partial(_play, controlled, part, seeds, limit_s)))
     return batches
 
 
-def _play(scenario: Scenario, actions: NDArray[np.float64], seeds: Sequence[int]) -> Episodes:
-    task = simulated_task([scenario] * (len(actions) * len(seeds)), max_time_multiple=MAX_TIME_MULTIPLE)
+def _left_alone(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> NDArray[np.float64]:
+    """float64[seeds]: completion times without migration [s]."""
+    scenario = scenario.replace(control="off")
+    task = partial(simulated_task, [scenario] * len(seeds), max_time_multiple=MAX_TIME_MULTIPLE)
+    nothing = Stateless(lambda observation: np.zeros((len(observation), 0), np.float32))
+    return journal.once([scenario.identity, list(seeds)], lambda: run_episodes(task(), nothing, seeds)).seconds
+
+
+def _play(scenario: Scenario, actions: NDArray[np.float64], seeds: Sequence[int], limit_s: float) -> Episodes:
+    system = LumpedSystem([scenario] * (len(actions) * len(seeds)))
+    task = ModelledTask(system, max_time_multiple=limit_s / float(system.reference_s.min()))
     return run_episodes(task, holding(np.repeat(actions, len(seeds), axis=0)), list(seeds) * len(actions))
 
 
@@ -253,3 +415,23 @@ def save_best_static(result: SearchResult, command: str, path: Path) -> None:
         git_revision=git_revision(),
     )
     write_best_static(result.scenario, best, path)
+
+
+def save_search(result: SearchResult | SuiteSearchResult, command: str, path: Path) -> None:
+    """Store the winner of every scenario, and of a suite the one setting for all as its one-static policy."""
+    if isinstance(result, SearchResult):
+        save_best_static(result, command, path)
+        return
+    for each in result.results:
+        save_best_static(each, command, path)
+    scenarios = [each.scenario for each in result.results]
+    one = OneStatic(
+        scenarios=tuple(scenario.name for scenario in scenarios),
+        daemon=scenarios[0].daemon.name,
+        setting=result.winner.setting.to_json(),
+        relative_time=result.winner.relative_time,
+        seeds=tuple(result.results[0].fresh_seeds),
+        command=command,
+        git_revision=git_revision(),
+    )
+    write_one_static(result.suite, one, path)

@@ -14,11 +14,14 @@ from tierenv.action import ActionCodec
 from tierenv.agents import best_static
 from tierenv.agents.best_static import (
     BestStatic,
+    BestStaticFile,
+    OneStatic,
     check_storage,
     find_best_static,
     packaged_path,
     read_best_static,
     write_best_static,
+    write_one_static,
 )
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
@@ -48,6 +51,16 @@ FOUND = BestStatic(
     git_revision=None,
 )
 
+ONE = OneStatic(
+    scenarios=("skewed",),
+    daemon="kmmscand-tunable",
+    setting=FOUND.setting,
+    relative_time=0.9,
+    seeds=(20000,),
+    command="tierenv tune mine --save",
+    git_revision=None,
+)
+
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -56,12 +69,13 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(best_static, "packaged_path", lambda: tmp_path / "none")
     path = check_storage()
     write_best_static(SCENARIO, FOUND, path)
+    write_one_static("mine", ONE, path)
     return path
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_row_of_the_table_runs(name: str, stored: Path) -> None:
-    argument = {"static": ":500,1024,inf"}.get(name, "")
+    argument = {"static": ":500,1024,inf", "one-static": ":mine"}.get(name, "")
     policy = load_policy(name + argument, SCENARIO)
     scenario = scenario_for(policy, SCENARIO)
     assert scenario.control == policy.control
@@ -195,7 +209,9 @@ def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -
         thread.start()
     for thread in threads:
         thread.join()
-    assert read_best_static(stored) == {scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}
+    assert read_best_static(stored) == BestStaticFile(
+        scenarios={scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}, suites={"mine": ONE}
+    )
 
 
 @pytest.mark.parametrize("throttle", [0.0, 64.0 * MIB, math.inf])
@@ -212,7 +228,7 @@ def test_stored_settings_survive_the_file(stored: Path, throttle: float) -> None
         ("{", "not valid JSON"),
         ("[]", "must hold an object"),
         ('{"schema": 1}', "schema=1: must be 2"),
-        ('{"schema": 2, "scenarios": {"1a2b": {}}}', "scenarios.1a2b.scenario: required key is missing"),
+        ('{"schema": 2, "scenarios": {"1a2b": {}}}', "scenarios.1a2b.daemon: required key is missing"),
         ('{"schema": 2, "scenario": {}}', "unknown key"),
         ('{"schema": 2, "schema": 2}', "schema is given twice"),
     ],
@@ -234,7 +250,7 @@ def test_packaged_scenarios_have_their_setting(name: str) -> None:
 def test_no_setting_is_packaged_for_a_scenario_that_is_no_more() -> None:
     known = {load_scenario(name).identity for name in packaged("scenarios")}
     known |= {scenario.identity for scenario in load_suite("numa-balancing").scenarios}
-    assert set(read_best_static(packaged_path())) == known
+    assert set(read_best_static(packaged_path()).scenarios) == known
 
 
 def test_what_the_user_tuned_comes_before_what_is_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

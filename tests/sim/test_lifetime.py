@@ -15,6 +15,7 @@ from tierenv.sim.lumped.state import CLASS, SLOW_CLOCK
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import all_fast_s, scenario_arrays
+from tierenv.task import simulated_task
 
 both_models = pytest.mark.parametrize("system_type", SYSTEMS)
 
@@ -100,6 +101,43 @@ def test_executed_anew_a_process_has_touched_nothing(system_type: type) -> None:
         first = int(machine.regions["first_lump"][machine.mms["first_region"][1]])
         hazard = machine.classes["hazard"][machine.counts[first:-1, CLASS]]
         assert (hazard - machine.clocks[first:, SLOW_CLOCK] < 1e4).all()
+
+
+@both_models
+def test_resident_are_the_processes_that_run_and_at_the_end_those_that_ran_last(system_type: type) -> None:
+    own = beside("once").replace(corunners=[])
+    assert set(resident_over(system_type, own)) == {own.pages}
+    for lifetime in ("endless", "repeating"):
+        both = beside(lifetime)
+        assert set(resident_over(system_type, both)) == {both.pages} and both.pages > own.pages
+    gone = resident_over(system_type, beside("once"))
+    assert gone[0] == both.pages and set(gone) == {both.pages, own.pages} and gone == sorted(gone, reverse=True)
+    late = beside("once", work=1e6)
+    late = late.replace(corunners=[{**late.corunners[0].model_dump(), "start": "2s"}])
+    assert resident_over(system_type, late)[:4] == [own.pages, own.pages, both.pages, both.pages]
+
+
+def test_what_is_observed_follows_the_processes_that_run() -> None:
+    scenario = beside("once", control="tunables", size="128MiB", fast_capacity="64MiB")
+    task = simulated_task([scenario])
+    column = [column.name for column in task.encoder.columns].index("resident")
+    seen = [float(task.reset(np.array([0], np.uint64))[0][0, column])]
+    is_over = False
+    while not is_over:
+        outcome = task.step(np.zeros((1, 3)))
+        seen.append(float(outcome.observation[0, column]))
+        is_over = bool(outcome.terminated[0])
+    assert len(set(seen)) == 2 and seen[0] - seen[-1] == pytest.approx(np.log2(136 / 128) / 8, abs=1e-6)
+
+
+def resident_over(system_type: type, scenario: Scenario) -> list[int]:
+    """Resident pages at the start of a run and after every second of it."""
+    system = begin(system_type, scenario)
+    found = [int(system.resident_pages[0])]
+    while not system.is_done[0]:
+        system.advance(1.0)
+        found.append(int(system.resident_pages[0]))
+    return found
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tierenv.records import packaged
 from tierenv.scenario import load_scenario
-from tierenv.train.studies.convergence import BAR, POLICIES, changes, main
+from tierenv.train.config import load_suite
+from tierenv.train.studies.convergence import BAR, POLICIES, SUITE, changes, main
 from tierenv.train.studies.model_doc import CONVERGENCE
 
 STANDARD_ERRORS = 3.3
@@ -26,7 +26,7 @@ def test_a_finer_resolution_moves_completion_by_less_than_half_a_percent(scenari
 def test_the_stored_table_covers_everything_and_meets_the_bar() -> None:
     rows = json.loads(CONVERGENCE.read_text(encoding="utf-8"))["rows"]
     assert {(row["scenario"], row["policy"]) for row in rows} == {
-        (scenario, policy) for scenario in packaged("scenarios") for policy in POLICIES
+        (scenario.name, policy) for scenario in load_suite(SUITE).scenarios for policy in POLICIES
     }
     for row in rows:
         for kind in ("substeps_halved", "lumps_doubled"):

@@ -9,15 +9,32 @@ import pytest
 
 from tests.tiny import setting_of_three
 from tierenv.agents import best_static
+from tierenv.agents.heuristics import StaticPolicy
+from tierenv.agents.policies import load_policy
+from tierenv.agents.policy import scenario_for
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
-from tierenv.scenario import load_scenario
+from tierenv.scenario import Scenario, load_scenario
+from tierenv.task import simulated_task
 from tierenv.train import search as search_module
 from tierenv.train import seeds
-from tierenv.train.search import grid, grid_size, random, save_best_static, search
+from tierenv.train.config import load_suite
+from tierenv.train.episodes import run_episodes
+from tierenv.train.search import (
+    SearchResult,
+    SuiteSearchResult,
+    grid,
+    grid_size,
+    random,
+    save_best_static,
+    save_search,
+    search,
+    search_target,
+)
 from tierenv.tunables import TUNABLES, setting_of
 
 DAEMON = load_daemon("kmmscand-tunable")
+SCENARIO = load_scenario("skewed")
 
 
 def test_grid_spans_the_ranges_with_both_special_settings() -> None:
@@ -52,33 +69,34 @@ def test_a_kernel_s_defaults_are_a_point_of_its_grid_more_and_it_can_promote_not
 
 
 def test_another_daemon_can_take_the_place_of_the_scenario_s(scenario_path: Path) -> None:
-    result = search(str(scenario_path), "random", trials=3, num_seeds=1, daemon="numa-balancing")
+    result = search_target(str(scenario_path), "random", trials=3, num_seeds=1, daemon="numa-balancing")
+    assert isinstance(result, SearchResult)
     assert result.scenario.daemon.name == "numa-balancing"
     assert set(result.winner.setting.values) == set(TUNABLES)
 
 
 def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
-    result = search(str(scenario_path), num_seeds=2)
+    result = search(load_scenario(str(scenario_path)), num_seeds=2)
     seconds = [finalist.seconds.value for finalist in result.finalists]
-    assert len(seconds) == 5 and seconds == sorted(seconds) and result.winner.seconds.value == seconds[0]
+    assert len(seconds) == 8 and seconds == sorted(seconds) and result.winner.seconds.value == seconds[0]
     assert result.fresh_seeds == [seeds.TUNING + index for index in range(2, 6)]
     assert result.budget.trials == 144
-    assert result.budget.episodes == 144 * 2 + 5 * 4
+    assert result.budget.episodes == 144 * 2 + 8 * 4
     assert result.budget.env_steps > result.budget.episodes
     content = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert content["finalists"][0]["policy"].startswith("static:")
 
 
 def test_batches_do_not_change_the_result(scenario_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = search(str(scenario_path), "random", trials=7, num_seeds=2)
+    whole = search(load_scenario(str(scenario_path)), "random", trials=7, num_seeds=2)
     monkeypatch.setattr(search_module, "MACHINES_AT_ONCE", 5)
-    parts = search(str(scenario_path), "random", trials=7, num_seeds=2)
+    parts = search(load_scenario(str(scenario_path)), "random", trials=7, num_seeds=2)
     assert whole.finalists == parts.finalists
 
 
 def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    result = search(str(scenario_path), "random", trials=3, num_seeds=1)
+    result = search(load_scenario(str(scenario_path)), "random", trials=3, num_seeds=1)
     save_best_static(result, "tierenv tune", best_static.check_storage())
     found = best_static.find_best_static(load_scenario(str(scenario_path)))
     assert found.setting_for(DAEMON) == result.winner.setting
@@ -97,4 +115,63 @@ def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, mo
 )
 def test_bad_requests_say_what_is_wrong(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        search("skewed", **options)  # type: ignore[arg-type]
+        search(SCENARIO, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def suite_path(scenario_path: Path) -> Path:
+    """A suite of the tiny scenario and one with twice its fast tier."""
+    other = scenario_path.with_name("other.yaml")
+    other.write_text(f"like: {scenario_path}\nfast_capacity: 256MiB\n")
+    path = scenario_path.with_name("both.yaml")
+    path.write_text(f"scenarios: [{scenario_path}, {other}]\n")
+    return path
+
+
+def test_of_a_suite_each_scenario_is_searched_as_alone_and_one_setting_is_best_for_all(suite_path: Path) -> None:
+    result = search_target(str(suite_path), "random", trials=12, num_seeds=2)
+    assert isinstance(result, SuiteSearchResult)
+    alone = [search(scenario, "random", 12, 2) for scenario in load_suite(str(suite_path)).scenarios]
+    assert [each.finalists for each in result.results] == [each.finalists for each in alone]
+    left_alone_s = [left_alone(each.scenario, each.fresh_seeds) for each in alone]
+    assert [row.relative_time for row in result.finalists] == sorted(row.relative_time for row in result.finalists)
+    for finalist in result.finalists:
+        shares = [
+            seconds.value / unmoved_s
+            for each, unmoved_s in zip(alone, left_alone_s, strict=True)
+            for row in each.finalists
+            for setting, seconds in [(row.setting, row.seconds)]
+            if setting == finalist.setting
+        ]
+        if len(shares) == len(alone):
+            assert finalist.relative_time == pytest.approx(np.mean(shares))
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def left_alone(scenario: Scenario, seeds: list[int]) -> float:
+    """Mean time without migration [s]."""
+    policy = load_policy("no-migration", scenario)
+    task = simulated_task([scenario_for(policy, scenario)] * len(seeds), max_time_multiple=20)
+    return float(run_episodes(task, policy, seeds).seconds.mean())
+
+
+def test_what_a_suite_s_search_found_is_stored_and_played(
+    suite_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    result = search_target(str(suite_path), "random", trials=3, num_seeds=1)
+    assert isinstance(result, SuiteSearchResult)
+    save_search(result, "tierenv tune", best_static.check_storage())
+    for each in result.results:
+        assert best_static.find_best_static(each.scenario).setting_for(DAEMON) == each.winner.setting
+        policy = load_policy("one-static:both", each.scenario)
+        assert isinstance(policy, StaticPolicy) and policy.setting == result.winner.setting
+    with pytest.raises(ConfigError, match="one-static: no setting stored for suite 'bth'; did you mean 'both'"):
+        load_policy("one-static:bth", result.results[0].scenario)
+
+
+def test_one_setting_for_all_needs_one_daemon(suite_path: Path) -> None:
+    mixed = suite_path.with_name("mixed.yaml")
+    mixed.write_text("scenarios: [skewed, pmbench]\n")
+    with pytest.raises(ConfigError, match="one setting for all needs one daemon, got kmmscand-tunable, numa-balancing"):
+        search_target(str(mixed))

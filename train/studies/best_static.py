@@ -1,6 +1,6 @@
-"""The settings that come with tierenv: `python -m tierenv.train.studies.best_static`.
+"""The settings that come with tierenv: `python -m tierenv.train.studies.best_static SUITE`.
 
-As `tierenv tune --save`, which stores into the folder of the user, does it for the packaged scenarios.
+As `tierenv tune --save`, which stores into the folder of the user, does it.
 """
 
 import sys
@@ -12,16 +12,16 @@ import tyro
 from tyro.conf import Positional, arg
 
 from tierenv.agents.best_static import packaged_path
-from tierenv.records import packaged
-from tierenv.train.search import save_best_static, search
+from tierenv.train.journal import journal_of
+from tierenv.train.search import save_search, search_target
 
 
 @dataclass(frozen=True)
 class PackagedSettings:
-    """Search the best static settings of packaged scenarios and store them in configs/policies/best-static.json."""
+    """Search the best static settings of packaged suites and store them in configs/policies/best-static.json."""
 
-    scenarios: Annotated[Positional[tuple[str, ...]], arg(metavar="SCENARIO")] = tuple(packaged("scenarios"))
-    """Which; all without any."""
+    targets: Annotated[Positional[tuple[str, ...]], arg(metavar="SUITE_OR_SCENARIO")]
+    """Which."""
     daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
     """Daemon in place of the scenarios' own."""
     seeds: Annotated[int, arg(metavar="N")] = 8
@@ -31,10 +31,11 @@ class PackagedSettings:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the searches."""
     options = tyro.cli(PackagedSettings, args=arguments)
-    for scenario in options.scenarios:
-        result = search(scenario, num_seeds=options.seeds, daemon=options.daemon)
+    for target in options.targets:
         under = f"--daemon {options.daemon} " if options.daemon else ""
-        save_best_static(result, f"tierenv tune {scenario} {under}--seeds {options.seeds} --save", packaged_path())
+        with journal_of("best-static", target, options.daemon, options.seeds) as journal:
+            result = search_target(target, num_seeds=options.seeds, daemon=options.daemon, journal=journal)
+            save_search(result, f"tierenv tune {target} {under}--seeds {options.seeds} --save", packaged_path())
     return 0
 
 

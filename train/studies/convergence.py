@@ -1,6 +1,6 @@
 """How far the resolution of the model decides its results: `python -m tierenv.train.studies.convergence`.
 
-Completion times of every packaged scenario under every kernel mechanism and the best static setting, at the shipped
+Completion times of every scenario of a suite under every kernel mechanism and the best static setting, at the shipped
 resolution and at finer ones. The bar is half a percent.
 """
 
@@ -19,10 +19,10 @@ from tyro.conf import arg
 from tierenv.agents.best_static import find_best_static
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
-from tierenv.records import packaged
-from tierenv.scenario import Scenario, load_scenario
+from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S
+from tierenv.train.config import load_suite
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
@@ -31,6 +31,8 @@ from tierenv.tunables import Setting
 POLICIES = ("numab1", "numab2", "kmmscand-v0", "kmmscand-v1", "kscand-v3", "built-in", "best-static")
 """What promotes; each with its own daemon, rule and mode."""
 BAR = 0.005
+SUITE = "kmmscand-tunable"
+"""On the others what NUMA balancing does is compared with measurements: `tierenv fidelity`."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,7 @@ def _change(finer_s: NDArray[np.float64], shipped_s: NDArray[np.float64]) -> dic
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table. Returns the exit code: 1 if a change is beyond the bar and its sampling error."""
     options = tyro.cli(Convergence, args=arguments)
-    rows = [
-        changes(load_scenario(scenario), policy, options.seeds)
-        for scenario in packaged("scenarios")
-        for policy in POLICIES
-    ]
+    rows = [changes(scenario, policy, options.seeds) for scenario in load_suite(SUITE).scenarios for policy in POLICIES]
     cells = [(row["scenario"], row["policy"], f"{row['seconds']:.1f}", *map(_cell, _kinds(row))) for row in rows]
     columns = ["scenario", "policy", "time [s]", "sub-steps halved", "lumps doubled"]
     Console().print(plain_table("change of the mean completion time", columns, cells))

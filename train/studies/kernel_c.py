@@ -1,4 +1,4 @@
-"""What a policy loses as integers in C: the compiled export against the floats, on every scenario.
+"""What a policy loses as integers in C: the compiled export against the floats, on the suite of its daemon.
 
 `python -m tierenv.train.studies.kernel_c --json FILE` (make results) measures the packaged policies; it fails when one
 misses a bar.
@@ -31,6 +31,7 @@ from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.system import System
 from tierenv.train import seeds as seed_blocks
+from tierenv.train.config import load_suite
 from tierenv.train.episodes import Actor, Recorder, run_episodes
 from tierenv.train.evaluate import evaluation_task
 from tierenv.train.provenance import git_revision, machine
@@ -142,13 +143,13 @@ class Measured:
 def measure(
     policy: str, scenarios: Sequence[str], num_seeds: int, report_progress: Callable[[str], None] = lambda _line: None
 ) -> Measured:
-    """Export, compile and play one policy. Raises `ConfigError`."""
+    """Export, compile and play one policy; no scenarios are those of its daemon's suite. Raises `ConfigError`."""
     seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
-    records = [load_scenario(name) for name in scenarios]
     with tempfile.TemporaryDirectory() as temporary:
         request = ExportRequest(policy, Path(temporary) / "c")
         write(request)
         source = learned_source(policy)
+        records = list(map(load_scenario, scenarios)) or load_suite(source.daemon.name).scenarios
         compiled = CompiledPolicy(request.output, Interface(source.daemon))
     rows: list[Row] = []
     samples: list[NDArray[np.void]] = []
@@ -176,12 +177,12 @@ def _form(model: Network | DecisionTree) -> str:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compare exported C with the policy it came from, on every scenario."""
+    """Compare exported C with the policy it came from."""
 
     policy: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME_OR_PATH")] = ()
     """Run folders and bundles; by default the packaged ones."""
     scenario: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="SCENARIO")] = ()
-    """By default all packaged ones."""
+    """By default those of the suite that is named for the policy's daemon."""
     seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 20
     """Episodes for each scenario; with fewer, chance alone can move a mean time by half a percent."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -192,13 +193,13 @@ def main() -> int:
     """Run the command line. Returns 0, 1 if a policy misses a bar, or 2 for bad input."""
     arguments = tyro.cli(Arguments, prog="python -m tierenv.train.studies.kernel_c")
     bundles = [name for name, path in packaged("policies").items() if path.is_dir()]
-    policies, scenarios = arguments.policy or tuple(bundles), arguments.scenario or tuple(packaged("scenarios"))
+    policies = arguments.policy or tuple(bundles)
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
     try:
         if not policies:
             raise ConfigError("--policy: name at least one; no bundle is packaged")
         with Console(stderr=True).status("measuring") as status:
-            results = [measure(policy, scenarios, arguments.seeds, status.update) for policy in policies]
+            results = [measure(policy, arguments.scenario, arguments.seeds, status.update) for policy in policies]
     except ConfigError as error:
         print(f"tierenv: {error}", file=sys.stderr)
         return 2

@@ -31,6 +31,7 @@ from tierenv.sim.lumped.state import (
 from tierenv.sim.lumped.trace import EVENT, read_events
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, scenario_arrays
 from tierenv.sim.records import KNOB_FIELDS, LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
+from tierenv.sim.resident import resident_pages
 from tierenv.sim.settings import TunablesInForce
 from tierenv.sim.threads import Sharing
 from tierenv.units import PAGE_BYTES
@@ -58,7 +59,6 @@ class LumpedSystem:
     ) -> None:
         self.scenarios = tuple(scenarios)
         self.daemons = tuple(scenario.daemon for scenario in self.scenarios)
-        self.resident_pages = np.array([scenario.pages for scenario in self.scenarios])
         self.fast_capacity_pages = np.array([scenario.fast_capacity_pages for scenario in self.scenarios])
         self._in_force = TunablesInForce(self.scenarios)
         n = len(self.scenarios)
@@ -156,6 +156,11 @@ class LumpedSystem:
         mms, state = self._machines.mms, self._machines.state
         throttle = state["throttle_pages_per_s"] * PAGE_BYTES
         return self._in_force.read(mms["period_ms"][:, 0], mms["size_bytes"][:, 0], throttle)
+
+    @property
+    def resident_pages(self) -> NDArray[np.int64]:
+        """int64[n]: pages of the processes that run, at the end of those that ran last."""
+        return resident_pages(self._machines.processes, self._machines.state["is_done"])
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from tierenv.sim.pages.audit import audit
 from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
 from tierenv.sim.parameters import all_fast_s, scenario_arrays
 from tierenv.sim.records import KNOB_FIELDS, MODEL_COUNTERS
+from tierenv.sim.resident import resident_pages
 from tierenv.sim.settings import TunablesInForce
 from tierenv.units import PAGE_BYTES
 
@@ -41,7 +42,6 @@ class PagesSystem:
         self._stagger = np.concatenate([np.arange(count) / count for count in counts])
         self._scenario = scenario = scenario.one_by_one()
         self.daemons = (scenario.daemon,)
-        self.resident_pages = np.array([scenario.pages])
         self.fast_capacity_pages = np.array([scenario.fast_capacity_pages])
         self._in_force = TunablesInForce(self.scenarios)
         self._tick_s = tick_s
@@ -138,6 +138,11 @@ class PagesSystem:
         """float64[1, len(TUNABLES)] in force; of several processes under the kernel's rule, the first one's."""
         mm, throttle = self._pages.mms[0], self._pages.state["throttle_pages_per_s"] * PAGE_BYTES
         return self._in_force.read(mm["period_ms"], mm["size_bytes"], throttle)
+
+    @property
+    def resident_pages(self) -> NDArray[np.int64]:
+        """int64[1]: pages of the processes that run, at the end of those that ran last."""
+        return resident_pages(self._pages.processes[np.newaxis], self.is_done)
 
     @property
     def elapsed_s(self) -> NDArray[np.float64]:
