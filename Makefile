@@ -51,13 +51,14 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round numa-balancing moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
 	$(BIN)/python -m tierenv.train.studies.model_doc
 	$(BIN)/python -m tierenv.train.studies.configuration_doc
 	$(BIN)/python -m tierenv.train.studies.reliability_doc
+	$(BIN)/python -m tierenv.train.studies.live_doc
 
 policies: $(BEST_STATIC) $(BUNDLES) ## search, train and distil the packaged policies anew
 
@@ -95,6 +96,9 @@ results/fidelity.json: $(MODEL) $(wildcard configs/measurements/*) | $(STAMP)
 
 results/reliability.json: $(MODEL) tests/reliability.py | $(STAMP)
 	$(BIN)/python -m tests.reliability --kills 50 --json $@
+
+results/live-cost.json: $(wildcard tierenv/live/*.py) tests/live/cost.py | $(STAMP)
+	$(BIN)/python -m tests.live.cost --json $@
 
 docs/timeline.png: configs/policies/moving-hot-set/policy.json
 	$(TIERENV) evaluate moving-hot-set --seeds 1 --plot $@ --policy moving-hot-set --policy built-in --policy best-static
