@@ -87,7 +87,7 @@ class Policy:
         while model["feature"][node] >= 0:
             is_left = observation[model["feature"][node]] <= model["threshold"][node]
             node = (model["left"] if is_left else model["right"])[node]
-        return model["values"][node]  # type: ignore[no-any-return]
+        return model["values"][node]
 
     def _network(self, observation: list[int]) -> list[int]:
         activation = _ACTIVATIONS[self._model["activation"]]
