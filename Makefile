@@ -21,37 +21,40 @@ help: ## list the targets
 
 DEMO := runs/demo
 
-demo: $(STAMP) ## check the model, train, evaluate, export: the product in a few minutes
+NUMA := --daemon numa-balancing
+STATIC := best-static --scenario moving-hot-set $(NUMA) --target numa-balancing
+
+demo: $(STAMP) ## NUMA balancing: its defaults, the best static setting, a policy trained now; what to install
 	@rm -rf $(DEMO)
-	@$(TIERENV) train ppo-moving-hot-set-demo --run-dir $(DEMO)/run
+	@$(TIERENV) train ppo-numa-balancing-demo --run-dir $(DEMO)/run
 	@$(TIERENV) export $(DEMO)/run --format bundle --output $(DEMO)/bundle
-	@$(TIERENV) export best-static --scenario moving-hot-set --format parameters --output $(DEMO)/parameters.json
-	@$(TIERENV) export static:2000,1024,inf --scenario skewed --format sysfs --output $(DEMO)/apply.sh
-	@$(TIERENV) evaluate moving-hot-set --seeds 2 --plot $(DEMO)/timeline.png \
-		--policy $(DEMO)/run --policy built-in --policy best-static > /dev/null
-	@$(TIERENV) fidelity abench-v1
-	@$(TIERENV) evaluate demo --seeds 20 --json $(DEMO)/evaluation.json --policy no-migration --policy kmmscand-v1 \
-		--policy built-in --policy best-static --policy $(DEMO)/bundle
-	@echo "run folder           $(DEMO)/run"
-	@echo "policy bundle        $(DEMO)/bundle"
-	@echo "exported parameters  $(DEMO)/parameters.json"
-	@echo "sysfs script         $(DEMO)/apply.sh (dry run unless called with --apply)"
-	@echo "timeline             $(DEMO)/timeline.png"
+	@$(TIERENV) export $(STATIC) --format sysfs --output $(DEMO)/apply.sh
+	@$(TIERENV) export $(STATIC) --format tuned --output $(DEMO)/tierenv-demo
+	@$(TIERENV) evaluate moving-hot-set $(NUMA) --seeds 1 --plot $(DEMO)/timeline.png \
+		--policy numab2 --policy best-static --policy $(DEMO)/bundle > /dev/null
+	@$(TIERENV) fidelity guest
+	@$(TIERENV) evaluate moving-hot-set $(NUMA) --seeds 20 --json $(DEMO)/evaluation.json --policy no-migration \
+		--policy numab2 --policy best-static --policy $(DEMO)/bundle --policy numa-balancing
+	@echo "run folder      $(DEMO)/run"
+	@echo "policy bundle   $(DEMO)/bundle"
+	@echo "timeline        $(DEMO)/timeline.png"
+	@echo "sysfs script    $(DEMO)/apply.sh (dry run unless called with --apply)"
+	@echo "TuneD profile   $(DEMO)/tierenv-demo"
 
 PLATFORM := configs/platforms/amd-epyc-cxl
 MODEL := $(shell find tierenv agents train -name '*.py' -not -path 'train/studies/*') \
 	$(wildcard $(foreach kind,platforms workloads daemons scenarios suites algorithms,configs/$(kind)/*.yaml))
 
 BEST_STATIC := configs/policies/best-static.json
-BUNDLES := $(foreach name,moving-hot-set moving-hot-set-tree abench,configs/policies/$(name)/policy.json)
+BUNDLES := $(foreach name,moving-hot-set moving-hot-set-tree abench numa-balancing,configs/policies/$(name)/policy.json)
 
-MOVING_SEEDS := 0 1 2 3 4
+TRAINING_SEEDS := 0 1 2 3 4
 KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --policy kmmscand-v0 --policy kmmscand-v1 \
 	--policy kscand-v3 --policy built-in --policy random --policy best-static
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round numa-balancing moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -66,12 +69,17 @@ results/first-round.json: $(MODEL) $(BEST_STATIC) $(BUNDLES)
 	$(TIERENV) evaluate first-round --seeds 20 --json $@ $(KERNEL_POLICIES) \
 		--policy moving-hot-set --policy moving-hot-set-tree --policy abench
 
-results/moving-hot-set.json: $(MODEL) $(BEST_STATIC) $(MOVING_SEEDS:%=build/trained/ppo-moving-hot-set-s%)
+results/moving-hot-set.json: $(MODEL) $(BEST_STATIC) $(TRAINING_SEEDS:%=build/trained/ppo-moving-hot-set-s%)
 	$(TIERENV) evaluate moving-hot-set --seeds 20 --json $@ --policy built-in --policy best-static \
-		$(MOVING_SEEDS:%=--policy runs/ppo-moving-hot-set-s%)
+		$(TRAINING_SEEDS:%=--policy runs/ppo-moving-hot-set-s%)
 
-results/numa-balancing.json: $(MODEL) $(BEST_STATIC)
-	$(TIERENV) evaluate numa-balancing --seeds 20 --json $@ --policy no-migration --policy numab2 --policy best-static
+results/numa-balancing.json: $(MODEL) $(BEST_STATIC) configs/policies/numa-balancing/policy.json
+	$(TIERENV) evaluate numa-balancing --seeds 20 --json $@ --policy no-migration --policy numab2 --policy best-static \
+		--policy one-static:numa-balancing --policy numa-balancing
+
+results/numa-balancing-seeds.json: $(MODEL) $(BEST_STATIC) $(TRAINING_SEEDS:%=build/trained/ppo-numa-balancing-s%)
+	$(TIERENV) evaluate moving-hot-set --daemon numa-balancing --seeds 20 --json $@ --policy numab2 --policy best-static \
+		$(TRAINING_SEEDS:%=--policy runs/ppo-numa-balancing-s%)
 
 results/abench.json: $(MODEL) $(BEST_STATIC) build/trained/ppo-abench-s0
 	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy runs/ppo-abench-s0
@@ -116,20 +124,25 @@ build/tuned/%: $(MODEL) | $(STAMP)
 # A training that was stopped goes on from its last checkpoint.
 resume = $(if $(wildcard $(1)/config.yaml),--resume)
 
-build/trained/ppo-moving-hot-set-s%: | $(STAMP)
-	$(TIERENV) train ppo-moving-hot-set --seed $* --run-dir runs/$(@F) $(call resume,runs/$(@F))
-	@mkdir -p $(@D) && touch $@
+# of a run PRESET-sSEED
+seed = $(lastword $(subst -s, ,$(1)))
+preset = $(patsubst %-s$(call seed,$(1)),%,$(1))
 
-build/trained/ppo-abench-s%: | $(STAMP)
-	$(TIERENV) train ppo-abench --seed $* --run-dir runs/$(@F) $(call resume,runs/$(@F))
+build/trained/%: | $(STAMP)
+	$(TIERENV) train $(call preset,$*) --seed $(call seed,$*) --run-dir runs/$* $(call resume,runs/$*)
 	@mkdir -p $(@D) && touch $@
 
 # The seed is the one that was best on the selection episodes of training (seeds 30000 and up), not on those of evaluation.
 SHIPPED_SEED := 0
+SHIPPED_NUMA_SEED := 0
 
 configs/policies/moving-hot-set/policy.json: results/moving-hot-set.json
 	rm -rf $(@D)
 	$(TIERENV) export runs/ppo-moving-hot-set-s$(SHIPPED_SEED) --format bundle --output $(@D) --evaluation $<
+
+configs/policies/numa-balancing/policy.json: results/numa-balancing-seeds.json
+	rm -rf $(@D)
+	$(TIERENV) export runs/ppo-numa-balancing-s$(SHIPPED_NUMA_SEED) --format bundle --output $(@D) --evaluation $<
 
 configs/policies/abench/policy.json: results/abench.json
 	rm -rf $(@D)

@@ -46,7 +46,7 @@ class Interrupting:
             ["evaluate", "--seeds", "2", *("--policy built-in --policy random --policy numab2".split())],
             4,
         ),
-        (search_module, "tune --sampler random --trials 9 --seeds 1".split(), 8),
+        (search_module, "tune --sampler random --trials 9 --seeds 1".split(), 13),
     ],
 )
 def test_a_stopped_command_goes_on_and_says_so(
