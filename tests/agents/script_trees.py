@@ -168,10 +168,15 @@ def with_writes_by_tee(script: Path) -> str:
     return text.replace(write, 'tee "$1" >/dev/null')
 
 
+def killed_text(script: Path, number: int) -> str:
+    """The text of a copy of a script that is killed (SIGKILL) at one of its changes; it counts them in a file."""
+    return _KILLER.replace("@KILL_AT@", str(number)) + with_writes_by_tee(script)
+
+
 def run_killed(script: Path, number: int, *arguments: str) -> bool:
     """Run a copy of a script that is killed (SIGKILL) at one of its changes; false if it ended before that one."""
     copy = script.with_name("killed.sh")
-    copy.write_text(_KILLER.replace("@KILL_AT@", str(number)) + with_writes_by_tee(script))
+    copy.write_text(killed_text(script, number))
     write_file(script.parent / "count", 0)
     return run(copy, *arguments).returncode == -9
 

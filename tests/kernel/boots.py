@@ -1,0 +1,42 @@
+"""The guests that are booted: which script runs on which kernel, and what every one of them has at hand."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.kernel.build import write_image
+from tests.kernel.guest import Boot, boot
+from tests.kernel.packages import CACHE, kernel
+
+TWO_TIERS, ONE_TIER = "linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"
+"""A kernel that puts the nodes into two tiers, as the firmware's HMAT tells, and one that does not (6.1)."""
+
+WORDS = {ONE_TIER: "maxcpus=1"}
+"""What a kernel's command line has beside the rest: 6.1 waits for its second processor without an end where both are
+emulated by one thread."""
+
+BOOTS = {"promotion": TWO_TIERS, "exports": TWO_TIERS, "live": TWO_TIERS, "one_tier": ONE_TIER}
+"""Kernels by the scripts of tests/kernel/guest that run on them, those that take longest first. A test that has one of
+these names as an argument gets what the script has reported; another is a row here."""
+
+WORK = CACHE / "run"
+"""What the last run built, and what its guests said: console.log and report.jsonl of each."""
+
+
+def prepare() -> Callable[[str, Path], Boot]:
+    """Build everything. Raises `UnavailableError`.
+
+    Returns:
+        What boots a guest, by the name of its script, and leaves what it says in a folder.
+    """
+    kernels = {name: kernel(name, with_headers=name == TWO_TIERS) for name in (TWO_TIERS, ONE_TIER)}
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    initrd = WORK / "initrd"
+    write_image(initrd, kernels[TWO_TIERS])
+
+    def run(script: str, folder: Path) -> Boot:
+        name = BOOTS[script]
+        return boot(kernels[name].image, initrd, f"{WORDS.get(name, '')} tierenv_script={script}", folder)
+
+    return run

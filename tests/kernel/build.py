@@ -1,0 +1,126 @@
+"""What stands in a guest: Debian's programs, the benchmark, what tierenv exports, scripts that try it."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.agents.script_trees import POLICY, asked_of, killed_text, make_script
+from tests.agents.test_kernel_c import any_samples
+from tests.kernel.image import Image
+from tests.kernel.packages import Kernel, program, userland
+from tierenv.agents.export import export_policy
+from tierenv.agents.export.learned_source import learned_source
+from tierenv.agents.integer.policy import IntegerPolicy
+
+HERE = Path(__file__).parent
+PROGRAMS = ("bin/busybox", "bin/dash", "usr/bin/flock", "usr/bin/python3.11")
+LIBRARIES = "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/python3.11"
+POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
+"""Packaged policies that run as modules, by the names of these."""
+ROUNDS, MACHINES = 10, 1000
+"""Decisions of each policy: rounds, in each of which each of so many machines takes one."""
+KILLED_AT = (6, 24, 41)
+"""Changes after which a script is killed: when it has written its first file, some of them, and its last."""
+NO_VALUES = {"refused": ("promote_rate_limit_MBps", 2**32), "clamped": ("scan_period_max_ms", 2**32 + 100)}
+"""Files with values that the kernel does not take: it refuses one, and takes another one in place of the other."""
+
+
+def write_image(path: Path, kernel: Kernel) -> None:
+    """The first file system of every guest, with modules for this kernel. Raises `UnavailableError`."""
+    work = path.parent
+    image = Image()
+    for folder in ("dev", "proc", "run", "sys", "tmp"):
+        image.add_folder(folder)
+    image.add_device("dev/console", 5, 1)
+    image.add("init", (HERE / "guest/init").read_bytes(), 0o755)
+    image.add_tree("guest", HERE / "guest", lambda script: script.suffix == ".py")
+    root = userland()
+    for name in PROGRAMS:
+        image.add_tree(name, root / name)
+    image.add_link("usr/bin/python3", "python3.11")
+    for name in LIBRARIES:
+        image.add_tree(name, root / name, lambda item: item.name not in ("gconv", "test"))
+    image.add_tree("bin/abench", _benchmark(work))
+    image.add_tree("exports", _exports(work / "exports"))
+    image.add_tree("modules", _modules(work / "modules", kernel), lambda item: item.suffix == ".ko")
+    for number, samples in enumerate(policy_samples()):
+        image.add(f"samples/{number:02}", samples.tobytes())
+    path.write_bytes(image.to_bytes())
+
+
+def _benchmark(work: Path) -> Path:
+    flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
+    _run(program("gcc"), *flags, HERE / "bench/abench.c", "-lm", "-o", work / "abench")
+    return work / "abench"
+
+
+def _exports(folder: Path) -> Path:
+    """Scripts and files of settings, among them scripts that go wrong."""
+    folder.mkdir()
+    script = make_script(folder, "numa-balancing")
+    make_script(folder, "damon", name="damon.sh")
+    scenario, policy = asked_of("numa-balancing", POLICY)
+    export_policy(policy, "sysctl.d", folder / "sysctl.conf", scenario)
+    export_policy(policy, "tmpfiles.d", folder / "tmpfiles.conf", scenario, target="numa-balancing")
+    for name, (knob, value) in NO_VALUES.items():
+        text, count = re.subn(rf"({knob}) \d+$", rf"\1 {value}", script.read_text(), flags=re.M)
+        assert count == 1
+        (folder / f"{name}.sh").write_text(text)
+    for number in KILLED_AT:
+        (folder / f"killed-{number:02}.sh").write_text(killed_text(script, number))
+    return folder
+
+
+def _modules(folder: Path, kernel: Kernel) -> Path:
+    """Modules of the exported policies, without a warning of the kernel's build."""
+    folder.mkdir()
+    for name, policy in POLICIES.items():
+        module = f"tierenv_{name}"
+        export_policy(policy, "kernel-c", folder / name)
+        shutil.copy(HERE / "module/main.c", folder / name)
+        (folder / name / "Kbuild").write_text(f"obj-m := {module}.o\n{module}-y := main.o tierenv_policy.o\n")
+    (folder / "Kbuild").write_text("".join(f"obj-m += {name}/\n" for name in POLICIES))
+    # The headers expect to be installed where they say; as a build folder of the sources they need not be. Type
+    # information for BPF would take pahole.
+    where = ["-C", kernel.sources, f"O={kernel.headers}", f"M={folder}"]
+    _run(program("make"), "-s", *where, "W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
+    for name in POLICIES:
+        shutil.copy(folder / name / f"tierenv_{name}.ko", folder)
+    return folder
+
+
+def policy_samples() -> Iterator[NDArray[np.void]]:
+    """Samples of every round: of every magnitude and hostile ones in one half, such as occur in the other."""
+    rng = np.random.default_rng(6)
+    for round_ in range(ROUNDS):
+        samples = any_samples(MACHINES, seed=round_)
+        usual = samples[: MACHINES // 2]
+        usual["elapsed_ns"] = rng.integers(10**8, 10**10, len(usual))
+        usual["resident_pages"] = usual["fast_node_pages"] = 1 << rng.integers(16, 26, len(usual))
+        for name in samples.dtype.names or ():
+            if name not in ("elapsed_ns", "resident_pages", "fast_node_pages", "in_force"):
+                usual[name] = np.exp2(rng.uniform(0, 24, len(usual))).astype(np.int64)
+        yield samples
+
+
+def integer_settings(policy: str) -> NDArray[np.void]:
+    """What the integer reference decides on in every round, one round after the other."""
+    source = learned_source(policy)
+    reference = IntegerPolicy(source.model, source.daemon)
+    state = reference.interface.initial_state(MACHINES)
+    settings = np.zeros(ROUNDS * MACHINES, reference.interface.setting)  # also what lies between its fields
+    for round_, samples in enumerate(policy_samples()):
+        decided = reference.decide(samples, state)
+        for name in settings.dtype.names or ():
+            settings[name][round_ * MACHINES : (round_ + 1) * MACHINES] = decided[name]
+    return settings
+
+
+def _run(*command: str | Path) -> None:
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, f"{command[0]}: {result.stderr}"

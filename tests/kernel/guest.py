@@ -1,0 +1,99 @@
+"""Boots a guest with a fast node and a slow one, and reads what it reports."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.packages import program
+
+NODE_MIB = 512
+"""Of either node. Where more than 1 GiB is free the kernel holds back no promotion."""
+TIME_LIMIT_S = 600
+"""Of the host, for one boot; some take a minute of a free core."""
+
+_NODES = ((100, "100G"), (200, "20G"))
+"""Latency [ns] and bandwidth that the firmware's HMAT tells of each node. Emulation makes neither slower: the kernel's
+decisions are real, speed is not."""
+
+
+_WORDS = "console=ttyS0 quiet nokaslr norandmaps panic=-1 mitigations=off cryptomgr.notests no_timer_check"
+"""Of every kernel's command line. Without the last one a kernel on a busy host may find that its timer does not work,
+and panic; the two before it save a second of emulated time."""
+
+
+class BootError(Exception):
+    """A guest has not come to its end."""
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One run of a guest, from power on to power off."""
+
+    folder: Path
+    """Has console.log and report.jsonl."""
+
+    @property
+    def logs(self) -> tuple[bytes, bytes]:
+        """All it has said: the kernel's console and the reports."""
+        return (self.folder / "console.log").read_bytes(), (self.folder / "report.jsonl").read_bytes()
+
+    def steps(self, name: str) -> Iterator[dict[str, Any]]:
+        """Reports of a step, in their order."""
+        for line in self.logs[1].splitlines():
+            row = json.loads(line)
+            if row["step"] == name:
+                yield row
+
+    def step(self, name: str) -> dict[str, Any]:
+        """The report of a step that is reported once."""
+        [row] = self.steps(name)
+        return row
+
+
+def boot(kernel: Path, initrd: Path, words: str, folder: Path) -> Boot:
+    """Run a guest until it powers off. Raises `BootError` if it does not come to its end, `UnavailableError`.
+
+    Time is counted in instructions, on one thread, so that the same image does the same thing whatever else this
+    machine does.
+
+    Args:
+        kernel: that is booted.
+        initrd: its first file system.
+        words: of its command line, the script among them.
+        folder: for what it says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [program("qemu-system-x86_64"), *_machine(), "-kernel", kernel, "-initrd", initrd]
+    command += ["-append", f"{_WORDS} {words}"]
+    for name in ("console.log", "report.jsonl"):
+        command += ["-serial", f"file:{folder / name}"]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIME_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise BootError(f"{folder.name}: has not ended within {TIME_LIMIT_S} s\n{_last_words(folder)}") from None
+    boot = Boot(folder)
+    if result.returncode != 0 or not list(boot.steps("end")):
+        raise BootError(f"{folder.name}: the guest failed\n{result.stderr}{_last_words(folder)}")
+    return boot
+
+
+def _machine() -> Iterator[str]:
+    yield from ("-machine", "q35,hmat=on", "-cpu", "max", "-smp", "2", "-m", f"{2 * NODE_MIB}M", "-no-reboot")
+    yield from ("-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-seed", "42")
+    yield from ("-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
+    for node, (latency_ns, bandwidth) in enumerate(_NODES):
+        yield from ("-object", f"memory-backend-ram,id=memory{node},size={NODE_MIB}M")
+        where = "cpus=0-1" if node == 0 else "initiator=0"
+        yield from ("-numa", f"node,nodeid={node},memdev=memory{node},{where}")
+        for kind, value in (("latency", latency_ns), ("bandwidth", bandwidth)):
+            data = f"hierarchy=memory,data-type=access-{kind},{kind}={value}"
+            yield from ("-numa", f"hmat-lb,initiator=0,target={node},{data}")
+    yield from ("-numa", "dist,src=0,dst=1,val=20")
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / "console.log").read_text(errors="replace").splitlines()
+    return "\n".join(lines[-30:])

@@ -1,0 +1,7 @@
+"""A kernel that has all memory in one tier: whatever would set something refuses."""
+
+from steps import knobs, report, run, tiers
+
+report("start", tiers=tiers(), knobs=knobs())
+for arguments in ("--check", "--apply"):
+    report("script", call=arguments, **run("dash", "/exports/setting.sh", arguments), knobs=knobs())
