@@ -13,11 +13,16 @@ from tests.agents.script_trees import POLICY, asked_of, killed_text, make_script
 from tests.agents.test_kernel_c import any_samples
 from tests.kernel.image import Image
 from tests.kernel.packages import Kernel, program, userland
+from tests.live.hosts import bundle, network, tables
 from tierenv.agents.export import export_policy
+from tierenv.agents.export.controller import archive
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.integer.policy import IntegerPolicy
 
 HERE = Path(__file__).parent
+LIVE = HERE.parents[1] / "docs/live.md"
+QUICK_INTERVAL_S = 0.25
+"""Of a controller whose states follow each other fast."""
 PROGRAMS = ("bin/busybox", "bin/dash", "usr/bin/flock", "usr/bin/python3.11")
 LIBRARIES = "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/python3.11"
 POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
@@ -34,9 +39,10 @@ def write_image(path: Path, kernel: Kernel) -> None:
     """The first file system of every guest, with modules for this kernel. Raises `UnavailableError`."""
     work = path.parent
     image = Image()
-    for folder in ("dev", "proc", "run", "sys", "tmp"):
+    for folder in ("dev", "proc", "run", "sys", "tmp", "usr/local/lib", "etc/systemd/system"):
         image.add_folder(folder)
     image.add_device("dev/console", 5, 1)
+    image.add("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
     image.add("init", (HERE / "guest/init").read_bytes(), 0o755)
     image.add_tree("guest", HERE / "guest", lambda script: script.suffix == ".py")
     root = userland()
@@ -71,9 +77,20 @@ def _exports(folder: Path) -> Path:
         text, count = re.subn(rf"({knob}) \d+$", rf"\1 {value}", script.read_text(), flags=re.M)
         assert count == 1
         (folder / f"{name}.sh").write_text(text)
+    export_policy(str(bundle(folder / "bundle", network(32, 32))), "controller", folder / "tierenv-live.pyz")
+    (folder / "live-commands").write_text("".join(f"{command}\n" for command in live_commands()))
+    quick = archive(tables(folder / "quick-bundle", network(32, 32), QUICK_INTERVAL_S))
+    (folder / "quick.pyz").write_bytes(quick)
     for number in KILLED_AT:
         (folder / f"killed-{number:02}.sh").write_text(killed_text(script, number))
     return folder
+
+
+def live_commands() -> list[str]:
+    """What docs/live.md has an operator do as root on his host."""
+    return re.findall(
+        r"^# (\S.*)$", "".join(re.findall(r"^```console\n(.*?)^```$", LIVE.read_text(), re.M | re.S)), re.M
+    )
 
 
 def _modules(folder: Path, kernel: Kernel) -> Path:

@@ -47,11 +47,13 @@ class Host:
     def __post_init__(self) -> None:
         self.vmstat = {name: 1000 for name in (*OBSERVED, *GUARDED)}
         self.free_pages = {0: 20_000, 1: 700_000}
+        (self.root / "run/tierenv").mkdir(mode=0o700, parents=True)
         for path, value in AS_BOOTED.items():
             self.put(path, value)
         for node, (tier, pages) in enumerate(((4, FAST_PAGES), (22, SLOW_PAGES))):
             self.put(f"/sys/devices/virtual/memory_tiering/memory_tier{tier}/nodelist", node)
             self.put(f"/sys/devices/system/node/node{node}/meminfo", f"Node {node} MemTotal:       {4 * pages} kB")
+        self.put("/sys/devices/system/node/has_cpu", 0)
         self.put("/proc/sys/vm/stat_refresh", "")
         self.put("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 total=0")
         self.put("/sys/kernel/mm/numa/demotion_enabled", "true")
@@ -70,6 +72,10 @@ class Host:
     @property
     def knobs(self) -> dict[str, int]:
         return {path: self.knob(path) for path in kernel.KNOBS}
+
+    def start_process(self, pid: int, pages: int, started: int = 1, state: str = "S") -> None:
+        self.put(f"/proc/{pid}/stat", f"{pid} (a b) c) {state} {' '.join(['0'] * 18)} {started} 0")
+        self.put(f"/proc/{pid}/statm", f"900 {pages} 100 1 0 90 0")
 
     @property
     def notes(self) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.agents.script_trees import NUMA_SCENARIO
 from tests.live.hosts import (
     AS_BOOTED,
     Host,
@@ -36,7 +37,8 @@ from tierenv.agents.export import export_policy
 from tierenv.agents.export.controller import archive
 from tierenv.errors import ConfigError
 from tierenv.live import kernel
-from tierenv.live.files import NOTES, is_written_by_others
+from tierenv.live.check import Findings, check_archive
+from tierenv.live.files import NOTES, is_written_by_others, root_folder
 
 SOURCES = sorted(Path(live.__file__).parent.glob("*.py"))
 INTERVAL_S = 0.15
@@ -167,7 +169,7 @@ def test_check_tells_what_is_there_and_forbids_nothing(file: Path, host: Host) -
         (lambda host: host.put("/sys/kernel/security/lockdown", "none [integrity] confidentiality"), "under lockdown"),
         (lambda host: shutil.rmtree(host.root / "sys/kernel/debug"), "debugfs is not mounted"),
         (lambda host: (host.root / "proc/sys/kernel/numa_balancing").unlink(), "has no NUMA balancing of memory tiers"),
-        (lambda host: host.put(kernel.HOT_THRESHOLD, "many"), "hot_threshold_ms cannot be read as a number"),
+        (lambda host: host.put(kernel.HOT_THRESHOLD, "many"), "hot_threshold_ms holds nothing that could be put back"),
         (lambda host: (host.vmstat.pop("pgpromote_candidate"), host.show()), "lacks pgpromote_candidate"),
     ],
     ids=["tiers", "lockdown", "debugfs", "knob", "number", "counter"],
@@ -215,6 +217,79 @@ def test_run_needs_its_word_and_an_isolated_interpreter(file: Path, host: Host) 
     assert host.knobs == AS_BOOTED
 
 
+def test_what_an_exported_script_has_set_is_neither_overwritten_nor_taken_back(
+    file: Path, host: Host, tmp_path: Path
+) -> None:
+    script = tmp_path / "setting.sh"
+    export_policy("static:16000,1024,256,100", "sysfs", script, NUMA_SCENARIO, target="numa-balancing")
+    for arguments in (["--apply"], ["--apply"]):
+        subprocess.run(["sh", script, *arguments], env=environment(host), check=True, capture_output=True, timeout=60)
+    as_set = host.knobs
+    refused = run(host, file, "run", "--apply")
+    assert refused.returncode == 1
+    assert "an exported script's setting is in force" in refused.stderr
+    assert "left to its own --restore" in run(host, file, "restore").stderr
+    assert host.knobs == as_set != AS_BOOTED
+    subprocess.run(["sh", script, "--restore"], env=environment(host), check=True, capture_output=True, timeout=60)
+    assert (host.knobs, host.notes) == (AS_BOOTED, [])
+
+
+def test_a_start_that_is_refused_puts_back_what_a_killed_one_has_left(
+    start: Callable[..., Running], file: Path, host: Host
+) -> None:
+    running = start()
+    running.until_it_has_written()
+    os.killpg(running.process.pid, signal.SIGKILL)
+    running.process.wait()
+    assert run(host, file, "run", "--apply", "--pid", "999999").returncode == 1
+    assert (host.knobs, host.notes) == (AS_BOOTED, [])
+
+
+def test_a_supervisor_that_stands_still_ends_it(start: Callable[..., Running], host: Host) -> None:
+    running = start()
+    running.until_it_has_written()
+    child = running.child
+    running.process.send_signal(signal.SIGSTOP)
+    end_s = time.monotonic() + PATIENCE_S
+    while not is_gone(child) and time.monotonic() < end_s and host.knobs != AS_BOOTED:
+        host.count()
+        time.sleep(0.05)
+    running.process.send_signal(signal.SIGCONT)
+    assert running.end()[0] == 1
+    assert (host.knobs, host.notes) == (AS_BOOTED, [])
+
+
+def test_a_wait_outlasts_a_restart(start: Callable[..., Running], host: Host) -> None:
+    first = start()
+    first.until_it_has_written()
+    host.put(kernel.RATE_LIMIT, 77)
+    first.until(lambda: first.last["state"] == "waiting")
+    before = first.child
+    first.process.terminate()
+    first.end()
+    second = start()
+    second.until(lambda: second.last.get("pid") != before)
+    assert second.last["state"] == "waiting"
+    assert "goes on waiting for one before" in second.last["waits"]["reason"]
+    assert host.knobs == AS_BOOTED | {kernel.RATE_LIMIT: 77}
+
+
+def test_root_of_the_machine_is_no_copy_of_it(file: Path) -> None:
+    for root in ("/", "//", "/proc/..", "/./"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TIERENV_ROOT", root)
+            assert root_folder() == ""
+
+
+def test_an_archive_that_others_can_write_is_refused(file: Path, host: Host, tmp_path: Path) -> None:
+    findings = Findings()
+    program = tmp_path / "live.pyz"
+    program.write_text("")
+    program.chmod(0o777)
+    check_archive(findings, "", str(program))
+    assert "can be written by others than root" in findings.refusals[0]
+
+
 def test_a_path_that_others_can_write_is_found_in_any_parent(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
@@ -225,10 +300,11 @@ def test_a_path_that_others_can_write_is_found_in_any_parent(tmp_path: Path) -> 
         place.chmod(0o777)
         assert is_written_by_others(str(program)) == str(place)
         place.chmod(before)
-    link = tmp_path / "link.pyz"
+    link = tmp_path / "other" / "link.pyz"
+    link.parent.mkdir()
     link.symlink_to(program)
-    program.chmod(0o666)
-    assert is_written_by_others(str(link)) == str(program)
+    link.parent.chmod(0o777)
+    assert is_written_by_others(str(link)) == str(link.parent)
 
 
 def test_an_end_by_sigterm_puts_all_back(start: Callable[..., Running], host: Host) -> None:
@@ -289,8 +365,6 @@ def test_after_a_kill_of_both_what_was_found_can_be_put_back(
         assert following.returncode == 0
         assert "puts back what a killed one has left" in following.stderr
     else:
-        from tests.agents.script_trees import NUMA_SCENARIO
-
         script = tmp_path / "setting.sh"
         export_policy("static:16000,1024,256,100", "sysfs", script, NUMA_SCENARIO, target="numa-balancing")
         restored = subprocess.run(["sh", script, "--restore"], env=environment(host), capture_output=True, timeout=60)
@@ -301,7 +375,7 @@ def test_after_a_kill_of_both_what_was_found_can_be_put_back(
 def test_restore_without_notes_is_no_failure(host: Host, file: Path) -> None:
     result = run(host, file, "restore")
     assert (result.returncode, result.stderr) == (0, "tierenv live: nothing to restore\n")
-    assert run(host, file, "status").stdout.splitlines() == ["not running", "no knob is ours"]
+    assert run(host, file, "status").stdout.splitlines() == ["not running", "no knob is set"]
 
 
 def test_one_controller_at_a_time(start: Callable[..., Running], host: Host, file: Path) -> None:
@@ -410,10 +484,15 @@ def test_a_path_that_means_something_in_a_unit_is_refused(host: Host, tmp_path: 
 
 
 @needs("systemd-analyze")
-def test_the_unit_is_one_and_is_hardened(file: Path, host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "most"), [([], 2.5), (["--health", "/etc/tierenv/health.json"], 3.0)], ids=["alone", "with a command"]
+)
+def test_the_unit_is_one_and_is_hardened(
+    options: list[str], most: float, file: Path, host: Host, tmp_path: Path
+) -> None:
     unit = tmp_path / "tierenv-live.service"
-    unit.write_text(run(host, file, "unit").stdout)
+    unit.write_text(run(host, file, "unit", *options).stdout)
     analysis = ["systemd-analyze", "--offline=true", "security", unit]
     report = subprocess.run(analysis, capture_output=True, text=True, timeout=60).stdout
     exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", report)
-    assert exposure is not None and float(exposure[1]) <= 2.5, report
+    assert exposure is not None and float(exposure[1]) <= most, report

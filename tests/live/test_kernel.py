@@ -10,7 +10,7 @@ from tierenv.agents.export.targets import target_setting
 from tierenv.daemon import load_daemon
 from tierenv.live import kernel
 from tierenv.live.arithmetic import UNLIMITED
-from tierenv.live.kernel import KNOBS, MIB, project, setting_of, window_floor_ms, writing_order
+from tierenv.live.kernel import KNOBS, MIB, is_value_of, project, setting_of, window_floor_ms, writing_order
 from tierenv.scenario import load_scenario
 from tierenv.tunables import TUNABLES, Setting
 
@@ -30,7 +30,7 @@ KNOB_VALUES = st.fixed_dictionaries({path: st.integers(0, 100_000) for path in K
 def test_every_setting_becomes_numbers_that_the_kernel_takes(setting: dict[str, int], resident_pages: int) -> None:
     knobs = project(setting, resident_pages).knobs
     assert list(knobs) == list(KNOBS)
-    assert all(0 < value <= kernel.MOST for path, value in knobs.items() if path != kernel.RATE_LIMIT)
+    assert all(is_value_of(path, value) for path, value in knobs.items())
     assert 0 <= knobs[kernel.RATE_LIMIT] <= kernel.UNLIMITED_MIB_PER_S
     assert knobs[kernel.PERIOD_MIN] == knobs[kernel.PERIOD_MAX]
     assert knobs[kernel.SCAN_DELAY] >= window_floor_ms(knobs[kernel.SCAN_SIZE])

@@ -7,7 +7,15 @@ import os
 from dataclasses import dataclass, field
 
 from tierenv.live.files import Refused, is_written_by_others, read_number, read_text
-from tierenv.live.kernel import KNOBS, PAGE_BYTES, RATE_LIMIT, UNLIMITED_MIB_PER_S
+from tierenv.live.kernel import (
+    KNOBS,
+    MEMORY_TIERING,
+    MODE,
+    PAGE_BYTES,
+    RATE_LIMIT,
+    UNLIMITED_MIB_PER_S,
+    is_value_of,
+)
 from tierenv.live.machine import NODES, STAT_REFRESH, VMSTAT, Machine
 
 _DEBUGFS = "/sys/kernel/debug"
@@ -42,7 +50,10 @@ def check(root: str, pids: list[int], cgroups: list[str], archive: str | None) -
     kernel = os.uname().release
     findings.facts.append(f"kernel {kernel}")
     _check_account(findings)
-    _check_archive(findings, root, archive)
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    if page_bytes != PAGE_BYTES:
+        findings.refusals.append(f"pages of {page_bytes} bytes: policies are trained for pages of {PAGE_BYTES}")
+    check_archive(findings, root, archive)
     _check_knobs(findings, root)
     _check_named(findings, root, pids, cgroups)
     try:
@@ -59,7 +70,8 @@ def _check_account(findings: Findings) -> None:
         findings.refusals.append("not root: knobs can only be written, and some only be read, by root")
 
 
-def _check_archive(findings: Findings, root: str, archive: str | None) -> None:
+def check_archive(findings: Findings, root: str, archive: str | None) -> None:
+    """Refuse one that another account could replace."""
     if archive is None or root:
         return  # in a copy of the tree nothing of the machine is at stake
     others = is_written_by_others(archive)
@@ -90,19 +102,24 @@ def _check_knobs(findings: Findings, root: str) -> None:
             findings.refusals.append(
                 f"{path} is missing: this kernel has no NUMA balancing of memory tiers (Linux 6.1)"
             )
-        elif read_number(root + path) is None:
-            findings.refusals.append(f"{path} cannot be read as a number")
+        elif not is_value_of(path, read_number(root + path)):
+            findings.refusals.append(f"{path} holds nothing that could be put back")
         elif not os.access(root + path, os.W_OK):
             findings.refusals.append(f"{path} cannot be written")
 
 
 def _check_named(findings: Findings, root: str, pids: list[int], cgroups: list[str]) -> None:
     for pid in pids:
-        if not os.path.exists(f"{root}/proc/{pid}/statm"):
+        if not os.path.exists(f"{root}/proc/{pid}/stat"):
             findings.refusals.append(f"--pid {pid}: no such process")
     for cgroup in cgroups:
-        if not os.path.exists(f"{root}/sys/fs/cgroup/{cgroup}/memory.stat"):
-            findings.refusals.append(f"--cgroup {cgroup}: /sys/fs/cgroup/{cgroup}/memory.stat is missing")
+        file = f"/sys/fs/cgroup/{cgroup}/memory.stat"
+        try:
+            tells = read_text(root + file).startswith("anon ")
+        except OSError:
+            tells = False
+        if not tells:
+            findings.refusals.append(f"--cgroup {cgroup}: {file} is no memory.stat of cgroup v2")
 
 
 def _check_machine(findings: Findings, machine: Machine, root: str) -> None:
@@ -115,6 +132,13 @@ def _check_machine(findings: Findings, machine: Machine, root: str) -> None:
         findings.refusals.append(f"{VMSTAT} lacks {', '.join(missing)} (Linux 6.12 and newer have them all)")
         return
     reading = machine.read()
+    if reading.resident_pages == 0:
+        findings.refusals.append("what is to be steered has no resident memory")
+    mode = reading.knobs.get(MODE, MEMORY_TIERING)
+    if mode & 1:
+        findings.warnings.append(
+            f"{MODE} is {mode}: balancing between sockets stops while it steers ({MEMORY_TIERING})"
+        )
     findings.facts.append(f"resident: {reading.resident_pages * PAGE_BYTES / _GIB:.2f} GiB to be steered")
     findings.facts += [f"{path} = {value}" for path, value in reading.knobs.items()]
     if reading.knobs.get(RATE_LIMIT, 0) < UNLIMITED_MIB_PER_S:

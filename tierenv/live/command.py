@@ -16,7 +16,15 @@ from typing import Any, TextIO
 
 from tierenv.live.check import Findings, check
 from tierenv.live.controller import Controller
-from tierenv.live.files import NOTES, Refused, locked_notes, read_text, root_folder
+from tierenv.live.files import (
+    NOTES,
+    Refused,
+    is_locked,
+    is_written_by_others,
+    locked_notes,
+    read_text,
+    root_folder,
+)
 from tierenv.live.guard import Guard
 from tierenv.live.health import HealthCommand, metrics_for
 from tierenv.live.journal import Journal
@@ -25,7 +33,7 @@ from tierenv.live.policy import Policy, Tables
 from tierenv.live.record import header, sample_line
 from tierenv.live.report import STATUS, Report
 from tierenv.live.supervisor import every, restore_and_say, supervise
-from tierenv.live.unit import unit_text
+from tierenv.live.unit import is_hidden, unit_text
 
 TablesOf = Callable[[str], Tables]
 """Tables of a policy by name or path."""
@@ -33,6 +41,7 @@ TablesOf = Callable[[str], Tables]
 _TABLES = "tables.json"
 """Beside these modules, in an archive."""
 _WINDOW = 15
+_START_WAIT_S = 1.0
 _RESTORE_WAIT_S = 10.0
 """As the exported scripts wait."""
 
@@ -81,26 +90,26 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
         )
     steps = argparse.ArgumentParser(add_help=False)
     steps.add_argument("--intervals", type=_count, metavar="N", help="end after so many")
-    steps.add_argument(
+    watched = argparse.ArgumentParser(add_help=False)
+    watched.add_argument(
         "--health", metavar="FILE", help="JSON list of a program that prints a number of which more is worse"
     )
-    steps.add_argument("--metrics", metavar="FILE", help="write Prometheus' text format there, each interval")
+    watched.add_argument("--metrics", metavar="FILE", help="write Prometheus' text format there, each interval")
+    window = argparse.ArgumentParser(add_help=False)
+    window.add_argument(
+        "--window", type=_count, metavar="N", help=f"intervals before and of the canary step ({_WINDOW})"
+    )
 
     verb = verbs.add_parser(
         "check", parents=[named], help="what forbids it on this machine, and what makes it doubtful"
     )
     verb.set_defaults(run=_check)
-    verb = verbs.add_parser("advise", parents=[named, policy, steps], help="say what it would do; writes no knob")
-    verb.set_defaults(run=_advise)
-    verb = verbs.add_parser("run", parents=[named, policy, steps], help="do it, with --apply")
-    verb.add_argument("--apply", action="store_true", help="write knobs; without it nothing is done")
-    verb.add_argument(
-        "--window",
-        type=_count,
-        default=_WINDOW,
-        metavar="N",
-        help=f"intervals before and of the canary step ({_WINDOW})",
+    verb = verbs.add_parser(
+        "advise", parents=[named, policy, steps, watched], help="say what it would do; writes no knob"
     )
+    verb.set_defaults(run=_advise)
+    verb = verbs.add_parser("run", parents=[named, policy, steps, watched, window], help="do it, with --apply")
+    verb.add_argument("--apply", action="store_true", help="write knobs; without it nothing is done")
     verb.set_defaults(run=_run)
     verb = verbs.add_parser(
         "record", parents=[named], help="write counters and settings as JSON lines, for tierenv replay"
@@ -114,7 +123,9 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
     verb = verbs.add_parser("restore", help="put back what was found, after a kill of all of it")
     verb.set_defaults(run=_restore)
     if has_policy:
-        verb = verbs.add_parser("unit", parents=[named, steps], help="print a systemd unit that runs this archive")
+        verb = verbs.add_parser(
+            "unit", parents=[named, watched, window], help="print a systemd unit that runs this archive"
+        )
         verb.set_defaults(run=_unit)
     return parser
 
@@ -131,10 +142,13 @@ def _check(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
 
 def _advise(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
     root, policy = root_folder(), _policy(options, tables_of)
-    machine = Machine(root, options.pid, options.cgroup)
+    machine = _machine(options)
     controller = Controller(policy, machine, None, Journal(root), _health_command(options))
     report = Report(policy, None, root, options.metrics)
-    every(policy.interval_s, _steps(options, machine, controller, report), _sleep)
+    try:
+        every(policy.interval_s, _steps(options, machine, controller, report), _sleep)
+    finally:
+        report.end()
     return 0
 
 
@@ -146,25 +160,46 @@ def _run(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
         raise Refused(
             f"start it as python3 -I {sys.argv[0]}: without -I Python loads modules of the user's and of others"
         )
-    findings = _findings(options)
-    if findings.refusals or findings.machine is None:
-        raise Refused("; ".join(findings.refusals))
-    machine, journal, command = findings.machine, Journal(root), _health_command(options)
-    with locked_notes(root):
-        if journal.noted():
+    journal = Journal(root)
+    with locked_notes(root, wait_s=_START_WAIT_S):
+        if journal.is_ours:
             print("tierenv live: puts back what a killed one has left", file=sys.stderr)
             if not restore_and_say(journal):
                 return 1
+        elif journal.noted():
+            raise Refused(f"an exported script's setting is in force ({root}{NOTES}): take it back with its --restore")
+        findings = _findings(options)
+        if findings.refusals or findings.machine is None:
+            raise Refused("; ".join(findings.refusals))
         for line in findings.warnings:
             print(f"tierenv live: warning: {line}", file=sys.stderr)
-        guard = Guard(metrics_for(machine.fast_pages), options.window)
-        controller = Controller(policy, machine, guard, journal, command)
+        machine, command = findings.machine, _health_command(options)
+        if command is not None and command.number() is None:
+            raise Refused(f"--health {options.health}: its program gives no number as nobody within a second")
+        metrics = metrics_for(
+            machine.fast_pages,
+            has_pressure=machine.read().pressure_us is not None,
+            has_command=command is not None,
+        )
+        guard = Guard(metrics, options.window or _WINDOW)
+        _go_on_waiting(guard, root)
         report = Report(policy, guard, root, options.metrics)
-        return supervise(_steps(options, machine, controller, report), policy.interval_s, journal)
+        controller = Controller(policy, machine, guard, journal, command)
+        code = supervise(_steps(options, machine, controller, report), policy.interval_s, journal)
+        report.end()
+        return code
+
+
+def _go_on_waiting(guard: Guard, root: str) -> None:
+    """Let a wait outlast a restart: whoever wrote a knob is left his time."""
+    try:
+        guard.go_on_waiting(json.loads(read_text(root + STATUS))["waits"], time.monotonic())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # there was none
 
 
 def _record(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
-    machine = Machine(root_folder(), options.pid, options.cgroup)
+    machine = _machine(options)
     left = options.intervals
     try:
         output: TextIO = sys.stdout if options.output is None else open(options.output, "x", encoding="ascii")
@@ -196,24 +231,19 @@ def _status(_options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
         last: dict[str, Any] = json.loads(read_text(root + STATUS))
     except (OSError, ValueError):
         last = {}
-    try:
-        with locked_notes(root):
-            is_running = False
-    except Refused as error:
-        if "locked" not in str(error):
-            raise
-        is_running = True
+    is_running = is_locked(root)
     print("running" if is_running else "not running")
     if last:
         label = "last decision" if is_running else "last decision of the one before"
         print(f"{label}: {json.dumps(last)}")
     journal = Journal(root)
     noted = journal.noted()
+    owner = "a controller" if journal.is_ours else "an exported script"
     for path, value in noted.items():
-        print(f"{path}: set by us, held {value} before")
+        print(f"{path}: set by {owner}, held {value} before")
     if not noted:
-        print("no knob is ours")
-    elif not is_running:
+        print("no knob is set")
+    elif journal.is_ours and not is_running:
         print("left by a killed one: restore puts it back")
     return 0
 
@@ -222,12 +252,25 @@ def _restore(_options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
     root = root_folder()
     with locked_notes(root, wait_s=_RESTORE_WAIT_S):
         journal = Journal(root)
-        if not journal.noted():
-            print("tierenv live: nothing to restore", file=sys.stderr)
+        if not journal.is_ours:
+            left = "nothing to restore"
+            if journal.noted():
+                left = "what an exported script has set is left to its own --restore"
+            print(f"tierenv live: {left}", file=sys.stderr)
         return 0 if restore_and_say(journal) else 1
 
 
 def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
+    archive = os.path.realpath(sys.argv[0])
+    if not root_folder():
+        others = is_written_by_others(archive)
+        if others is not None:
+            raise Refused(
+                f"{others} can be written by others than root: copy the archive into a folder of root's first"
+            )
+        for path in (archive, options.health):
+            if path is not None and is_hidden(path):
+                raise Refused(f"{path}: a service sees neither homes nor /tmp: copy it to /usr/local/lib or /etc first")
     words: list[str] = []
     for pid in options.pid:
         words += ["--pid", str(pid)]
@@ -240,9 +283,9 @@ def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
             words += [f"--{name}", os.path.abspath(value)]
     if options.metrics is not None:
         writable.append(os.path.dirname(os.path.abspath(options.metrics)))
-    if options.intervals is not None:
-        words += ["--intervals", str(options.intervals)]
-    print(unit_text(os.path.abspath(sys.argv[0]), words, writable), end="")
+    if options.window is not None:
+        words += ["--window", str(options.window)]
+    print(unit_text(archive, words, writable, has_command=options.health is not None), end="")
     return 0
 
 
@@ -269,6 +312,13 @@ def _policy(options: argparse.Namespace, tables_of: TablesOf | None) -> Policy:
         return Policy(tables)
     except ValueError as error:
         raise Refused(str(error)) from None
+
+
+def _machine(options: argparse.Namespace) -> Machine:
+    try:
+        return Machine(root_folder(), options.pid, options.cgroup)
+    except OSError as error:
+        raise Refused(f"{error.filename}: {error.strerror}") from None
 
 
 def _findings(options: argparse.Namespace) -> Findings:

@@ -6,13 +6,14 @@ suspended or the clock ran away; what the policy remembers begins anew after one
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from tierenv.live.files import Refused
-from tierenv.live.guard import WAITING, Guard, bounded
-from tierenv.live.health import HealthCommand, health_between
-from tierenv.live.journal import Journal
+from tierenv.live.files import NOTES, Refused
+from tierenv.live.guard import STEERING, WAITING, Guard, bounded
+from tierenv.live.health import Health, HealthCommand
+from tierenv.live.journal import Journal, WrittenByOthers
 from tierenv.live.kernel import KNOBS, KnobValues, project, setting_of, writing_order
 from tierenv.live.machine import FREE_FAST, Machine, Reading
 from tierenv.live.policy import Policy, Sample, Setting
@@ -27,7 +28,7 @@ class Decision:
 
     reading: Reading | None
     outcome: str
-    """held, watched (nothing may be written), advised, set, put back, yielded."""
+    """held, watched (nothing may be written), advised, set, put back, stuck (putting back goes on), yielded."""
     reason: str
     wanted: Setting | None = None
     """The policy's decision."""
@@ -62,105 +63,121 @@ class Controller:
         self.guard = guard
         self._journal = journal
         self._command = command
+        self._health = Health(1 if guard is None else guard.window)
         self._earlier: Reading | None = None
         self._expected: KnobValues | None = None
         """Knobs as they were after the last interval."""
+        self._is_owed = False
+        """Whether something could not be put back yet."""
 
     def step(self) -> Decision:
-        """One interval."""
+        """One interval. Raises `Refused` where the notes were removed, once all is put back."""
+        if not self._journal.is_there:
+            lines, _ = self._journal.restore()
+            raise Refused(f"the notes under {NOTES} were removed: {'; '.join(lines)}")
         number = None if self._command is None else self._command.number()
         try:
             reading = self._machine.read()
+            missing = [path for path in KNOBS if path not in reading.knobs]
+            if missing:
+                raise Refused(f"cannot read {', '.join(missing)}")
         except (OSError, Refused) as error:
-            self._start_anew()
-            return Decision(None, "held", f"cannot read: {error}")
+            self._earlier = None
+            return self._without_sample(None, str(error))
         earlier, self._earlier = self._earlier, reading
-        decision = self._taken_by_others(reading)
-        if decision is None:
-            fault = "the first reading" if earlier is None else fault_between(earlier, reading, self._policy.interval_s)
-            if fault is None and earlier is not None:
-                decision = self._judge(earlier, reading, number)
-            else:
-                self._policy.forget()
-                decision = Decision(reading, "held", str(fault))
-        after = self._now(reading, decision)
-        if len(after) == len(KNOBS):
-            self._expected = after
-        return decision
+        if self._is_owed:
+            return self._put_back(Decision(reading, "stuck", "could not put everything back"))
+        if self._expected is not None and self._is_watchful:
+            changed = [path for path in KNOBS if reading.knobs[path] != self._expected[path]]
+            if changed:
+                names = (f"{path} ({self._expected[path]} -> {reading.knobs[path]})" for path in changed)
+                return self._give_way(reading, ", ".join(names))
+        self._expected = dict(reading.knobs)
+        if earlier is None:
+            return self._without_sample(reading, "the first reading")
+        fault = fault_between(earlier, reading, self._policy.interval_s)
+        if fault is not None:
+            return self._without_sample(reading, fault)
+        return self._judge(earlier, reading, number)
+
+    @property
+    def _is_watchful(self) -> bool:
+        return self.guard is not None and self.guard.state != WAITING
 
     def _judge(self, earlier: Reading, reading: Reading, number: float | None) -> Decision:
-        health = health_between(earlier, reading)
-        if number is not None:
-            health["health_command"] = number
+        health = self._health.after(earlier, reading, number)
         wanted = self._policy.decide(sample_between(earlier, reading, self._policy, self._machine.fast_pages))
-        decision = Decision(reading, "advised", "advises alone", wanted, health=health)
-        now = setting_of(reading.knobs)
-        setting, held_back = bounded(wanted, now, self._policy.ranges)
+        setting, held_back = bounded(wanted, setting_of(reading.knobs), self._policy.ranges)
         projection = project(setting, reading.resident_pages)
+        decision = Decision(reading, "advised", "advises alone", wanted, health=health)
         decision.remarks = (*held_back, *projection.remarks)
         if self.guard is None:
             decision.written = {path: projection.knobs[path] for path in writing_order(reading.knobs, projection.knobs)}
             return decision
-        if self.guard.take(health, reading.monotonic_ns / 1e9):
-            self._put_back(decision)
-        elif self.guard.may_step:
-            self._write(decision, reading.knobs, projection.knobs)
-        else:
-            decision.outcome, decision.reason = "watched", self.guard.reason
+        state = self.guard.state
+        if self.guard.take(health, self._now_s):
+            return self._put_back(decision)
+        if self.guard.may_step:
+            return self._write(decision, reading, projection.knobs)
+        if self.guard.state != state:
+            self._health.forget()
+        decision.outcome, decision.reason = "watched", self.guard.reason
         return decision
 
-    def _write(self, decision: Decision, now: KnobValues, wanted: KnobValues) -> None:
-        assert self.guard is not None
+    def _write(self, decision: Decision, reading: Reading, wanted: KnobValues) -> Decision:
+        assert self.guard is not None and self._expected is not None
         decision.outcome, decision.reason, decision.written = "set", self.guard.reason, {}
-        for path in writing_order(now, wanted):
-            reason = self._journal.write(path, wanted[path])
+        for path in writing_order(reading.knobs, wanted):
+            try:
+                reason = self._journal.write(path, wanted[path], reading.knobs[path])
+            except WrittenByOthers as error:
+                return self._give_way(reading, str(error))
             if reason is not None:
                 self.guard.give_up(f"{path} cannot be set to {wanted[path]}: {reason}", self._now_s)
-                self._put_back(decision)
-                return
-            decision.written[path] = wanted[path]
+                return self._put_back(decision)
+            self._expected[path] = decision.written[path] = wanted[path]
+        if decision.written and self.guard.state != STEERING:
+            self.guard.stepped()
+            self._health.forget()
+            decision.reason = self.guard.reason
+        return decision
 
-    def _put_back(self, decision: Decision) -> None:
+    def _put_back(self, decision: Decision) -> Decision:
         assert self.guard is not None
-        lines, _ = self._journal.restore()
-        decision.outcome, decision.reason, decision.written = "put back", self.guard.reason, None
-        decision.remarks = tuple(lines)
+        lines, is_complete = self._journal.restore()
+        self._is_owed = not is_complete
+        self._health.forget()
+        decision.outcome, decision.reason = "put back" if is_complete else "stuck", self.guard.reason
+        decision.written, decision.remarks = None, tuple(lines)
+        return decision
 
-    def _taken_by_others(self, reading: Reading) -> Decision | None:
-        """Gives way where a knob of ours is no longer as it was left."""
-        missing = [path for path in KNOBS if path not in reading.knobs]
-        if missing:
-            self._start_anew()
-            return Decision(reading, "held", f"cannot read {', '.join(missing)}")
-        if self.guard is None or self._expected is None or self.guard.state == WAITING:
-            return None
-        changed = [path for path in KNOBS if reading.knobs[path] != self._expected[path]]
-        if not changed:
-            return None
+    def _give_way(self, reading: Reading, changed: str) -> Decision:
+        assert self.guard is not None
         self._policy.forget()
-        names = ", ".join(f"{path} ({self._expected[path]} -> {reading.knobs[path]})" for path in changed)
-        self.guard.give_way(f"somebody else wrote {names}", self._now_s)
-        decision = Decision(reading, "yielded", self.guard.reason)
-        decision.remarks = tuple(self._journal.restore()[0])
+        self.guard.give_way(f"somebody else wrote {changed}", self._now_s)
+        decision = self._put_back(Decision(reading, "yielded", self.guard.reason))
+        if not self._is_owed:
+            decision.outcome = "yielded"
+        return decision
+
+    def _without_sample(self, reading: Reading | None, fault: str) -> Decision:
+        """Holds, and where that goes on, puts back: health cannot be judged either."""
+        self._policy.forget()
+        self._health.forget()
+        decision = Decision(reading, "held", fault)
+        if self.guard is not None and self.guard.cannot_judge(fault, self._now_s):
+            return self._put_back(decision)
         return decision
 
     @property
     def _now_s(self) -> float:
-        return 0.0 if self._earlier is None else self._earlier.monotonic_ns / 1e9
-
-    def _now(self, reading: Reading, decision: Decision) -> KnobValues:
-        """Knobs as this interval leaves them, read again where any was written."""
-        if decision.outcome in ("set", "put back", "yielded"):
-            return self._machine.knobs()
-        return reading.knobs
-
-    def _start_anew(self) -> None:
-        self._earlier = None
-        self._policy.forget()
+        return time.monotonic()
 
 
 def fault_between(earlier: Reading, later: Reading, interval_s: float) -> str | None:
     """Why two readings are no sample of an interval, None where they are one."""
+    if later.resident_pages == 0:
+        return "what is steered has no resident memory"
     elapsed_s = (later.monotonic_ns - earlier.monotonic_ns) / 1e9
     asleep_s = (later.boottime_ns - earlier.boottime_ns) / 1e9 - elapsed_s
     if asleep_s > interval_s / 2:

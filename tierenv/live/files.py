@@ -16,6 +16,9 @@ from contextlib import contextmanager
 NOTES = "/run/tierenv"
 """Where the exported scripts keep theirs, too, so that each can take back what another has set."""
 
+NEW = "new"
+"""There, what is about to become a note; one name will do for whoever holds the lock."""
+
 _MOST_BYTES = 1 << 20
 """Of any file that is read; /proc/vmstat has some 6 KiB."""
 
@@ -24,9 +27,14 @@ class Refused(Exception):
     """What stands in the way, in one line for people."""
 
 
+class Locked(Refused):
+    """Somebody else changes things."""
+
+
 def root_folder() -> str:
     """A copy of the tree to work on, for tests (TIERENV_ROOT, as of the exported scripts); empty for the machine."""
-    return os.environ.get("TIERENV_ROOT", "")
+    root = os.environ.get("TIERENV_ROOT", "")
+    return "" if not root or os.path.realpath(root) == "/" else os.path.realpath(root)
 
 
 def read_text(path: str) -> str:
@@ -48,7 +56,9 @@ def read_number(path: str) -> int | None:
 
 
 def write_existing(path: str, text: str) -> None:
-    """Write a file of the kernel's, which is there and is no symbolic link. Raises OSError."""
+    """Write a file of the kernel's, which is there and is reached through no symbolic link. Raises OSError."""
+    if os.path.realpath(path) != path:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
@@ -61,11 +71,18 @@ def write_existing(path: str, text: str) -> None:
         os.close(descriptor)
 
 
-def replace_whole(path: str, text: str, mode: int = 0o600) -> None:
-    """Write a file of ours: a new one beside it, then a rename, so that it is whole or as before. Raises OSError."""
-    temporary = f"{path}.new"
+def replace_whole(path: str, text: str, mode: int, temporary: str) -> None:
+    """Write a file of ours: a new one, then a rename, so that it is whole or as before. Raises OSError.
+
+    Args:
+        path: of the file.
+        text: its content.
+        mode: its permissions, whatever the umask.
+        temporary: of the new one, on the same file system.
+    """
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
+        os.fchmod(descriptor, mode)
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
@@ -73,16 +90,20 @@ def replace_whole(path: str, text: str, mode: int = 0o600) -> None:
 
 
 def is_written_by_others(path: str) -> str | None:
-    """The first of a path and its parents that another account than root and ours can write, None without one."""
-    here = os.path.realpath(path)
-    while True:
-        found = os.stat(here)
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-            return here
-        parent = os.path.dirname(here)
-        if parent == here:
-            return None
-        here = parent
+    """The first of a path and its parents that another account than root and ours can write, None without one.
+
+    Of a symbolic link both ways count: who can write the folder of the link decides where it leads.
+    """
+    for here in (os.path.abspath(path), os.path.realpath(path)):
+        while True:
+            found = os.lstat(here)
+            is_link = stat.S_ISLNK(found.st_mode)  # whose own mode means nothing
+            if found.st_uid not in (0, os.geteuid()) or (found.st_mode & 0o022 and not is_link):
+                return here
+            if here == os.path.dirname(here):
+                break
+            here = os.path.dirname(here)
+    return None
 
 
 @contextmanager
@@ -96,7 +117,8 @@ def locked_notes(root: str, wait_s: float = 0.0) -> Iterator[None]:
         wait_s: for somebody else to let go.
 
     Raises:
-        Refused: where the folder cannot be made, or somebody else holds it.
+        Locked: where somebody else holds it.
+        Refused: where the folder cannot be made.
     """
     folder = root + NOTES
     try:
@@ -113,8 +135,12 @@ def locked_notes(root: str, wait_s: float = 0.0) -> Iterator[None]:
         until_s = time.monotonic() + wait_s
         while not _has_locked(descriptor):
             if time.monotonic() >= until_s:
-                raise Refused(f"{folder} is locked: a controller runs, or an exported script; see status")
+                raise Locked(f"{folder} is locked: a controller runs, or an exported script; see status")
             time.sleep(0.05)
+        try:
+            os.unlink(f"{folder}/{NEW}")  # of a process that was killed
+        except FileNotFoundError:
+            pass
         yield
     finally:
         os.close(descriptor)
@@ -126,3 +152,18 @@ def _has_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_locked(root: str) -> bool:
+    """Whether somebody holds the notes' lock; asks without keeping others from it."""
+    try:
+        descriptor = os.open(root + NOTES, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What the guard watches: numbers of which more is worse, each per second or as it comes."""
+"""What the guard watches: numbers of which more is worse."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import json
 import math
 import os
 import pwd
+import select
 import signal
 import stat
 import subprocess
+import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from tierenv.live.files import Refused
-from tierenv.live.machine import Reading
+from tierenv.live.machine import DEMOTIONS, Reading
 
 COMMAND_TIMEOUT_S = 1.0
 """An interval of a health command that takes longer has no number."""
 _MOST_ARGUMENTS_BYTES = 4096
+_MOST_NUMBER_BYTES = 64
+_MOST_CHURN_PAGES_PER_S = 1 << 16
+"""256 MiB/s each way."""
+
+CHURN, FAILURES = "churn_pages_per_s", "failed_migrations_per_s"
+PRESSURE, COMMAND = "memory_pressure_share", "health_command"
 
 
 @dataclass(frozen=True)
@@ -31,31 +40,67 @@ class Metric:
     """Likewise, as a share of what was usual."""
 
 
-def metrics_for(fast_pages: int) -> tuple[Metric, ...]:
+def metrics_for(fast_pages: int, *, has_pressure: bool, has_command: bool) -> tuple[Metric, ...]:
     """Those of a machine. Their allowances are a judgement, not measured: what a promoter in good order may do.
 
-    churn: pages a second that came up and went down again, the smaller of both; the whole fast tier in two minutes is
-    allowed, for promotion into a full tier makes some. Candidates that stay below count not: a throttle keeps them.
+    Churn is what came up and what went down, whichever is less: the whole fast tier in two minutes is allowed, for
+    promotion into a full tier makes some, but no more than 256 MiB/s. Candidates that are not promoted do not count: a
+    throttle makes them.
+
+    Args:
+        fast_pages: of the fast tier.
+        has_pressure: whether the kernel tells the time that tasks waited for memory.
+        has_command: whether a program of the operator's gives a number.
     """
-    return (
-        Metric("churn_pages_per_s", allowance=fast_pages / 120),
-        Metric("failed_migrations_per_s", allowance=max(1.0, fast_pages / 12_000)),
-        Metric("memory_pressure_share", allowance=0.05),
-        Metric("health_command", allowance=0.0, relative_allowance=0.05),
-    )
+    churn = min(fast_pages / 120, _MOST_CHURN_PAGES_PER_S)
+    rows = [Metric(CHURN, allowance=churn), Metric(FAILURES, allowance=max(1.0, churn / 100))]
+    rows += [Metric(PRESSURE, allowance=0.05)] * has_pressure
+    rows += [Metric(COMMAND, allowance=0.0, relative_allowance=0.05)] * has_command
+    return tuple(rows)
 
 
-def health_between(earlier: Reading, later: Reading) -> dict[str, float]:
-    """Numbers of an interval, by metric, without those that this kernel does not tell."""
-    seconds = (later.monotonic_ns - earlier.monotonic_ns) / 1e9
-    grown = {name: later.counters[name] - earlier.counters[name] for name in later.counters if name in earlier.counters}
-    health = {
-        "churn_pages_per_s": min(grown["pgpromote_success"], grown["pgdemote_kswapd"]) / seconds,
-        "failed_migrations_per_s": grown["pgmigrate_fail"] / seconds,
-    }
-    if earlier.pressure_us is not None and later.pressure_us is not None:
-        health["memory_pressure_share"] = (later.pressure_us - earlier.pressure_us) / 1e6 / seconds
-    return health
+class Health:
+    """Numbers of the last intervals together: promotion and demotion come in bursts, not in the same interval.
+
+    Args:
+        window: intervals that are taken together; what the command says is of now.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._past: deque[dict[str, float]] = deque(maxlen=window)
+
+    def forget(self) -> None:
+        """Begin anew, with other settings."""
+        self._past.clear()
+
+    def after(self, earlier: Reading, later: Reading, number: float | None) -> dict[str, float]:
+        """Numbers by metric, without those that there are none of.
+
+        Args:
+            earlier: reading at the interval's start.
+            later: at its end.
+            number: of the health command.
+        """
+        grown = {name: later.counters[name] - earlier.counters.get(name, 0) for name in later.counters}
+        interval = {
+            "seconds": (later.monotonic_ns - earlier.monotonic_ns) / 1e9,
+            "promoted": grown["pgpromote_success"],
+            "demoted": sum(grown.get(name, 0) for name in DEMOTIONS),
+            "failed": grown["pgmigrate_fail"],
+        }
+        if earlier.pressure_us is not None and later.pressure_us is not None:
+            interval["pressed_s"] = (later.pressure_us - earlier.pressure_us) / 1e6
+        self._past.append(interval)
+        total = {name: sum(one.get(name, 0.0) for one in self._past) for name in interval}
+        health = {
+            CHURN: min(total["promoted"], total["demoted"]) / total["seconds"],
+            FAILURES: total["failed"] / total["seconds"],
+        }
+        if "pressed_s" in total:
+            health[PRESSURE] = total["pressed_s"] / total["seconds"]
+        if number is not None:
+            health[COMMAND] = number
+        return health
 
 
 class HealthCommand:
@@ -72,18 +117,17 @@ class HealthCommand:
 
     def __init__(self, path: str) -> None:
         self._arguments = _read_arguments(path)
-        self._account: pwd.struct_passwd | None = None
+        self._account: dict[str, Any] = {}
         if os.geteuid() == 0:
             try:
-                self._account = pwd.getpwnam("nobody")
+                nobody = pwd.getpwnam("nobody")
             except KeyError:
                 raise Refused(f"{path}: there is no account nobody to run it as") from None
+            self._account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
     def number(self) -> float | None:
         """What it printed; None where it failed, took too long or printed something else."""
-        account: dict[str, Any] = {}
-        if self._account is not None:
-            account = {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
+        until_s = time.monotonic() + COMMAND_TIMEOUT_S
         try:
             process = subprocess.Popen(
                 self._arguments,
@@ -93,21 +137,39 @@ class HealthCommand:
                 cwd="/",
                 env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
                 start_new_session=True,
-                **account,
+                **self._account,
             )
         except OSError:
             return None
         with process:
+            assert process.stdout is not None
+            output = _read_within(process.stdout.fileno(), until_s)
             try:
-                output, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
+                code = process.wait(max(0.0, until_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
-                return None
+                code = None
+            try:
+                os.killpg(process.pid, signal.SIGKILL)  # it, and whatever it has started
+            except ProcessLookupError:
+                pass
         try:
             number = float(output)
         except ValueError:
             return None
-        return number if process.returncode == 0 and math.isfinite(number) else None
+        return number if code == 0 and math.isfinite(number) else None
+
+
+def _read_within(descriptor: int, until_s: float) -> bytes:
+    """What a program writes until it has ended, up to what a number takes."""
+    output = b""
+    while len(output) < _MOST_NUMBER_BYTES:
+        if not select.select([descriptor], [], [], max(0.0, until_s - time.monotonic()))[0]:
+            break
+        part = os.read(descriptor, _MOST_NUMBER_BYTES - len(output))
+        if not part:
+            break
+        output += part
+    return output
 
 
 def _read_arguments(path: str) -> list[str]:

@@ -30,13 +30,29 @@ PERIOD_MAX = f"{_DEBUGFS}/scan_period_max_ms"
 SCAN_DELAY = f"{_DEBUGFS}/scan_delay_ms"
 HOT_THRESHOLD = f"{_DEBUGFS}/hot_threshold_ms"
 
-KNOBS = (MODE, RATE_LIMIT, SCAN_SIZE, PERIOD_MIN, PERIOD_MAX, SCAN_DELAY, HOT_THRESHOLD)
-"""All files that are ever written beside our own, in the order of writing."""
-MOST = 2**32 - 1
-"""What any of them holds at most: they are 32-bit numbers of the kernel's."""
+_MOST_UNSIGNED, _MOST_SIGNED = 2**32 - 1, 2**31 - 1
+KNOBS = {
+    MODE: (0, 3),
+    RATE_LIMIT: (0, _MOST_SIGNED),
+    SCAN_SIZE: (1, _MOST_UNSIGNED),
+    PERIOD_MIN: (1, _MOST_UNSIGNED),
+    PERIOD_MAX: (1, _MOST_UNSIGNED),
+    SCAN_DELAY: (0, _MOST_UNSIGNED),
+    HOT_THRESHOLD: (0, _MOST_UNSIGNED),
+}
+"""All files that are ever written beside our own, in the order of writing, with the least and the greatest value that
+the kernel can live with: it divides by the scan size and takes any for debugfs."""
 
 KnobValues = dict[str, int]
 """By path."""
+
+
+def is_value_of(path: str, value: int | None) -> bool:
+    """Whether a knob may hold a value."""
+    if path not in KNOBS or value is None:
+        return False
+    least, most = KNOBS[path]
+    return least <= value <= most
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,11 @@ OBSERVED = ("numa_pte_updates", "numa_hint_faults", "pgpromote_success", "pgprom
 """Counters that a policy of NUMA balancing can be made of, Linux 6.12 and newer, by their names in /proc/vmstat."""
 GUARDED = ("pgmigrate_fail", "pgfault")
 """Of the guard: failed migrations, and one that never stands still where programs run."""
+DEMOTIONS = ("pgdemote_kswapd", "pgdemote_direct", "pgdemote_khugepaged", "pgdemote_proactive")
+"""Pages demoted, by whom; not every kernel has all."""
 RECORDED = (
-    *("numa_hint_faults_local", "numa_pages_migrated", "pgdemote_direct", "pgmigrate_success"),
-    *("pgpromote_candidate_nrl", "numa_huge_pte_updates"),
+    *("numa_hint_faults_local", "numa_pages_migrated", "pgmigrate_success", "numa_huge_pte_updates"),
+    *("pgpromote_candidate_nrl", *DEMOTIONS[1:]),
 )
 """Recorded where the kernel has them, never observed."""
 FREE_FAST = "node0/nr_free_pages"
@@ -68,7 +70,7 @@ class Machine:
 
     def __init__(self, root: str, pids: Sequence[int] = (), cgroups: Sequence[str] = ()) -> None:
         self._root = root
-        self._pids = tuple(pids)
+        self._started = {pid: _start_time(root, pid) for pid in pids}
         self._cgroups = tuple(cgroups)
         self.fast_nodes, self.slow_nodes = tiers_of(root)
         self.total_pages = {node: self._total_pages(node) for node in (*self.fast_nodes, *self.slow_nodes)}
@@ -110,11 +112,18 @@ class Machine:
         return {path: value for path, value in values.items() if value is not None}
 
     def has_ended(self) -> bool:
-        """Whether processes were named and none of them runs any more."""
-        return bool(self._pids) and not self._cgroups and not any(self._is_running(pid) for pid in self._pids)
+        """Whether processes or cgroups were named and none of them is there any more."""
+        is_there = [self._is_running(pid) for pid in self._started]
+        is_there += [os.path.exists(self._memory_stat(cgroup)) for cgroup in self._cgroups]
+        return bool(is_there) and not any(is_there)
 
     def _is_running(self, pid: int) -> bool:
-        return os.path.exists(f"{self._root}/proc/{pid}/statm")
+        """Whether it is still the process that was named, and no other one that has got its number."""
+        started = _start_time(self._root, pid)
+        return started is not None and started == self._started[pid]
+
+    def _memory_stat(self, cgroup: str) -> str:
+        return f"{self._root}/sys/fs/cgroup/{cgroup}/memory.stat"
 
     def _refresh(self) -> None:
         try:
@@ -136,17 +145,17 @@ class Machine:
         raise Refused(f"{NODES}/node{node}/meminfo does not tell the node's size (MemTotal)")
 
     def _resident_pages(self, node_stats: dict[int, dict[str, int]]) -> int:
-        if not self._pids and not self._cgroups:
+        if not self._started and not self._cgroups:
             return sum(stats.get(name, 0) for stats in node_stats.values() for name in TYPICAL_PAGES)
         pages = 0
-        for pid in self._pids:
+        for pid in filter(self._is_running, self._started):
             try:
                 pages += int(read_text(f"{self._root}/proc/{pid}/statm").split()[1])
             except (OSError, ValueError, IndexError):
                 pass  # it has ended
         for cgroup in self._cgroups:
             try:
-                stats = _numbers(read_text(f"{self._root}/sys/fs/cgroup/{cgroup}/memory.stat"))
+                stats = _numbers(read_text(self._memory_stat(cgroup)))
             except OSError:
                 continue
             pages += (stats.get("anon", 0) + stats.get("file", 0)) // PAGE_BYTES
@@ -162,10 +171,13 @@ class Machine:
 
 
 def tiers_of(root: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Nodes of the fastest tier and nodes of all slower ones; the lower a tier's number, the faster it is.
+    """Nodes that the kernel promotes to, and nodes that it promotes from.
+
+    The lower a tier's number, the faster it is. The slowest one that has CPUs and all above it are the top
+    (establish_demotion_targets of mm/memory-tiers.c); nothing is promoted among those.
 
     Raises:
-        Refused: where the kernel has one tier or does not tell.
+        Refused: where there is no tier below them, or the kernel does not tell.
     """
     nodes_of: dict[int, tuple[int, ...]] = {}
     for folder in glob.glob(f"{glob.escape(root)}{TIERS}/memory_tier[0-9]*"):
@@ -178,15 +190,33 @@ def tiers_of(root: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
             nodes_of[int(number)] = nodes
     if not os.path.isdir(root + TIERS):
         raise Refused(f"{TIERS} is missing: this kernel does not tell its memory tiers (Linux 6.1 and newer do)")
-    if len(nodes_of) < 2:
+    tiers = sorted(nodes_of)
+    with_cpus = _nodes_with_cpus(root)
+    last_top = max((number for number in tiers if with_cpus & set(nodes_of[number])), default=min(tiers, default=0))
+    if not any(number > last_top for number in tiers):
         only = ", ".join(str(node) for nodes in nodes_of.values() for node in nodes) or "none"
         raise Refused(
             f"all memory is in one tier (nodes {only}), so nothing would be promoted: slow memory gets a tier of its "
             "own by the firmware's HMAT (Linux 6.1 does not use it) or as CXL memory brought online by the kmem driver"
         )
-    fastest = min(nodes_of)
-    slower = tuple(node for number in sorted(nodes_of) if number != fastest for node in nodes_of[number])
-    return nodes_of[fastest], slower
+    fast = tuple(node for number in tiers if number <= last_top for node in nodes_of[number])
+    return fast, tuple(node for number in tiers if number > last_top for node in nodes_of[number])
+
+
+def _nodes_with_cpus(root: str) -> set[int]:
+    try:
+        return set(nodes_in(read_text(f"{root}{NODES}/has_cpu")))
+    except OSError:
+        return set()
+
+
+def _start_time(root: str, pid: int) -> str | None:
+    """When a process started, as the kernel tells it; None where there is none, or one that has ended."""
+    try:
+        fields = read_text(f"{root}/proc/{pid}/stat").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
 
 
 def nodes_in(text: str) -> tuple[int, ...]:

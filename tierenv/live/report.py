@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -36,7 +37,7 @@ class Report:
     def __init__(self, policy: Policy, guard: Guard | None, root: str, metrics: str | None) -> None:
         self._policy = policy
         self._guard = guard
-        self._status = None if guard is None else root + STATUS
+        self._status = root + STATUS
         self._metrics = metrics
         self._outcomes: dict[str, int] = {}
         if metrics is not None:
@@ -49,18 +50,23 @@ class Report:
         """All of it. A reader that is gone, or a full disk, stops nothing."""
         self._outcomes[decision.outcome] = self._outcomes.get(decision.outcome, 0) + 1
         row = self._row(decision)
-        line = json.dumps(row, separators=(",", ":"))
         try:
-            print(line, flush=True)
+            if select.select([], [sys.stdout], [], 0)[1]:  # who reads too slowly misses lines
+                print(json.dumps(row, separators=(",", ":")), flush=True)
         except OSError:
-            sys.stdout = open(os.devnull, "w")
-        try:
-            if self._status is not None:
-                replace_whole(self._status, f"{line}\n")
-            if self._metrics is not None:
-                replace_whole(self._metrics, self._exposition(decision), mode=0o644)
-        except OSError as error:
-            print(f"tierenv live: {error}", file=sys.stderr)
+            pass  # the next line is tried again
+        if self._guard is not None:
+            _try_to_replace(self._status, json.dumps({**row, "waits": self._guard.waits()}) + "\n", 0o600)
+        if self._metrics is not None:
+            _try_to_replace(self._metrics, self._exposition(decision), 0o644)
+
+    def end(self) -> None:
+        """Take the metrics away: nobody is to read them as of now."""
+        if self._metrics is not None:
+            try:
+                os.unlink(self._metrics)
+            except OSError:
+                pass
 
     def _row(self, decision: Decision) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -114,6 +120,13 @@ class Report:
                 f'tierenv_live_health{{metric="{name}"}} {number:.9g}' for name, number in decision.health.items()
             ]
         return "\n".join(lines) + "\n"
+
+
+def _try_to_replace(path: str, text: str, mode: int) -> None:
+    try:
+        replace_whole(path, text, mode, f"{path}.new")
+    except OSError as error:
+        print(f"tierenv live: {path}: {error.strerror}", file=sys.stderr)
 
 
 def _type(name: str, kind: str) -> list[str]:

@@ -1,8 +1,9 @@
 """Two processes, so that the knobs are put back however one of them ends.
 
 The parent supervises: it waits for the child, which decides, and puts the knobs back once the child has ended, by
-whatever means. The child hears the parent's end on the line between them and puts them back itself. After a kill of
-both the notes are left: `restore`, ExecStopPost of the unit, the next start, or an exported script's --restore.
+whatever means. The child hears on the line between them when the parent has ended, has stopped or wants an end, and
+puts them back itself. After a kill of both the notes are left: `restore`, ExecStopPost of the unit, the next start, or
+an exported script's --restore.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SILENT_INTERVALS = 10
 _LEAST_SILENCE_S = 20.0
 """A child that says nothing for this long hangs, and is killed."""
 _ENDING_S = 5.0
-"""Time a child has to end by itself."""
+"""Time a child has to end by itself, and then the kernel to end it."""
 
 Step = Callable[[], bool]
 """One interval's work; false to end."""
@@ -46,17 +47,18 @@ def supervise(step: Step, interval_s: float, journal: Journal) -> int:
     silence_s = max(_LEAST_SILENCE_S, _SILENT_INTERVALS * interval_s)
     while not stop.is_made:
         if not select.select([ours, stop.line], [], [], silence_s)[0]:
-            _say(f"the deciding process has said nothing for {silence_s:.0f} s; it is killed")
+            _say(f"the deciding process has said nothing for {silence_s:.0f} s")
             break
         if stop.is_made or not _heard(ours):
             break
         notify("WATCHDOG=1")
     notify("STOPPING=1")
-    status = _end(child, is_asked=stop.is_made)
+    ours.shutdown(socket.SHUT_RDWR)
+    status = _end(child)
     is_restored = restore_and_say(journal)
-    is_orderly = stop.is_made or status == 0
+    is_orderly = status == 0 or (stop.is_made and status is not None)
     if not is_orderly:
-        _say(f"the deciding process ended by itself ({_how(status)})")
+        _say(f"the deciding process {'goes on' if status is None else f'ended by itself ({_how(status)})'}")
     return 0 if is_orderly and is_restored else 1
 
 
@@ -86,12 +88,18 @@ def every(interval_s: float, step: Step, wait: Callable[[float], bool]) -> None:
 def _decide(step: Step, interval_s: float, journal: Journal, line: socket.socket) -> None:
     """The child; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the parent gets it, too
-    code = 1
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # a handful: a parent that has stopped is soon noticed
+    line.setblocking(False)
+    code, is_alone = 1, False
 
     def told_step() -> bool:
+        nonlocal is_alone
         is_on = step()
-        line.send(b".")
-        return is_on
+        try:
+            line.send(b".")
+        except OSError:
+            is_alone = True
+        return is_on and not is_alone
 
     def parent_lives(wait_s: float) -> bool:
         """Sleeps, unless the parent has ended or wants an end."""
@@ -99,11 +107,11 @@ def _decide(step: Step, interval_s: float, journal: Journal, line: socket.socket
 
     try:
         every(interval_s, told_step, parent_lives)
-        code = 0
+        code = int(is_alone)
     except Exception:
         traceback.print_exc()
     finally:
-        if not _is_open(line):
+        if is_alone or not _is_open(line):
             restore_and_say(journal)
         os._exit(code)
 
@@ -117,7 +125,8 @@ class _StopRequest:
         self._signalled.setblocking(False)
         signal.set_wakeup_fd(self._signalled.fileno())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._make)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._make)
 
     def _make(self, _number: int, _frame: FrameType | None) -> None:
         self.is_made = True
@@ -138,17 +147,21 @@ def _is_open(line: socket.socket) -> bool:
         return False
 
 
-def _end(child: int, is_asked: bool) -> int:
-    """Wait for a child, kill it if it goes on. Returns its status as `os.waitpid` has it."""
-    patience_s = time.monotonic() + (0.0 if is_asked else _ENDING_S)
-    while True:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return status
-        if time.monotonic() >= patience_s:
+def _end(child: int) -> int | None:
+    """Wait for a child, kill it if it goes on.
+
+    Returns its status as `os.waitpid` has it, None where not even that helps.
+    """
+    for is_killed in (False, True):
+        if is_killed:
             os.kill(child, signal.SIGKILL)
-            return os.waitpid(child, 0)[1]
-        time.sleep(0.01)
+        end_s = time.monotonic() + _ENDING_S
+        while time.monotonic() < end_s:
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                return status
+            time.sleep(0.01)
+    return None
 
 
 def _how(status: int) -> str:

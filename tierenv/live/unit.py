@@ -41,10 +41,7 @@ ProtectSystem=strict
 {writable}ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
-PrivateNetwork=yes
-RestrictAddressFamilies=AF_UNIX
-IPAddressDeny=any
-ProtectKernelModules=yes
+{network}ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
 ProtectClock=yes
@@ -60,22 +57,38 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 SystemCallFilter=~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap @resources
 UMask=0077
-MemoryMax=128M
-TasksMax=16
-CPUQuota=5%
+MemoryMax=256M
+TasksMax=64
+CPUQuota=50%
 
 [Install]
 WantedBy=multi-user.target
 """
 
 
-def unit_text(archive: str, options: list[str], writable: list[str]) -> str:
+_ALONE = """\
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+IPAddressDeny=any
+"""
+_WITH_COMMAND = """\
+# The health command may ask what runs on this host.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+IPAddressDeny=any
+IPAddressAllow=localhost
+"""
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
+"""What the unit does not see."""
+
+
+def unit_text(archive: str, options: list[str], writable: list[str], *, has_command: bool) -> str:
     """The unit.
 
     Args:
         archive: absolute path of the archive.
         options: further ones of `run`.
         writable: folders that it writes beside its own.
+        has_command: whether a health command runs in it.
 
     Raises:
         Refused: for a path or an option that would mean something else in a unit file.
@@ -86,5 +99,14 @@ def unit_text(archive: str, options: list[str], writable: list[str]) -> str:
     for option in options:
         if not _OPTION.fullmatch(option):
             raise Refused(f"{option}: a unit takes options of letters, digits and . _ , : = / + - here")
-    folders = f"ReadWritePaths={' '.join(writable)}\n" if writable else ""
-    return _TEMPLATE.format(archive=archive, options="".join(f" {option}" for option in options), writable=folders)
+    return _TEMPLATE.format(
+        archive=archive,
+        options="".join(f" {option}" for option in options),
+        writable=f"ReadWritePaths={' '.join(writable)}\n" if writable else "",
+        network=_WITH_COMMAND if has_command else _ALONE,
+    )
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a service of this unit does not see a path."""
+    return path.startswith(_HIDDEN)

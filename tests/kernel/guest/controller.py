@@ -10,7 +10,7 @@ from pathlib import Path
 
 from steps import MODE, RATE, Benchmark, knobs, read, report, run, tiers, write
 
-ARCHIVE = "/exports/fast.pyz"
+ARCHIVE = "/exports/quick.pyz"
 NOTES = Path("/run/tierenv")
 PATIENCE_S = 60
 
@@ -76,7 +76,8 @@ def kill(way):
         os.kill(target, signal.SIGTERM if way == "sigterm" else signal.SIGKILL)
     code = controller.process.wait()
     wait_for_end_of(child)
-    return {"way": way, "code": code, "during": during, "after": knobs(), "notes": notes(), "errors": read("/tmp/errors")}
+    errors = read("/tmp/errors")
+    return {"way": way, "code": code, "during": during, "after": knobs(), "notes": notes(), "errors": errors}
 
 
 report("start", tiers=tiers(), knobs=knobs())
