@@ -14,7 +14,7 @@ TYPES := build/types
 export XDG_DATA_HOME := $(CURDIR)/build/data
 export XDG_STATE_HOME := $(CURDIR)/build/state
 
-.PHONY: help demo test fuzz lint types check floors results policies calibration
+.PHONY: help demo test kernel-test kernel-determinism fuzz lint types check floors results policies calibration
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -163,6 +163,12 @@ check: lint types test ## everything a change must pass
 
 test: $(STAMP) ## the tests
 	PYTHONHASHSEED=0 $(BIN)/pytest --quiet --numprocesses auto
+
+kernel-test: $(STAMP) ## what is exported, and the model, in real kernels: guests in QEMU (two minutes of two cores)
+	PYTHONHASHSEED=0 $(BIN)/pytest --quiet tests/kernel
+
+kernel-determinism: $(STAMP) ## whether two boots of one image say the same, byte by byte
+	$(BIN)/python -m tests.kernel.determinism
 
 FUZZ := --cases 20000
 

@@ -37,7 +37,7 @@ def test_missing_programs_fail_the_build_by_name(checkout: Path, tmp_path: Path)
         [checkout / ".ci/fetch-tools"], env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 1
-    for program in ("gcc", "shellcheck", "systemd-tmpfiles", "tuned"):
+    for program in ("gcc", "qemu-system-x86_64", "shellcheck", "systemd-tmpfiles", "tuned"):
         assert f"fetch-tools: {program} is missing" in result.stderr
 
 
@@ -57,7 +57,41 @@ def test_a_missing_program_skips_tests_except_in_ci(tmp_path: Path, environment:
 
 def test_ci_refuses_such_skips() -> None:
     script = (ROOT / ".ci/run").read_text()
-    assert script.index(".ci/fetch-tools") < script.index("TIERENV_TOOLS=required") < script.index("make check")
+    fetched, required = script.index(".ci/fetch-tools"), script.index("TIERENV_TOOLS=required")
+    assert fetched < required < script.index("make check") < script.index("make kernel-test")
+
+
+@pytest.mark.parametrize(
+    ("environment", "outcome", "reason"),
+    [
+        ({}, 1, "qemu-system-x86_64 is missing: run .ci/fetch-tools"),
+        ({"TIERENV_KERNEL": "skip"}, 0, "TIERENV_KERNEL=skip"),
+        ({"TIERENV_KERNEL": "skip", "TIERENV_TOOLS": "required"}, 1, "qemu-system-x86_64 is missing"),
+    ],
+)
+def test_kernels_that_cannot_boot_fail_unless_they_are_to_be_left_out(
+    tmp_path: Path, environment: dict[str, str], outcome: int, reason: str
+) -> None:
+    ours = {key: value for key, value in os.environ.items() if not key.startswith(("TIERENV_", "PYTEST_"))}
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/kernel/test_one_tier.py"],
+        cwd=ROOT,
+        env=ours | {"PATH": str(tmp_path)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == outcome
+    assert reason in result.stdout
+
+
+def test_kernels_boot_only_when_asked_for() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
+    listing = [
+        subprocess.run([*command, *folder], cwd=ROOT, check=True, capture_output=True, text=True, timeout=120).stdout
+        for folder in ((), ("tests/kernel",))
+    ]
+    assert ["tests/kernel/test_one_tier.py" in text for text in listing] == [False, True]
 
 
 @pytest.mark.parametrize("target", ["results", "policies"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.kernel.build import write_image
 from tests.kernel.guest import Boot, boot
-from tests.kernel.packages import CACHE, kernel
+from tests.kernel.packages import CACHE, kernel, program
 
 TWO_TIERS, ONE_TIER = "linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"
 """A kernel that puts the nodes into two tiers, as the firmware's HMAT tells, and one that does not (6.1)."""
@@ -29,6 +29,8 @@ def prepare() -> Callable[[str, Path], Boot]:
     Returns:
         What boots a guest, by the name of its script, and leaves what it says in a folder.
     """
+    for name in ("qemu-system-x86_64", "gcc", "make"):
+        program(name)
     kernels = {name: kernel(name, with_headers=name == TWO_TIERS) for name in (TWO_TIERS, ONE_TIER)}
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
