@@ -202,18 +202,17 @@ def test_intervals_that_cannot_be_judged_put_all_back_in_the_end(steered: Steere
 
 
 def test_a_write_by_somebody_else_while_we_write_is_his(steered: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
-    steered.until(STEERING)
     write = Journal.write
 
     def raced(journal: Journal, path: str, value: int, expected: int) -> str | None:
-        if path == kernel.SCAN_SIZE:
-            steered.host.put(path, 999)
+        if path == kernel.PERIOD_MIN:
+            steered.host.put(path, 9999)
         return write(journal, path, value, expected)
 
     monkeypatch.setattr(Journal, "write", raced)
     decision = steered.until(WAITING)
     assert "somebody else wrote" in decision.reason
-    assert steered.host.knobs == AS_BOOTED | {kernel.SCAN_SIZE: 999}
+    assert steered.host.knobs == AS_BOOTED | {kernel.PERIOD_MIN: 9999}
 
 
 def test_a_write_by_somebody_else_after_a_step_is_seen_in_the_next(steered: Steered) -> None:

@@ -189,6 +189,7 @@ class Journal:
 
     def _forget(self, path: str) -> bool:
         """Drop the note of a knob, the original first: without it there is none. Returns whether it could."""
+        self._found.pop(path, None)
         return all([_remove(self._file(kind, path)) for kind in ("original", "applied")])
 
     def _set(self, path: str, value: int) -> str | None:
