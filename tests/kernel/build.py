@@ -69,6 +69,7 @@ def _exports(folder: Path) -> Path:
     """Scripts and files of settings, among them scripts that go wrong."""
     folder.mkdir()
     script = make_script(folder, "numa-balancing")
+    demoting = make_script(folder, "numa-balancing", name="demoting.sh", with_demotion=True)
     make_script(folder, "damon", name="damon.sh")
     scenario, policy = asked_of("numa-balancing", POLICY)
     export_policy(policy, "sysctl.d", folder / "sysctl.conf", scenario)
@@ -82,7 +83,7 @@ def _exports(folder: Path) -> Path:
     quick = archive(tables(folder / "quick-bundle", network(32, 32), QUICK_INTERVAL_S))
     (folder / "quick.pyz").write_bytes(quick)
     for number in KILLED_AT:
-        (folder / f"killed-{number:02}.sh").write_text(killed_text(script, number))
+        (folder / f"killed-{number:02}.sh").write_text(killed_text(demoting, number))
     return folder
 
 

@@ -12,7 +12,7 @@ from tests.kernel.build import KILLED_AT, MACHINES, NO_VALUES, POLICIES, ROUNDS,
 from tests.kernel.guest import Boot
 
 SHELLS = ("dash", "busybox sh")
-CALLS = ("", "--check", "--apply", "--apply", "--restore", "--apply --with-demotion", "--restore")
+CALLS = ("", "--check", "--apply", "--apply", "--restore", "--apply", "--restore")
 IN_FORCE = {f"/{path}": f"{value}\n" for path, value in APPLIED["numa-balancing"].items()}
 WITH_DEMOTION = IN_FORCE | {f"/{DEMOTION}": "true\n"}
 

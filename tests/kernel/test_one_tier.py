@@ -15,3 +15,13 @@ def test_the_script_refuses_and_names_the_cause(one_tier: Boot, call: str) -> No
     assert row["code"] == 1
     assert "is '0-1': all memory is in one tier, so nothing would be promoted" in row["errors"]
     assert row["knobs"] == one_tier.step("start")["knobs"]
+
+
+@pytest.mark.parametrize(
+    ("call", "stream"), [(["check"], "output"), (["run", "--apply"], "errors")], ids=["check", "run"]
+)
+def test_the_controller_refuses_and_names_the_cause(one_tier: Boot, call: list[str], stream: str) -> None:
+    [row] = (row for row in one_tier.steps("controller") if row["call"] == call)
+    assert row["code"] == 1
+    assert "all memory is in one tier (nodes 0, 1), so nothing would be promoted" in row[stream]
+    assert row["knobs"] == one_tier.step("start")["knobs"]

@@ -61,14 +61,16 @@ for knob, value in ((DELAY, 999), (PERIOD_MIN, 1001), (THRESHOLD, 1002)):
 report("start", tiers=tiers(), knobs=knobs())
 
 for shell in ("dash", "busybox sh"):
-    for call in ("", "--check", "--apply", "--apply", "--restore", "--apply --with-demotion", "--restore"):
+    for call in ("", "--check", "--apply", "--apply", "--restore"):
         script("script", shell, "setting.sh", *call.split())
+    for call in ("--apply", "--restore"):
+        script("script", shell, "demoting.sh", *call.split())
 script("refused", "dash", "refused.sh", "--apply")
 script("clamped", "dash", "clamped.sh", "--apply")
 for path in sorted(Path("/exports").glob("killed-*.sh")):
     Path("/count").write_text("0\n")
-    script("killed", "dash", path.name, "--apply", "--with-demotion")
-    script("restored", "dash", "setting.sh", "--restore")
+    script("killed", "dash", path.name, "--apply")
+    script("restored", "dash", "demoting.sh", "--restore")
 
 start = knobs()
 for name, pattern in (("sysctl.conf", r"^(kernel\S+) = (\S+)$"), ("tmpfiles.conf", r"^w (\S+) - - - - (\S+)$")):
