@@ -41,6 +41,7 @@ ProtectSystem=strict
 {writable}ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
+PrivateMounts=yes
 {network}ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
