@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.kernel.build import write_image
-from tests.kernel.guest import Boot, boot
 from tests.kernel.packages import CACHE, kernel, program
+from tests.kernel.qemu import Boot, boot
 
 TWO_TIERS, ONE_TIER = "linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"
 """A kernel that puts the nodes into two tiers, as the firmware's HMAT tells, and one that does not (6.1)."""
@@ -15,7 +15,13 @@ WORDS = {ONE_TIER: "maxcpus=1"}
 """What a kernel's command line has beside the rest: 6.1 waits for its second processor without an end where both are
 emulated by one thread."""
 
-BOOTS = {"promotion": TWO_TIERS, "exports": TWO_TIERS, "live": TWO_TIERS, "controller": TWO_TIERS, "one_tier": ONE_TIER}
+BOOTS = {
+    "promotion": TWO_TIERS,
+    "exports": TWO_TIERS,
+    "controller": TWO_TIERS,
+    "changing": TWO_TIERS,
+    "one_tier": ONE_TIER,
+}
 """Kernels by the scripts of tests/kernel/guest that run on them, those that take longest first. A test that has one of
 these names as an argument gets what the script has reported; another is a row here."""
 

@@ -51,7 +51,7 @@ def write_image(path: Path, kernel: Kernel) -> None:
     image.add_link("usr/bin/python3", "python3.11")
     for name in LIBRARIES:
         image.add_tree(name, root / name, lambda item: item.name not in ("gconv", "test"))
-    image.add_tree("bin/abench", _benchmark(work))
+    image.add_tree("bin/abench", benchmark(work))
     image.add_tree("exports", _exports(work / "exports"))
     image.add_tree("modules", _modules(work / "modules", kernel), lambda item: item.suffix == ".ko")
     for number, samples in enumerate(policy_samples()):
@@ -59,10 +59,11 @@ def write_image(path: Path, kernel: Kernel) -> None:
     path.write_bytes(image.to_bytes())
 
 
-def _benchmark(work: Path) -> Path:
+def benchmark(folder: Path) -> Path:
+    """Our abench, compiled into a folder to run anywhere."""
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
-    _run(program("gcc"), *flags, HERE / "bench/abench.c", "-lm", "-o", work / "abench")
-    return work / "abench"
+    _run(program("gcc"), *flags, HERE / "bench/abench.c", "-lm", "-o", folder / "abench")
+    return folder / "abench"
 
 
 def _exports(folder: Path) -> Path:

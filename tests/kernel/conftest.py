@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.kernel.boots import BOOTS, WORK, prepare
-from tests.kernel.guest import Boot, BootError
 from tests.kernel.packages import UnavailableError
+from tests.kernel.qemu import Boot, BootError
 from tests.tools import ARE_REQUIRED
 
 IS_LEFT_OUT = os.environ.get("TIERENV_KERNEL") == "skip" and not ARE_REQUIRED

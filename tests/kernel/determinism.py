@@ -9,8 +9,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.kernel.boots import BOOTS, WORK, prepare
-from tests.kernel.guest import BootError
 from tests.kernel.packages import UnavailableError
+from tests.kernel.qemu import BootError
 
 
 def main() -> int:

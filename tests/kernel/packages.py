@@ -1,7 +1,7 @@
 """Debian's packages: resolved and downloaded by apt as any user, unpacked into build/kernel, never installed.
 
-What is unpacked stays under a name that its versions give it, so a second run downloads nothing and a new version is
-fetched once.
+What is unpacked stays under a name that its versions give it: a second run downloads nothing, and a new version takes
+the place of the older.
 """
 
 import hashlib
@@ -121,6 +121,8 @@ def _fetched(name: str, packages: Sequence[str], prepare: Callable[[Path], None]
             for archive in Path(temporary).glob("*.deb"):
                 _run("dpkg-deb", "--extract", str(archive), str(root))
             prepare(root)
+            for older in CACHE.glob(f"{name}-" + 12 * "[0-9a-f]"):
+                shutil.rmtree(older)
             root.rename(folder)
     return packages, folder
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.agents.script_trees import APPLIED, DEMOTION
 from tests.kernel.build import KILLED_AT, MACHINES, NO_VALUES, POLICIES, ROUNDS, integer_settings
-from tests.kernel.guest import Boot
+from tests.kernel.qemu import Boot
 
 SHELLS = ("dash", "busybox sh")
 CALLS = ("", "--check", "--apply", "--apply", "--restore", "--apply", "--restore")

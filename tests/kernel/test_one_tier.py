@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.kernel.guest import Boot
+from tests.kernel.qemu import Boot
 
 
 def test_the_kernel_has_both_nodes_in_one_tier(one_tier: Boot) -> None:

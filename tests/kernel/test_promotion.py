@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.guest import Boot
+from tests.kernel.qemu import Boot
 from tierenv.experiments import QUANTITIES, PlannedRun, load_experiment
 from tierenv.records import with_changes
 from tierenv.scenario import Scenario
@@ -39,14 +39,14 @@ def most_allowed(rate_mib_per_s: int, seconds: float) -> float:
     return rate_mib_per_s * PAGES_PER_MIB * (seconds + 2)
 
 
-def test_nothing_is_promoted_or_scanned_in_mode_0(live: Boot) -> None:
-    row = live.step("mode 0")
+def test_nothing_is_promoted_or_scanned_in_mode_0(changing: Boot) -> None:
+    row = changing.step("mode 0")
     assert (row[PROMOTED], row["numa_pte_updates"]) == (0, 0)
 
 
 @pytest.mark.parametrize("step", ["size 4", "size 16", "rate 0"])
-def test_a_limit_of_0_promotes_nothing_of_what_could_be(live: Boot, step: str) -> None:
-    row = live.step(step)
+def test_a_limit_of_0_promotes_nothing_of_what_could_be(changing: Boot, step: str) -> None:
+    row = changing.step(step)
     assert row["pgpromote_candidate"] > 0 == row[PROMOTED]
 
 
@@ -61,14 +61,14 @@ def test_a_low_threshold_promotes_less_than_half(promotion: Boot) -> None:
     assert run_of(promotion, "threshold 1")[PROMOTED] < run_of(promotion, "base")[PROMOTED] / 2
 
 
-def test_a_scan_size_acts_within_2_s(live: Boot) -> None:
-    assert live.step("size 16")["numa_pte_updates"] > 2 * live.step("size 4")["numa_pte_updates"]
+def test_a_scan_size_acts_within_2_s(changing: Boot) -> None:
+    assert changing.step("size 16")["numa_pte_updates"] > 2 * changing.step("size 4")["numa_pte_updates"]
 
 
-def test_a_limit_acts_within_2_s_both_ways(live: Boot) -> None:
-    risen = live.step("rate 4")
+def test_a_limit_acts_within_2_s_both_ways(changing: Boot) -> None:
+    risen = changing.step("rate 4")
     assert 0 < risen[PROMOTED] <= most_allowed(4, risen["seconds"])
-    assert live.step("rate 0")[PROMOTED] == 0
+    assert changing.step("rate 0")[PROMOTED] == 0
 
 
 def scenario_of(run: dict[str, Any]) -> Scenario:
