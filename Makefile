@@ -54,7 +54,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -77,9 +77,13 @@ results/numa-balancing.json: $(MODEL) $(BEST_STATIC) configs/policies/numa-balan
 	$(TIERENV) evaluate numa-balancing --seeds 20 --json $@ --policy no-migration --policy numab2 --policy best-static \
 		--policy one-static:numa-balancing --policy numa-balancing
 
-results/numa-balancing-seeds.json: $(MODEL) $(BEST_STATIC) $(TRAINING_SEEDS:%=build/trained/ppo-numa-balancing-s%)
-	$(TIERENV) evaluate moving-hot-set --daemon numa-balancing --seeds 20 --json $@ --policy numab2 --policy best-static \
-		$(TRAINING_SEEDS:%=--policy runs/ppo-numa-balancing-s%)
+NUMA_TRAININGS := $(TRAINING_SEEDS:%=ppo-numa-balancing-s%)
+results/numa-balancing-seeds.json: SCENARIO := moving-hot-set
+results/numa-balancing-seeds-far.json: SCENARIO := moving-hot-set-far
+
+results/numa-balancing-seeds%json: $(MODEL) $(BEST_STATIC) $(NUMA_TRAININGS:%=build/trained/%)
+	$(TIERENV) evaluate $(SCENARIO) $(NUMA) --seeds 20 --json $@ --policy numab2 --policy best-static \
+		$(NUMA_TRAININGS:%=--policy runs/%)
 
 results/abench.json: $(MODEL) $(BEST_STATIC) build/trained/ppo-abench-s0
 	$(TIERENV) evaluate abench --seeds 20 --json $@ --policy built-in --policy best-static --policy runs/ppo-abench-s0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.build import live_commands
-from tests.kernel.guest import Boot
+from tests.kernel.qemu import Boot
 from tierenv.live import kernel
 
 
@@ -96,6 +96,6 @@ def test_it_takes_all_back_when_health_gets_worse(controller: Boot) -> None:
     assert (row["knobs"], row["notes"]) == (start_of(controller), [])
 
 
-def test_after_a_loss_of_power_the_kernel_has_its_own_values(controller: Boot, exports: Boot) -> None:
+def test_after_a_loss_of_power_the_kernel_has_its_own_values(controller: Boot, changing: Boot) -> None:
     assert controller.step("power off")["knobs"] != start_of(controller)
-    assert exports.step("start")["knobs"] == start_of(controller)
+    assert changing.step("start")["knobs"] == start_of(controller)

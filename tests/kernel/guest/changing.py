@@ -2,7 +2,21 @@
 
 import time
 
-from steps import DELAY, MODE, PERIOD_MAX, PERIOD_MIN, RATE, SIZE, THRESHOLD, Benchmark, counters, growth, report, write
+from steps import (
+    DELAY,
+    MODE,
+    PERIOD_MAX,
+    PERIOD_MIN,
+    RATE,
+    SIZE,
+    THRESHOLD,
+    Benchmark,
+    counters,
+    growth,
+    knobs,
+    report,
+    write,
+)
 
 START = {MODE: 0, RATE: 0, DELAY: 250, PERIOD_MIN: 1000, PERIOD_MAX: 1000, SIZE: 4, THRESHOLD: 1000}
 SECONDS = 2
@@ -16,6 +30,7 @@ def watch(step, seconds=SECONDS):
     report(step, seconds=time.monotonic() - started, **grown)
 
 
+report("start", knobs=knobs())
 for path, value in START.items():
     write(path, value)
 benchmark = Benchmark("-s", "96", "-m", "moving", "-b", "1", "-d", "1")
