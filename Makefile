@@ -30,6 +30,7 @@ demo: $(STAMP) ## NUMA balancing: its defaults, the best static setting, a polic
 	@$(TIERENV) export $(DEMO)/run --format bundle --output $(DEMO)/bundle
 	@$(TIERENV) export $(STATIC) --format sysfs --output $(DEMO)/apply.sh
 	@$(TIERENV) export $(STATIC) --format tuned --output $(DEMO)/tierenv-demo
+	@$(TIERENV) export numa-balancing --format controller --output $(DEMO)/tierenv-live.pyz
 	@$(TIERENV) evaluate moving-hot-set $(NUMA) --seeds 1 --plot $(DEMO)/timeline.png \
 		--policy numab2 --policy best-static --policy $(DEMO)/bundle > /dev/null
 	@$(TIERENV) fidelity guest
@@ -40,6 +41,7 @@ demo: $(STAMP) ## NUMA balancing: its defaults, the best static setting, a polic
 	@echo "timeline        $(DEMO)/timeline.png"
 	@echo "sysfs script    $(DEMO)/apply.sh (dry run unless called with --apply)"
 	@echo "TuneD profile   $(DEMO)/tierenv-demo"
+	@echo "controller      $(DEMO)/tierenv-live.pyz (python3 -I tierenv-live.pyz check, on a host with two memory tiers)"
 
 PLATFORM := configs/platforms/amd-epyc-cxl
 MODEL := $(shell find tierenv agents train -name '*.py' -not -path 'train/studies/*') \

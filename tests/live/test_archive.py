@@ -21,6 +21,7 @@ import pytest
 from tests.agents.script_trees import NUMA_SCENARIO
 from tests.live.hosts import (
     AS_BOOTED,
+    FAST_PAGES,
     Host,
     command,
     environment,
@@ -39,6 +40,7 @@ from tierenv.errors import ConfigError
 from tierenv.live import kernel
 from tierenv.live.check import Findings, check_archive
 from tierenv.live.files import NOTES, is_written_by_others, root_folder
+from tierenv.train.recorded import open_record
 
 SOURCES = sorted(Path(live.__file__).parent.glob("*.py"))
 INTERVAL_S = 0.15
@@ -441,6 +443,17 @@ def test_a_record_is_a_header_and_a_line_an_interval(file: Path, host: Host) -> 
         "hot_threshold_ms": 1000,
     }
     assert sample["counters"]["pgpromote_success"] == 1000
+
+
+def test_a_record_is_what_replay_reads(file: Path, host: Host, tmp_path: Path) -> None:
+    host.put(kernel.MODE, 2)
+    output = tmp_path / "record.jsonl"
+    assert run(host, file, "record", "--intervals", "3", "--interval-s", "0.1", "--output", str(output)).returncode == 0
+    with open_record(output) as (header, samples):
+        assert header.fast_pages == FAST_PAGES
+        settings = [sample.setting for sample in samples]
+    assert len(settings) == 3
+    assert all(setting is not None and setting.scan_period_ms == 60_000 for setting in settings)
 
 
 def test_a_record_overwrites_nothing(file: Path, host: Host, tmp_path: Path) -> None:
