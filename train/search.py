@@ -284,9 +284,9 @@ def search_suite(
         batches = _run(scenario, plan.settings[best], plan.fresh_seeds, journal)
         left_alone_s = _left_alone(scenario, plan.fresh_seeds, journal).mean()
         fresh.append(_mean_by_setting(batches, len(best)) / left_alone_s)
-    names = suite.scenarios[0].daemon.tunables
+    tunables = suite.scenarios[0].daemon.tunables
     finalists = [
-        CommonFinalist(setting_of(plan.settings[index], names), float(scores[index]), float(relative_time))
+        CommonFinalist(setting_of(plan.settings[index], tunables), float(scores[index]), float(relative_time))
         for index, relative_time in zip(best, np.mean(fresh, axis=0), strict=True)
     ]
     finalists.sort(key=lambda finalist: finalist.relative_time)
