@@ -34,8 +34,8 @@ demo: $(STAMP) ## NUMA balancing: its defaults, the best static setting, a polic
 	@$(TIERENV) evaluate moving-hot-set $(NUMA) --seeds 1 --plot $(DEMO)/timeline.png \
 		--policy numab2 --policy best-static --policy $(DEMO)/bundle > /dev/null
 	@$(TIERENV) fidelity guest
-	@$(TIERENV) evaluate moving-hot-set $(NUMA) --seeds 20 --json $(DEMO)/evaluation.json --policy no-migration \
-		--policy numab2 --policy best-static --policy $(DEMO)/bundle --policy numa-balancing
+	@$(TIERENV) evaluate demo --seeds 20 --json $(DEMO)/evaluation.json --policy no-migration --policy numab2 \
+		--policy best-static --policy $(DEMO)/bundle --policy numa-balancing
 	@echo "run folder      $(DEMO)/run"
 	@echo "policy bundle   $(DEMO)/bundle"
 	@echo "timeline        $(DEMO)/timeline.png"

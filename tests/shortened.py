@@ -2,8 +2,8 @@
 
 Arguments are parsed by the real parser. Then
 
-* `train` does one rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, and `tune`
-  takes three settings, which it does not save;
+* `train` does one rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
+  its daemon, and `tune` takes three settings, which it does not save;
 * `calibrate`, `fidelity`, `bench` and the studies end there;
 * everything else runs as given.
 """
@@ -17,6 +17,7 @@ import tyro
 
 from tierenv.records import packaged
 from tierenv.train import cli, distil
+from tierenv.train.config import load_suite
 
 parse = tyro.cli
 
@@ -27,9 +28,11 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
     match verb:
         case cli.Train():
             return replace(verb, timesteps=1)
+        case cli.Evaluate() if verb.target in packaged("suites"):
+            daemon = load_suite(verb.target, verb.daemon).scenarios[0].daemon.name
+            return replace(verb, target="moving-hot-set", daemon=daemon, seeds=1)
         case cli.Evaluate():
-            is_suite = verb.target in packaged("suites")
-            return replace(verb, target="moving-hot-set" if is_suite else verb.target, seeds=1)
+            return replace(verb, seeds=1)
         case cli.Distil():
             return replace(verb, seeds=1)
         case cli.Tune():

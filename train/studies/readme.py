@@ -5,11 +5,15 @@ A test checks that all are current.
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tierenv.reading import read_json
+from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.train.studies.generated import (
     FIDELITY,
     RESULTS,
@@ -24,10 +28,16 @@ from tierenv.train.studies.generated import (
 
 README = ROOT / "README.md"
 
+DEFAULTS = "numab2"
+AT_STAKE = 0.02
+"""Share of the time without migration above which something is at stake."""
+MOST_EXCESS = 0.01
+"""Share of that time by which a setting may be slower."""
 
-def comparison(name: str = "first-round") -> str:
-    """Policies by scenarios: time and gap closed, from a result of `evaluate`."""
-    rows = read_json(RESULTS / f"{name}.json")["rows"]
+
+def comparison() -> str:
+    """Policies by scenarios: time and gap closed, from results/first-round.json."""
+    rows = read_json(RESULTS / "first-round.json")["rows"]
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     policies = list(dict.fromkeys(row["policy"] for row in rows))
     cells = {(row["policy"], row["scenario"]): _seconds(row) for row in rows}
@@ -38,9 +48,45 @@ def comparison(name: str = "first-round") -> str:
     return markdown_table(["policy", *scenarios], lines, numbers_from=1)
 
 
-def training_seeds() -> str:
-    """Each training seed against best-static, from results/moving-hot-set.json."""
-    rows = read_json(RESULTS / "moving-hot-set.json")["rows"]
+def by_scenario(name: str = "numa-balancing") -> str:
+    """Scenarios by policies, and what best-static saves of the defaults' time, from a result of `evaluate`."""
+    outcomes = _outcomes(name)
+    policies = list(dict.fromkeys(policy for outcome in outcomes for policy in outcome.rows))
+    lines = [
+        [
+            f"`{outcome.scenario}`",
+            f"{100 * outcome.at_stake:.1f} %",
+            *(_seconds(outcome.rows[policy], outcome.at_stake > AT_STAKE) for policy in policies),
+            f"{outcome.clairvoyant_s:.1f}",
+            _shares(outcome.saved(DEFAULTS, "best-static")),
+        ]
+        for outcome in outcomes
+    ]
+    columns = ["scenario", "at stake", *(f"`{_short(policy)}`" for policy in policies), "*clairvoyant*", "saved"]
+    return markdown_table(columns, lines, numbers_from=1)
+
+
+def bars(name: str = "numa-balancing") -> str:
+    """What best-static comes to on a suite, in words."""
+    outcomes = _outcomes(name)
+    staked = [outcome for outcome in outcomes if outcome.at_stake > AT_STAKE]
+    beaten = [outcome for outcome in staked if outcome.saved(DEFAULTS, "best-static").low > 0]
+    others = [f"`{outcome.scenario}`" for outcome in staked if outcome not in beaten]
+    excess = {outcome.scenario: -outcome.saved("no-migration", "best-static").value for outcome in outcomes}
+    slower = [f"`{scenario}` ({100 * share:.1f} %)" for scenario, share in excess.items() if share > MOST_EXCESS]
+    missed = f" (not on {', '.join(others)})" if others else ""
+    stake, most = (f"{100 * share:.0f} %" for share in (AT_STAKE, MOST_EXCESS))
+    return (
+        f"More than {stake} is at stake on {len(staked)} of {len(outcomes)} scenarios; there best-static beats the "
+        f"defaults, with 95 % intervals above 0, on {len(beaten)}{missed}. More than {most} slower than no migration "
+        f"it is on {', '.join(slower) or 'none'}. Mean over all scenarios of time over time without migration: "
+        f"{', '.join(_relative(outcomes, policy) for policy in outcomes[0].rows if policy != 'no-migration')}."
+    )
+
+
+def training_seeds(name: str = "moving-hot-set") -> str:
+    """Each training seed against best-static, from a result of `evaluate` on one scenario."""
+    rows = read_json(RESULTS / f"{name}.json")["rows"]
     lines = []
     for row in rows:
         difference = row["difference_to_best_static_s"]
@@ -98,7 +144,10 @@ def fidelity() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "comparison": comparison,
-    "numa-balancing": partial(comparison, "numa-balancing"),
+    "numa-balancing": by_scenario,
+    "numa-balancing-bars": bars,
+    "numa-balancing-seeds": partial(training_seeds, "numa-balancing-seeds"),
+    "numa-balancing-seeds-far": partial(training_seeds, "numa-balancing-seeds-far"),
     "training-seeds": training_seeds,
     "calibration": calibration,
     "fidelity": fidelity,
@@ -109,6 +158,48 @@ PARTS: dict[str, Callable[[], str]] = {
 def render(text: str) -> str:
     """The README with every part made anew."""
     return with_parts(README, text, PARTS)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What policies came to on one scenario."""
+
+    scenario: str
+    rows: dict[str, Cell]
+    """By policy."""
+
+    @property
+    def clairvoyant_s(self) -> float:
+        return float(next(iter(self.rows.values()))["bounds"]["clairvoyant"])
+
+    @property
+    def at_stake(self) -> float:
+        """Share of the time without migration that the clairvoyant saves."""
+        return 1 - self.clairvoyant_s / float(next(iter(self.rows.values()))["bounds"]["no_migration"])
+
+    def saved(self, baseline: str, policy: str) -> Estimate:
+        """Share of the baseline's mean time that a policy saves, episode by episode."""
+        before, after = (np.array(self.rows[name]["seconds"]["runs"]) for name in (baseline, policy))
+        return mean_estimate((before - after) / before.mean())
+
+
+def _outcomes(name: str) -> list[_Outcome]:
+    rows = read_json(RESULTS / f"{name}.json")["rows"]
+    scenarios = dict.fromkeys(row["scenario"] for row in rows)
+    return [
+        _Outcome(scenario, {row["policy"]: row for row in rows if row["scenario"] == scenario})
+        for scenario in scenarios
+    ]
+
+
+def _relative(outcomes: list[_Outcome], policy: str) -> str:
+    shares = [1 - outcome.saved("no-migration", policy).value for outcome in outcomes]
+    return f"`{_short(policy)}` {np.mean(shares):.2f}"
+
+
+def _shares(estimate: Estimate) -> str:
+    value, low, high = (100 * share for share in estimate)
+    return f"{value:.1f} ({low:.1f} to {high:.1f}) %"
 
 
 def _held(count: dict[str, int]) -> str:
@@ -123,9 +214,9 @@ def _saved(cells: dict[tuple[str, float], Cell], size: float, key: str) -> float
     return 100 * (1 - cells["kmmscand-v1", size][key] / cells["numab2", size][key])
 
 
-def _seconds(row: dict[str, Any]) -> str:
+def _seconds(row: dict[str, Any], has_gap: bool = True) -> str:
     prefix = "≥ " if row["truncated_runs"] else ""
-    gap = "" if row["gap_closed"] is None else f" ({100 * row['gap_closed']:.0f} %)"
+    gap = "" if row["gap_closed"] is None or not has_gap else f" ({100 * row['gap_closed']:.0f} %)"
     return f"{prefix}{row['seconds']['mean']:.1f}{gap}"
 
 
