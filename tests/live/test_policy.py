@@ -9,6 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.live.hosts import DAEMON, network, tables, tree
+from tests.tools import needs
+from tierenv.agents.compiled import CompiledPolicy
+from tierenv.agents.export import export_policy
 from tierenv.agents.integer.interface import Interface
 from tierenv.agents.integer.policy import IntegerPolicy
 from tierenv.agents.network import Network
@@ -48,15 +51,20 @@ def plain(sample: np.void) -> dict[str, int]:
     return {name: int(sample[name]) for name in names} | in_force
 
 
+@needs("gcc")
 @pytest.mark.parametrize("name", MODELS)
-def test_decisions_equal_those_of_kernel_c_s_integers_bit_for_bit(name: str, tmp_path: Path) -> None:
+def test_decisions_equal_those_of_kernel_c_and_its_reference_bit_for_bit(name: str, tmp_path: Path) -> None:
     model = MODELS[name]()
     content, integers = tables(tmp_path / "bundle", model), IntegerPolicy(model, DAEMON)
     policies, state = [Policy(content) for _ in range(NUM_MACHINES)], integers.interface.initial_state(NUM_MACHINES)
+    export_policy(str(tmp_path / "bundle"), "kernel-c", tmp_path / "c")
+    compiled = CompiledPolicy(tmp_path / "c", INTERFACE)
+    state_of_c = compiled.initial_state(NUM_MACHINES)
     samples = any_samples(NUM_MACHINES * NUM_STEPS, seed=1).reshape(NUM_STEPS, NUM_MACHINES)
     differing = set()
     for step in samples:
         settings = integers.decide(step, state)
+        np.testing.assert_array_equal(compiled.decide(step, state_of_c), settings)
         expected = [{name: int(setting[name]) for name in INTERFACE.setting.names or ()} for setting in settings]
         assert [policy.decide(plain(sample)) for policy, sample in zip(policies, step, strict=True)] == expected
         differing |= {tuple(setting.values()) for setting in expected}
