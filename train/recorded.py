@@ -60,7 +60,9 @@ class RecordedSetting(_Part):
     """What the knobs of NUMA balancing held."""
 
     scan_period_ms: Count
-    """Of a pass."""
+    """Of the longest pass."""
+    scan_period_min_ms: Count | None = None
+    """Of the shortest pass; None where it was not recorded."""
     scan_size_bytes: Count
     throttle_bytes_per_s: Count | None
     """None for unlimited."""

@@ -41,6 +41,7 @@ _IS_GAUGE = np.array([counter.is_gauge for counter in COUNTERS])
 BACKWARDS = "a counter went backwards"
 ASLEEP = "the machine was suspended"
 OFF = "NUMA balancing was not in mode 2"
+ADAPTING = "the kernel chose its period between two limits, which the model no longer does once one was written"
 """Why an interval is left out."""
 
 
@@ -168,7 +169,7 @@ def replay(record: Path, scenario: str, report_progress: ReportProgress = unrepo
             report_progress(int(100 * model.work_done), 100, modelled.name)
             if model.is_done:
                 continue
-            _account(result, before, last, grown)
+            _account(result, before, last, grown, ADAPTING if model.is_pinned_alone else "")
             model.write(last.setting)
             before = last
     result.beyond_s = 1e-9 * (last.monotonic_ns - before.monotonic_ns)
@@ -183,9 +184,17 @@ def replay(record: Path, scenario: str, report_progress: ReportProgress = unrepo
     return result
 
 
-def _account(result: Replay, before: Sample, after: Sample, grown: NDArray[np.int64]) -> None:
-    """Count an interval, or say why not."""
-    if reason := _why_left_out(before, after, result.rows):
+def _account(result: Replay, before: Sample, after: Sample, grown: NDArray[np.int64], reason: str) -> None:
+    """Count an interval, or say why not.
+
+    Args:
+        result: to count it in.
+        before: sample at its start.
+        after: sample at its end.
+        grown: what the model counted in it.
+        reason: to leave it out, empty for none.
+    """
+    if reason := reason or _why_left_out(before, after, result.rows):
         result.left_out[reason] += 1
         return
     result.compared_intervals += 1
@@ -235,6 +244,9 @@ class _Model:
         self._system = LumpedSystem([scenario])
         self._system.reset(episode_seeds([SEED]), ["training"])
         self._counters = self._system.counters[0]
+        self._was_written = False
+        self.is_pinned_alone = False
+        """Whether the model's period is one that was written, and the machine's is between two limits."""
 
     @property
     def is_done(self) -> bool:
@@ -266,6 +278,10 @@ class _Model:
             row = np.array([self._projected(recorded).row])
         if not np.array_equal(row, in_force):
             self._system.apply(row)
+            self._was_written = True
+        shortest_ms = None if recorded is None else recorded.scan_period_min_ms
+        is_adaptive = recorded is not None and shortest_ms not in (None, recorded.scan_period_ms)
+        self.is_pinned_alone = is_adaptive and self._was_written
 
     def _projected(self, recorded: RecordedSetting) -> Setting:
         """The nearest setting of the daemon."""

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from tierenv.agents.export import ExportRequest
-from tierenv.agents.export.learned_source import LearnedSource, learned_source
+from tierenv.agents.export.learned_source import LearnedSource, requested_source
 from tierenv.agents.integer.interface import FeatureRule, Interface
 from tierenv.agents.integer.policy import IntegerPolicy, IntegerTree
 from tierenv.errors import ConfigError
@@ -35,7 +35,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 def write(request: ExportRequest) -> None:
     """Write the archive. Raises `ConfigError` for a policy of another daemon than NUMA balancing."""
-    source = learned_source(request.policy, request.gains)
+    source = requested_source(request)
     atomic_write_bytes(request.output, archive(tables_of(request.policy, source)), executable=True)
 
 

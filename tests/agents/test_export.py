@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from tierenv.agents.export import FORMATS, export_policy
 from tierenv.agents.export.header import CAVEAT, Gain
 from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.tree import DecisionTree
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
+from tierenv.features import observed_columns
 from tierenv.scenario import load_scenario
 from tierenv.train.cli import main
 from tierenv.tunables import TUNABLES
@@ -106,24 +109,29 @@ GAIN_TEXT = "12.3 % [10.1, 14.5] less time than built-in on skewed (10 episodes)
 
 
 def words_of(output: Path) -> str:
-    """All text of a file or folder, without line breaks and comment signs."""
+    """All text of a file, folder or archive, without line breaks and comment signs."""
     paths = [path for path in sorted(output.rglob("*")) if path.is_file()] if output.is_dir() else [output]
-    lines = "\n".join(path.read_bytes().decode("latin-1") for path in paths).splitlines()
+    contents = [path.read_bytes() for path in paths]
+    if zipfile.is_zipfile(output):
+        with zipfile.ZipFile(output) as archive:
+            contents = [archive.read(name) for name in archive.namelist()]
+    lines = "\n".join(content.decode("latin-1") for content in contents).splitlines()
     return " ".join(" ".join(line.strip().lstrip("#*").strip() for line in lines).split())
 
 
 def write_tree(folder: Path, **training: Any) -> Path:
     """A bundle every format of learned policies takes."""
-    threshold, value = np.zeros(3, np.float32), np.zeros((3, 3), np.float32)
-    value[1:] = [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
+    daemon = load_daemon("numa-balancing")
+    threshold, value = np.zeros(3, np.float32), np.zeros((3, 4), np.float32)
+    value[1:] = [[0.1, 0.2, 0.3, 0.4], [-0.1, -0.2, -0.3, -0.4]]
     feature, left, right = (np.array(row, np.int32) for row in ([0, -1, -1], [1, -1, -1], [2, -1, -1]))
-    tree = DecisionTree(len(observation_definition(SCENARIO.daemon)), feature, threshold, left, right, value)
+    tree = DecisionTree(len(observed_columns(daemon)), feature, threshold, left, right, value)
     write_bundle(
         folder,
         name="a-tree",
         model=tree,
-        daemon=SCENARIO.daemon,
-        scenarios=[TrainedOn(name="skewed")],
+        daemon=daemon,
+        scenarios=[TrainedOn.of(load_scenario("skewed").under(daemon))],
         training=training,
     )
     return folder
@@ -326,9 +334,6 @@ def test_help_lists_every_format(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_format_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'sysfs'.*tierenv list formats"):
         export_policy(POLICY, "sysf", tmp_path / "a", SCENARIO)
-
-
-LEARNED = ("bundle", "rules", "kernel-c", "onnx")
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in LEARNED])

@@ -236,6 +236,37 @@ def test_what_an_exported_script_has_set_is_neither_overwritten_nor_taken_back(
     assert (host.knobs, host.notes) == (AS_BOOTED, [])
 
 
+def test_who_wrote_a_knob_of_a_killed_one_is_given_his_time(
+    start: Callable[..., Running], file: Path, host: Host
+) -> None:
+    running = start()
+    running.until_it_has_written()
+    os.killpg(running.process.pid, signal.SIGKILL)
+    running.process.wait()
+    host.put(kernel.RATE_LIMIT, 777)
+    before = running.child
+    second = start()
+    second.until(lambda: second.last.get("pid") != before)
+    assert "somebody else wrote" in second.last["waits"]["reason"]
+    assert second.last["state"] == "waiting"
+    assert host.knobs == AS_BOOTED | {kernel.RATE_LIMIT: 777}
+
+
+def test_a_script_whose_apply_fails_leaves_a_killed_controller_s_notes_to_it(
+    start: Callable[..., Running], file: Path, host: Host, tmp_path: Path
+) -> None:
+    running = start()
+    running.until_it_has_written()
+    os.killpg(running.process.pid, signal.SIGKILL)
+    running.process.wait()
+    script = tmp_path / "setting.sh"
+    export_policy("static:16000,1024,256,100", "sysfs", script, NUMA_SCENARIO, target="numa-balancing")
+    line = ["sh", "-c", f"ulimit -f 0; sh {script} --apply"]
+    assert subprocess.run(line, env=environment(host), capture_output=True, timeout=60).returncode != 0
+    assert run(host, file, "restore").returncode == 0
+    assert (host.knobs, host.notes) == (AS_BOOTED, [])
+
+
 def test_a_start_that_is_refused_puts_back_what_a_killed_one_has_left(
     start: Callable[..., Running], file: Path, host: Host
 ) -> None:
@@ -272,7 +303,7 @@ def test_a_wait_outlasts_a_restart(start: Callable[..., Running], host: Host) ->
     second = start()
     second.until(lambda: second.last.get("pid") != before)
     assert second.last["state"] == "waiting"
-    assert "goes on waiting for one before" in second.last["waits"]["reason"]
+    assert "somebody else wrote" in second.last["waits"]["reason"]
     assert host.knobs == AS_BOOTED | {kernel.RATE_LIMIT: 77}
 
 
@@ -441,6 +472,7 @@ def test_a_record_is_a_header_and_a_line_an_interval(file: Path, host: Host) -> 
         "scan_size_bytes": 256 << 20,
         "throttle_bytes_per_s": None,
         "hot_threshold_ms": 1000,
+        "scan_period_min_ms": 1000,
     }
     assert sample["counters"]["pgpromote_success"] == 1000
 
@@ -481,11 +513,21 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], file: Path, host: Host) 
 
 
 def test_the_unit_runs_and_takes_back_this_very_archive(file: Path, host: Host) -> None:
-    unit = run(host, file, "unit", "--pid", "7", "--metrics", "/var/lib/node_exporter/tierenv.prom").stdout
-    assert f"ExecStart=/usr/bin/python3 -I {file} run --apply --pid 7 --metrics /var/lib/node_exporter" in unit
+    options = [
+        "--cgroup",
+        "system.slice/postgresql@15-main.service",
+        "--metrics",
+        "/var/lib/node_exporter/tierenv.prom",
+    ]
+    unit = run(host, file, "unit", *options).stdout
+    assert f"ExecStart=/usr/bin/python3 -I {file} run --apply {' '.join(options)}\n" in unit
     assert f"ExecStopPost=/usr/bin/python3 -I {file} restore\n" in unit
     assert "ReadWritePaths=/var/lib/node_exporter\n" in unit
     assert NOTES.rpartition("/")[2] in re.findall(r"RuntimeDirectory=(\S+)", unit)
+
+
+def test_a_unit_takes_no_process_for_its_number_is_another_s_after_a_boot(file: Path, host: Host) -> None:
+    assert run(host, file, "unit", "--pid", "7").returncode == 2
 
 
 def test_a_path_that_means_something_in_a_unit_is_refused(host: Host, tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from tierenv.live.guard import (
     PATIENCE,
     STEERING,
     STEP_FACTOR,
+    UNJUDGED,
     WAITING,
     Guard,
     bounded,
     usual_of,
 )
-from tierenv.live.health import Metric
+from tierenv.live.health import SMOOTHED, Metric
 
 RANGES = _ranges(Interface(DAEMON))
 METRICS = (Metric("churn", allowance=10.0), Metric("latency", allowance=0.0, relative_allowance=0.1))
@@ -107,7 +108,7 @@ def test_steering_ends_once_health_stays_worse_and_not_before() -> None:
 
 def test_more_bad_intervals_than_good_ones_end_it_in_whatever_order() -> None:
     subject, ended = steering(), False
-    for _ in range(PATIENCE):
+    for _ in range(2 * PATIENCE):
         for health in (BAD, BAD, GOOD):
             ended = ended or subject.take(health, 0.0)
     assert ended
@@ -117,6 +118,20 @@ def test_a_metric_that_gives_no_number_any_more_is_worse() -> None:
     subject = steering()
     assert [subject.take({"churn": 5.0}, 0.0) for _ in range(PATIENCE)] == [False] * (PATIENCE - 1) + [True]
     assert "latency gives no number" in subject.reason
+
+
+def test_a_canary_under_which_a_metric_mostly_falls_silent_is_worse() -> None:
+    subject = in_canary()
+    taken_back = [subject.take(GOOD if index == 0 else {"churn": 5.0}, 0.0) for index in range(WINDOW)]
+    assert taken_back[-1]
+    assert "latency gives no number" in subject.reason
+
+
+def test_one_burst_does_not_end_it_however_long_it_is_smoothed() -> None:
+    subject = steering()
+    for index in range(4 * SMOOTHED):
+        assert not subject.take(BAD if index < SMOOTHED else GOOD, 0.0)
+    assert subject.state == STEERING
 
 
 def test_there_is_no_canary_while_a_metric_gives_no_numbers() -> None:
@@ -129,11 +144,11 @@ def test_there_is_no_canary_while_a_metric_gives_no_numbers() -> None:
 
 def test_intervals_that_cannot_be_judged_end_it_too() -> None:
     subject = steering()
-    for _ in range(PATIENCE - 1):
+    for _ in range(UNJUDGED - 1):
         assert not subject.cannot_judge("cannot read", 0.0)
     subject.take(GOOD, 0.0)
-    taken_back = [subject.cannot_judge("cannot read", 0.0) for _ in range(PATIENCE)]
-    assert taken_back == [False] * (PATIENCE - 1) + [True]
+    taken_back = [subject.cannot_judge("cannot read", 0.0) for _ in range(UNJUDGED)]
+    assert taken_back == [False] * (UNJUDGED - 1) + [True]
     assert subject.state == WAITING
     assert guard().cannot_judge("cannot read", 0.0) is False  # nothing is ours yet
 

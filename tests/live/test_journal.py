@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.live.hosts import AS_BOOTED, Host
 from tierenv.live import journal as journal_module
 from tierenv.live.files import NOTES, Refused, locked_notes
-from tierenv.live.journal import Journal, WrittenByOthers
+from tierenv.live.journal import Journal, Restored, WrittenByOthers
 from tierenv.live.kernel import KNOBS, RATE_LIMIT, SCAN_SIZE
 
 
@@ -33,9 +33,9 @@ def test_what_was_found_is_put_back_and_no_note_stays(host: Host, journal: Journ
     for value in (64, 1, 0, 64):
         assert journal.write(RATE_LIMIT, value, host.knob(RATE_LIMIT)) is None
         assert host.knob(RATE_LIMIT) == value
-    lines, is_complete = journal.restore()
-    assert (host.knobs, host.notes, is_complete) == (AS_BOOTED, [], True)
-    assert lines == [f"{RATE_LIMIT}: 64 -> 65536"]
+    restored = journal.restore()
+    assert (host.knobs, host.notes, restored.is_complete) == (AS_BOOTED, [], True)
+    assert restored.lines == [f"{RATE_LIMIT}: 64 -> 65536"]
 
 
 @given(
@@ -73,7 +73,7 @@ def test_a_kill_at_any_time_leaves_notes_that_put_all_back(
             Journal(str(host.root)).restore()
         except Killed:
             pass
-    _, is_complete = Journal(str(host.root)).restore()
+    is_complete = Journal(str(host.root)).restore().is_complete
     assert (host.knobs, host.notes, is_complete) == (AS_BOOTED, [], True)
 
 
@@ -81,9 +81,10 @@ def test_a_knob_that_somebody_else_wrote_is_left_to_him(host: Host, journal: Jou
     journal.write(RATE_LIMIT, 64, 65536)
     journal.write(SCAN_SIZE, 16, 256)
     host.put(RATE_LIMIT, 128)
-    lines, is_complete = journal.restore()
-    assert (host.knob(RATE_LIMIT), host.knob(SCAN_SIZE), host.notes, is_complete) == (128, 256, [], True)
-    assert f"{RATE_LIMIT} was changed to 128 by somebody else; left as it is, it held 65536 before" in lines
+    restored = journal.restore()
+    assert (host.knob(RATE_LIMIT), host.knob(SCAN_SIZE), host.notes, restored.is_complete) == (128, 256, [], True)
+    assert f"{RATE_LIMIT} was changed to 128 by somebody else; left as it is, it held 65536 before" in restored.lines
+    assert restored.of_others == [RATE_LIMIT]
 
 
 def test_a_value_that_the_kernel_clamps_is_said_and_put_back(
@@ -93,7 +94,7 @@ def test_a_value_that_the_kernel_clamps_is_said_and_put_back(
     monkeypatch.setattr(journal_module, "write_existing", lambda path, text: write(path, str(min(int(text), 70_000))))
     assert journal.write(RATE_LIMIT, 80_000, 65536) == "the kernel took 70000 instead of 80000"
     monkeypatch.undo()
-    assert journal.restore()[1]
+    assert journal.restore().is_complete
     assert (host.knobs, host.notes) == (AS_BOOTED, [])
 
 
@@ -114,9 +115,9 @@ def test_a_note_that_holds_no_value_of_a_knob_is_kept_and_not_written_to_one(
 ) -> None:
     journal.write(SCAN_SIZE, 16, 256)
     host.put(f"{NOTES}/original{SCAN_SIZE}", content)
-    lines, is_complete = Journal(str(host.root)).restore()
-    assert (host.knob(SCAN_SIZE), is_complete) == (16, False)
-    assert len(lines) == 1 and "the note" in lines[0]
+    restored = Journal(str(host.root)).restore()
+    assert (host.knob(SCAN_SIZE), restored.is_complete) == (16, False)
+    assert len(restored.lines) == 1 and "the note" in restored.lines[0]
     assert host.notes == [f"{kind}{SCAN_SIZE}" for kind in ("applied", "original")]
 
 
@@ -125,7 +126,7 @@ def test_a_note_that_cannot_be_read_is_kept(host: Host, journal: Journal) -> Non
     note = Path(f"{host.root}{NOTES}/original{SCAN_SIZE}")
     note.rename(f"{note}.away")
     note.symlink_to(f"{note}.away")
-    assert not Journal(str(host.root)).restore()[1]
+    assert not Journal(str(host.root)).restore().is_complete
     assert (note.is_symlink(), host.knob(SCAN_SIZE)) == (True, 16)
 
 
@@ -135,8 +136,62 @@ def test_what_was_found_is_put_back_though_the_notes_were_removed(host: Host, jo
     assert journal.is_there
     shutil.rmtree(f"{host.root}{NOTES}")
     assert not journal.is_there
-    assert journal.restore()[1]
+    assert journal.restore().is_complete
     assert host.knobs == AS_BOOTED
+
+
+def test_what_was_found_outlasts_the_loss_of_some_notes(host: Host, journal: Journal) -> None:
+    journal.write(SCAN_SIZE, 64, 256)
+    shutil.rmtree(f"{host.root}{NOTES}/original")
+    assert not journal.is_there
+    journal.write(SCAN_SIZE, 16, 64)  # though nobody should, by then
+    assert journal.restore().is_complete
+    assert (host.knobs, host.notes) == (AS_BOOTED, [])
+
+
+def test_out_of_memory_too_somebody_else_s_value_is_left_to_him(host: Host, journal: Journal) -> None:
+    journal.write(SCAN_SIZE, 16, 256)
+    shutil.rmtree(f"{host.root}{NOTES}")
+    host.put(SCAN_SIZE, 777)
+    assert journal.restore().of_others == [SCAN_SIZE]
+    assert host.knob(SCAN_SIZE) == 777
+
+
+def test_notes_that_took_the_place_of_ours_are_not_touched(host: Host, journal: Journal) -> None:
+    journal.write(RATE_LIMIT, 64, 65536)
+    shutil.rmtree(f"{host.root}{NOTES}")
+    host.put(f"{NOTES}/original{RATE_LIMIT}", 64)
+    host.put(f"{NOTES}/applied{RATE_LIMIT}", 128)
+    host.put(RATE_LIMIT, 128)
+    journal.restore()
+    assert host.knob(RATE_LIMIT) == 128
+    assert len(host.notes) == 2
+
+
+def test_a_folder_that_took_the_place_of_the_locked_one_is_noticed(host: Host) -> None:
+    root = str(host.root)
+    with locked_notes(root) as folder:
+        journal = Journal(root, folder)
+        assert journal.is_there
+        Path(f"{root}{NOTES}").rename(f"{root}/away")
+        assert not journal.is_there
+        Path(f"{root}{NOTES}").mkdir(mode=0o700)
+        assert not journal.is_there
+
+
+def test_a_value_of_somebody_else_s_right_after_ours_is_his(
+    host: Host, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = journal_module.write_existing, []
+
+    def raced(path: str, text: str) -> None:
+        write(path, text)
+        written.append(text)
+        host.put(RATE_LIMIT, 70 + len(written))  # not what the kernel makes of ours: that would be the same twice
+
+    monkeypatch.setattr(journal_module, "write_existing", raced)
+    with pytest.raises(WrittenByOthers):
+        journal.write(RATE_LIMIT, 64, 65536)
 
 
 def test_what_an_exported_script_has_set_is_left_to_it(host: Host, journal: Journal) -> None:
@@ -144,7 +199,7 @@ def test_what_an_exported_script_has_set_is_left_to_it(host: Host, journal: Jour
     host.put(f"{NOTES}/applied{RATE_LIMIT}", 64)
     host.put(RATE_LIMIT, 64)
     assert not journal.is_ours
-    assert journal.restore() == ([], True)
+    assert journal.restore() == Restored([], True, [])
     assert host.knob(RATE_LIMIT) == 64
     assert len(host.notes) == 2
 
@@ -172,7 +227,7 @@ def test_other_files_than_knobs_are_neither_written_nor_put_back(host: Host, jou
     host.put(f"{NOTES}/original/etc/shadow", 8)
     host.put(f"{NOTES}/applied/etc/shadow", 7)
     journal.write(RATE_LIMIT, 64, 65536)
-    assert journal.restore() == ([f"{RATE_LIMIT}: 64 -> 65536"], True)
+    assert journal.restore() == Restored([f"{RATE_LIMIT}: 64 -> 65536"], True, [])
     assert journal.write("/etc/shadow", 9, 7) is not None
     assert (host.root / "etc/shadow").read_text() == "7\n"
 

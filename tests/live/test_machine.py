@@ -172,24 +172,24 @@ def test_health_is_what_went_up_and_down_again_not_what_a_throttle_held_back(hos
     earlier = replace(machine(host).read(), pressure_us=0)
     grown = {"pgpromote_success": 1200, "pgdemote_kswapd": 1100, "pgpromote_candidate": 900_000, "pgmigrate_fail": 1010}
     following = later(earlier, **grown)
-    assert Health(1).after(earlier, replace(following, pressure_us=100_000), None) == {
+    assert Health().after(earlier, replace(following, pressure_us=100_000), None) == {
         "churn_pages_per_s": 50.0,
         "failed_migrations_per_s": 5.0,
         "memory_pressure_share": 0.05,
     }
-    assert Health(1).after(earlier, replace(following, pressure_us=None), 7.0)["health_command"] == 7.0
-    assert "memory_pressure_share" not in Health(1).after(earlier, replace(following, pressure_us=None), None)
+    assert Health().after(earlier, replace(following, pressure_us=None), 7.0)["health_command"] == 7.0
+    assert "memory_pressure_share" not in Health().after(earlier, replace(following, pressure_us=None), None)
 
 
 def test_churn_is_seen_though_pages_come_up_in_one_interval_and_go_down_in_another(host: Host) -> None:
-    health, reading, churn = Health(4), machine(host).read(), []
-    for index in range(8):
+    health, reading, churn = Health(), machine(host).read(), []
+    for index in range(9):
         name = "pgdemote_kswapd" if index % 2 else "pgpromote_success"
         following = later(reading, **{name: reading.counters[name] + 1000})
         churn.append(health.after(reading, following, None)["churn_pages_per_s"])
         reading = following
     assert churn[0] == 0.0
-    assert churn[3:] == [250.0] * 5  # 2,000 pages each way in 8 s
+    assert churn[4:] == [200.0] * 5  # 2,000 pages each way in 10 s
 
 
 def test_demotions_count_whoever_makes_them(host: Host) -> None:
@@ -197,7 +197,7 @@ def test_demotions_count_whoever_makes_them(host: Host) -> None:
     host.show()
     earlier = machine(host).read()
     following = later(earlier, pgpromote_success=1400, pgdemote_direct=100, pgdemote_proactive=100)
-    assert Health(1).after(earlier, following, None)["churn_pages_per_s"] == 100.0
+    assert Health().after(earlier, following, None)["churn_pages_per_s"] == 100.0
 
 
 def test_no_machine_is_so_large_that_nothing_is_churn() -> None:

@@ -24,10 +24,12 @@ from tierenv.live.files import (
     locked_notes,
     read_text,
     root_folder,
+    say,
 )
 from tierenv.live.guard import Guard
 from tierenv.live.health import HealthCommand, metrics_for
 from tierenv.live.journal import Journal
+from tierenv.live.kernel import KNOBS
 from tierenv.live.machine import Machine
 from tierenv.live.policy import Policy, Tables
 from tierenv.live.record import header, sample_line
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str], tables_of: TablesOf | None = None) -> int:
     try:
         return int(options.run(options, tables_of))
     except Refused as error:
-        print(f"tierenv live: {error}", file=sys.stderr)
+        say(str(error))
         return 1
     except BrokenPipeError:
         return 1
@@ -73,9 +75,8 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
         f"knob is noted before, under {NOTES}, and put back at the end.",
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("--pid", type=_count, action="append", default=[], metavar="PID", help="process to steer for")
-    named.add_argument(
+    of_cgroups = argparse.ArgumentParser(add_help=False)
+    of_cgroups.add_argument(
         "--cgroup",
         type=_cgroup,
         action="append",
@@ -83,6 +84,8 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="cgroup to steer for, below /sys/fs/cgroup",
     )
+    named = argparse.ArgumentParser(add_help=False, parents=[of_cgroups])
+    named.add_argument("--pid", type=_count, action="append", default=[], metavar="PID", help="process to steer for")
     policy = argparse.ArgumentParser(add_help=False)
     if not has_policy:
         policy.add_argument(
@@ -124,7 +127,7 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
     verb.set_defaults(run=_restore)
     if has_policy:
         verb = verbs.add_parser(
-            "unit", parents=[named, watched, window], help="print a systemd unit that runs this archive"
+            "unit", parents=[of_cgroups, watched, window], help="print a systemd unit that runs this archive"
         )
         verb.set_defaults(run=_unit)
     return parser
@@ -160,10 +163,10 @@ def _run(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
         raise Refused(
             f"start it as python3 -I {sys.argv[0]}: without -I Python loads modules of the user's and of others"
         )
-    journal = Journal(root)
-    with locked_notes(root, wait_s=_START_WAIT_S):
+    with locked_notes(root, wait_s=_START_WAIT_S) as folder:
+        journal = Journal(root, folder)
         if journal.is_ours:
-            print("tierenv live: puts back what a killed one has left", file=sys.stderr)
+            say("puts back what a killed one has left")
             if not restore_and_say(journal):
                 return 1
         elif journal.noted():
@@ -172,7 +175,7 @@ def _run(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
         if findings.refusals or findings.machine is None:
             raise Refused("; ".join(findings.refusals))
         for line in findings.warnings:
-            print(f"tierenv live: warning: {line}", file=sys.stderr)
+            say(f"warning: {line}")
         machine, command = findings.machine, _health_command(options)
         if command is not None and command.number() is None:
             raise Refused(f"--health {options.health}: its program gives no number as nobody within a second")
@@ -200,6 +203,9 @@ def _go_on_waiting(guard: Guard, root: str) -> None:
 
 def _record(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
     machine = _machine(options)
+    missing = [path for path in KNOBS if path not in machine.knobs()]
+    if missing:
+        raise Refused(f"cannot read {', '.join(missing)}: not root, or debugfs is not mounted")
     left = options.intervals
     try:
         output: TextIO = sys.stdout if options.output is None else open(options.output, "x", encoding="ascii")
@@ -256,7 +262,7 @@ def _restore(_options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
             left = "nothing to restore"
             if journal.noted():
                 left = "what an exported script has set is left to its own --restore"
-            print(f"tierenv live: {left}", file=sys.stderr)
+            say(left)
         return 0 if restore_and_say(journal) else 1
 
 
@@ -268,12 +274,10 @@ def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
             raise Refused(
                 f"{others} can be written by others than root: copy the archive into a folder of root's first"
             )
-        for path in (archive, options.health):
-            if path is not None and is_hidden(path):
+        for path in filter(None, (archive, options.health)):
+            if is_hidden(os.path.abspath(path)):
                 raise Refused(f"{path}: a service sees neither homes nor /tmp: copy it to /usr/local/lib or /etc first")
     words: list[str] = []
-    for pid in options.pid:
-        words += ["--pid", str(pid)]
     for cgroup in options.cgroup:
         words += ["--cgroup", cgroup]
     writable = []
@@ -285,7 +289,8 @@ def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
         writable.append(os.path.dirname(os.path.abspath(options.metrics)))
     if options.window is not None:
         words += ["--window", str(options.window)]
-    print(unit_text(archive, words, writable, has_command=options.health is not None), end="")
+    interval_s = _policy(options, None).interval_s
+    print(unit_text(archive, words, writable, interval_s, has_command=options.health is not None), end="")
     return 0
 
 

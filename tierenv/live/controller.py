@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from tierenv.live.arithmetic import clamped
 from tierenv.live.files import NOTES, Refused
-from tierenv.live.guard import STEERING, WAITING, Guard, bounded
+from tierenv.live.guard import STEERING, STEP_FACTOR, Guard, bounded
 from tierenv.live.health import Health, HealthCommand
 from tierenv.live.journal import Journal, WrittenByOthers
-from tierenv.live.kernel import KNOBS, KnobValues, project, setting_of, writing_order
+from tierenv.live.kernel import KNOBS, SCAN_DELAY, KnobValues, project, setting_of, writing_order
 from tierenv.live.machine import FREE_FAST, Machine, Reading
 from tierenv.live.policy import Policy, Sample, Setting
 
@@ -63,7 +64,7 @@ class Controller:
         self.guard = guard
         self._journal = journal
         self._command = command
-        self._health = Health(1 if guard is None else guard.window)
+        self._health = Health()
         self._earlier: Reading | None = None
         self._expected: KnobValues | None = None
         """Knobs as they were after the last interval."""
@@ -72,9 +73,14 @@ class Controller:
 
     def step(self) -> Decision:
         """One interval. Raises `Refused` where the notes were removed, once all is put back."""
-        if not self._journal.is_there:
-            lines, _ = self._journal.restore()
-            raise Refused(f"the notes under {NOTES} were removed: {'; '.join(lines)}")
+        if self.guard is not None and not self._journal.is_there:
+            restored = self._journal.restore()
+            if restored.is_complete:
+                raise Refused(f"the notes under {NOTES} were removed: {'; '.join(restored.lines)}")
+            return Decision(None, "stuck", f"the notes under {NOTES} were removed", remarks=tuple(restored.lines))
+        if self._is_owed:
+            self._earlier = None
+            return self._put_back(Decision(None, "stuck", "could not put everything back"))
         number = None if self._command is None else self._command.number()
         try:
             reading = self._machine.read()
@@ -85,9 +91,7 @@ class Controller:
             self._earlier = None
             return self._without_sample(None, str(error))
         earlier, self._earlier = self._earlier, reading
-        if self._is_owed:
-            return self._put_back(Decision(reading, "stuck", "could not put everything back"))
-        if self._expected is not None and self._is_watchful:
+        if self._expected is not None and self.guard is not None:
             changed = [path for path in KNOBS if reading.knobs[path] != self._expected[path]]
             if changed:
                 names = (f"{path} ({self._expected[path]} -> {reading.knobs[path]})" for path in changed)
@@ -100,15 +104,16 @@ class Controller:
             return self._without_sample(reading, fault)
         return self._judge(earlier, reading, number)
 
-    @property
-    def _is_watchful(self) -> bool:
-        return self.guard is not None and self.guard.state != WAITING
-
     def _judge(self, earlier: Reading, reading: Reading, number: float | None) -> Decision:
         health = self._health.after(earlier, reading, number)
         wanted = self._policy.decide(sample_between(earlier, reading, self._policy, self._machine.fast_pages))
         setting, held_back = bounded(wanted, setting_of(reading.knobs), self._policy.ranges)
         projection = project(setting, reading.resident_pages)
+        delay = reading.knobs[SCAN_DELAY]  # follows from several tunables, each within its bounds
+        if delay:
+            projection.knobs[SCAN_DELAY] = clamped(
+                projection.knobs[SCAN_DELAY], -(-delay // STEP_FACTOR), delay * STEP_FACTOR
+            )
         decision = Decision(reading, "advised", "advises alone", wanted, health=health)
         decision.remarks = (*held_back, *projection.remarks)
         if self.guard is None:
@@ -144,11 +149,13 @@ class Controller:
 
     def _put_back(self, decision: Decision) -> Decision:
         assert self.guard is not None
-        lines, is_complete = self._journal.restore()
-        self._is_owed = not is_complete
+        restored = self._journal.restore()
+        self._is_owed = not restored.is_complete
         self._health.forget()
-        decision.outcome, decision.reason = "put back" if is_complete else "stuck", self.guard.reason
-        decision.written, decision.remarks = None, tuple(lines)
+        knobs = self._machine.knobs()
+        self._expected = knobs if len(knobs) == len(KNOBS) else None
+        decision.outcome, decision.reason = "stuck" if self._is_owed else "put back", self.guard.reason
+        decision.written, decision.remarks = None, tuple(restored.lines)
         return decision
 
     def _give_way(self, reading: Reading, changed: str) -> Decision:

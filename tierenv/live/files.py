@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ NEW = "new"
 """There, what is about to become a note; one name will do for whoever holds the lock."""
 
 _MOST_BYTES = 1 << 20
-"""Of any file that is read; /proc/vmstat has some 6 KiB."""
+"""Of any file that is read."""
 
 
 class Refused(Exception):
@@ -41,7 +42,12 @@ def read_text(path: str) -> str:
     """The content of a file that is no symbolic link, without the line's end. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, _MOST_BYTES).decode("utf-8", "replace").rstrip("\n")
+        parts: list[bytes] = []
+        while sum(map(len, parts)) < _MOST_BYTES:
+            parts.append(os.read(descriptor, _MOST_BYTES))  # the kernel gives a page or so at a time
+            if not parts[-1]:
+                break
+        return b"".join(parts).decode("utf-8", "replace").rstrip("\n")
     finally:
         os.close(descriptor)
 
@@ -107,10 +113,11 @@ def is_written_by_others(path: str) -> str | None:
 
 
 @contextmanager
-def locked_notes(root: str, wait_s: float = 0.0) -> Iterator[None]:
+def locked_notes(root: str, wait_s: float = 0.0) -> Iterator[int]:
     """Hold the lock on the folder of the notes, as the exported scripts do; one at a time changes anything.
 
-    A process that is forked meanwhile holds it, too, until it ends.
+    Yields the folder as it was opened: should another take its place, the lock is worth nothing. A process that is
+    forked meanwhile holds it, too, until it ends.
 
     Args:
         root: put before the folder.
@@ -141,7 +148,7 @@ def locked_notes(root: str, wait_s: float = 0.0) -> Iterator[None]:
             os.unlink(f"{folder}/{NEW}")  # of a process that was killed
         except FileNotFoundError:
             pass
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -167,3 +174,11 @@ def is_locked(root: str) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def say(text: str) -> None:
+    """Tell people, on stderr; that nobody listens stops nothing."""
+    try:
+        print(f"tierenv live: {text}", file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        pass

@@ -16,16 +16,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tierenv.live.arithmetic import UNLIMITED, clamped
-from tierenv.live.health import Metric
+from tierenv.live.health import SMOOTHED, Metric
 from tierenv.live.policy import Setting
 
 STEP_FACTOR = 4
 """A tunable changes at most by this factor in an interval."""
 NOISE_FACTOR = 5.0
 """Worse is what exceeds the median by this many median absolute deviations, and by the metric's allowance."""
-PATIENCE = 5
-"""Bad intervals more than good ones after which a steering policy is taken back; and, in a row, such as cannot be
-judged."""
+PATIENCE = 2 * SMOOTHED
+"""Bad intervals more than good ones after which a steering policy is taken back: one burst, which makes `SMOOTHED` of
+them bad, is not enough."""
+UNJUDGED = 5
+"""Intervals in a row that cannot be judged, after which it is taken back, too."""
 FIRST_WAIT_S = 600.0
 LONGEST_WAIT_S = 86_400.0
 """Also the time of undisturbed steering after which waits are short again."""
@@ -72,6 +74,7 @@ class Guard:
     """The next wait, by what leads to it."""
     _until_s: float = 0.0
     """The end of a wait, or the beginning of steering."""
+    _wait_reason: str = ""
 
     @property
     def may_step(self) -> bool:
@@ -106,9 +109,9 @@ class Guard:
         if self.state == WAITING:
             return False
         self._unjudged += 1
-        if self.state == OBSERVING or self._unjudged < PATIENCE:
+        if self.state == OBSERVING or self._unjudged < UNJUDGED:
             return False
-        self._return(f"{PATIENCE} intervals in a row could not be judged: {reason}", now_s)
+        self._return(f"{UNJUDGED} intervals in a row could not be judged: {reason}", now_s)
         return True
 
     def give_way(self, reason: str, now_s: float) -> None:
@@ -128,7 +131,7 @@ class Guard:
         """What the next controller must know of the waits of this one."""
         return {
             "until_s": self._until_s if self.state == WAITING else 0.0,
-            "reason": self.reason,
+            "reason": self._wait_reason,
             "next_s": self._wait_s,
         }
 
@@ -139,8 +142,8 @@ class Guard:
         }
         until_s = float(waits["until_s"])
         if now_s < until_s <= now_s + LONGEST_WAIT_S:
-            self._until_s = until_s
-            self.state, self.reason = WAITING, f"goes on waiting for one before: {waits['reason']}"
+            self._until_s, self._wait_reason = until_s, str(waits["reason"])
+            self.state, self.reason = WAITING, f"goes on waiting for one before: {self._wait_reason}"
 
     def _observe(self, health: dict[str, float]) -> None:
         self._remember(health)
@@ -158,8 +161,8 @@ class Guard:
         self._remember(health)
         if self._intervals < self.window:
             return False
-        held = {name: statistics.median(numbers) for name, numbers in self._observed.items()}
-        worse = self._worse(held)
+        told = {name: numbers for name, numbers in self._observed.items() if 2 * len(numbers) >= self.window}
+        worse = self._worse({name: statistics.median(numbers) for name, numbers in told.items()})
         if worse is not None:
             self._return(f"the canary was worse: {worse}", now_s)
             return True
@@ -200,7 +203,7 @@ class Guard:
     def _wait(self, reason: str, cause: str, now_s: float) -> None:
         wait_s = self._wait_s.get(cause, FIRST_WAIT_S)
         self._wait_s[cause] = min(2 * wait_s, LONGEST_WAIT_S)
-        self._until_s = now_s + wait_s
+        self._until_s, self._wait_reason = now_s + wait_s, reason
         self._enter(WAITING, f"{reason}; tries again in {wait_s:.0f} s")
 
     def _enter(self, state: str, reason: str) -> None:

@@ -20,6 +20,10 @@ from tierenv.live.machine import DEMOTIONS, Reading
 
 COMMAND_TIMEOUT_S = 1.0
 """An interval of a health command that takes longer has no number."""
+_ENDING_S = 0.5
+"""Time the kernel has to end one that was killed."""
+SMOOTHED = 5
+"""Intervals over which what is counted is taken together: promotion and demotion come in bursts."""
 _MOST_ARGUMENTS_BYTES = 4096
 _MOST_NUMBER_BYTES = 64
 _MOST_CHURN_PAGES_PER_S = 1 << 16
@@ -60,14 +64,10 @@ def metrics_for(fast_pages: int, *, has_pressure: bool, has_command: bool) -> tu
 
 
 class Health:
-    """Numbers of the last intervals together: promotion and demotion come in bursts, not in the same interval.
+    """Numbers of the last `SMOOTHED` intervals together; what the command says is of now."""
 
-    Args:
-        window: intervals that are taken together; what the command says is of now.
-    """
-
-    def __init__(self, window: int) -> None:
-        self._past: deque[dict[str, float]] = deque(maxlen=window)
+    def __init__(self) -> None:
+        self._past: deque[dict[str, float]] = deque(maxlen=SMOOTHED)
 
     def forget(self) -> None:
         """Begin anew, with other settings."""
@@ -141,22 +141,28 @@ class HealthCommand:
             )
         except OSError:
             return None
-        with process:
-            assert process.stdout is not None
+        assert process.stdout is not None
+        with process.stdout:
             output = _read_within(process.stdout.fileno(), until_s)
-            try:
-                code = process.wait(max(0.0, until_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                code = None
-            try:
-                os.killpg(process.pid, signal.SIGKILL)  # it, and whatever it has started
-            except ProcessLookupError:
-                pass
+        code = _wait(process, until_s - time.monotonic())
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # it, and whatever of its session it has started
+        except ProcessLookupError:
+            pass
+        if code is None:
+            _wait(process, _ENDING_S)
         try:
             number = float(output)
         except ValueError:
             return None
         return number if code == 0 and math.isfinite(number) else None
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _read_within(descriptor: int, until_s: float) -> bytes:

@@ -9,6 +9,7 @@ knob: whenever a process is killed, the note is right. Whoever changes notes hol
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from tierenv.live.files import NEW, NOTES, read_number, read_text, replace_whole, write_existing
 from tierenv.live.kernel import KNOBS, KnobValues, is_value_of
@@ -28,14 +29,34 @@ class Unreadable(Exception):
     """A note is there and tells nothing, which is not the same as none."""
 
 
-class Journal:
-    """The notes of one machine."""
+@dataclass(frozen=True)
+class Restored:
+    """What came of putting things back."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    lines: list[str]
+    """What was done, a line a knob."""
+    is_complete: bool
+    """Whether nothing is left to do."""
+    of_others: list[str]
+    """Knobs that somebody else has written since, which are left as they are."""
+
+
+class Journal:
+    """The notes of one machine.
+
+    Args:
+        root: put before every path.
+        locked: the folder of the notes as `locked_notes` opened it; None for who writes no knob.
+    """
+
+    def __init__(self, root: str, locked: int | None = None) -> None:
+        self.root = root
         self._folder = root + NOTES
+        self._locked = locked
         self._found: KnobValues = {}
         """What this process found, should the notes be removed under it."""
+        self._written: dict[str, list[int]] = {}
+        """What of ours these knobs may hold."""
 
     @property
     def is_ours(self) -> bool:
@@ -44,8 +65,15 @@ class Journal:
 
     @property
     def is_there(self) -> bool:
-        """Whether what was noted can still be read by others."""
-        return not self._found or self.is_ours
+        """Whether the folder that was locked is still there, and in it all that this process has noted."""
+        if self._locked is not None:
+            try:
+                here = os.stat(self._folder)
+            except OSError:
+                return False
+            if not os.path.samestat(here, os.fstat(self._locked)):
+                return False
+        return all(self.is_ours and os.path.exists(self._file("original", path)) for path in self._found)
 
     def write(self, path: str, value: int, expected: int) -> str | None:
         """Note a knob, write it, and read it back. Returns what went wrong, None if nothing did.
@@ -60,24 +88,25 @@ class Journal:
         Raises:
             WrittenByOthers: where it holds something else by now.
         """
-        now = read_number(self._root + path)
-        if now != expected:
-            raise WrittenByOthers(f"{path} ({expected} -> {now})")
-        if not is_value_of(path, value) or not is_value_of(path, now):
-            return f"{now} -> {value} is nothing to write there"
-        if now == value:
+        found = read_number(self.root + path)
+        if found != expected:
+            raise WrittenByOthers(f"{path} ({expected} -> {found})")
+        if not is_value_of(path, value) or not is_value_of(path, found):
+            return f"{found} -> {value} is nothing to write there"
+        if found == value:
             return None
         try:
             ours = self._ours(path)
-            self._note(path, now, [*ours, value])
+            self._note(path, found, [*ours, value])
             reason = self._set(path, value)
-            now_s = read_number(self._root + path)
             if reason is None:
                 self._keep("applied", path, [value])
-            elif now_s == now and not ours:
+                return None
+            now = read_number(self.root + path)
+            if now == found and not ours:
                 self._forget(path)
-            else:  # what the kernel has made of it is ours, too
-                self._keep("applied", path, [*ours, *([] if now_s is None else [now_s])])
+            elif now is not None and now != found:
+                self._claim(path, value, now, [*ours, value])
         except (OSError, Unreadable) as error:
             return f"its note cannot be kept: {error}"
         return reason
@@ -94,39 +123,43 @@ class Journal:
                 found[path] = original
         return found
 
-    def restore(self) -> tuple[list[str], bool]:
-        """Put back what was found. Returns what was done, a line each, and whether nothing is left to do.
+    def restore(self) -> Restored:
+        """Put back what was found, whatever notes of a controller or this process's memory tell.
 
         A knob that somebody else has written since is left as it is. Notes of an exported script are left alone.
         """
         if not self.is_ours and not self._found:
-            return [], True
-        lines, is_complete = [], True
+            return Restored([], True, [])
+        is_complete = True
+        lines: list[str] = []
+        of_others: list[str] = []
         for path in self._restoring_order():
-            line, is_done = self._restore(path)
+            line, is_done = self._restore(path, of_others)
             lines += [line] * bool(line)
             is_complete &= is_done
         if is_complete:
             _remove(f"{self._folder}/{_OWNER}")
-            self._found = {}
-        return lines, is_complete
+        return Restored(lines, is_complete, of_others)
 
-    def _restore(self, path: str) -> tuple[str, bool]:
-        """The same of one knob."""
-        try:
-            noted, ours = self._original(path), self._ours(path)
-        except Unreadable as error:
-            return f"{path}: {error}; left as it is, the note stays", False
-        original, now = noted if noted is not None else self._found.get(path), read_number(self._root + path)
+    def _restore(self, path: str, of_others: list[str]) -> tuple[str, bool]:
+        """The same of one knob: a line on it, and whether nothing is left to do."""
+        original, ours = self._found.get(path), self._written.get(path, [])
+        if original is None and self.is_ours:
+            try:
+                original, ours = self._original(path), self._ours(path)
+            except Unreadable as error:
+                return f"{path}: {error}; left as it is, the note stays", False
+        now = read_number(self.root + path)
         if original is None:
             return "", self._forget(
                 path
-            )  # the rest of a note, of a process killed before its first write or after its last
+            )  # what a process left that was killed before its first write or after its last
         if not is_value_of(path, original):
             return f"{path}: the note of it holds {original}, which it cannot; left as it is, the note stays", False
         if now == original:
             line = f"{path} is {original} already"
-        elif noted is not None and now is not None and now not in ours:
+        elif now is not None and now not in ours:
+            of_others.append(path)
             line = f"{path} was changed to {now} by somebody else; left as it is, it held {original} before"
         else:
             reason = self._set(path, original)
@@ -135,8 +168,15 @@ class Journal:
             line = f"{path}: {now} -> {original}"
         return line, self._forget(path)
 
+    def _claim(self, path: str, value: int, now: int, ours: list[int]) -> None:
+        """Tell what the kernel makes of a value, which is ours, from what somebody else wrote in the same moment."""
+        self._set(path, value)
+        if read_number(self.root + path) not in (now, value):
+            raise WrittenByOthers(f"{path} ({value} -> {now})")
+        self._keep("applied", path, [*ours, now])
+
     def _original(self, path: str) -> int | None:
-        """What was found in a knob before it was ours, None where it is not. Raises `Unreadable`."""
+        """What was found in a knob before it was written, None where it was not. Raises `Unreadable`."""
         numbers = self._numbers("original", path)
         if numbers is None:
             return None
@@ -162,10 +202,10 @@ class Journal:
 
     def _restoring_order(self) -> list[str]:
         """Knobs, so ordered that the shortest pass is never longer than the longest one on the way."""
-        noted = self._found | self.noted()
+        noted = {**self.noted(), **self._found}
 
         def goes_up(path: str) -> bool:
-            now = read_number(self._root + path)
+            now = read_number(self.root + path)
             return path in noted and now is not None and noted[path] > now
 
         upward = [path for path in KNOBS if goes_up(path)]
@@ -177,8 +217,8 @@ class Journal:
             replace_whole(f"{self._folder}/{_OWNER}", f"{os.getpid()}\n", _MODE, f"{self._folder}/{NEW}")
         self._keep("applied", path, ours)
         if is_new:
-            self._keep("original", path, [found])
-            self._found[path] = found
+            self._found.setdefault(path, found)
+            self._keep("original", path, [self._found[path]])
 
     def _keep(self, kind: str, path: str, values: list[int]) -> None:
         file = self._file(kind, path)
@@ -186,19 +226,22 @@ class Journal:
         if os.path.realpath(file) != file:
             raise OSError(f"{file} is reached through a symbolic link")
         replace_whole(file, "".join(f"{value}\n" for value in values), _MODE, f"{self._folder}/{NEW}")
+        if kind == "applied":
+            self._written[path] = values
 
     def _forget(self, path: str) -> bool:
         """Drop the note of a knob, the original first: without it there is none. Returns whether it could."""
         self._found.pop(path, None)
-        return all([_remove(self._file(kind, path)) for kind in ("original", "applied")])
+        self._written.pop(path, None)
+        return not self.is_ours or all([_remove(self._file(kind, path)) for kind in ("original", "applied")])
 
     def _set(self, path: str, value: int) -> str | None:
         """Write a knob and look whether the kernel took it."""
         try:
-            write_existing(self._root + path, str(value))
+            write_existing(self.root + path, str(value))
         except OSError as error:
             return error.strerror or str(error)
-        now = read_number(self._root + path)
+        now = read_number(self.root + path)
         return None if now == value else f"the kernel took {now} instead of {value}"
 
     def _file(self, kind: str, path: str) -> str:

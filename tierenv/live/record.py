@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from tierenv.live.kernel import KNOBS, MEMORY_TIERING, MODE, PAGE_BYTES, setting_of
+from tierenv.live.kernel import MEMORY_TIERING, MODE, PAGE_BYTES, PERIOD_MIN, setting_of
 from tierenv.live.machine import Machine, Reading
 from tierenv.live.report import as_json
 
@@ -24,13 +24,13 @@ def header(machine: Machine) -> str:
 
 
 def sample_line(reading: Reading) -> str:
-    """A line of a reading; its setting is null where NUMA balancing promotes nothing."""
-    is_on = len(reading.knobs) == len(KNOBS) and reading.knobs[MODE] & MEMORY_TIERING
+    """A line of a reading, of all knobs; its setting is null in another mode than memory tiering."""
+    setting = {**as_json(setting_of(reading.knobs)), "scan_period_min_ms": reading.knobs[PERIOD_MIN]}
     row: dict[str, Any] = {
         "monotonic_ns": reading.monotonic_ns,
         "boottime_ns": reading.boottime_ns,
         "counters": reading.counters,
-        "setting": as_json(setting_of(reading.knobs)) if is_on else None,
+        "setting": setting if reading.knobs[MODE] == MEMORY_TIERING else None,
         "resident_pages": reading.resident_pages,
         "nodes": {str(node): {"free_pages": pages} for node, pages in reading.free_pages.items()},
     }

@@ -12,8 +12,8 @@ from typing import Any
 
 from tierenv.live.arithmetic import UNLIMITED
 from tierenv.live.controller import Decision
-from tierenv.live.files import NOTES, Refused, is_written_by_others, replace_whole
-from tierenv.live.guard import STATES, Guard
+from tierenv.live.files import NOTES, Refused, is_written_by_others, read_text, replace_whole, say
+from tierenv.live.guard import FIRST_WAIT_S, STATES, Guard
 from tierenv.live.kernel import KNOBS, setting_of
 from tierenv.live.policy import Policy, Setting
 
@@ -51,7 +51,7 @@ class Report:
         self._outcomes[decision.outcome] = self._outcomes.get(decision.outcome, 0) + 1
         row = self._row(decision)
         try:
-            if select.select([], [sys.stdout], [], 0)[1]:  # who reads too slowly misses lines
+            if sys.stdout is not None and select.select([], [sys.stdout], [], 0)[1]:  # who reads slowly misses lines
                 print(json.dumps(row, separators=(",", ":")), flush=True)
         except OSError:
             pass  # the next line is tried again
@@ -102,12 +102,17 @@ class Report:
             lines += ["# HELP tierenv_live_state 1 for the guard's state.", *_type("state", "gauge")]
             lines += [f'tierenv_live_state{{state="{name}"}} {int(name == self._guard.state)}' for name in STATES]
             lines += [
-                "# HELP tierenv_live_returns_total Times that health worsened.",
+                "# HELP tierenv_live_returns_total Times that all was put back.",
                 *_type("returns_total", "counter"),
             ]
             lines += [f"tierenv_live_returns_total {self._guard.returns}"]
             lines += ["# HELP tierenv_live_yields_total Times that somebody else wrote a knob."]
             lines += [*_type("yields_total", "counter"), f"tierenv_live_yields_total {self._guard.yields}"]
+        lines += [
+            "# HELP tierenv_live_interval_time_seconds End of the last interval; an old one is of a killed controller.",
+            *_type("interval_time_seconds", "gauge"),
+            f"tierenv_live_interval_time_seconds {time.time():.0f}",
+        ]
         if decision.reading is not None:
             lines += ["# HELP tierenv_live_knob Knobs as they were read.", *_type("knob", "gauge")]
             names = {path: os.path.basename(path) for path in decision.reading.knobs}
@@ -126,7 +131,7 @@ def _try_to_replace(path: str, text: str, mode: int) -> None:
     try:
         replace_whole(path, text, mode, f"{path}.new")
     except OSError as error:
-        print(f"tierenv live: {path}: {error.strerror}", file=sys.stderr)
+        say(f"{path}: {error.strerror}")
 
 
 def _type(name: str, kind: str) -> list[str]:
@@ -136,6 +141,16 @@ def _type(name: str, kind: str) -> list[str]:
 def as_json(setting: Setting) -> dict[str, int | None]:
     """A setting with null for unlimited, as everywhere in tierenv."""
     return {symbol: None if value == UNLIMITED else value for symbol, value in setting.items()}
+
+
+def remember_yield(root: str, reason: str) -> None:
+    """Let the next controller leave the machine to somebody else who wrote a knob, for a time."""
+    try:
+        last = json.loads(read_text(root + STATUS))
+    except (OSError, ValueError):
+        last = {}
+    waits = {"until_s": time.monotonic() + FIRST_WAIT_S, "reason": reason, "next_s": {"yield": 2 * FIRST_WAIT_S}}
+    _try_to_replace(root + STATUS, json.dumps({**last, "waits": waits}) + "\n", 0o600)
 
 
 def notify(text: str) -> None:

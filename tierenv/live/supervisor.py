@@ -12,14 +12,14 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
 
+from tierenv.live.files import say
 from tierenv.live.journal import Journal
-from tierenv.live.report import notify
+from tierenv.live.report import notify, remember_yield
 
 _SILENT_INTERVALS = 10
 _LEAST_SILENCE_S = 20.0
@@ -47,7 +47,7 @@ def supervise(step: Step, interval_s: float, journal: Journal) -> int:
     silence_s = max(_LEAST_SILENCE_S, _SILENT_INTERVALS * interval_s)
     while not stop.is_made:
         if not select.select([ours, stop.line], [], [], silence_s)[0]:
-            _say(f"the deciding process has said nothing for {silence_s:.0f} s")
+            say(f"the deciding process has said nothing for {silence_s:.0f} s")
             break
         if stop.is_made or not _heard(ours):
             break
@@ -58,16 +58,21 @@ def supervise(step: Step, interval_s: float, journal: Journal) -> int:
     is_restored = restore_and_say(journal)
     is_orderly = status == 0 or (stop.is_made and status is not None)
     if not is_orderly:
-        _say(f"the deciding process {'goes on' if status is None else f'ended by itself ({_how(status)})'}")
+        say(f"the deciding process {'goes on' if status is None else f'ended by itself ({_how(status)})'}")
     return 0 if is_orderly and is_restored else 1
 
 
 def restore_and_say(journal: Journal) -> bool:
-    """Put the knobs back, a line each to stderr. Returns whether nothing is left to do."""
-    lines, is_complete = journal.restore()
-    for line in lines:
-        _say(line)
-    return is_complete
+    """Put the knobs back, a line each to stderr; who has written one meanwhile is given his time.
+
+    Returns whether nothing is left to do.
+    """
+    restored = journal.restore()
+    for line in restored.lines:
+        say(line)
+    if restored.of_others:
+        remember_yield(journal.root, f"somebody else wrote {', '.join(restored.of_others)}")
+    return restored.is_complete
 
 
 def every(interval_s: float, step: Step, wait: Callable[[float], bool]) -> None:
@@ -166,10 +171,3 @@ def _end(child: int) -> int | None:
 
 def _how(status: int) -> str:
     return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit status {os.WEXITSTATUS(status)}"
-
-
-def _say(text: str) -> None:
-    try:
-        print(f"tierenv live: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        pass

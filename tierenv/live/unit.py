@@ -8,7 +8,7 @@ from tierenv.live.files import Refused
 
 _PATH = re.compile(r"/[A-Za-z0-9_.+/-]+")
 """Nothing that means something to systemd: no spaces, %, $, quotes or backslashes."""
-_OPTION = re.compile(r"[A-Za-z0-9_.,:=/+-]+")
+_OPTION = re.compile(r"[A-Za-z0-9_.,:=/+@\\-]+")
 
 _TEMPLATE = """\
 # Written by tierenv live unit. Put it into /etc/systemd/system/tierenv-live.service, then: systemctl daemon-reload
@@ -21,7 +21,7 @@ After=tuned.service systemd-sysctl.service
 [Service]
 Type=notify
 NotifyAccess=main
-WatchdogSec=60
+WatchdogSec={watchdog_s}
 ExecStart=/usr/bin/python3 -I {archive} run --apply{options}
 ExecStopPost=/usr/bin/python3 -I {archive} restore
 Restart=on-failure
@@ -67,6 +67,8 @@ WantedBy=multi-user.target
 """
 
 
+_LEAST_WATCHDOG_S = 30.0
+"""Beside that of as many intervals as the supervisor waits, and as many more."""
 _ALONE = """\
 PrivateNetwork=yes
 RestrictAddressFamilies=AF_UNIX
@@ -82,13 +84,14 @@ _HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
 """What the unit does not see."""
 
 
-def unit_text(archive: str, options: list[str], writable: list[str], *, has_command: bool) -> str:
+def unit_text(archive: str, options: list[str], writable: list[str], interval_s: float, *, has_command: bool) -> str:
     """The unit.
 
     Args:
         archive: absolute path of the archive.
         options: further ones of `run`.
         writable: folders that it writes beside its own.
+        interval_s: between two signs of life.
         has_command: whether a health command runs in it.
 
     Raises:
@@ -102,7 +105,8 @@ def unit_text(archive: str, options: list[str], writable: list[str], *, has_comm
             raise Refused(f"{option}: a unit takes options of letters, digits and . _ , : = / + - here")
     return _TEMPLATE.format(
         archive=archive,
-        options="".join(f" {option}" for option in options),
+        options="".join(f" {option}" for option in options).replace("\\", "\\\\"),
+        watchdog_s=round(_LEAST_WATCHDOG_S + 20 * interval_s),
         writable=f"ReadWritePaths={' '.join(writable)}\n" if writable else "",
         network=_WITH_COMMAND if has_command else _ALONE,
     )

@@ -45,12 +45,11 @@ show_all() {
     each show_knob
 }
 
-# A controller (tierenv live) takes back its own notes; these are no longer its own.
 apply_all() {
-    rm -f "$kept/controller"
     apply_demotion
     each apply_knob
     settle
+    take_over
 }
 
 restore_all() {

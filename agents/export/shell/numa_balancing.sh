@@ -102,3 +102,8 @@ check_tuned() {
     fi
 }
 
+
+# Once all of a setting is in force, notes that a killed controller (tierenv live) has left are no longer its own to take back.
+take_over() {
+    rm -f "$kept/controller"
+}
