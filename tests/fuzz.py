@@ -46,8 +46,9 @@ from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.experiments import Outcome, is_times, load_experiment, packaged_experiments
 from tierenv.measurements import check_sizes, read_measurements
+from tierenv.platform import Platform
 from tierenv.records import load_record, packaged
-from tierenv.scenario import Platform, Scenario, Workload, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.config import Suite, TrainingConfig, load_training_config
 from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
@@ -55,6 +56,7 @@ from tierenv.train.learn import learn
 from tierenv.train.progress_csv import STEPS, ProgressCsv
 from tierenv.train.recorded import open_record
 from tierenv.train.run_dir import RunDirectory
+from tierenv.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 

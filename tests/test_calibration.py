@@ -11,11 +11,13 @@ import yaml
 from tierenv.calibration import PARAMETERS, Parameter, calibrate, with_values
 from tierenv.errors import ConfigError
 from tierenv.measurements import SYSTEMS, Cell, check_sizes, read_measurements
+from tierenv.platform import Platform
 from tierenv.records import load_record, packaged
-from tierenv.scenario import Platform, Scenario, Workload, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.calibrate import calibration_tables, fitted_text, report_path, run_calibration, workload_path
 from tierenv.train.cli import main
+from tierenv.workload import Workload
 
 FITTED = "amd-epyc-cxl"
 HEADER = "size_gb,system,seconds,stdev_percent\n"

@@ -14,8 +14,9 @@ import tierenv  # noqa: F401  registers the environment
 from tests.tiny import tiny
 from tierenv.daemon import load_daemon
 from tierenv.env import TieredMemoryEnv
+from tierenv.platform import Platform
 from tierenv.records import load_record, packaged
-from tierenv.scenario import Platform, Scenario, Workload, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim import threads
 from tierenv.sim.lumped.system import LumpedSystem
@@ -24,6 +25,7 @@ from tierenv.system import System
 from tierenv.task import TieredMemoryTask
 from tierenv.train.config import load_suite, load_training_config
 from tierenv.vector_env import TieredMemoryVectorEnv
+from tierenv.workload import Workload
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda each: pickle.loads(pickle.dumps(each)),

@@ -14,9 +14,10 @@ from pydantic import Field
 from tests.fuzz import RECORDS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
+from tierenv.platform import Platform
 from tierenv.reading import read_json
 from tierenv.records import NamedRecord, Record, Reference, load_record, packaged, validate_record
-from tierenv.scenario import Platform, Scenario, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.config import Suite, load_suite, load_training_config
 
 

@@ -45,6 +45,8 @@ LAYERS = [
         "records",
         "daemon",
         "phase_orders",
+        "platform",
+        "workload",
         "scenario",
         "history",
         "features",

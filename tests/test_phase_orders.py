@@ -11,8 +11,9 @@ import pytest
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
 from tierenv.phase_orders import MOST_LISTED_PHASES, PhaseOrders, ShuffledOrders, is_held_out
-from tierenv.scenario import Workload, load_scenario
+from tierenv.scenario import load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.workload import Workload
 
 SPLITS: tuple[PhaseOrders, PhaseOrders] = ("training", "held-out")
 

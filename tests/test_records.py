@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tierenv.errors import ConfigError
+from tierenv.platform import Platform
 from tierenv.records import load_record
-from tierenv.scenario import Platform
 
 
 def write(folder: Path, name: str, text: str) -> str:

@@ -11,8 +11,9 @@ import yaml
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
-from tierenv.scenario import Process, Workload, load_scenario
+from tierenv.scenario import Process, load_scenario
 from tierenv.units import GIB, PAGE_BYTES
+from tierenv.workload import Workload
 
 ABENCH = {"workload": "abench", "size": "1GiB"}
 

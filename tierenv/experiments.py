@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from tierenv.counters import COUNTERS, MIGRATED, PGPROMOTE_SUCCESS, Counter
 from tierenv.errors import close_match
 from tierenv.measurements import Cell, check_sizes, read_measurements
+from tierenv.platform import MemoryTier
 from tierenv.records import (
     BytesPerSecond,
     Fraction,
@@ -34,7 +35,7 @@ from tierenv.records import (
     validate_record,
     with_changes,
 )
-from tierenv.scenario import MemoryTier, Scenario
+from tierenv.scenario import Scenario
 from tierenv.sim.parameters import access_time_s
 from tierenv.units import PAGE_BYTES
 

@@ -1,4 +1,4 @@
-"""Platform, workload, process and scenario: frozen records read from YAML (`tierenv.records`).
+"""Processes and scenarios: frozen records read from YAML (`tierenv.records`).
 
 A scenario refers to its platform, its daemon and its workloads, or holds them.
 """
@@ -8,16 +8,12 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
-from tierenv.phase_orders import PhaseOrders, ShuffledOrders
+from tierenv.platform import Platform
 from tierenv.records import (
     Bytes,
-    BytesPerSecond,
-    Fraction,
-    Name,
     NamedRecord,
     Record,
     Reference,
@@ -26,9 +22,8 @@ from tierenv.records import (
     validate_record,
 )
 from tierenv.units import CACHE_LINE_BYTES, DAY_S, GIB, PAGE_BYTES, format_bytes
+from tierenv.workload import Workload
 
-Cost = Annotated[Seconds, Field(ge=1e-9)]
-"""Time that something takes, a nanosecond at least: of what takes none there would be no end."""
 Control = Annotated[
     Literal["tunables", "kernel-rule", "off"],
     BeforeValidator(lambda control: "off" if control is False else control),  # what YAML reads in off
@@ -49,187 +44,6 @@ MAX_LUMP_S = 10**8
 NumaBalancingMode = Literal[0, 1, 2]
 ScanScale = Annotated[int, Field(ge=0, le=10)]
 """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes a process out of the scan (kmmscand.md section 5)."""
-
-
-class MemoryTier(Record):
-    """One memory tier as a socket's threads see it."""
-
-    idle_latency: Cost
-    """Load-to-use latency of an unloaded tier."""
-    queueing_latency: Seconds
-    """Slope a of the loaded latency idle + a u / (1 - u), u the share of the time in which the tier is busy."""
-    bandwidth: Annotated[BytesPerSecond, Field(gt=0)]
-    """Reads it can serve."""
-    store_bandwidth: Annotated[BytesPerSecond, Field(gt=0)] | None = None
-    """Writes it can serve; it is busy with R reads and W writes for R / bandwidth + W / store_bandwidth. None: as many
-    as reads."""
-    store_latency: Cost | None = None
-    """What a store holds its thread up where an unloaded tier takes it; None: as long as a load."""
-    capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
-    """Memory of one of its nodes."""
-
-    @property
-    def writes(self) -> float:
-        """Writes it can serve [bytes/s]."""
-        return self.bandwidth if self.store_bandwidth is None else self.store_bandwidth
-
-    def access_latency(self, store_share: float) -> float:
-        """Latency of an access where the tier is unloaded, loads and stores mixed [s]."""
-        store_s = self.idle_latency if self.store_latency is None else self.store_latency
-        return (1 - store_share) * self.idle_latency + store_share * store_s
-
-    def loaded_latency(self, bytes_per_s: float) -> float:
-        """Latency of a load beside so many reads [s]; infinite where the tier cannot serve them."""
-        busy = bytes_per_s / self.bandwidth
-        return self.idle_latency + self.queueing_latency * busy / (1 - busy) if busy < 1 else math.inf
-
-
-class Platform(NamedRecord):
-    """A machine: its tiers and what the kernel's actions cost on it. Sources stand in the YAML file."""
-
-    dram: MemoryTier
-    """The fast tier: a socket's own DRAM."""
-    cxl: MemoryTier
-    """The slow tier: one node, with whatever stands for CXL memory."""
-    sockets: Literal[1, 2] = 1
-    """Nodes of DRAM."""
-    remote_latency: Seconds = 25e-9
-    """What an access to the other socket's DRAM takes longer than one to the own."""
-    page_walk_per_doubling: Seconds
-    """Page-walk time an access gains with each doubling of the active memory beyond 1 GiB."""
-    scan_per_page: Seconds
-    """Scanner time for one PTE."""
-    accessed_bit: Seconds
-    """Time a page walk takes longer when it has to set an Accessed bit that scanner or reclaim cleared."""
-    migration_per_page_at_8gib: Cost
-    """Migrator time for one promotion (isolate, unmap, copy, remap) at 8 GiB resident."""
-    migration_footprint_exponent: Annotated[float, Field(ge=0, le=2)]
-    """Growth of that time with the footprint: (resident / 8 GiB) ** exponent."""
-    failed_migration: Cost
-    """Migrator time for an entry whose destination has no room."""
-    stale_entry: Cost
-    """Migrator time for an entry whose page has already moved."""
-    reclaim_visit: Cost
-    """kswapd time to look at one page that may have to leave."""
-    reclaim: Literal["generations", "active-inactive"] = "generations"
-    """How its kernel tells old pages: the multi-generational LRU, or the two lists of before."""
-    demotion_per_page: Cost
-    """kswapd time to demote one page."""
-    shootdown_receiver: Seconds
-    """Time each application thread loses to one TLB shootdown."""
-    demotion_batch_pages: Annotated[int, Field(ge=1, le=1 << 20)]
-    """Pages demoted per shootdown."""
-    promotion_watermark: Fraction
-    """Free share of the fast node below which a promotion fails and wakes kswapd (the high watermark)."""
-    kswapd_target: Fraction
-    """Free share of the fast node at which kswapd goes back to sleep."""
-    numa_fault: Seconds = 2e-6
-    """Time a thread loses to a NUMA hint fault, migration left out."""
-    numa_mark_per_page: Seconds = 0.5e-6
-    """Time a thread takes to mark one page for a hint fault."""
-    numa_start_period_factor: Annotated[float, Field(ge=0.1, le=10)] = 1.0
-    """What the scan period that threads of this kernel start with is of `scan_delay`, the one the rules give them."""
-    numa_shared_move_share: Fraction = 0.01
-    """Share of repeated hint faults by different threads at which mode 1 promotes the page."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.promotion_watermark < self.kswapd_target < 1:
-            raise ValueError(
-                f"kswapd_target={self.kswapd_target}: must be above promotion_watermark={self.promotion_watermark} "
-                "and below 1"
-            )
-        return self
-
-
-class PageClass(Record):
-    """Pages of equal heat and like visits in every phase."""
-
-    name: Name
-    """By which `access_share` calls it."""
-    fraction: Annotated[float, Field(gt=0, le=1)]
-    """Share of the resident pages."""
-    fast_at_start: Fraction | None = None
-    """Share of its pages that starts on the fast nodes; None: as the workload's `initial_placement` has it."""
-    visits: Literal["random", "sequential"] = "random"
-    """random: an access falls on any of its pages; sequential: one sweep after another visits them all in turn."""
-
-
-class Phase(Record):
-    """A stretch of work with one distribution of accesses."""
-
-    name: Name
-    """For people."""
-    work: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
-    """Relative amount of work."""
-    access_share: dict[str, Fraction]
-    """Share of the accesses that falls on each class, none where a class is not named; they add up to 1."""
-
-
-class Workload(NamedRecord):
-    """A closed-loop application: threads that access pages of a few classes of heat."""
-
-    threads: Annotated[int, Field(ge=1, le=1 << 20)]
-    """Threads, which work side by side."""
-    think: Seconds = 0.0
-    """Time between two accesses of a thread."""
-    memory_parallelism: Annotated[float, Field(gt=0, le=1000)]
-    """Accesses a thread has under way at a time: the latency of an access is divided by it [1]."""
-    traffic_per_access: Annotated[Bytes, Field(ge=1, le=1 << 20)] = CACHE_LINE_BYTES
-    """Memory read for an access that no cache serves: its line, and what hardware prefetches beside it."""
-    cache_hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the accesses that caches serve: they touch their page, take `think` and no time of the memory."""
-    store_share: Fraction = 0.0
-    """Share of the accesses that store; each reads its line and has it written back."""
-    accesses_per_page: Annotated[float, Field(ge=1e-6, le=1e12)]
-    """Total work: accesses of all threads per resident page."""
-    classes: Annotated[tuple[PageClass, ...], Field(min_length=1, max_length=1000)]
-    """What its pages are; fractions add up to 1."""
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=1000)]
-    """What it does, one after the other."""
-    layout: Literal["scattered", "contiguous", "address-order"] = "scattered"
-    """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order;
-    address-order: in the order of `classes`."""
-    phase_order: Literal["fixed", "shuffled"] = "fixed"
-    """shuffled: every seed draws an order in which the hottest class changes from phase to phase."""
-    phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Relative half-width of the uniform variation of each phase's length; total work stays the same."""
-    initial_placement: Literal["slow", "random", "address-order"] = "slow"
-    """slow: every page starts on the slow node; random: a random subset of pages fills the fast nodes; address-order:
-    the pages of the lowest addresses do."""
-    rest_vma: Bytes = 0
-    """Length of the other mappings (stacks, libraries), which V1 visits in turn with the big one."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        names = [page_class.name for page_class in self.classes]
-        if len(set(names)) < len(names):
-            raise ValueError(f"classes: names must differ, got {', '.join(names)}")
-        total = sum(page_class.fraction for page_class in self.classes)
-        if not math.isclose(total, 1, abs_tol=1e-6):
-            raise ValueError(f"classes: fractions must add up to 1, got {total:g}")
-        for phase in self.phases:
-            if unknown := set(phase.access_share) - set(names):
-                raise ValueError(
-                    f"phases.{phase.name}.access_share: unknown class {min(unknown)}; known: {', '.join(names)}"
-                )
-            share = sum(phase.access_share.values())
-            if not math.isclose(share, 1, abs_tol=1e-6):
-                raise ValueError(f"phases.{phase.name}.access_share: must add up to 1, got {share:g}")
-        _ = self._shuffled_orders  # raises where there is no order
-        return self
-
-    def draw_phase_order(self, split: PhaseOrders, rng: np.random.Generator) -> tuple[int, ...]:
-        """An order of the phases from a split; a workload whose order is fixed has only that one, in both splits."""
-        if self._shuffled_orders is None:
-            return tuple(range(len(self.phases)))
-        return self._shuffled_orders.draw(split, rng)
-
-    @cached_property
-    def _shuffled_orders(self) -> ShuffledOrders | None:
-        if self.phase_order == "fixed":
-            return None
-        return ShuffledOrders([max(phase.access_share, key=phase.access_share.__getitem__) for phase in self.phases])
 
 
 Lifetime = Literal["once", "endless", "repeating"]

@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, TunableRange
-from tierenv.scenario import Platform, Process, Scenario, Workload
+from tierenv.platform import Platform
+from tierenv.scenario import Process, Scenario
 from tierenv.tunables import BYTES, RATE, TUNABLES
 from tierenv.units import PAGE_BYTES
+from tierenv.workload import Workload
 
 
 def shrink(scenario: Scenario, pages: int) -> Scenario:

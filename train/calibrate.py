@@ -11,9 +11,10 @@ from rich.table import Table
 from tierenv.calibration import Calibration, Estimate, calibrate
 from tierenv.files import atomic_write_text
 from tierenv.measurements import read_measurements
+from tierenv.platform import Platform
 from tierenv.progress import ReportProgress, unreported
 from tierenv.records import NamedRecord, load_record, packaged, resolve
-from tierenv.scenario import Platform, load_scenario
+from tierenv.scenario import load_scenario
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 

@@ -12,9 +12,10 @@ from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.experiments import QUANTITIES, is_times, load_experiment
 from tierenv.measurements import read_measurements
+from tierenv.platform import MemoryTier, Platform
 from tierenv.reading import read_yaml
 from tierenv.records import load_record, packaged
-from tierenv.scenario import MemoryTier, Platform, load_scenario
+from tierenv.scenario import load_scenario
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
 

@@ -8,12 +8,13 @@ import numpy as np
 from tests.sim.machines import machine_of, pages_of, start, with_workload
 from tierenv.counters import MIGRATE_FAILED, MIGRATED, MM_SCANS
 from tierenv.daemon import AccessedBitDaemon, load_daemon
-from tierenv.scenario import PageClass, Phase, Process, Scenario, load_scenario
+from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import (
     PagesSystem,
 )
 from tierenv.units import PAGE_BYTES
+from tierenv.workload import PageClass, Phase
 
 PAGES = 4096
 SYSTEMS = [LumpedSystem, PagesSystem]

@@ -12,7 +12,8 @@ from tests.sim.machines import process_of, start, with_workload
 from tests.tiny import tiny
 from tierenv.counters import MIGRATED, SCANNER_NS
 from tierenv.daemon import load_daemon
-from tierenv.scenario import MemoryTier, Platform, Process, Scenario, load_scenario
+from tierenv.platform import MemoryTier, Platform
+from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
 )

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from tests.sim.machines import process_of, start, with_workload
 from tierenv.counters import COUNTERS, DEMOTED, FREE_PAGES, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.daemon import load_daemon
+from tierenv.platform import Platform
 from tierenv.records import packaged
-from tierenv.scenario import Platform, Process, Scenario, Workload, load_scenario
+from tierenv.scenario import Process, Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
 from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
+from tierenv.workload import Workload
 
 DAEMONS = {
     daemon.name: daemon for daemon in map(load_daemon, packaged("daemons")) if daemon.mechanism == "accessed-bits"

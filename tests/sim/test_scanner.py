@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.sim.machines import machine_of, pages_of, setting, start, with_workload
 from tierenv.counters import IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER
 from tierenv.daemon import load_daemon
-from tierenv.scenario import PageClass, Phase, Scenario, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import (
     shrink,
 )
@@ -21,6 +21,7 @@ from tierenv.sim.pages.system import (
     PagesSystem,
 )
 from tierenv.units import GIB, MIB, PAGE_BYTES
+from tierenv.workload import PageClass, Phase
 
 V1 = load_daemon("kmmscand-v1")
 PAGES = 8192

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
 from tierenv.live.kernel import scan_windows
-from tierenv.scenario import Platform, Scenario
+from tierenv.platform import Platform
+from tierenv.scenario import Scenario
 from tierenv.sim.application import access_time, solve_rates
 from tierenv.sim.records import (
     CONTROL_KERNEL_RULE,

@@ -14,10 +14,12 @@ from pydantic.fields import FieldInfo
 
 from tierenv.daemon import Daemon
 from tierenv.experiments import Experiment
+from tierenv.platform import Platform
 from tierenv.records import QUANTITIES, NamedRecord, Record, Reference, quantity_writer, records_in
-from tierenv.scenario import Platform, Scenario, Workload
+from tierenv.scenario import Scenario
 from tierenv.train.config import Suite, TrainingConfig
 from tierenv.train.studies.generated import ROOT, markdown_table, rewrite, with_parts
+from tierenv.workload import Workload
 
 CONFIGURATION_DOC = ROOT / "docs" / "configuration.md"
 

@@ -21,8 +21,9 @@ from tierenv.agents.policy import scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.calibration import Calibration, calibrate
 from tierenv.measurements import read_measurements
+from tierenv.platform import Platform
 from tierenv.records import load_record
-from tierenv.scenario import Platform, Scenario, load_scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
