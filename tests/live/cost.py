@@ -17,7 +17,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from tests.live.hosts import Host, network, oldest_python, tables, tree, write_archive
-from tests.live.test_archive import Running
+from tests.live.running import Running
 from tests.live.test_policy import any_samples, plain
 from tierenv.live.policy import Policy
 from tierenv.train.provenance import git_revision, machine

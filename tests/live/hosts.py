@@ -149,7 +149,7 @@ def oldest_python() -> str:
     for minor in range(9, sys.version_info.minor):
         found = [
             shutil.which(f"python3.{minor}"),
-            *Path("/root/.pyenv/versions").glob(f"3.{minor}.*/bin/python3.{minor}"),
+            *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3.{minor}"),
         ]
         for program in filter(None, found):
             works = subprocess.run([program, "-I", "-c", ""], capture_output=True, timeout=30)

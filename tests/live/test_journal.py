@@ -20,11 +20,6 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
-
-
-@pytest.fixture
 def journal(host: Host) -> Journal:
     return Journal(str(host.root))
 

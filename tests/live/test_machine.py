@@ -24,11 +24,6 @@ from tierenv.live.policy import Policy
 TIERS = "/sys/devices/virtual/memory_tiering"
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
-
-
 def machine(host: Host, **named: object) -> Machine:
     return Machine(str(host.root), **named)  # type: ignore[arg-type]
 
