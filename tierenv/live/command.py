@@ -206,21 +206,17 @@ def _record(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
     missing = [path for path in KNOBS if path not in machine.knobs()]
     if missing:
         raise Refused(f"cannot read {', '.join(missing)}: not root, or debugfs is not mounted")
-    left = options.intervals
     try:
         output: TextIO = sys.stdout if options.output is None else open(options.output, "x", encoding="ascii")
     except OSError as error:
         raise Refused(f"--output {options.output}: {error.strerror}") from None
 
-    def step() -> bool:
-        nonlocal left
+    def write_sample() -> None:
         print(sample_line(machine.read()), file=output, flush=True)
-        left = None if left is None else left - 1
-        return left != 0 and not machine.has_ended()
 
     try:
         print(header(machine), file=output, flush=True)
-        every(options.interval_s, step, _sleep)
+        every(options.interval_s, _counted(write_sample, options, machine), _sleep)
     except OSError as error:
         raise Refused(f"cannot read or write: {error}") from None
     except KeyboardInterrupt:
@@ -295,11 +291,16 @@ def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
 
 
 def _steps(options: argparse.Namespace, machine: Machine, controller: Controller, report: Report) -> Callable[[], bool]:
+    return _counted(lambda: report.tell(controller.step()), options, machine)
+
+
+def _counted(work: Callable[[], None], options: argparse.Namespace, machine: Machine) -> Callable[[], bool]:
+    """An interval's work, which goes on for as many as were asked for and as long as what was named is there."""
     left = options.intervals
 
     def step() -> bool:
         nonlocal left
-        report.tell(controller.step())
+        work()
         left = None if left is None else left - 1
         return left != 0 and not machine.has_ended()
 

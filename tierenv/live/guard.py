@@ -59,7 +59,7 @@ class Guard:
     state: str = OBSERVING
     reason: str = "measures what is usual with the values found"
     returns: int = 0
-    """Times that health worsened."""
+    """Times that all was put back because health worsened, could not be judged, or a knob could not be written."""
     yields: int = 0
     """Times that somebody else wrote a knob."""
     _observed: dict[str, list[float]] = field(default_factory=dict)

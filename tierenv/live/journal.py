@@ -15,9 +15,7 @@ from tierenv.live.files import NEW, NOTES, read_number, read_text, replace_whole
 from tierenv.live.kernel import KNOBS, KnobValues, is_value_of
 
 _OWNER = "controller"
-"""There as long as the notes are a controller's; an exported script removes it with its own first note."""
-
-
+"""There as long as the notes are a controller's; an exported script removes it once its own setting is in force."""
 _MODE = 0o600
 
 
@@ -150,10 +148,8 @@ class Journal:
             except Unreadable as error:
                 return f"{path}: {error}; left as it is, the note stays", False
         now = read_number(self.root + path)
-        if original is None:
-            return "", self._forget(
-                path
-            )  # what a process left that was killed before its first write or after its last
+        if original is None:  # at most the rest of a note, of a process killed before its first write or after its last
+            return "", self._forget(path)
         if not is_value_of(path, original):
             return f"{path}: the note of it holds {original}, which it cannot; left as it is, the note stays", False
         if now == original:

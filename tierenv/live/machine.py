@@ -82,15 +82,14 @@ class Machine:
 
     def missing_counters(self) -> list[str]:
         """Counters that a policy or the guard needs and the kernel lacks."""
-        present = self._vmstat()
-        return [name for name in (*OBSERVED, *GUARDED) if name not in present]
+        return _missing(self._vmstat())
 
     def read(self) -> Reading:
         """All of it. Raises `Refused` where a counter is missing, OSError where a file is."""
         self._refresh()
         counted = self._vmstat()
         node_stats = {node: self._node_stat(node) for node in self.total_pages}
-        missing = [name for name in (*OBSERVED, *GUARDED) if name not in counted]
+        missing = _missing(counted)
         if missing:
             raise Refused(f"{VMSTAT} has no {', '.join(missing)}")
         counters = {name: counted[name] for name in (*OBSERVED, *GUARDED, *RECORDED) if name in counted}
@@ -168,6 +167,10 @@ class Machine:
             return None
         totals = [line.rpartition("total=")[2] for line in lines if line.startswith("some ")]
         return int(totals[0]) if totals and totals[0].isdigit() else None
+
+
+def _missing(counted: dict[str, int]) -> list[str]:
+    return [name for name in (*OBSERVED, *GUARDED) if name not in counted]
 
 
 def tiers_of(root: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,13 +8,14 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tierenv.live.arithmetic import UNLIMITED
 from tierenv.live.controller import Decision
 from tierenv.live.files import NOTES, Refused, is_written_by_others, read_text, replace_whole, say
 from tierenv.live.guard import FIRST_WAIT_S, STATES, Guard
-from tierenv.live.kernel import KNOBS, setting_of
+from tierenv.live.kernel import setting_of
 from tierenv.live.policy import Policy, Setting
 
 STATUS = f"{NOTES}/status.json"
@@ -79,7 +80,7 @@ class Report:
         if self._guard is not None:
             row.update(self._guard.to_json())
             row["reason"] = decision.reason
-        if decision.reading is not None and len(decision.reading.knobs) == len(KNOBS):
+        if decision.reading is not None:
             row["in_force"] = as_json(setting_of(decision.reading.knobs))
             row["resident_pages"] = decision.reading.resident_pages
         if decision.wanted is not None:
@@ -93,38 +94,33 @@ class Report:
         return row
 
     def _exposition(self, decision: Decision) -> str:
-        lines = [
-            "# HELP tierenv_live_intervals_total Intervals by what came of them.",
-            *_type("intervals_total", "counter"),
-        ]
-        lines += [f'tierenv_live_intervals_total{{outcome="{name}"}} {count}' for name, count in self._outcomes.items()]
+        outcomes = {f'{{outcome="{name}"}}': count for name, count in self._outcomes.items()}
+        lines = _family("intervals_total", "counter", "Intervals by what came of them.", outcomes)
         if self._guard is not None:
-            lines += ["# HELP tierenv_live_state 1 for the guard's state.", *_type("state", "gauge")]
-            lines += [f'tierenv_live_state{{state="{name}"}} {int(name == self._guard.state)}' for name in STATES]
-            lines += [
-                "# HELP tierenv_live_returns_total Times that all was put back.",
-                *_type("returns_total", "counter"),
-            ]
-            lines += [f"tierenv_live_returns_total {self._guard.returns}"]
-            lines += ["# HELP tierenv_live_yields_total Times that somebody else wrote a knob."]
-            lines += [*_type("yields_total", "counter"), f"tierenv_live_yields_total {self._guard.yields}"]
-        lines += [
-            "# HELP tierenv_live_interval_time_seconds End of the last interval; an old one is of a killed controller.",
-            *_type("interval_time_seconds", "gauge"),
-            f"tierenv_live_interval_time_seconds {time.time():.0f}",
-        ]
+            states = {f'{{state="{name}"}}': int(name == self._guard.state) for name in STATES}
+            lines += _family("state", "gauge", "1 for the guard's state.", states)
+            returns, yields = {"": self._guard.returns}, {"": self._guard.yields}
+            lines += _family("returns_total", "counter", "Times that all was put back.", returns)
+            lines += _family("yields_total", "counter", "Times that somebody else wrote a knob.", yields)
+        meaning = "End of the last interval; an old one is of a killed controller."
+        lines += _family("interval_time_seconds", "gauge", meaning, {"": round(time.time())})
         if decision.reading is not None:
-            lines += ["# HELP tierenv_live_knob Knobs as they were read.", *_type("knob", "gauge")]
-            names = {path: os.path.basename(path) for path in decision.reading.knobs}
-            lines += [
-                f'tierenv_live_knob{{name="{names[path]}"}} {value}' for path, value in decision.reading.knobs.items()
-            ]
+            knobs = {f'{{name="{os.path.basename(path)}"}}': value for path, value in decision.reading.knobs.items()}
+            lines += _family("knob", "gauge", "Knobs as they were read.", knobs)
         if decision.health is not None:
-            lines += ["# HELP tierenv_live_health What the guard watches.", *_type("health", "gauge")]
-            lines += [
-                f'tierenv_live_health{{metric="{name}"}} {number:.9g}' for name, number in decision.health.items()
-            ]
+            health = {f'{{metric="{name}"}}': f"{number:.9g}" for name, number in decision.health.items()}
+            lines += _family("health", "gauge", "What the guard watches.", health)
         return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kind: str, meaning: str, samples: Mapping[str, object]) -> list[str]:
+    """Lines of a metric, its samples by their labels."""
+    full = f"tierenv_live_{name}"
+    return [
+        f"# HELP {full} {meaning}",
+        f"# TYPE {full} {kind}",
+        *(f"{full}{labels} {value}" for labels, value in samples.items()),
+    ]
 
 
 def _try_to_replace(path: str, text: str, mode: int) -> None:
@@ -132,10 +128,6 @@ def _try_to_replace(path: str, text: str, mode: int) -> None:
         replace_whole(path, text, mode, f"{path}.new")
     except OSError as error:
         say(f"{path}: {error.strerror}")
-
-
-def _type(name: str, kind: str) -> list[str]:
-    return [f"# TYPE tierenv_live_{name} {kind}"]
 
 
 def as_json(setting: Setting) -> dict[str, int | None]:
