@@ -130,9 +130,10 @@ static ssize_t processes_show(struct kobject *kobject, struct kobj_attribute *at
 
 	mutex_lock(&tierd_lock);
 	list_for_each_entry(process, &tierd_processes, node)
-		size += sysfs_emit_at(to, size, "%d %s %u %u %llu %d %llu\n", process->pid, process->command,
-				      process->scale, process->scan_period_ms, process->scan_size_bytes,
-				      process->target_node, process->chunks);
+		size += sysfs_emit_at(to, size, "%d %*pE %u %u %llu %d %llu\n", process->pid,
+				      (int)strlen(process->command), process->command, process->scale,
+				      process->scan_period_ms, process->scan_size_bytes, process->target_node,
+				      process->chunks);
 	mutex_unlock(&tierd_lock);
 	return size;
 }

@@ -41,12 +41,12 @@ void tierd_apply(const struct tierd_setting *setting)
 	struct tierd_process *process;
 
 	lockdep_assert_held(&tierd_lock);
-	tierd_in_force.scan_period_ms = setting->scan_period_ms;
-	tierd_in_force.scan_size_bytes = setting->scan_size_bytes;
+	WRITE_ONCE(tierd_in_force.scan_period_ms, setting->scan_period_ms);
+	WRITE_ONCE(tierd_in_force.scan_size_bytes, setting->scan_size_bytes);
 	WRITE_ONCE(tierd_in_force.throttle_bytes_per_s, setting->throttle_bytes_per_s);
 	list_for_each_entry(process, &tierd_processes, node) {
 		process->scan_period_ms = setting->scan_period_ms;
-		process->scan_size_bytes = setting->scan_size_bytes;
+		WRITE_ONCE(process->scan_size_bytes, setting->scan_size_bytes);
 	}
 	if (!setting->throttle_bytes_per_s)
 		tierd_drop_list(TIERD_THROTTLED);
@@ -59,7 +59,7 @@ void tierd_follow_rule(struct tierd_process *process, u64 useful)
 	u64 before = process->useful_pages, period = process->scan_period_ms, size = process->scan_size_bytes, total;
 
 	lockdep_assert_held(&tierd_lock);
-	if (tierd_policy != TIERD_POLICY_RULE || process->passes < TIERD_PASSES_WITHOUT_HITS)
+	if (tierd_policy != TIERD_POLICY_RULE)
 		return;
 	total = (before >> TIERD_DECAY_SHIFT) + useful;
 	if (total < TIERD_IGNORE_THRESHOLD_PAGES)

@@ -3,6 +3,7 @@
 #include <linux/delay.h>
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
@@ -12,7 +13,8 @@
 #include "trace.h"
 
 #define LOCK_TRIES 10
-#define PACED_NS NSEC_PER_MSEC /* of work, between two pauses */
+#define LEAST_PAUSE_NS (1ULL * NSEC_PER_MSEC)
+#define MOST_PAUSE_NS (10ULL * NSEC_PER_MSEC) /* after which somebody may want something else */
 
 const char * const tierd_counter_names[TIERD_NUM_COUNTERS] = {
 #define TIERD_NAME(name) #name,
@@ -46,18 +48,22 @@ void tierd_free(void *memory, size_t size)
 	atomic64_sub(size, &tierd_state_bytes);
 }
 
-/* Sleep after work as long as the thread's share of a processor asks for. */
-void tierd_pace(u64 *busy_ns, u64 worked_ns)
+/* Sleep after work as long as the thread's share of a processor asks for; what is too short to sleep is owed. */
+void tierd_pace(u64 *owed_ns, u64 worked_ns)
 {
 	u32 percent = READ_ONCE(tierd_cpu_percent);
-	u64 pause_us;
+	unsigned long pause_us;
 
-	*busy_ns += worked_ns;
-	if (percent >= 100 || *busy_ns < PACED_NS)
-		return;
-	pause_us = *busy_ns * (100 - percent) / percent / NSEC_PER_USEC;
-	*busy_ns = 0;
-	usleep_range(pause_us, pause_us + pause_us / 8);
+	*owed_ns += worked_ns * (100 - percent) / percent;
+	while (*owed_ns >= LEAST_PAUSE_NS && !kthread_should_stop()) {
+		if (READ_ONCE(tierd_cpu_percent) != percent) {
+			*owed_ns = 0;
+			return;
+		}
+		pause_us = min(*owed_ns, MOST_PAUSE_NS) / NSEC_PER_USEC;
+		usleep_range(pause_us, pause_us + pause_us / 8);
+		*owed_ns -= pause_us * NSEC_PER_USEC;
+	}
 }
 
 /* Read-lock a mmap_lock, but rather not than wait long for somebody who changes the mappings. */

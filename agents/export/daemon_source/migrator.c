@@ -28,6 +28,7 @@ static DECLARE_WAIT_QUEUE_HEAD(migrator_wait);
 static unsigned long taken[TAKEN_ENTRIES];
 static u64 window_end_ns;
 static u64 window_promotions;
+static u64 owed_ns; /* of sleep */
 
 /* How many pages may still be promoted in the present throttle window. */
 static u64 budget_left(void)
@@ -165,11 +166,8 @@ static u32 move_run(struct vm_area_struct *vma, unsigned long start, u32 pages, 
 	return moved;
 }
 
-/*
- * Move the first of some pages with the neighbours that follow it, under the mmap_lock. Returns how many entries have
- * ended, and adds to the promotions.
- */
-static u32 move_some(struct tierd_process *process, const unsigned long *addresses, u32 count, int node, u32 *promoted)
+/* Move the first of some pages with the neighbours that follow it, under the mmap_lock. Returns how many have ended. */
+static u32 move_some(struct tierd_process *process, const unsigned long *addresses, u32 count, int node)
 {
 	struct mm_struct *mm = process->mm;
 	struct vm_area_struct *vma = vma_lookup(mm, addresses[0]);
@@ -188,44 +186,56 @@ static u32 move_some(struct tierd_process *process, const unsigned long *address
 	moved = has_room(node) ? move_run(vma, addresses[0], pages, node) : 0;
 	tierd_end_entries(process, TIERD_PROMOTED, node, moved);
 	tierd_end_entries(process, TIERD_NOT_PREPARED, node, pages - moved);
-	*promoted += moved;
+	window_promotions += moved;
 	return pages;
 }
 
-/* Move pages of one process, a run at a time. Returns how many have moved. */
-static u32 move(struct tierd_process *process, const unsigned long *addresses, u32 count)
+/* Move the first of some pages under one hold of their mmap_lock. Returns how many entries have ended. */
+static u32 move_under_lock(struct tierd_process *process, const unsigned long *addresses, u32 count)
 {
 	struct mm_struct *mm = process->mm;
 	int node = READ_ONCE(process->target_node);
-	u32 ended = 0, promoted = 0;
+	u32 ended;
+
+	if (!mmget_not_zero(mm)) {
+		tierd_end_entries(process, TIERD_MM_GONE, node, count);
+		return count;
+	}
+	if (may_use(mm, node) && tierd_lock_mm(mm)) {
+		ended = move_some(process, addresses, count, node);
+		mmap_read_unlock(mm);
+	} else {
+		tierd_end_entries(process, TIERD_NO_LOCK, node, count);
+		ended = count;
+	}
+	mmput_async(mm);
+	return ended;
+}
+
+/* Move pages of one process, a run at a time. */
+static void move(struct tierd_process *process, const unsigned long *addresses, u32 count)
+{
+	u64 began_ns, worked_ns;
+	u32 ended = 0;
 
 	while (ended < count) {
-		if (!mmget_not_zero(mm)) {
-			tierd_end_entries(process, TIERD_MM_GONE, node, count - ended);
-			break;
-		}
-		if (!may_use(mm, node) || !tierd_lock_mm(mm)) {
-			mmput_async(mm);
-			tierd_end_entries(process, TIERD_NO_LOCK, node, count - ended);
-			break;
-		}
-		ended += move_some(process, addresses + ended, count - ended, node, &promoted);
-		mmap_read_unlock(mm);
-		mmput_async(mm);
+		began_ns = ktime_get_ns();
+		ended += move_under_lock(process, addresses + ended, count - ended);
+		worked_ns = ktime_get_ns() - began_ns;
+		tierd_count(migrator_ns, worked_ns);
+		tierd_pace(&owed_ns, worked_ns);
 		cond_resched();
 	}
-	return promoted;
 }
 
 /* Drain the list. */
 static void drain(void)
 {
-	u64 busy_ns = 0, began_ns, worked_ns, budget;
 	struct tierd_process *process;
+	u64 budget;
 	u32 count;
 
 	while (!kthread_should_stop() && atomic64_read(&tierd_list_entries)) {
-		began_ns = ktime_get_ns();
 		budget = budget_left();
 		if (!budget) {
 			tierd_drop_list(TIERD_THROTTLED);
@@ -235,12 +245,8 @@ static void drain(void)
 		process = tierd_delist(taken, &count);
 		if (!process)
 			return;
-		window_promotions += move(process, taken, count);
+		move(process, taken, count);
 		tierd_put(process);
-		worked_ns = ktime_get_ns() - began_ns;
-		tierd_count(migrator_ns, worked_ns);
-		tierd_pace(&busy_ns, worked_ns);
-		cond_resched();
 	}
 }
 

@@ -22,6 +22,7 @@
 static struct task_struct *scanner;
 static DECLARE_WAIT_QUEUE_HEAD(scanner_wait);
 static bool is_woken;
+static u64 owed_ns; /* of sleep */
 
 /* What one chunk comes to. */
 struct chunk {
@@ -31,6 +32,7 @@ struct chunk {
 	u64 useful_pages;
 	u32 fast_pages[MAX_NUMNODES]; /* visited, by node */
 	bool is_started; /* whether a page table was walked */
+	bool knows_heat; /* whether it can have found what there is to find */
 };
 
 static struct chunk chunk; /* too large for a stack */
@@ -316,18 +318,19 @@ static int choose_target(void)
 
 static void scan_chunk(struct tierd_process *process)
 {
-	u64 busy_ns = 0, began_ns = ktime_get_ns(), ended_ns;
+	u64 began_ns = ktime_get_ns(), ended_ns;
 	bool is_going_on = true;
 
 	memset(&chunk, 0, sizeof(chunk));
 	chunk.process = process;
-	chunk.left_pages = process->scan_size_bytes >> PAGE_SHIFT;
+	chunk.left_pages = READ_ONCE(process->scan_size_bytes) >> PAGE_SHIFT;
+	chunk.knows_heat = process->passes >= TIERD_PASSES_WITHOUT_HITS;
 	trace_kmem_scan_mm_start(process->pid);
 	while (is_going_on && !kthread_should_stop()) {
 		is_going_on = scan_step();
 		ended_ns = ktime_get_ns();
 		tierd_count(scanner_ns, ended_ns - began_ns);
-		tierd_pace(&busy_ns, ended_ns - began_ns);
+		tierd_pace(&owed_ns, ended_ns - began_ns);
 		cond_resched();
 		began_ns = ktime_get_ns();
 	}
@@ -340,7 +343,8 @@ static void scan_chunk(struct tierd_process *process)
 	process->chunks++;
 	trace_kmem_scan_mm_end(process->pid, process->cursor, chunk.useful_pages, process->scan_period_ms,
 			       process->scan_size_bytes, process->target_node);
-	tierd_follow_rule(process, chunk.useful_pages);
+	if (chunk.knows_heat)
+		tierd_follow_rule(process, chunk.useful_pages);
 	process->ended_ns = ktime_get_ns();
 	mutex_unlock(&tierd_lock);
 	tierd_put(process);

@@ -135,7 +135,7 @@ extern bool tierd_flush_tlb;
 
 void *tierd_alloc(size_t size, gfp_t flags);
 void tierd_free(void *memory, size_t size);
-void tierd_pace(u64 *busy_ns, u64 worked_ns);
+void tierd_pace(u64 *owed_ns, u64 worked_ns);
 bool tierd_lock_mm(struct mm_struct *mm);
 
 static inline bool tierd_is_fast(int node)

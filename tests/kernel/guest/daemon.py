@@ -25,7 +25,9 @@ from tierd import (
 SMALL = ("-s", "64", "-m", "moving", "-b", "1", "-d", "38")
 """So slow that of the pages that are not hot few are touched in two windows of a quarter of a second: emulated, the move
 of a lone page takes a millisecond."""
-LARGE = ("-s", "256", "-m", "moving", "-b", "1", "-d", "10")
+BUSY = ("-s", "64", "-m", "moving", "-b", "1", "-d", "2")
+LARGE = ("-s", "160", "-m", "moving", "-t", "1", "-b", "1", "-d", "5")
+MOVES_S = 3
 REFUSED = {
     "scan_period_ms": ("9", "20001", "-1", "x", "unlimited", "18446744073709551617"),
     "scan_size_bytes": ("4095", "17179869185", "18446744073709551615"),
@@ -63,21 +65,23 @@ def find_hot_pages():
 
 
 def keep_the_throttle():
-    """Pages promoted, by when; then none at all."""
+    """Pages promoted, by when, at one limit and then another; then none at all."""
     put("scan_period_ms", 100)
-    for mib in (1, 4):
+    put("throttle_bytes_per_s", 1 << 20)
+    benchmark = Watched(*BUSY)
+    wait_for_chunks(3, benchmark.pid)
+    for mib, seconds in ((1, 2.3), (4, 1.3)):
         put("throttle_bytes_per_s", mib << 20)
-        benchmark = Watched(*SMALL)
-        start_trace()
-        wait_for_chunks(3, benchmark.pid)
-        time.sleep(2.5)
-        report("throttle", bytes_per_s=mib << 20, events=stop_trace(), end=benchmark.stop())
-    benchmark = Watched(*SMALL)
-    wait_for_chunks(4, benchmark.pid)
+        samples, until_s = [], time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            samples.append([time.monotonic(), counters()["nr_kmmscand_migrated"]])
+            time.sleep(0.02)
+        report("throttle", bytes_per_s=mib << 20, samples=samples)
     put("throttle_bytes_per_s", 0)
     before = counters()
     time.sleep(0.5)
-    report("throttle 0", **growth(before), end=benchmark.stop())
+    report("throttle 0", **growth(before))
+    benchmark.stop()
     put("throttle_bytes_per_s", "unlimited")
 
 
@@ -97,8 +101,8 @@ def change_the_period():
 def bound_the_chunks():
     put("scan_period_ms", 10)
     put("scan_size_bytes", 16 << 20)
-    benchmark = Watched(*SMALL)
     start_trace()
+    benchmark = Watched(*SMALL)
     wait_for_chunks(12, benchmark.pid)
     report("size", size_bytes=16 << 20, events=stop_trace(), end=benchmark.stop())
     put("scan_size_bytes", 1 << 30)
@@ -108,9 +112,10 @@ def follow_the_rule():
     """What the kernel's rule makes of a process, and a scale of 0."""
     put("scan_period_ms", 100)
     put("policy", "rule")
-    benchmark = Watched(*SMALL)
     start_trace()
-    wait_for_chunks(6, benchmark.pid)
+    benchmark = Watched(*SMALL)
+    wait_for_chunks(8, benchmark.pid)
+    report("ruled", row=processes()[benchmark.pid])
     put("processes", f"{benchmark.pid} 0")
     row, before = processes()[benchmark.pid], counters()
     time.sleep(0.5)
@@ -122,10 +127,10 @@ def follow_the_rule():
 
 def bound_the_state():
     """With room for a few page tables and no list."""
-    put("scan_period_ms", 10)
+    put("scan_period_ms", 100)
     put("state_bytes_max", 65536)
-    benchmark, before = Watched("-s", "160", "-m", "moving", "-b", "1", "-d", "0"), counters()
-    wait_for_chunks(5, benchmark.pid)
+    benchmark, before = Watched("-s", "64", "-m", "moving", "-d", "0"), counters()
+    wait_for_chunks(4, benchmark.pid)
     report("state", most=65536, **growth(before), now=counters()["state_bytes"])
     benchmark.stop()
     put("state_bytes_max", 1 << 28)
@@ -168,13 +173,13 @@ def cooperate_with_demotion():
     write(DEMOTION, 1)
     put("scan_period_ms", 250)
     free_mib = int(re.search(r"MemFree: +(\d+)", read("/sys/devices/system/node/node0/meminfo"))[1]) >> 10
-    filler = Benchmark("-n", "0", "-s", str(free_mib - 48), "-d", "1000000", "-b", "1", "-t", "1")
+    filler = Benchmark("-n", "0", "-s", str(free_mib - 40), "-d", "1000000", "-b", "1", "-t", "1")
     demoted = vmstat()["pgdemote_kswapd"]
-    benchmark = Watched(*LARGE, "-p", "5")
+    benchmark = Watched(*LARGE, "-p", str(MOVES_S))
     before = counters()
-    seconds = [benchmark.look() for _ in range(14)]
+    seconds = [benchmark.look() for _ in range(8)]
     demoted = vmstat()["pgdemote_kswapd"] - demoted
-    report("demotion", free_mib=free_mib, seconds=seconds, demoted=demoted, **growth(before))
+    report("demotion", free_mib=free_mib, moves_s=MOVES_S, seconds=seconds, demoted=demoted, **growth(before))
     benchmark.stop()
     filler.stop()
     write(DEMOTION, 0)
@@ -184,8 +189,8 @@ def decide():
     """By a learned policy, from the first decision on."""
     report("load learned", **load("learned"))
     benchmark = Watched(*SMALL, "-p", "1")
-    put("policy", "learned")
-    time.sleep(4.1)
+    put("policy", "learned")  # begins anew
+    time.sleep(2.6)
     put("policy", "off")
     report("decisions", log=DECISIONS.read_bytes().hex(), in_force=attributes(), **counters())
     benchmark.stop()
@@ -196,7 +201,7 @@ def fail():
     """A policy that decides on what is out of range."""
     load("broken")
     time.sleep(0.6)
-    report("broken", attributes=attributes(), messages=run("dmesg")["output"].splitlines()[-3:])
+    report("broken", attributes=attributes(), message=run("dmesg")["output"].splitlines()[-1])
     unload()
 
 
@@ -207,7 +212,7 @@ def leave():
 
 write("/proc/sys/kernel/numa_balancing", 0)
 run("mount", "-t", "cgroup2", "none", "/sys/fs/cgroup")
-report("load", **load("static"), messages=run("dmesg")["output"].splitlines()[-2:])
+report("load", **load("static"), message=run("dmesg")["output"].splitlines()[-1])
 for step in (
     check_attributes,
     find_hot_pages,
