@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 LIVE = HERE.parents[1] / "docs/live.md"
 QUICK_INTERVAL_S = 0.25
 """Of a controller whose states follow each other fast."""
+BENCHMARKS = ("abench", "churn")
 PROGRAMS = ("bin/busybox", "bin/dash", "usr/bin/flock", "usr/bin/python3.11")
 LIBRARIES = "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/python3.11"
 POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
@@ -51,7 +52,8 @@ def write_image(path: Path, kernel: Kernel) -> None:
     image.add_link("usr/bin/python3", "python3.11")
     for name in LIBRARIES:
         image.add_tree(name, root / name, lambda item: item.name not in ("gconv", "test"))
-    image.add_tree("bin/abench", benchmark(work))
+    for name in BENCHMARKS:
+        image.add_tree(f"bin/{name}", benchmark(work, name))
     image.add_tree("exports", _exports(work / "exports"))
     image.add_tree("modules", _modules(work / "modules", kernel), lambda item: item.suffix == ".ko")
     for number, samples in enumerate(policy_samples()):
@@ -59,11 +61,11 @@ def write_image(path: Path, kernel: Kernel) -> None:
     path.write_bytes(image.to_bytes())
 
 
-def benchmark(folder: Path) -> Path:
-    """Our abench, compiled into a folder to run anywhere."""
+def benchmark(folder: Path, name: str = "abench") -> Path:
+    """A program of ours that uses memory, compiled into a folder to run anywhere."""
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
-    _run(program("gcc"), *flags, HERE / "bench/abench.c", "-lm", "-o", folder / "abench")
-    return folder / "abench"
+    _run(program("gcc"), *flags, HERE / f"bench/{name}.c", "-lm", "-o", folder / name)
+    return folder / name
 
 
 def _exports(folder: Path) -> Path:
