@@ -109,7 +109,7 @@ def _counters() -> list[list[str]]:
 
 
 def _formats() -> list[list[str]]:
-    return [[name, row.takes, row.summary, ", ".join(row.targets) or "-"] for name, row in FORMATS.items()]
+    return [[name, ", ".join(row.takes), row.summary, ", ".join(row.targets) or "-"] for name, row in FORMATS.items()]
 
 
 def _targets() -> list[list[str]]:

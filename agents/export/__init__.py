@@ -24,7 +24,7 @@ Takes = Literal["static", "learned"]
 class ExportFormat:
     """One row of the table."""
 
-    takes: Takes
+    takes: tuple[Takes, ...]
     """Which policies."""
     summary: str
     module: str
@@ -37,43 +37,46 @@ class ExportFormat:
 
 FORMATS = {
     "parameters": ExportFormat(
-        "static", "the setting as JSON, with units and what kernels take of it", "parameters", can_demote=True
+        ("static",), "the setting as JSON, with units and what kernels take of it", "parameters", can_demote=True
     ),
     "sysfs": ExportFormat(
-        "static",
+        ("static",),
         "a shell script that applies the setting to a released kernel, and takes it back",
         "sysfs",
         targets=("kmmscand", "numa-balancing", "damon"),
         can_demote=True,
     ),
     "tuned": ExportFormat(
-        "static",
+        ("static",),
         "the setting as a TuneD profile",
         "tuned",
         targets=("kmmscand", "numa-balancing"),
         can_demote=True,
     ),
-    "sysctl.d": ExportFormat("static", "what of the setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
+    "sysctl.d": ExportFormat(("static",), "what of the setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
     "tmpfiles.d": ExportFormat(
-        "static",
+        ("static",),
         "the setting for systemd-tmpfiles to write at boot",
         "tmpfiles_d",
         targets=("kmmscand", "numa-balancing"),
         can_demote=True,
     ),
-    "bundle": ExportFormat("learned", "a folder without pickles, for the numpy runtime", "bundle"),
-    "onnx": ExportFormat("learned", "for ONNX Runtime and other programs that read ONNX", "onnx"),
-    "rules": ExportFormat("learned", "a decision tree as rules for people, beside the kernel's own rule", "rules"),
-    "kernel-c": ExportFormat("learned", "C for the daemon, in integers only", "kernel_c"),
+    "bundle": ExportFormat(("learned",), "a folder without pickles, for the numpy runtime", "bundle"),
+    "onnx": ExportFormat(("learned",), "for ONNX Runtime and other programs that read ONNX", "onnx"),
+    "rules": ExportFormat(("learned",), "a decision tree as rules for people, beside the kernel's own rule", "rules"),
+    "kernel-c": ExportFormat(("learned",), "C for the daemon, in integers only", "kernel_c"),
+    "daemon": ExportFormat(
+        ("static", "learned"), "the daemon itself, as the source of a module for Linux 6.12", "daemon"
+    ),
     "controller": ExportFormat(
-        "learned", "one file that steers NUMA balancing of a running kernel, under a guard", "controller"
+        ("learned",), "one file that steers NUMA balancing of a running kernel, under a guard", "controller"
     ),
 }
 
 
 def formats_for(takes: Takes) -> str:
     """The formats of static or of learned policies, for messages."""
-    return ", ".join(name for name, row in FORMATS.items() if row.takes == takes)
+    return ", ".join(name for name, row in FORMATS.items() if takes in row.takes)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def tables_of(name: str, source: LearnedSource) -> Tables:
         "schema": SCHEMA,
         "name": source.origin.policy,
         "origin": source.origin.rows(),
-        "interval_ms": _interval_ms(name, source),
+        "interval_ms": source.control_interval_ms(name),
         "ranges": _ranges(interface),
         "features": [_feature(rule) for rule in interface.rules],
         "counts": {
@@ -88,13 +88,6 @@ def archive(tables: Tables) -> bytes:
         for path, text in members.items():
             packed.writestr(zipfile.ZipInfo(path, _TIME), text, zipfile.ZIP_DEFLATED)
     return content.getvalue()
-
-
-def _interval_ms(name: str, source: LearnedSource) -> int:
-    intervals = {scenario.control_interval for scenario in source.scenarios if scenario.control_interval is not None}
-    if len(intervals) != 1:
-        raise ConfigError(f"{name}: was trained with {len(intervals)} control intervals; a controller has one")
-    return round(1000 * intervals.pop())
 
 
 def _ranges(interface: Interface) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from importlib import resources
 import numpy as np
 
 from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.header import Origin
 from tierenv.agents.export.learned_source import LearnedSource, requested_source
 from tierenv.agents.integer.arithmetic import (
     EXP2_TABLE,
@@ -38,16 +39,25 @@ _LINE_LENGTH = 110
 
 def write(request: ExportRequest) -> None:
     """Write a folder with both files. Raises `ConfigError` for what cannot take this form."""
-    source = requested_source(request)
+    files = c_files(request.policy, requested_source(request))
+    with atomic_folder(request.output) as folder:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def c_files(name: str, source: LearnedSource) -> dict[str, str]:
+    """Header and source of a policy, by their names. Raises `ConfigError` for what cannot take this form.
+
+    Args:
+        name: of the policy, for messages.
+        source: what was learned.
+    """
     try:
         policy = IntegerPolicy(source.model, source.daemon)
         _check_probes(policy, source)
     except ConfigError as error:
-        raise ConfigError(f"{request.policy}: {error}") from None
-    files = {HEADER: header_text(policy, source), SOURCE: source_text(policy, source)}
-    with atomic_folder(request.output) as folder:
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        raise ConfigError(f"{name}: {error}") from None
+    return {HEADER: header_text(policy, source), SOURCE: source_text(policy, source)}
 
 
 def header_text(policy: IntegerPolicy, source: LearnedSource) -> str:
@@ -58,7 +68,7 @@ def header_text(policy: IntegerPolicy, source: LearnedSource) -> str:
     return _filled(
         "policy.h",
         PROVENANCE=_provenance(source),
-        NAME=_quoted(source.origin.policy),
+        NAME=quoted(source.origin.policy),
         INTERVAL=_interval(source),
         STACK=str(stack_bytes(policy)),
         FEATURES=str(interface.num_columns),
@@ -122,16 +132,24 @@ def _check_probes(policy: IntegerPolicy, source: LearnedSource) -> None:
         raise ConfigError(f"actions in fixed point are off by up to {error:.2g}, allowed is {TOLERANCE:g}")
 
 
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A template with its marks replaced, in one pass: a value may hold what is a mark."""
+    return re.sub("@([A-Z0-9_]+)@", lambda mark: values[mark[1]], text)
+
+
 def _filled(name: str, **values: str) -> str:
-    text = (resources.files("tierenv.agents.export") / "c_source" / name).read_text(encoding="utf-8")
-    return re.sub("@([A-Z0-9_]+)@", lambda mark: values[mark[1]], text)  # in one pass: a value may hold what is a mark
+    return filled((resources.files("tierenv.agents.export") / "c_source" / name).read_text(encoding="utf-8"), values)
 
 
 def _provenance(source: LearnedSource) -> str:
-    """Lines of a comment."""
     title = "Settings of the page-promotion daemon from its counters, written by tierenv export --format kernel-c."
+    return provenance(title, source.origin)
+
+
+def provenance(title: str, origin: Origin) -> str:
+    """Lines of a comment of C."""
     lines = [title, ""]
-    for label, text in source.origin.rows().items():
+    for label, text in origin.rows().items():
         lines += textwrap.wrap(
             f"{label + ':':<15}{_harmless(text)}", _LINE_LENGTH, subsequent_indent=" " * 15, break_on_hyphens=False
         )
@@ -143,7 +161,7 @@ def _harmless(text: str) -> str:
     return " ".join(re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", _printable(text)).split())
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Content of a C string."""
     return "".join("_" if char in '"\\?' else char for char in _printable(text))
 

@@ -39,6 +39,13 @@ class LearnedSource:
     origin: Origin
     is_bundle: bool
 
+    def control_interval_ms(self, name: str) -> int:
+        """How often it decides. Raises `ConfigError`, which names the policy, for one that learned several."""
+        intervals = {row.control_interval for row in self.scenarios if row.control_interval is not None}
+        if len(intervals) != 1:
+            raise ConfigError(f"{name}: was trained with {len(intervals)} control intervals; a kernel has one")
+        return round(1000 * intervals.pop())
+
 
 def requested_source(request: ExportRequest) -> LearnedSource:
     """What a request names. Raises `ConfigError` as `learned_source` does, and for a scenario."""

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* /sys/kernel/mm/tierd, for root alone. Values out of range are refused; what is written is in force at once. */
+#include <linux/kobject.h>
+#include <linux/kstrtox.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+#include "tierd.h"
+
+#define MOST_SCALE 10 /* of the series' prctl */
+#define LEAST_STATE_BYTES SZ_64K
+#define LEAST_INTERVAL_MS 100
+#define MOST_INTERVAL_MS 3600000
+
+#define ATTRIBUTE(name) static struct kobj_attribute name##_attribute = __ATTR(name, 0600, name##_show, name##_store)
+
+/* A number, or the word for all there is where that is allowed. */
+static int read_bytes(const char *from, bool has_unlimited, u64 *value)
+{
+	if (has_unlimited && sysfs_streq(from, "unlimited")) {
+		*value = TIERD_UNLIMITED;
+		return 0;
+	}
+	if (kstrtou64(from, 10, value))
+		return -EINVAL;
+	return *value == TIERD_UNLIMITED ? -ERANGE : 0;
+}
+
+/* Put a setting in force that somebody has changed a tunable of. */
+static int change(const struct tierd_setting *setting)
+{
+	if (!tierd_is_allowed(setting))
+		return -ERANGE;
+	tierd_apply(setting);
+	return 0;
+}
+
+#define TUNABLE(name, has_unlimited)									\
+static ssize_t name##_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)	\
+{													\
+	u64 value = READ_ONCE(tierd_in_force.name);							\
+													\
+	if ((has_unlimited) && value == TIERD_UNLIMITED)						\
+		return sysfs_emit(to, "unlimited\n");							\
+	return sysfs_emit(to, "%llu\n", value);								\
+}													\
+													\
+static ssize_t name##_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from,	\
+			    size_t size)								\
+{													\
+	struct tierd_setting setting;									\
+	u64 value;											\
+	int error = read_bytes(from, has_unlimited, &value);						\
+													\
+	if (error)											\
+		return error;										\
+	mutex_lock(&tierd_lock);									\
+	setting = tierd_in_force;									\
+	setting.name = value;										\
+	error = setting.name == value ? change(&setting) : -ERANGE;					\
+	mutex_unlock(&tierd_lock);									\
+	return error ?: size;										\
+}													\
+ATTRIBUTE(name)
+
+TUNABLE(scan_period_ms, false);
+TUNABLE(scan_size_bytes, false);
+TUNABLE(throttle_bytes_per_s, true);
+
+#define NUMBER(name, variable, type, least, most)							\
+static ssize_t name##_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)	\
+{													\
+	return sysfs_emit(to, "%llu\n", (u64)READ_ONCE(variable));					\
+}													\
+													\
+static ssize_t name##_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from,	\
+			    size_t size)								\
+{													\
+	u64 value;											\
+													\
+	if (kstrtou64(from, 10, &value))								\
+		return -EINVAL;										\
+	if (value < (least) || value > (most))								\
+		return -ERANGE;										\
+	WRITE_ONCE(variable, (type)value);								\
+	return size;											\
+}													\
+ATTRIBUTE(name)
+
+NUMBER(control_interval_ms, tierd_control_interval_ms, u32, LEAST_INTERVAL_MS, MOST_INTERVAL_MS);
+NUMBER(state_bytes_max, tierd_state_bytes_max, u64, LEAST_STATE_BYTES, TIERD_UNLIMITED);
+NUMBER(cpu_percent, tierd_cpu_percent, u32, 1, 100);
+NUMBER(flush_tlb, tierd_flush_tlb, bool, 0, 1);
+
+static const char * const policies[TIERD_NUM_POLICIES] = {
+	[TIERD_POLICY_OFF] = "off",
+	[TIERD_POLICY_RULE] = "rule",
+	[TIERD_POLICY_LEARNED] = "learned",
+};
+
+static ssize_t policy_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)
+{
+	enum tierd_policy policy = READ_ONCE(tierd_policy);
+	int i, size = 0;
+
+	for (i = 0; i < TIERD_NUM_POLICIES; i++)
+		if (TIERD_HAS_POLICY || i != TIERD_POLICY_LEARNED)
+			size += sysfs_emit_at(to, size, i == policy ? "%s[%s]" : "%s%s", size ? " " : "", policies[i]);
+	return size + sysfs_emit_at(to, size, "\n");
+}
+
+static ssize_t policy_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from, size_t size)
+{
+	int error, policy = sysfs_match_string(policies, from);
+
+	if (policy < 0)
+		return policy;
+	mutex_lock(&tierd_lock);
+	error = tierd_set_policy(policy);
+	mutex_unlock(&tierd_lock);
+	return error ?: size;
+}
+ATTRIBUTE(policy);
+
+static ssize_t processes_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)
+{
+	struct tierd_process *process;
+	int size = 0;
+
+	mutex_lock(&tierd_lock);
+	list_for_each_entry(process, &tierd_processes, node)
+		size += sysfs_emit_at(to, size, "%d %s %u %u %llu %d %llu\n", process->pid, process->command,
+				      process->scale, process->scan_period_ms, process->scan_size_bytes,
+				      process->target_node, process->chunks);
+	mutex_unlock(&tierd_lock);
+	return size;
+}
+
+/* "PID" or "PID SCALE" registers a process, "-PID" takes it out, "-0" takes out all. */
+static ssize_t processes_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from, size_t size)
+{
+	unsigned int scale = 1;
+	int pid, error, end = 0, end_of_scale = 0;
+
+	if (sysfs_streq(from, "-0")) {
+		tierd_remove_all();
+		return size;
+	}
+	if (sscanf(from, "%d%n %u%n", &pid, &end, &scale, &end_of_scale) < 1 || !pid)
+		return -EINVAL;
+	if (!sysfs_streq(from + max(end, end_of_scale), ""))
+		return -EINVAL;
+	if (scale > MOST_SCALE)
+		return -ERANGE;
+	error = pid < 0 ? tierd_remove_pid(-pid) : tierd_add_pid(pid, scale);
+	tierd_wake_scanner();
+	return error ?: size;
+}
+ATTRIBUTE(processes);
+
+static ssize_t adopt(const char *from, size_t size, int (*set)(const char *))
+{
+	char *text = kstrdup(from, GFP_KERNEL);
+	int error;
+
+	if (!text)
+		return -ENOMEM;
+	error = set(strim(text));
+	kfree(text);
+	tierd_wake_scanner();
+	return error ?: size;
+}
+
+static ssize_t command_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)
+{
+	ssize_t size;
+
+	mutex_lock(&tierd_lock);
+	size = sysfs_emit(to, "%s\n", tierd_command());
+	mutex_unlock(&tierd_lock);
+	return size;
+}
+
+static ssize_t command_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from, size_t size)
+{
+	return adopt(from, size, tierd_set_command);
+}
+ATTRIBUTE(command);
+
+static ssize_t cgroup_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)
+{
+	ssize_t size;
+
+	mutex_lock(&tierd_lock);
+	size = tierd_show_cgroup(to);
+	mutex_unlock(&tierd_lock);
+	return size < 0 ? size : size + sysfs_emit_at(to, size, "\n");
+}
+
+static ssize_t cgroup_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from, size_t size)
+{
+	return adopt(from, size, tierd_set_cgroup);
+}
+ATTRIBUTE(cgroup);
+
+static ssize_t counters_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)
+{
+	int i, size = 0;
+
+	for (i = 0; i < TIERD_NUM_COUNTERS; i++)
+		size += sysfs_emit_at(to, size, "%s %lld\n", tierd_counter_names[i],
+				      (s64)atomic64_read(&tierd_counters[i]));
+	size += sysfs_emit_at(to, size, "list_entries %lld\n", (s64)atomic64_read(&tierd_list_entries));
+	return size + sysfs_emit_at(to, size, "state_bytes %lld\n", (s64)atomic64_read(&tierd_state_bytes));
+}
+
+static struct kobj_attribute counters_attribute = __ATTR(counters, 0400, counters_show, NULL);
+
+static struct attribute *attributes[] = {
+	&scan_period_ms_attribute.attr,
+	&scan_size_bytes_attribute.attr,
+	&throttle_bytes_per_s_attribute.attr,
+	&policy_attribute.attr,
+	&control_interval_ms_attribute.attr,
+	&processes_attribute.attr,
+	&command_attribute.attr,
+	&cgroup_attribute.attr,
+	&state_bytes_max_attribute.attr,
+	&cpu_percent_attribute.attr,
+	&flush_tlb_attribute.attr,
+	&counters_attribute.attr,
+	NULL
+};
+
+const struct attribute_group tierd_attributes = { .attrs = attributes };

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* Which processes are scanned: those that somebody named by pid, and those adopted by command name or cgroup. */
+#include <linux/cgroup.h>
+#include <linux/pid.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/string.h>
+#include "tierd.h"
+#include "trace.h"
+
+#define ADOPTED_AT_ONCE 32
+
+DEFINE_MUTEX(tierd_lock);
+LIST_HEAD(tierd_processes);
+static u32 num_processes;
+static char command[TASK_COMM_LEN];
+static struct cgroup *cgroup;
+
+static void release(struct kref *references)
+{
+	struct tierd_process *process = container_of(references, struct tierd_process, references);
+	struct tierd_table *table;
+	unsigned long index;
+
+	xa_for_each(&process->tables, index, table)
+		tierd_free(table, sizeof(*table));
+	xa_destroy(&process->tables);
+	mmdrop(process->mm);
+	tierd_free(process, sizeof(*process));
+}
+
+void tierd_put(struct tierd_process *process)
+{
+	kref_put(&process->references, release);
+}
+
+static struct tierd_process *find(struct mm_struct *mm)
+{
+	struct tierd_process *process;
+
+	list_for_each_entry(process, &tierd_processes, node)
+		if (process->mm == mm)
+			return process;
+	return NULL;
+}
+
+static int add(struct mm_struct *mm, struct task_struct *task, unsigned int scale)
+{
+	struct tierd_process *process = find(mm);
+
+	if (process) {
+		process->scale = scale;
+		return 0;
+	}
+	process = tierd_alloc(sizeof(*process), GFP_KERNEL);
+	if (!process)
+		return -ENOMEM;
+	kref_init(&process->references);
+	xa_init(&process->tables);
+	mmgrab(mm);
+	process->mm = mm;
+	process->pid = task_tgid_nr(task);
+	process->scale = scale;
+	process->scan_period_ms = tierd_in_force.scan_period_ms;
+	process->scan_size_bytes = tierd_in_force.scan_size_bytes;
+	process->target_node = first_node(tierd_fast_nodes);
+	process->ended_ns = ktime_get_ns();
+	get_task_comm(process->command, task);
+	list_add_tail(&process->node, &tierd_processes);
+	num_processes++;
+	trace_kmem_mm_enter(process->pid);
+	return 0;
+}
+
+static int add_task(struct task_struct *task, unsigned int scale)
+{
+	struct mm_struct *mm = get_task_mm(task);
+	int error;
+
+	if (!mm)
+		return -ESRCH; /* exiting, or a kernel thread */
+	error = add(mm, task, scale);
+	mmput_async(mm);
+	return error;
+}
+
+static void remove(struct tierd_process *process)
+{
+	list_del(&process->node);
+	num_processes--;
+	trace_kmem_mm_exit(process->pid);
+	tierd_put(process);
+}
+
+/**
+ * tierd_add_pid() - register a process, or change its scale
+ * @pid: of its leader, as the caller sees it
+ * @scale: 0 takes it out of the scan
+ */
+int tierd_add_pid(pid_t pid, unsigned int scale)
+{
+	struct pid *reference = find_get_pid(pid);
+	struct task_struct *task = get_pid_task(reference, PIDTYPE_TGID);
+	int error = -ESRCH;
+
+	if (task) {
+		mutex_lock(&tierd_lock);
+		error = add_task(task, scale);
+		mutex_unlock(&tierd_lock);
+		put_task_struct(task);
+	}
+	put_pid(reference);
+	return error;
+}
+
+int tierd_remove_pid(pid_t pid)
+{
+	struct tierd_process *process, *next;
+	int error = -ESRCH;
+
+	mutex_lock(&tierd_lock);
+	list_for_each_entry_safe(process, next, &tierd_processes, node) {
+		if (process->pid == pid) {
+			remove(process);
+			error = 0;
+		}
+	}
+	mutex_unlock(&tierd_lock);
+	return error;
+}
+
+void tierd_remove_all(void)
+{
+	struct tierd_process *process, *next;
+
+	mutex_lock(&tierd_lock);
+	list_for_each_entry_safe(process, next, &tierd_processes, node)
+		remove(process);
+	mutex_unlock(&tierd_lock);
+}
+
+/* Forget processes whose memory is gone. */
+void tierd_forget_exited(void)
+{
+	struct tierd_process *process, *next;
+
+	lockdep_assert_held(&tierd_lock);
+	list_for_each_entry_safe(process, next, &tierd_processes, node)
+		if (!atomic_read(&process->mm->mm_users))
+			remove(process);
+}
+
+int tierd_set_command(const char *name)
+{
+	if (strlen(name) >= sizeof(command))
+		return -EINVAL;
+	mutex_lock(&tierd_lock);
+	strscpy(command, name, sizeof(command));
+	mutex_unlock(&tierd_lock);
+	return 0;
+}
+
+const char *tierd_command(void)
+{
+	return command;
+}
+
+/**
+ * tierd_set_cgroup() - adopt processes at or below a control group
+ * @path: in the unified hierarchy; empty for none
+ */
+int tierd_set_cgroup(const char *path)
+{
+	struct cgroup *found = NULL, *old;
+
+	if (*path) {
+		found = cgroup_get_from_path(path);
+		if (IS_ERR(found))
+			return PTR_ERR(found);
+	}
+	mutex_lock(&tierd_lock);
+	old = cgroup;
+	cgroup = found;
+	mutex_unlock(&tierd_lock);
+	if (old)
+		cgroup_put(old);
+	return 0;
+}
+
+ssize_t tierd_show_cgroup(char *to)
+{
+	lockdep_assert_held(&tierd_lock);
+	return cgroup ? cgroup_path(cgroup, to, PAGE_SIZE - 1) : 0;
+}
+
+static bool is_wanted(struct task_struct *task)
+{
+	if (task->flags & (PF_KTHREAD | PF_EXITING))
+		return false;
+	if (command[0] && !strncmp(task->comm, command, TASK_COMM_LEN))
+		return true;
+	return cgroup && cgroup_is_descendant(task_dfl_cgroup(task), cgroup);
+}
+
+/* Register processes that are wanted. Returns whether there may be such at another time. */
+bool tierd_adopt(void)
+{
+	struct task_struct *task, *found[ADOPTED_AT_ONCE];
+	u32 count = 0;
+
+	lockdep_assert_held(&tierd_lock);
+	if (!command[0] && !cgroup)
+		return false;
+	rcu_read_lock();
+	for_each_process(task) {
+		if (count == ARRAY_SIZE(found))
+			break; /* the others have their turn next time */
+		if (is_wanted(task) && !find(READ_ONCE(task->mm))) {
+			get_task_struct(task);
+			found[count++] = task;
+		}
+	}
+	rcu_read_unlock();
+	while (count--) {
+		add_task(found[count], 1);
+		put_task_struct(found[count]);
+	}
+	return true;
+}
+
+u64 tierd_resident_pages(void)
+{
+	struct tierd_process *process;
+	u64 pages = 0;
+
+	lockdep_assert_held(&tierd_lock);
+	list_for_each_entry(process, &tierd_processes, node)
+		pages += get_mm_rss(process->mm);
+	return pages;
+}
