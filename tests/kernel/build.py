@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.agents.script_trees import POLICY, asked_of, killed_text, make_script
 from tests.agents.test_kernel_c import any_samples
+from tests.kernel.daemons import sources
 from tests.kernel.image import Image
 from tests.kernel.packages import Kernel, program, userland
 from tests.live.hosts import bundle, network, tables
@@ -55,7 +56,7 @@ def write_image(path: Path, kernel: Kernel) -> None:
     for name in BENCHMARKS:
         image.add_tree(f"bin/{name}", benchmark(work, name))
     image.add_tree("exports", _exports(work / "exports"))
-    image.add_tree("modules", _modules(work / "modules", kernel), lambda item: item.suffix == ".ko")
+    image.add_tree("modules", _modules(work / "modules", kernel), lambda item: item.is_dir() or item.suffix == ".ko")
     for number, samples in enumerate(policy_samples()):
         image.add(f"samples/{number:02}", samples.tobytes())
     path.write_bytes(image.to_bytes())
@@ -106,13 +107,20 @@ def _modules(folder: Path, kernel: Kernel) -> Path:
         shutil.copy(HERE / "module/main.c", folder / name)
         (folder / name / "Kbuild").write_text(f"obj-m := {module}.o\n{module}-y := main.o tierenv_policy.o\n")
     (folder / "Kbuild").write_text("".join(f"obj-m += {name}/\n" for name in POLICIES))
-    # The headers expect to be installed where they say; as a build folder of the sources they need not be. Type
-    # information for BPF would take pahole.
-    where = ["-C", kernel.sources, f"O={kernel.headers}", f"M={folder}"]
-    _run(program("make"), "-s", *where, "W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules")
-    for name in POLICIES:
-        shutil.copy(folder / name / f"tierenv_{name}.ko", folder)
+    make("-C", kernel.sources, f"M={folder}", "modules", kernel=kernel)
+    for source in sources(folder).values():
+        make("-C", source, f"KDIR={kernel.sources}", kernel=kernel)
     return folder
+
+
+def make(*arguments: str | Path, kernel: Kernel) -> None:
+    """Build modules for a kernel, without a warning.
+
+    The headers expect to be installed where they say; as a build folder of the sources they need not be. Type
+    information for BPF would take pahole.
+    """
+    flags = ["-s", "-j2", f"O={kernel.headers}", "W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES="]
+    _run(program("make"), *flags, *arguments)
 
 
 def policy_samples() -> Iterator[NDArray[np.void]]:

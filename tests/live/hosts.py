@@ -17,7 +17,7 @@ from tierenv.agents.export.controller import archive, tables_of
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.network import Network
 from tierenv.agents.tree import DecisionTree
-from tierenv.daemon import load_daemon
+from tierenv.daemon import Daemon, load_daemon
 from tierenv.features import observed_columns
 from tierenv.live import kernel
 from tierenv.live.machine import GUARDED, OBSERVED
@@ -114,10 +114,10 @@ def tree(**split: Any) -> DecisionTree:
     )
 
 
-def network(*hidden: int, seed: int = 0, activation: Any = "tanh") -> Network:
+def network(*hidden: int, seed: int = 0, activation: Any = "tanh", daemon: Daemon = DAEMON) -> Network:
     """About as steep as trained ones."""
     rng = np.random.default_rng(seed)
-    layers = (len(COLUMNS), *hidden, len(DAEMON.tunables))
+    layers = (len(observed_columns(daemon)), *hidden, len(daemon.tunables))
     pairs = list(zip(layers[:-1], layers[1:], strict=True))
     return Network(
         weights=tuple(rng.normal(0, 1.5 / n**0.5, (m, n)).astype(np.float32) for n, m in pairs),
@@ -126,9 +126,11 @@ def network(*hidden: int, seed: int = 0, activation: Any = "tanh") -> Network:
     )
 
 
-def bundle(folder: Path, model: Network | DecisionTree, interval_s: float = 2.0) -> Path:
+def bundle(
+    folder: Path, model: Network | DecisionTree, interval_s: float = 2.0, daemon: Daemon = DAEMON
+) -> Path:
     trained_on = [TrainedOn.model_validate({"name": "moving-hot-set", "control_interval": f"{interval_s}s"})]
-    write_bundle(folder, name="a-policy", model=model, daemon=DAEMON, scenarios=trained_on, training={})
+    write_bundle(folder, name="a-policy", model=model, daemon=daemon, scenarios=trained_on, training={})
     return folder
 
 

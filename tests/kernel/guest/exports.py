@@ -42,7 +42,7 @@ def start_somebody_elses():
 
 def decide(name):
     """Settings that an exported policy, loaded as a module, decides on: round after round, the same machines."""
-    run("insmod", f"/modules/tierenv_{name}.ko")
+    run("insmod", f"/modules/{name}/tierenv_{name}.ko")
     rounds = sorted(Path("/samples").glob("*"))
     digest, num_bytes = hashlib.sha256(), 0
     with open(f"/sys/kernel/debug/tierenv_{name}/decide", "r+b", buffering=0) as machines:

@@ -70,6 +70,14 @@ class Benchmark:
         self._process = subprocess.Popen(["/bin/abench", "-i", "0", *options], stdout=subprocess.PIPE, text=True)
         self._process.stdout.readline()
 
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def look(self):
+        """Its next line, of which there is one a second."""
+        return json.loads(self._process.stdout.readline())
+
     def stop(self):
         """Its last line."""
         self._process.send_signal(signal.SIGTERM)

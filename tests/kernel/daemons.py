@@ -1,0 +1,48 @@
+"""Modules of format `daemon` for the guests: what they are steered by, and what is written in their sources."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.live.hosts import bundle, network
+from tierenv.agents.export import export_policy
+from tierenv.daemon import load_daemon
+from tierenv.scenario import load_scenario
+
+INTERVAL_S = 0.25
+"""Of the learned policy, so that it decides often in the few seconds that a guest runs."""
+RECORD = """\
+summary: kmmscand-tunable for a guest, whose processes are small and whose time is dear
+like: kmmscand-tunable
+initial_delay: 100ms
+tunables:
+  scan_period: {min: 10ms, max: 20s}
+  scan_size: {min: 4MiB}
+  throttle: {min: 256KiB/s}
+"""
+SETTING = "static:500,1024,inf"
+
+
+def sources(folder: Path) -> dict[str, Path]:
+    """Folders of sources, by the name of the module's folder in the guest.
+
+    Args:
+        folder: for the record, the bundle and the sources.
+    """
+    record = folder / "guest-daemon.yaml"
+    record.write_text(RECORD)
+    daemon = load_daemon(str(record))
+    policy = bundle(folder / "daemon-bundle", network(32, 32, daemon=daemon), INTERVAL_S, daemon)
+    exports = {name: folder / name for name in ("static", "learned", "broken")}
+    export_policy(SETTING, "daemon", exports["static"], load_scenario("moving-hot-set").under(daemon))
+    for name in ("learned", "broken"):
+        export_policy(str(policy), "daemon", exports[name])
+    rewrite(exports["broken"] / "tierenv_policy.c", r"(setting->scan_period_ms = ).*;", r"\g<1>7;")
+    return exports
+
+
+def rewrite(file: Path, pattern: str, replacement: str | Callable[[re.Match[str]], str]) -> None:
+    """Change a source where a pattern matches, which it has to do once."""
+    text, count = re.subn(pattern, replacement, file.read_text())
+    assert count == 1, f"{file.name}: {pattern} matches {count} times"
+    file.write_text(text)

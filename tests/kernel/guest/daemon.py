@@ -1,0 +1,230 @@
+"""What the daemon does in this kernel: finds, moves, keeps its limits, takes what is written at once, and decides."""
+
+import os
+import re
+import time
+
+from steps import DEMOTION, Benchmark, read, report, run, sleep_until, write
+from tierd import (
+    DECISIONS,
+    FOLDER,
+    Watched,
+    counters,
+    get,
+    growth,
+    load,
+    processes,
+    put,
+    start_trace,
+    stop_trace,
+    unload,
+    wait_for_chunks,
+)
+
+SMALL = ("-s", "64", "-m", "moving", "-b", "1", "-d", "1")
+PAGE = 4096
+REFUSED = {
+    "scan_period_ms": ("9", "20001", "-1", "x", "unlimited", "18446744073709551617"),
+    "scan_size_bytes": ("4095", "17179869185", "18446744073709551615"),
+    "throttle_bytes_per_s": ("1", "4294967297", "18446744073709551615", "1.5"),
+    "policy": ("learned", "", "of", "offf"),
+    "control_interval_ms": ("0", "3600001"),
+    "processes": ("0", "x", "999999", "1 11", "1 x", "-999999", "2"),
+    "command": ("a-name-too-long-for-a-command",),
+    "cgroup": ("/nowhere",),
+    "state_bytes_max": ("1",),
+    "cpu_percent": ("0", "101"),
+    "flush_tlb": ("2",),
+}
+
+
+def attributes():
+    """Modes and contents."""
+    return {path.name: [oct(path.stat().st_mode & 0o777), path.read_text()] for path in sorted(FOLDER.iterdir())}
+
+
+def check_attributes():
+    before = attributes()
+    errors = {name: {value: put(name, value) for value in values} for name, values in REFUSED.items()}
+    report("attributes", before=before, errors=errors, after=attributes())
+
+
+def find_hot_pages():
+    """Five chunks end four periods after the first."""
+    put("scan_period_ms", 250)
+    benchmark = Watched(*SMALL)
+    before = counters()
+    wait_for_chunks(5, benchmark.pid)
+    time.sleep(0.1)
+    report("recall", **growth(before), end=benchmark.stop())
+
+
+def keep_the_throttle():
+    """Pages promoted, by when; then none at all."""
+    put("scan_period_ms", 100)
+    for mib in (1, 4):
+        put("throttle_bytes_per_s", mib << 20)
+        benchmark = Watched(*SMALL)
+        start_trace()
+        wait_for_chunks(3, benchmark.pid)
+        time.sleep(2.5)
+        report("throttle", bytes_per_s=mib << 20, events=stop_trace(), end=benchmark.stop())
+    benchmark = Watched(*SMALL)
+    wait_for_chunks(4, benchmark.pid)
+    put("throttle_bytes_per_s", 0)
+    before = counters()
+    time.sleep(0.5)
+    report("throttle 0", **growth(before), end=benchmark.stop())
+    put("throttle_bytes_per_s", "unlimited")
+
+
+def change_the_period():
+    """Chunks in the second after a write."""
+    put("scan_period_ms", 20000)
+    benchmark = Watched(*SMALL)
+    wait_for_chunks(1, benchmark.pid)
+    for period_ms in (100, 500):
+        put("scan_period_ms", period_ms)
+        before = counters()
+        time.sleep(1)
+        report("period", period_ms=period_ms, **growth(before))
+    benchmark.stop()
+
+
+def bound_the_chunks():
+    put("scan_period_ms", 10)
+    put("scan_size_bytes", 16 << 20)
+    benchmark = Watched(*SMALL)
+    start_trace()
+    wait_for_chunks(12, benchmark.pid)
+    report("size", size_bytes=16 << 20, events=stop_trace(), end=benchmark.stop())
+    put("scan_size_bytes", 1 << 30)
+
+
+def follow_the_rule():
+    """What the kernel's rule makes of a process, and a scale of 0."""
+    put("scan_period_ms", 100)
+    put("policy", "rule")
+    benchmark = Watched(*SMALL)
+    start_trace()
+    wait_for_chunks(6, benchmark.pid)
+    put("processes", f"{benchmark.pid} 0")
+    row, before = processes()[benchmark.pid], counters()
+    time.sleep(0.5)
+    report("rule", events=stop_trace(), row=row, skipped=growth(before), tunables=attributes())
+    put("policy", "off")
+    report("held", row=processes()[benchmark.pid])
+    benchmark.stop()
+
+
+def bound_the_state():
+    """With room for a few page tables and no list."""
+    put("scan_period_ms", 10)
+    put("state_bytes_max", 65536)
+    benchmark, before = Watched("-s", "160", "-m", "moving", "-b", "1", "-d", "1"), counters()
+    wait_for_chunks(5, benchmark.pid)
+    report("state", most=65536, **growth(before), now=counters()["state_bytes"])
+    benchmark.stop()
+    put("state_bytes_max", 1 << 28)
+
+
+def bound_the_processor():
+    put("scan_period_ms", 10)
+    benchmark = Watched(*SMALL)
+    wait_for_chunks(1, benchmark.pid)
+    for percent in (100, 5):
+        put("cpu_percent", percent)
+        before, start_s = counters(), time.monotonic()
+        time.sleep(0.5)
+        report("processor", percent=percent, seconds=time.monotonic() - start_s, **growth(before))
+    put("cpu_percent", 100)
+    benchmark.stop()
+
+
+def adopt():
+    """By name and by control group, as long as there is something to adopt."""
+    benchmark = Benchmark(*SMALL)
+    put("command", "abench")
+    time.sleep(0.1)
+    by_name = list(processes())
+    put("command", "")
+    put("processes", "-0")
+    os.makedirs("/sys/fs/cgroup/some/group", exist_ok=True)
+    write("/sys/fs/cgroup/some/group/cgroup.procs", benchmark.pid)
+    put("cgroup", "/some")
+    time.sleep(0.1)
+    report("adopted", pid=benchmark.pid, by_name=by_name, by_group=list(processes()), group=get("cgroup"))
+    benchmark.stop()
+    time.sleep(0.1)
+    report("exited", processes=list(processes()))
+    put("cgroup", "")
+
+
+def cooperate_with_demotion():
+    """A fast node that is nearly full, and a hot set that moves."""
+    write(DEMOTION, 1)
+    put("scan_period_ms", 250)
+    free_mib = int(re.search(r"MemFree: +(\d+)", read("/sys/devices/system/node/node0/meminfo"))[1]) >> 10
+    filler = Benchmark("-n", "0", "-s", str(free_mib - 48), "-d", "1000000", "-b", "1", "-t", "1")
+    benchmark = Watched("-s", "256", "-m", "moving", "-b", "1", "-d", "1", "-p", "4")
+    start_s, seconds = time.monotonic(), []
+    before = counters()
+    for number in range(1, 17):
+        sleep_until(start_s + number)
+        seconds.append(benchmark.look())
+    report("demotion", free_mib=free_mib, seconds=seconds, **growth(before), vmstat=run("grep", "-E", "pgdemote|pgpromote", "/proc/vmstat")["output"])
+    benchmark.stop()
+    filler.stop()
+    write(DEMOTION, 0)
+
+
+def decide():
+    """By a learned policy, from the first decision on."""
+    report("load learned", **load("learned"))
+    benchmark = Watched(*SMALL, "-p", "1")
+    put("policy", "learned")
+    time.sleep(4.1)
+    put("policy", "off")
+    report("decisions", log=DECISIONS.read_bytes().hex(), in_force=attributes(), **counters())
+    benchmark.stop()
+    report("unload", **unload())
+
+
+def fail():
+    """A policy that decides on what is out of range."""
+    load("broken")
+    time.sleep(0.6)
+    report("broken", attributes=attributes(), messages=run("dmesg")["output"].splitlines()[-3:])
+    unload()
+
+
+def leave():
+    names = run("ps", "-e", "-o", "comm")["output"].split()
+    report("gone", folder=FOLDER.exists(), debugfs=DECISIONS.parent.exists(), threads=[n for n in names if "tierd" in n])
+
+
+write("/proc/sys/kernel/numa_balancing", 0)
+run("mount", "-t", "cgroup2", "none", "/sys/fs/cgroup")
+report("load", **load("static"), messages=run("dmesg")["output"].splitlines()[-2:])
+for step in (
+    check_attributes,
+    find_hot_pages,
+    keep_the_throttle,
+    change_the_period,
+    bound_the_chunks,
+    follow_the_rule,
+    bound_the_state,
+    bound_the_processor,
+    adopt,
+    cooperate_with_demotion,
+):
+    start_s = time.monotonic()
+    step()
+    report("took", name=step.__name__, seconds=time.monotonic() - start_s)
+report("unload", **unload())
+decide()
+fail()
+leave()
+report(
+    "complaints", lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)]
+)
