@@ -1,5 +1,6 @@
 """What stands in a guest: Debian's programs, the benchmark, what tierenv exports, scripts that try it."""
 
+import lzma
 import re
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ PROGRAMS = ("bin/busybox", "bin/dash", "usr/bin/flock", "usr/bin/python3.11")
 LIBRARIES = "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/python3.11"
 POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
 """Packaged policies that run as modules, by the names of these."""
+SWAP_MODULES = ("mm/zsmalloc", "lib/lz4/lz4_compress", "lib/lz4/lz4hc_compress", "drivers/block/zram/zram")
+"""Of the kernel's own, in the order in which they are loaded: a disk in memory, to swap to."""
 ROUNDS, MACHINES = 10, 1000
 """Decisions of each policy: rounds, in each of which each of so many machines takes one."""
 KILLED_AT = (6, 24, 41)
@@ -110,6 +113,10 @@ def _modules(folder: Path, kernel: Kernel) -> Path:
     make("-C", kernel.sources, f"M={folder}", "modules", kernel=kernel)
     for source in sources(folder).values():
         make("-C", source, f"KDIR={kernel.sources}", kernel=kernel)
+    (folder / "swap").mkdir()
+    for number, name in enumerate(SWAP_MODULES):
+        packed = kernel.root / f"lib/modules/{kernel.release}/kernel/{name}.ko.xz"
+        (folder / f"swap/{number}-{Path(name).name}.ko").write_bytes(lzma.decompress(packed.read_bytes()))
     return folder
 
 

@@ -81,7 +81,7 @@ def boot(kernel: Path, initrd: Path, words: str, folder: Path) -> Boot:
 
 
 def _machine() -> Iterator[str]:
-    yield from ("-machine", "q35,hmat=on", "-cpu", "max", "-smp", "2", "-m", f"{2 * NODE_MIB}M", "-no-reboot")
+    yield from ("-machine", "q35,hmat=on", "-cpu", "max,-cx16", "-smp", "2", "-m", f"{2 * NODE_MIB}M", "-no-reboot")
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-seed", "42")
     yield from ("-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
     for node, (latency_ns, bandwidth) in enumerate(_NODES):

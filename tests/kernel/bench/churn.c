@@ -38,8 +38,8 @@
 
 enum { PAGE = 4096, WORDS = PAGE / 8, LINES = 64, WORDS_OF_LINE = WORDS / LINES };
 enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE, RANGE = 256 }; /* pages of a huge page, at most of what is disturbed at once */
-enum { MAX_THREADS = 8, MAX_USES = 12, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MS = 1000000 };
-enum { HOT_SHARE = 4, HOT_ACCESSES = 9 }; /* a quarter of the pages gets 9 of 10 visits */
+enum { MAX_THREADS = 8, MAX_USES = 12, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
+enum { HOT_SHARE = 8, HOT_ACCESSES = 9 }; /* an eighth of the pages gets 9 of 10 visits */
 
 static const char usage[] =
 	"usage: churn -s MIB [-t THREADS] [-n NODE, -1 for any] [-r ROUNDS of each disturbance, 0 for no end]\n"
@@ -257,14 +257,11 @@ static void check_area(const char *where, const struct area *area)
 		check_page(where, area, page, 0, 1, area->version);
 }
 
-/* Checks all pages and writes the next version. */
-static void rewrite(const char *where, struct area *area)
+static void write_area(struct area *area)
 {
-	check_area(where, area);
 	area->version++;
 	for (uint64_t page = 0; page < area->pages; page++)
 		write_page(area, page, 0, 1, area->version);
-	spoil(where, area, area->pages / 2, area->version % LINES);
 }
 
 /* Pages of a range of at most `RANGE` pages that are on another node than they were placed on, where a node is asked for. */
@@ -296,19 +293,23 @@ static uint64_t count_moved(const struct area *area)
 
 /* Memory of a disturber's own */
 
-static void place(const char *where, struct area *area)
+static void place(struct area *area)
 {
 	bind_thread(true);
-	rewrite(where, area);
+	write_area(area);
 	bind_thread(false);
 }
 
 /* Goes on long enough, most of the time, that a daemon finds the pages hot and moves them, and no longer. */
 static void use(struct disturber *disturber, struct area *area)
 {
+	const char *where = disturber->kind->name;
+
 	for (uint64_t left = 1 + random_below(&disturber->random, MAX_USES); left && !is_stopped; left--) {
 		pause_ms(options.pause_ms);
-		rewrite(disturber->kind->name, area);
+		check_area(where, area);
+		write_area(area);
+		spoil(where, area, area->pages / 2, area->version % LINES);
 	}
 	disturber->promoted += count_moved(area);
 }
@@ -324,7 +325,7 @@ static uint64_t draw_range(struct disturber *disturber, uint64_t *pages)
 	return random_below(&disturber->random, most - *pages + 1);
 }
 
-/* Sends pages back to where they were placed. Effects: pages. */
+/* Sends some pages back to where they were placed: not all, or a daemon gets to no others. Effects: pages. */
 static void send_back(struct disturber *disturber)
 {
 	uint64_t pages, first = draw_range(disturber, &pages), count;
@@ -332,6 +333,8 @@ static void send_back(struct disturber *disturber)
 	int nodes[RANGE], status[RANGE];
 
 	count = find_moved(&heap, first, pages, moved);
+	if (count > MAX_SENT)
+		count = MAX_SENT;
 	for (uint64_t i = 0; i < count; i++)
 		nodes[i] = options.node;
 	if (count && syscall(SYS_move_pages, 0, count, moved, nodes, status, MPOL_MF_MOVE) >= 0)
@@ -398,7 +401,9 @@ static void map_and_unmap(struct disturber *disturber)
 	struct area area = map_area(pages, disturber->rounds % 2 ? hint : NULL, MADV_NOHUGEPAGE);
 
 	disturber->effects += pages;
-	place("map", &area); /* also checks that it begins with zeros */
+	if (pages % 2)
+		check_area("map", &area); /* of zeros, which are one page until they are written to */
+	place(&area);
 	use(disturber, &area);
 	first = random_below(&disturber->random, pages + 1);
 	unmap(&area, first, pages - first);
@@ -435,7 +440,7 @@ static void discard(struct disturber *disturber)
 
 	if (!area->pages) {
 		*area = map_area(HUGE, NULL, MADV_NOHUGEPAGE);
-		place("discard", area);
+		place(area);
 	}
 	use(disturber, area);
 
@@ -526,7 +531,7 @@ static void move(struct disturber *disturber)
 
 	if (!area->pages) {
 		*area = map_aligned(HUGE, MADV_NOHUGEPAGE);
-		place("move", area);
+		place(area);
 	}
 	use(disturber, area);
 	for (unsigned int time = 0; time < 2; time++) {
@@ -546,7 +551,7 @@ static void cut_huge_pages(struct disturber *disturber)
 	struct area area = map_aligned(2 * HUGE, MADV_HUGEPAGE), tail;
 	uint64_t pages = 1 + random_below(&disturber->random, HUGE - 1);
 
-	place("huge", &area);
+	place(&area);
 	use(disturber, &area);
 	area.pages -= pages;
 	tail = (struct area){ .words = address_of(&area, area.pages), .pages = pages };
@@ -662,7 +667,7 @@ static void start_thread(pthread_t *thread, void *(*run)(void *), void *argument
 static void place_heap(void)
 {
 	heap = map_aligned(options.pages, MADV_NOHUGEPAGE);
-	place("heap", &heap);
+	place(&heap);
 	for (int thread = 0; thread < options.threads; thread++) {
 		versions[thread] = calloc(heap.pages, sizeof(**versions));
 		if (!versions[thread])

@@ -172,7 +172,13 @@ def cooperate_with_demotion():
     for number in range(1, 17):
         sleep_until(start_s + number)
         seconds.append(benchmark.look())
-    report("demotion", free_mib=free_mib, seconds=seconds, **growth(before), vmstat=run("grep", "-E", "pgdemote|pgpromote", "/proc/vmstat")["output"])
+    report(
+        "demotion",
+        free_mib=free_mib,
+        seconds=seconds,
+        **growth(before),
+        vmstat=run("grep", "-E", "pgdemote|pgpromote", "/proc/vmstat")["output"],
+    )
     benchmark.stop()
     filler.stop()
     write(DEMOTION, 0)
@@ -200,7 +206,9 @@ def fail():
 
 def leave():
     names = run("ps", "-e", "-o", "comm")["output"].split()
-    report("gone", folder=FOLDER.exists(), debugfs=DECISIONS.parent.exists(), threads=[n for n in names if "tierd" in n])
+    report(
+        "gone", folder=FOLDER.exists(), debugfs=DECISIONS.parent.exists(), threads=[n for n in names if "tierd" in n]
+    )
 
 
 write("/proc/sys/kernel/numa_balancing", 0)
@@ -226,5 +234,6 @@ decide()
 fail()
 leave()
 report(
-    "complaints", lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)]
+    "complaints",
+    lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)],
 )
