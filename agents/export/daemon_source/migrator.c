@@ -51,24 +51,24 @@ static struct page *take_page(int node)
 	return alloc_pages_node(node, TARGET_GFP, 0);
 }
 
-/* Whether a node stays above its low watermark with so many pages more; if not, its kswapd is woken. */
-static bool has_room(int node, u32 pages)
+/* Whether the allocator takes pages of a zone without waking kswapd. */
+static bool is_above_low(struct zone *zone)
 {
-	unsigned long free = 0, low = 0;
-	struct zone *zone;
+	unsigned long least = low_wmark_pages(zone) + zone->lowmem_reserve[ZONE_MOVABLE] + zone->nr_free_highatomic;
+
+	return populated_zone(zone) && zone_page_state(zone, NR_FREE_PAGES) > least;
+}
+
+/* Whether a node has room for promotions; if not, its kswapd is woken. */
+static bool has_room(int node)
+{
 	struct page *page;
 	int i;
 
-	for (i = 0; i < MAX_NR_ZONES; i++) {
-		zone = &NODE_DATA(node)->node_zones[i];
-		if (!populated_zone(zone))
-			continue;
-		free += zone_page_state(zone, NR_FREE_PAGES);
-		low += low_wmark_pages(zone) + zone->nr_reserved_highatomic;
-	}
-	if (free > low + pages)
-		return true;
-	page = take_page(node); /* wakes kswapd, which modules cannot */
+	for (i = 0; i < MAX_NR_ZONES; i++)
+		if (is_above_low(&NODE_DATA(node)->node_zones[i]))
+			return true;
+	page = take_page(node); /* finds no zone above low and wakes kswapd, which modules cannot */
 	if (page)
 		__free_page(page);
 	return false;
@@ -185,7 +185,7 @@ static u32 move_some(struct tierd_process *process, const unsigned long *address
 	while (pages < min_t(u32, count, RUN_PAGES) && addresses[pages] == addresses[pages - 1] + PAGE_SIZE &&
 	       addresses[pages] < vma->vm_end && look(mm, addresses[pages]) == TIERD_PROMOTED)
 		pages++;
-	moved = has_room(node, pages) ? move_run(vma, addresses[0], pages, node) : 0;
+	moved = has_room(node) ? move_run(vma, addresses[0], pages, node) : 0;
 	tierd_end_entries(process, TIERD_PROMOTED, node, moved);
 	tierd_end_entries(process, TIERD_NOT_PREPARED, node, pages - moved);
 	*promoted += moved;
