@@ -38,7 +38,7 @@
 
 enum { PAGE = 4096, WORDS = PAGE / 8, LINES = 64, WORDS_OF_LINE = WORDS / LINES };
 enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE, RANGE = 256 }; /* pages of a huge page, at most of what is disturbed at once */
-enum { MAX_THREADS = 8, MAX_USES = 12, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
+enum { MAX_THREADS = 8, MAX_USES = 12, ALONE_PAUSES = 10, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
 enum { HOT_SHARE = 8, HOT_ACCESSES = 9 }; /* an eighth of the pages gets 9 of 10 visits */
 
 static const char usage[] =
@@ -60,7 +60,7 @@ struct disturber {
 	pthread_t thread;
 	uint64_t random;
 	struct area area; /* of its own, between rounds */
-	atomic_ulong rounds, promoted, effects;
+	atomic_ulong rounds, moved, effects;
 };
 
 struct disturbance {
@@ -311,7 +311,7 @@ static void use(struct disturber *disturber, struct area *area)
 		write_area(area);
 		spoil(where, area, area->pages / 2, area->version % LINES);
 	}
-	disturber->promoted += count_moved(area);
+	disturber->moved += count_moved(area);
 }
 
 /* Disturbances: one round of each. An effect is what shows that there was something to disturb. */
@@ -371,6 +371,7 @@ static void fork_child(struct disturber *disturber)
 	int status;
 	pid_t child;
 
+	pause_ms(ALONE_PAUSES * options.pause_ms); /* a daemon leaves alone what a child shares */
 	for (int thread = 0; thread < options.threads; thread++) {
 		least[thread] = malloc(heap.pages * sizeof(**least));
 		if (!least[thread])
@@ -690,8 +691,8 @@ static void print_result(void)
 	       (unsigned long long)heap.pages, checks);
 	for (unsigned int i = 0; i < DISTURBANCES; i++)
 		if (disturbers[i].kind)
-			printf("%s\"%s\": {\"rounds\": %lu, \"effects\": %lu, \"promoted\": %lu}", i ? ", " : "",
-			       disturbers[i].kind->name, disturbers[i].rounds, disturbers[i].effects, disturbers[i].promoted);
+			printf("%s\"%s\": {\"rounds\": %lu, \"effects\": %lu, \"moved\": %lu}", i ? ", " : "",
+			       disturbers[i].kind->name, disturbers[i].rounds, disturbers[i].effects, disturbers[i].moved);
 	puts("}}");
 }
 
