@@ -30,8 +30,8 @@ PROGRAMS = ("bin/busybox", "bin/dash", "usr/bin/flock", "usr/bin/python3.11")
 LIBRARIES = "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/python3.11"
 POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
 """Packaged policies that run as modules, by the names of these."""
-SWAP_MODULES = ("mm/zsmalloc", "lib/lz4/lz4_compress", "lib/lz4/lz4hc_compress", "drivers/block/zram/zram")
-"""Of the kernel's own, in the order in which they are loaded: a disk in memory, to swap to."""
+SWAP_MODULES = ("fs/configfs/configfs", "drivers/block/null_blk/null_blk")
+"""Of the kernel's own, in the order in which they are loaded: a disk to swap to."""
 ROUNDS, MACHINES = 10, 1000
 """Decisions of each policy: rounds, in each of which each of so many machines takes one."""
 KILLED_AT = (6, 24, 41)
