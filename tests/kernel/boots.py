@@ -16,6 +16,7 @@ WORDS = {ONE_TIER: "maxcpus=1"}
 emulated by one thread."""
 
 BOOTS = {
+    "stress": TWO_TIERS,
     "daemon": TWO_TIERS,
     "promotion": TWO_TIERS,
     "exports": TWO_TIERS,

@@ -1,5 +1,6 @@
 """What stands in a guest: Debian's programs, the benchmark, what tierenv exports, scripts that try it."""
 
+import lzma
 import re
 import shutil
 import subprocess
@@ -24,10 +25,13 @@ HERE = Path(__file__).parent
 LIVE = HERE.parents[1] / "docs/live.md"
 QUICK_INTERVAL_S = 0.25
 """Of a controller whose states follow each other fast."""
+BENCHMARKS = ("abench", "churn")
 PROGRAMS = ("bin/busybox", "bin/dash", "usr/bin/flock", "usr/bin/python3.11")
 LIBRARIES = "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/python3.11"
 POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
 """Packaged policies that run as modules, by the names of these."""
+SWAP_MODULES = ("fs/configfs/configfs", "drivers/block/null_blk/null_blk")
+"""Of the kernel's own, in the order in which they are loaded: a disk to swap to."""
 ROUNDS, MACHINES = 10, 1000
 """Decisions of each policy: rounds, in each of which each of so many machines takes one."""
 KILLED_AT = (6, 24, 41)
@@ -52,7 +56,8 @@ def write_image(path: Path, kernel: Kernel) -> None:
     image.add_link("usr/bin/python3", "python3.11")
     for name in LIBRARIES:
         image.add_tree(name, root / name, lambda item: item.name not in ("gconv", "test"))
-    image.add_tree("bin/abench", benchmark(work))
+    for name in BENCHMARKS:
+        image.add_tree(f"bin/{name}", benchmark(work, name))
     image.add_tree("exports", _exports(work / "exports"))
     image.add_tree("modules", _modules(work / "modules", kernel), lambda item: item.is_dir() or item.suffix == ".ko")
     for number, samples in enumerate(policy_samples()):
@@ -60,11 +65,11 @@ def write_image(path: Path, kernel: Kernel) -> None:
     path.write_bytes(image.to_bytes())
 
 
-def benchmark(folder: Path) -> Path:
-    """Our abench, compiled into a folder to run anywhere."""
+def benchmark(folder: Path, name: str = "abench") -> Path:
+    """A program of ours that uses memory, compiled into a folder to run anywhere."""
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]
-    _run(program("gcc"), *flags, HERE / "bench/abench.c", "-lm", "-o", folder / "abench")
-    return folder / "abench"
+    _run(program("gcc"), *flags, HERE / f"bench/{name}.c", "-lm", "-o", folder / name)
+    return folder / name
 
 
 def _exports(folder: Path) -> Path:
@@ -108,6 +113,10 @@ def _modules(folder: Path, kernel: Kernel) -> Path:
     make("-C", kernel.sources, f"M={folder}", "modules", kernel=kernel)
     for source in sources(folder).values():
         make("-C", source, f"KDIR={kernel.sources}", kernel=kernel)
+    (folder / "swap").mkdir()
+    for number, name in enumerate(SWAP_MODULES):
+        packed = kernel.root / f"lib/modules/{kernel.release}/kernel/{name}.ko.xz"
+        (folder / f"swap/{number}-{Path(name).name}.ko").write_bytes(lzma.decompress(packed.read_bytes()))
     return folder
 
 

@@ -399,17 +399,17 @@ static void scan_round(void)
 static u64 look_for_processes(u64 *adopted_ns)
 {
 	u64 now_ns = ktime_get_ns(), sleep_ms = TIERD_SCAN_SLEEP_MS;
+	bool is_asked = xchg(&is_woken, false); /* before the look: who asks after it is heard by the wait */
 	bool is_adopting = true;
 
 	mutex_lock(&tierd_lock);
-	if (!*adopted_ns || now_ns >= *adopted_ns + ADOPTION_MS * NSEC_PER_MSEC || READ_ONCE(is_woken)) {
+	if (!*adopted_ns || now_ns >= *adopted_ns + ADOPTION_MS * NSEC_PER_MSEC || is_asked) {
 		is_adopting = tierd_adopt();
 		*adopted_ns = now_ns;
 	}
 	if (list_empty(&tierd_processes))
 		sleep_ms = is_adopting ? ADOPTION_MS : NOBODY_MS;
 	mutex_unlock(&tierd_lock);
-	WRITE_ONCE(is_woken, false);
 	return sleep_ms * NSEC_PER_MSEC;
 }
 
