@@ -588,17 +588,21 @@ static void use_huge_pages(struct disturber *disturber)
 	try_to_advise(&heap, first, HUGE, MADV_NOHUGEPAGE);
 }
 
-/* Has pages in use swapped out, and others deemed cold. Effects: pages that are not in memory right after. */
+/* Has pages in use swapped out, and others deemed cold. Effects: pages that are not in memory a while after. */
 static void swap_out(struct disturber *disturber)
 {
 	uint64_t pages, first = draw_range(disturber, &pages);
-	unsigned char is_resident[RANGE];
+	unsigned char *is_resident = calloc(heap.pages, 1);
 
-	if (try_to_advise(&heap, first, pages, MADV_PAGEOUT) && !mincore(address_of(&heap, first), pages * PAGE, is_resident))
-		for (uint64_t i = 0; i < pages; i++)
-			disturber->effects += !(is_resident[i] & 1);
+	try_to_advise(&heap, first, pages, MADV_PAGEOUT);
 	first = draw_range(disturber, &pages);
 	try_to_advise(&heap, first, pages, MADV_COLD);
+	pause_ms(options.pause_ms);
+	if (!is_resident || mincore(heap.words, heap.pages * PAGE, is_resident))
+		fail("churn: mincore");
+	for (uint64_t page = 0; page < heap.pages; page++)
+		disturber->effects += !(is_resident[page] & 1);
+	free(is_resident);
 }
 
 /* Locks pages in use into memory for a while; no more than any user may. Effects: locks. */
