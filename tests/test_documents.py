@@ -23,6 +23,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 PROGRAMS = ("tierenv", "make", "python", ".venv/bin/tierenv", ".venv/bin/python")
 """What an indented block that holds commands begins with; other such blocks are formulas."""
 NOT_RUN = ("sudo", "tuned-adm")
+BUILDS_A_MODULE = "make -C "
+"""What takes headers of a kernel; tests/kernel runs it."""
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
 
@@ -41,6 +43,7 @@ def commands(language: str, content: str) -> str:
         return f"$PYTHON - <<'END'\n{content}END\n"
     if language == "console":
         lines = [line[2:] for line in content.splitlines() if line.startswith("$ ")]
+        lines = [line for line in lines if not line.startswith(BUILDS_A_MODULE)]
         return "".join(f"{line}\n" for line in lines if shlex.split(line)[0] not in NOT_RUN)
     if language == "indented" and content.split()[0] in PROGRAMS:
         return content

@@ -386,7 +386,8 @@ def _export_description() -> str:
     """What the help of export says: the formats."""
     width = max(map(len, FORMATS))
     rows = [
-        f"  {name:<{width}}  {', '.join(row.takes):<15}  {row.summary}" + f" ({', '.join(row.targets)})" * bool(row.targets)
+        f"  {name:<{width}}  {', '.join(row.takes):<15}  {row.summary}"
+        + f" ({', '.join(row.targets)})" * bool(row.targets)
         for name, row in FORMATS.items()
     ]
     head = "Turn a policy into what an operator installs. Formats, the policies they take, and the targets of some:"

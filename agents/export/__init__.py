@@ -53,7 +53,9 @@ FORMATS = {
         targets=("kmmscand", "numa-balancing"),
         can_demote=True,
     ),
-    "sysctl.d": ExportFormat(("static",), "what of the setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)),
+    "sysctl.d": ExportFormat(
+        ("static",), "what of the setting sysctl reaches", "sysctl_d", targets=("numa-balancing",)
+    ),
     "tmpfiles.d": ExportFormat(
         ("static",),
         "the setting for systemd-tmpfiles to write at boot",

@@ -1,4 +1,4 @@
-"""Format `daemon`: the daemon itself, as the source of a kernel module, steered by what was learned, a setting or the rule.
+"""Format `daemon`: the daemon itself, as the source of a kernel module that a policy, a setting or its rule steers.
 
 The C stands in daemon_source; this module fills in ranges, what the daemon's record says, and the sample of a learned
 policy, whose own C is that of format `kernel-c`.
@@ -132,8 +132,8 @@ def _implemented(policy: str, daemon: Daemon) -> AccessedBitDaemon:
     """The daemon, if it is what the C does."""
     if not isinstance(daemon, AccessedBitDaemon):
         raise ConfigError(
-            f"{policy}: is for daemon {daemon.name}, which kernels have themselves; use format controller for a learned "
-            "policy, sysfs or tuned for a setting"
+            f"{policy}: is for daemon {daemon.name}, which kernels have themselves; use format controller for a "
+            "learned policy, sysfs or tuned for a setting"
         )
     for field, value in IMPLEMENTED.items():
         if getattr(daemon, field) != value:

@@ -99,10 +99,11 @@ def test_best_static_brings_its_provenance(tmp_path: Path, monkeypatch: pytest.M
     assert "the best of 144 static settings (201.5 s on 2 tuning episodes), tierenv tune skewed --save" in comment
 
 
-STATIC = [(name, target) for name, row in FORMATS.items() for target in row.targets or ("",) if row.takes == "static"]
+STATIC = [(name, target) for name, row in FORMATS.items() for target in row.targets or ("",) if "static" in row.takes]
 """Formats of static settings, once for each target."""
 
-LEARNED = [name for name, row in FORMATS.items() if row.takes == "learned"]
+LEARNED = [name for name, row in FORMATS.items() if "learned" in row.takes]
+BOTH = [*STATIC, *((name, "") for name in LEARNED if "static" not in FORMATS[name].takes)]
 
 GAIN = Gain(scenario="skewed", against="built-in", share=0.123, ci95=(0.101, 0.145), episodes=10)
 GAIN_TEXT = "12.3 % [10.1, 14.5] less time than built-in on skewed (10 episodes)"
@@ -119,11 +120,11 @@ def words_of(output: Path) -> str:
     return " ".join(" ".join(line.strip().lstrip("#*").strip() for line in lines).split())
 
 
-def write_tree(folder: Path, **training: Any) -> Path:
-    """A bundle every format of learned policies takes."""
-    daemon = load_daemon("numa-balancing")
-    threshold, value = np.zeros(3, np.float32), np.zeros((3, 4), np.float32)
-    value[1:] = [[0.1, 0.2, 0.3, 0.4], [-0.1, -0.2, -0.3, -0.4]]
+def write_tree(folder: Path, format_name: str = "", **training: Any) -> Path:
+    """A bundle that a format of learned policies takes; but for the daemon itself all take NUMA balancing's."""
+    daemon = load_daemon("kmmscand-tunable" if format_name == "daemon" else "numa-balancing")
+    threshold, value = np.zeros(3, np.float32), np.zeros((3, len(daemon.tunables)), np.float32)
+    value[1:] = np.outer([0.1, -0.1], range(1, len(daemon.tunables) + 1))
     feature, left, right = (np.array(row, np.int32) for row in ([0, -1, -1], [1, -1, -1], [2, -1, -1]))
     tree = DecisionTree(len(observed_columns(daemon)), feature, threshold, left, right, value)
     write_bundle(
@@ -147,7 +148,7 @@ def write_tree(folder: Path, **training: Any) -> Path:
     ],
 )
 def test_learned_export_says_where_it_comes_from(tmp_path: Path, name: str, gains: tuple[Gain, ...]) -> None:
-    bundle = write_tree(tmp_path / "b", git_revision="abc123", command="tierenv distil some-run")
+    bundle = write_tree(tmp_path / "b", name, git_revision="abc123", command="tierenv distil some-run")
     export_policy(str(bundle), name, tmp_path / "out", gains=gains)
     words = words_of(tmp_path / "out")
     expected = [GAIN_TEXT] if gains else ["not evaluated for this target"]
@@ -269,7 +270,7 @@ def spoilt(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "static-outside-the-daemons-range",
     ],
 )
-@pytest.mark.parametrize(("name", "target"), [*STATIC, *((name, "") for name in LEARNED)])
+@pytest.mark.parametrize(("name", "target"), BOTH)
 def test_what_is_broken_is_refused_by_every_format(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -279,8 +280,9 @@ def test_what_is_broken_is_refused_by_every_format(
     problem: str,
 ) -> None:
     policy, reason = spoilt[problem]
-    if (name in LEARNED) == policy.startswith("static"):
-        reason = "is not learned" if name in LEARNED else "is not a static policy"
+    takes = FORMATS[name].takes
+    if ("static" if policy.startswith("static") else "learned") not in takes:
+        reason = "is not learned" if takes == ("learned",) else "is not a static policy"
     arguments = ["export", policy, "--format", name, "--output", str(tmp_path / "out"), "--scenario", "skewed"]
     under = ["--daemon", asked_of(target)[0].daemon.name] if target else []
     assert main([*arguments, *under, *(["--target", target] if target else [])]) == 2
@@ -312,12 +314,12 @@ def test_setting_outside_the_targets_range_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "target"), [*STATIC, *((name, "") for name in LEARNED)])
+@pytest.mark.parametrize(("name", "target"), BOTH)
 def test_nothing_that_exists_as_a_folder_is_overwritten(tmp_path: Path, name: str, target: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
     scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
-    if name in LEARNED:
+    if "static" not in FORMATS[name].takes:
         scenario, policy = None, str(write_tree(tmp_path / "b"))
     with pytest.raises(ConfigError, match="out: "):
         export_policy(policy, name, tmp_path / "out", scenario, target=target or None, gains=(GAIN,))
@@ -336,14 +338,14 @@ def test_unknown_format_names_the_nearest(tmp_path: Path) -> None:
         export_policy(POLICY, "sysf", tmp_path / "a", SCENARIO)
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name not in LEARNED])
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if "static" in row.takes])
 def test_static_formats_need_a_scenario(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="--scenario"):
         export_policy(POLICY, name, tmp_path / "a")
 
 
 @pytest.mark.parametrize("policy", ["best-static", "static:800,1024,inf", "built-in"])
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if row.takes == ("learned",)])
 def test_other_formats_take_learned_policies_only(tmp_path: Path, name: str, policy: str) -> None:
     with pytest.raises(ConfigError, match="takes a run folder"):
         export_policy(policy, name, tmp_path / "a", SCENARIO)

@@ -4,6 +4,7 @@ import lzma
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.integer.policy import IntegerPolicy
 
 HERE = Path(__file__).parent
-LIVE = HERE.parents[1] / "docs/live.md"
+DOCS = HERE.parents[1] / "docs"
+DOCUMENTED = ("live", "daemon")
+"""Documents whose commands of root run in guests."""
 QUICK_INTERVAL_S = 0.25
 """Of a controller whose states follow each other fast."""
 BENCHMARKS = ("abench", "churn")
@@ -86,7 +89,8 @@ def _exports(folder: Path) -> Path:
         assert count == 1
         (folder / f"{name}.sh").write_text(text)
     export_policy(str(bundle(folder / "bundle", network(32, 32))), "controller", folder / "tierenv-live.pyz")
-    (folder / "live-commands").write_text("".join(f"{command}\n" for command in live_commands()))
+    for document in DOCUMENTED:
+        (folder / f"{document}-commands").write_text("".join(f"{line}\n" for line in commands_of(document)))
     quick = archive(tables(folder / "quick-bundle", network(32, 32), QUICK_INTERVAL_S))
     (folder / "quick.pyz").write_bytes(quick)
     for number in KILLED_AT:
@@ -94,11 +98,10 @@ def _exports(folder: Path) -> Path:
     return folder
 
 
-def live_commands() -> list[str]:
-    """What docs/live.md has an operator do as root on his host."""
-    return re.findall(
-        r"^# (\S.*)$", "".join(re.findall(r"^```console\n(.*?)^```$", LIVE.read_text(), re.M | re.S)), re.M
-    )
+def commands_of(document: str, prompt: str = "#") -> list[str]:
+    """What one of docs/ has its reader do: as root on his host, or with another prompt."""
+    consoles = re.findall(r"^```console\n(.*?)^```$", (DOCS / f"{document}.md").read_text(), re.M | re.S)
+    return re.findall(rf"^{re.escape(prompt)} (\S.*)$", "".join(consoles), re.M)
 
 
 def _modules(folder: Path, kernel: Kernel) -> Path:
@@ -113,11 +116,20 @@ def _modules(folder: Path, kernel: Kernel) -> Path:
     make("-C", kernel.sources, f"M={folder}", "modules", kernel=kernel)
     for source in sources(folder).values():
         make("-C", source, f"KDIR={kernel.sources}", kernel=kernel)
+    _follow_daemon_document(folder, kernel)
     (folder / "swap").mkdir()
     for number, name in enumerate(SWAP_MODULES):
         packed = kernel.root / f"lib/modules/{kernel.release}/kernel/{name}.ko.xz"
         (folder / f"swap/{number}-{Path(name).name}.ko").write_bytes(lzma.decompress(packed.read_bytes()))
     return folder
+
+
+def _follow_daemon_document(folder: Path, kernel: Kernel) -> None:
+    """Export and build as docs/daemon.md says, for this kernel."""
+    export, build = (command.split() for command in commands_of("daemon", "$"))
+    assert (export[:2], build[:2]) == (["tierenv", "export"], ["make", "-C"])
+    _run(sys.executable, "-m", "tierenv.train", *export[1:], folder=folder)
+    make("-C", folder / build[2], f"KDIR={kernel.sources}", kernel=kernel)
 
 
 def make(*arguments: str | Path, kernel: Kernel) -> None:
@@ -157,6 +169,6 @@ def integer_settings(policy: str) -> NDArray[np.void]:
     return settings
 
 
-def _run(*command: str | Path) -> None:
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+def _run(*command: str | Path, folder: Path | None = None) -> None:
+    result = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, f"{command[0]}: {result.stderr}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.build import live_commands
+from tests.kernel.build import commands_of
 from tests.kernel.qemu import Boot
 from tierenv.live import kernel
 
@@ -24,7 +24,7 @@ def document(controller: Boot, word: str) -> dict[str, Any]:
 
 def test_every_command_of_the_document_works_and_leaves_the_knobs_as_they_were(controller: Boot) -> None:
     rows = list(controller.steps("document"))
-    assert [row["command"] for row in rows] == live_commands()
+    assert [row["command"] for row in rows] == commands_of("live")
     for row in rows:
         assert (row["code"], row["knobs"]) == (0, start_of(controller)), row
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.kernel.boots import WORK
+from tests.kernel.build import commands_of
 from tests.kernel.daemons import INTERVAL_S, SETTING
 from tests.kernel.qemu import Boot
 from tierenv.agents.export.learned_source import learned_source
@@ -104,7 +105,9 @@ def test_no_window_has_more_promotions_than_its_budget(daemon: Boot, number: int
 def test_where_there_is_enough_to_promote_windows_follow_each_other_by_exactly_the_budget(daemon: Boot) -> None:
     row = next(daemon.steps("throttle"))
     budget = row["bytes_per_s"] // PAGE_BYTES
-    plateaus = [value for value, samples in itertools.groupby(count for _, count in row["samples"]) if len(list(samples)) > 5]
+    plateaus = [
+        value for value, samples in itertools.groupby(count for _, count in row["samples"]) if len(list(samples)) > 5
+    ]
     assert len(plateaus) >= 3
     assert set(np.diff(plateaus)) == {budget}
 
@@ -240,6 +243,15 @@ def test_a_policy_out_of_range_is_switched_off_and_leaves_what_was_there_at_the_
     assert int(attributes["scan_size_bytes"]) == start["scan_size"]
     assert attributes["throttle_bytes_per_s"] == "unlimited"
     assert "decided on 7 ms" in row["message"]
+
+
+def test_every_command_of_the_document_works(daemon: Boot) -> None:
+    rows = list(daemon.steps("document"))
+    assert [row["command"] for row in rows] == commands_of("daemon")
+    assert [(row["code"], row["errors"]) for row in rows] == [(0, "")] * len(rows)
+    outputs = {row["command"].split()[1]: row["output"] for row in rows if row["command"].startswith("cat ")}
+    assert outputs["/sys/kernel/mm/tierd/policy"] == "off rule [learned]\n"
+    assert counters_of(outputs["/sys/kernel/mm/tierd/counters"])["nr_kmmscand_mm_scans"] == 0
 
 
 def test_unloading_leaves_nothing(daemon: Boot) -> None:

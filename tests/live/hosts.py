@@ -126,9 +126,7 @@ def network(*hidden: int, seed: int = 0, activation: Any = "tanh", daemon: Daemo
     )
 
 
-def bundle(
-    folder: Path, model: Network | DecisionTree, interval_s: float = 2.0, daemon: Daemon = DAEMON
-) -> Path:
+def bundle(folder: Path, model: Network | DecisionTree, interval_s: float = 2.0, daemon: Daemon = DAEMON) -> Path:
     trained_on = [TrainedOn.model_validate({"name": "moving-hot-set", "control_interval": f"{interval_s}s"})]
     write_bundle(folder, name="a-policy", model=model, daemon=daemon, scenarios=trained_on, training={})
     return folder

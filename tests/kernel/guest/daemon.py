@@ -23,8 +23,8 @@ from tierd import (
 )
 
 SMALL = ("-s", "64", "-m", "moving", "-b", "1", "-d", "38")
-"""So slow that of the pages that are not hot few are touched in two windows of a quarter of a second: emulated, the move
-of a lone page takes a millisecond."""
+"""So slow that few pages that are not hot are touched in two windows of a quarter of a second: emulated, the move of a
+lone page takes a millisecond."""
 BUSY = ("-s", "64", "-m", "moving", "-b", "1", "-d", "2")
 LARGE = ("-s", "160", "-m", "moving", "-t", "1", "-b", "1", "-d", "5")
 MOVES_S = 3
@@ -205,9 +205,21 @@ def fail():
     unload()
 
 
+def follow_the_document():
+    """The commands of docs/daemon.md, beside the program that they are about."""
+    benchmark = Benchmark(*SMALL)
+    os.chdir("/modules")
+    for command in read("/exports/daemon-commands").splitlines():
+        report("document", command=command, **run("sh", "-c", command))
+        time.sleep(0.1)
+    benchmark.stop()
+
+
 def leave():
     names = run("ps", "-e", "-o", "comm")["output"].split()
-    report("gone", folder=FOLDER.exists(), debugfs=DECISIONS.parent.exists(), threads=[n for n in names if "tierd" in n])
+    report(
+        "gone", folder=FOLDER.exists(), debugfs=DECISIONS.parent.exists(), threads=[n for n in names if "tierd" in n]
+    )
 
 
 write("/proc/sys/kernel/numa_balancing", 0)
@@ -231,7 +243,9 @@ for step in (
 report("unload", **unload())
 decide()
 fail()
+follow_the_document()
 leave()
 report(
-    "complaints", lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)]
+    "complaints",
+    lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)],
 )
