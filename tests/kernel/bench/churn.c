@@ -39,7 +39,7 @@
 enum { PAGE = 4096, WORDS = PAGE / 8, LINES = 64, WORDS_OF_LINE = WORDS / LINES };
 enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE, RANGE = 256 }; /* pages of a huge page, at most of what is disturbed at once */
 enum { MAX_THREADS = 8, MAX_USES = 12, ALONE_PAUSES = 10, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
-enum { HOT_SHARE = 8, HOT_ACCESSES = 9 }; /* an eighth of the pages gets 9 of 10 visits */
+enum { HOT_SHARE = 8, COLD_VISITS = 50 }; /* an eighth of the pages is hot; one of so many visits is to any page */
 
 static const char usage[] =
 	"usage: churn -s MIB [-t THREADS] [-n NODE, -1 for any] [-r ROUNDS of each disturbance, 0 for no end]\n"
@@ -649,7 +649,7 @@ static void *check(void *argument)
 	unsigned int step = options.threads;
 
 	while (!is_stopped) {
-		bool is_hot = random_below(&state, 10) < HOT_ACCESSES;
+		bool is_hot = random_below(&state, COLD_VISITS) > 0;
 		uint64_t page = random_below(&state, is_hot ? heap.pages / HOT_SHARE : heap.pages);
 		uint32_t version = versions[thread][page];
 
