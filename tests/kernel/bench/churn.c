@@ -38,7 +38,7 @@
 
 enum { PAGE = 4096, WORDS = PAGE / 8, LINES = 64, WORDS_OF_LINE = WORDS / LINES };
 enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE, RANGE = 256 }; /* pages of a huge page, at most of what is disturbed at once */
-enum { MAX_THREADS = 8, MAX_USES = 12, ALONE_PAUSES = 10, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
+enum { MAX_THREADS = 8, MAX_USES = 12, MAX_PATIENCE = 200, ALONE_PAUSES = 10, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
 enum { HOT_SHARE = 8, COLD_VISITS = 50 }; /* an eighth of the pages is hot; one of so many visits is to any page */
 
 static const char usage[] =
@@ -300,18 +300,30 @@ static void place(struct area *area)
 	bind_thread(false);
 }
 
-/* Goes on long enough, most of the time, that a daemon finds the pages hot and moves them, and no longer. */
+static void use_once(const char *where, struct area *area)
+{
+	pause_ms(options.pause_ms);
+	check_area(where, area);
+	write_area(area);
+	spoil(where, area, area->pages / 2, area->version % LINES);
+}
+
+/* Long enough, at times, for a daemon to find the pages hot and move them; it may be in the middle of that. */
 static void use(struct disturber *disturber, struct area *area)
 {
-	const char *where = disturber->kind->name;
-
-	for (uint64_t left = 1 + random_below(&disturber->random, MAX_USES); left && !is_stopped; left--) {
-		pause_ms(options.pause_ms);
-		check_area(where, area);
-		write_area(area);
-		spoil(where, area, area->pages / 2, area->version % LINES);
-	}
+	for (uint64_t left = 1 + random_below(&disturber->random, MAX_USES); left && !is_stopped; left--)
+		use_once(disturber->kind->name, area);
 	disturber->moved += count_moved(area);
+}
+
+/* Every other round goes on until pages were moved, in reason. */
+static void use_until_moved(struct disturber *disturber, struct area *area)
+{
+	bool is_patient = disturber->rounds % 2 && options.node >= 0;
+
+	for (int left = MAX_PATIENCE; is_patient && left && !is_stopped && !count_moved(area); left--)
+		use_once(disturber->kind->name, area);
+	use(disturber, area);
 }
 
 /* Disturbances: one round of each. An effect is what shows that there was something to disturb. */
@@ -405,7 +417,7 @@ static void map_and_unmap(struct disturber *disturber)
 	if (pages % 2)
 		check_area("map", &area); /* of zeros, which are one page until they are written to */
 	place(&area);
-	use(disturber, &area);
+	use_until_moved(disturber, &area);
 	first = random_below(&disturber->random, pages + 1);
 	unmap(&area, first, pages - first);
 	area.pages = first;
@@ -443,7 +455,7 @@ static void discard(struct disturber *disturber)
 		*area = map_area(HUGE, NULL, MADV_NOHUGEPAGE);
 		place(area);
 	}
-	use(disturber, area);
+	use_until_moved(disturber, area);
 
 	half = 1 + random_below(&disturber->random, area->pages - 1);
 	tail = (struct area){ .words = address_of(area, half), .pages = area->pages - half };
@@ -534,7 +546,7 @@ static void move(struct disturber *disturber)
 		*area = map_aligned(HUGE, MADV_NOHUGEPAGE);
 		place(area);
 	}
-	use(disturber, area);
+	use_until_moved(disturber, area);
 	for (unsigned int time = 0; time < 2; time++) {
 		void *to = reserve(area->pages, time ? 1 + random_below(&disturber->random, HUGE - 1) : 0);
 

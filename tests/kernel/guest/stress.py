@@ -21,7 +21,7 @@ HASTE = {"policy": "off", "scan_period_ms": 10, "scan_size_bytes": 16 << 30, "th
 PATIENCE_S = 120
 """What has not happened after so much time never will; a debug kernel takes long."""
 
-ROUNDS = {"fork": 4, "map": 5, "discard": 2, "protect": 10, "move": 2, "huge": 2, "swap": 15, "lock": 10}
+ROUNDS = {"fork": 4, "map": 4, "discard": 2, "protect": 10, "move": 2, "huge": 2, "swap": 15, "lock": 10}
 """Of each of the checker's disturbances."""
 VMSTAT = ("pgdemote_direct", "pswpin", "pswpout", "thp_collapse_alloc", "thp_fault_alloc", "thp_split_page")
 CGROUPS = "/sys/fs/cgroup"
