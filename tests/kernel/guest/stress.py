@@ -40,6 +40,17 @@ REGISTERED_BY = {"processes": "", "command": "churn", "cgroup": f"/{GROUP}"}
 POLICIES = ("off", "rule", "learned")
 MOVED_PAGES = 30
 """So many were moved before anybody is killed."""
+MEDDLER = """\
+rounds=0
+while read -r line <$1/counters; do
+    read -r line <$1/processes
+    echo -$2 >$1/processes; echo $2 >$1/processes
+    echo 20 >$1/scan_period_ms; echo rule >$1/policy; echo off >$1/policy
+    rounds=$((rounds + 1))
+done 2>/dev/null
+echo $rounds
+"""
+"""Reads and writes what it can, and registers a process anew, until there is no module any more."""
 
 
 def wait_until(condition):
@@ -205,6 +216,8 @@ def load_and_kill(number, order, registered_by, policy):
     is_moving = wait_until(lambda: counters()["nr_kmmscand_migrated"] >= MOVED_PAGES)
     counted = counters()
     first, second = checkers
+    meddler = ["sh", "-c", MEDDLER if number % 2 else "echo 0", "sh", str(FOLDER), str(first.pid)]
+    meddling = subprocess.Popen(meddler, stdout=subprocess.PIPE, text=True)
     if order != "unload, kill":
         first.kill()
     if order in ("kill, unload", "kill and unload"):
@@ -212,11 +225,12 @@ def load_and_kill(number, order, registered_by, policy):
     ends = [first.wait(), second.wait()] if order == "kill, unload" else []
     errors += unload()["errors"]
     remains = left()
+    meddled = int(meddling.communicate()[0])
     for checker in checkers:
         checker.kill()
     ends = ends or [first.wait(), second.wait()]
     are_gone = wait_until(lambda: "churn" not in comms())
-    how = {"number": number, "order": order, "registered_by": registered_by, "policy": policy}
+    how = {"number": number, "order": order, "registered_by": registered_by, "policy": policy, "meddled": meddled}
     was = {"is_scanned": is_scanned, "is_moving": is_moving, "are_gone": are_gone, "refused": refused}
     codes = [end["code"] for end in ends]
     report("load", **how, **was, errors=errors, codes=codes, left=remains, counted=counted)
