@@ -11,6 +11,8 @@ CHECKS = ("nothing", *DISTURBANCES, "demotion", "all")
 LOADS = 20
 ALLOWED_KIB = 1024
 """What may be in use after the loads and was not before: much less than the memory of one process."""
+IDLE = 3
+"""Address spaces that processors keep while they idle, workers of the kernel."""
 
 
 def step_of(stress: Boot, step: str, name: str) -> dict[str, Any]:
@@ -79,8 +81,8 @@ def test_loads_cost_no_memory(stress: Boot) -> None:
     row = stress.step("memory")
     before, after = row["before"], row["after"]
     assert before["free"] - after["free"] < ALLOWED_KIB
-    assert after["mm_struct"] == before["mm_struct"]
-    assert after["task_struct"] <= before["task_struct"]
+    for cache in ("mm_struct", "task_struct"):
+        assert after[cache] <= before[cache] + IDLE
 
 
 def test_the_kernel_does_not_complain(stress: Boot) -> None:

@@ -39,7 +39,7 @@
 enum { PAGE = 4096, WORDS = PAGE / 8, LINES = 64, WORDS_OF_LINE = WORDS / LINES };
 enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE, RANGE = 256 }; /* pages of a huge page, at most of what is disturbed at once */
 enum { MAX_THREADS = 8, MAX_USES = 12, ALONE_PAUSES = 10, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
-enum { HOT_SHARE = 8, HOT_ACCESSES = 9 }; /* an eighth of the pages gets 9 of 10 visits */
+enum { HOT_SHARE = 8, COLD_VISITS = 50 }; /* an eighth of the pages is hot; one of so many visits is to any page */
 
 static const char usage[] =
 	"usage: churn -s MIB [-t THREADS] [-n NODE, -1 for any] [-r ROUNDS of each disturbance, 0 for no end]\n"
@@ -588,17 +588,21 @@ static void use_huge_pages(struct disturber *disturber)
 	try_to_advise(&heap, first, HUGE, MADV_NOHUGEPAGE);
 }
 
-/* Has pages in use swapped out, and others deemed cold. Effects: pages that are not in memory right after. */
+/* Has pages in use swapped out, and others deemed cold. Effects: pages that are not in memory a while after. */
 static void swap_out(struct disturber *disturber)
 {
 	uint64_t pages, first = draw_range(disturber, &pages);
-	unsigned char is_resident[RANGE];
+	unsigned char *is_resident = calloc(heap.pages, 1);
 
-	if (try_to_advise(&heap, first, pages, MADV_PAGEOUT) && !mincore(address_of(&heap, first), pages * PAGE, is_resident))
-		for (uint64_t i = 0; i < pages; i++)
-			disturber->effects += !(is_resident[i] & 1);
+	try_to_advise(&heap, first, pages, MADV_PAGEOUT);
 	first = draw_range(disturber, &pages);
 	try_to_advise(&heap, first, pages, MADV_COLD);
+	pause_ms(options.pause_ms);
+	if (!is_resident || mincore(heap.words, heap.pages * PAGE, is_resident))
+		fail("churn: mincore");
+	for (uint64_t page = 0; page < heap.pages; page++)
+		disturber->effects += !(is_resident[page] & 1);
+	free(is_resident);
 }
 
 /* Locks pages in use into memory for a while; no more than any user may. Effects: locks. */
@@ -645,7 +649,7 @@ static void *check(void *argument)
 	unsigned int step = options.threads;
 
 	while (!is_stopped) {
-		bool is_hot = random_below(&state, 10) < HOT_ACCESSES;
+		bool is_hot = random_below(&state, COLD_VISITS) > 0;
 		uint64_t page = random_below(&state, is_hot ? heap.pages / HOT_SHARE : heap.pages);
 		uint32_t version = versions[thread][page];
 

@@ -21,7 +21,7 @@ HASTE = {"policy": "off", "scan_period_ms": 10, "scan_size_bytes": 16 << 30, "th
 PATIENCE_S = 120
 """What has not happened after so much time never will; a debug kernel takes long."""
 
-ROUNDS = {"fork": 4, "map": 4, "discard": 2, "protect": 10, "move": 2, "huge": 2, "swap": 15, "lock": 10}
+ROUNDS = {"fork": 4, "map": 5, "discard": 2, "protect": 10, "move": 2, "huge": 2, "swap": 15, "lock": 10}
 """Of each of the checker's disturbances."""
 VMSTAT = ("pgdemote_direct", "pswpin", "pswpout", "thp_collapse_alloc", "thp_fault_alloc", "thp_split_page")
 CGROUPS = "/sys/fs/cgroup"
@@ -29,7 +29,7 @@ GROUP = "churn"
 RECLAIM = f"{CGROUPS}/{GROUP}/memory.reclaim"
 RECLAIMED_BYTES = 2 << 20
 SWAP_BYTES = 64 << 20
-DISK = ("memory_backed=1", "irqmode=2", "completion_nsec=200000")
+DISK = ("memory_backed=1", "gb=1", "irqmode=2", "completion_nsec=200000")
 """Takes its time, as disks do: pages are under writeback for a while, and then in the swap cache."""
 KHUGEPAGED = "/sys/kernel/mm/transparent_hugepage/khugepaged"
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
@@ -222,6 +222,7 @@ def load_and_kill(number, order, registered_by, policy):
     report("load", **how, **was, errors=errors, codes=codes, left=remains, counted=counted)
 
 
+write("/proc/sys/kernel/panic_on_oops", 1)  # who held a lock then holds it for ever
 write(MODE, 0)
 if os.path.exists(DEMOTION):
     write(DEMOTION, 1)
@@ -233,7 +234,7 @@ check("nothing", [], 15)
 for disturbance, rounds in ROUNDS.items():
     if disturbance == "huge":
         hurry_khugepaged()
-    check(disturbance, [disturbance], rounds)
+    check(disturbance, [disturbance], rounds, reclaim if disturbance == "swap" and HAS_RECLAIM else lambda: None)
 if HAS_RECLAIM:
     check("demotion", [], 15, reclaim)
 check("all", ROUNDS, 1)
