@@ -1,11 +1,13 @@
 """Format daemon: what is written of whom, what is refused; tests/kernel builds it and runs it."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.live.hosts import network
+from tests.tools import needs
 from tierenv.agents.bundle import TrainedOn, write_bundle
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.daemon import IMPLEMENTED, OWN_COUNTERS
@@ -163,6 +165,35 @@ def test_hostile_names_stay_in_their_comment_and_their_string(tmp_path: Path) ->
     settings = (exported(tmp_path, policy, None) / "settings.h").read_text()
     assert settings.index("*/", settings.index("/*\n")) > settings.index("caveat")
     assert re.search(r'^#define TIERD_POLICY_NAME "[^"\\]*"$', settings, re.M)
+
+
+KERNEL = {"LINUX_VERSION_CODE": "(6 * 65536 + 12 * 256 + 117)"} | dict.fromkeys(
+    ("CONFIG_X86_64", "CONFIG_DEVICE_MIGRATION", "CONFIG_NUMA"), "1"
+)
+"""What a kernel that it is written for defines."""
+
+
+@needs("gcc")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"LINUX_VERSION_CODE": "(6 * 65536 + 13 * 256)"}, "written for Linux 6.12"),
+        ({"LINUX_VERSION_CODE": "(6 * 65536 + 1 * 256 + 140)"}, "written for Linux 6.12"),
+        ({"CONFIG_X86_64": None}, "x86-64"),
+        ({"CONFIG_DEVICE_MIGRATION": None}, "CONFIG_DEVICE_MIGRATION"),
+        ({"CONFIG_NUMA": None}, "CONFIG_NUMA"),
+    ],
+)
+def test_a_kernel_that_it_is_not_for_is_refused_at_build(change: dict[str, str | None], reason: str | None) -> None:
+    [conditions] = re.findall(r"^(#if LINUX_VERSION_CODE.*?)^#define", (SOURCES / "tierd.h").read_text(), re.M | re.S)
+    defined = [f"-D{name}={value}" for name, value in (KERNEL | change).items() if value is not None]
+    version = "-DKERNEL_VERSION(a,b,c)=((a)*65536+(b)*256+(c))"
+    result = subprocess.run(
+        ["gcc", "-E", version, *defined, "-"], input=conditions, capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode == 0) == (reason is None)
+    assert reason is None or reason in result.stderr
 
 
 def test_counters_of_the_c_are_those_of_the_table() -> None:

@@ -254,6 +254,12 @@ def test_every_command_of_the_document_works(daemon: Boot) -> None:
     assert counters_of(outputs["/sys/kernel/mm/tierd/counters"])["nr_kmmscand_mm_scans"] == 0
 
 
+def test_under_lockdown_it_is_refused_with_the_reason(daemon: Boot) -> None:
+    row = daemon.step("refused")
+    assert row["code"] != 0
+    assert "unsigned module loading is restricted" in row["message"]
+
+
 def test_unloading_leaves_nothing(daemon: Boot) -> None:
     assert all(row["code"] == 0 for row in daemon.steps("unload"))
     assert daemon.step("gone") == {"step": "gone", "folder": False, "debugfs": False, "threads": []}

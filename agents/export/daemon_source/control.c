@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Who sets the tunables: whoever writes them, the kernel's rule after every chunk, or a learned policy now and then. */
+#define pr_fmt(format) KBUILD_MODNAME ": " format
+
 #include <linux/lockdep.h>
 #include <linux/printk.h>
 #include <linux/workqueue.h>
@@ -94,7 +96,7 @@ static void control(struct work_struct *work)
 			tierd_apply(&setting);
 			schedule_delayed_work(&control_work, msecs_to_jiffies(tierd_control_interval_ms));
 		} else {
-			pr_warn("tierd: policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of range: policy is off\n",
+			pr_warn("policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of range: policy is off\n",
 				TIERD_POLICY_NAME, setting.scan_period_ms, setting.scan_size_bytes,
 				setting.throttle_bytes_per_s);
 			tierd_policy = TIERD_POLICY_OFF;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Loading and unloading, counters, the bounds on memory and processor time. */
+#define pr_fmt(format) KBUILD_MODNAME ": " format
+
 #include <linux/delay.h>
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
@@ -89,7 +91,7 @@ static int find_nodes(void)
 		if (node_state(node, N_CPU))
 			node_set(node, tierd_fast_nodes);
 	if (nodes_empty(tierd_fast_nodes) || nodes_equal(tierd_fast_nodes, node_states[N_MEMORY])) {
-		pr_err("tierd: nodes with memory are %*pbl, of which %*pbl have processors: no fast and slow memory\n",
+		pr_err("nodes with memory are %*pbl, of which %*pbl have processors: no fast and slow memory\n",
 		       nodemask_pr_args(&node_states[N_MEMORY]), nodemask_pr_args(&tierd_fast_nodes));
 		return -ENODEV;
 	}
@@ -146,7 +148,7 @@ static int __init tierd_init(void)
 	if (error)
 		goto stop_scanner;
 	tierd_start_log();
-	pr_info("tierd: fast nodes %*pbl, policy %s\n", nodemask_pr_args(&tierd_fast_nodes), TIERD_POLICY_NAME);
+	pr_info("fast nodes %*pbl, policy %s\n", nodemask_pr_args(&tierd_fast_nodes), TIERD_POLICY_NAME);
 	return 0;
 
 stop_scanner:

@@ -113,19 +113,22 @@ int tierd_add_pid(pid_t pid, unsigned int scale)
 	return error;
 }
 
+/* Take a process out, by the pid of its leader as the caller sees it. */
 int tierd_remove_pid(pid_t pid)
 {
+	struct pid *reference = find_get_pid(pid);
 	struct tierd_process *process, *next;
 	int error = -ESRCH;
 
 	mutex_lock(&tierd_lock);
 	list_for_each_entry_safe(process, next, &tierd_processes, node) {
-		if (process->pid == pid) {
+		if (process->pid == pid_nr(reference)) {
 			remove(process);
 			error = 0;
 		}
 	}
 	mutex_unlock(&tierd_lock);
+	put_pid(reference);
 	return error;
 }
 

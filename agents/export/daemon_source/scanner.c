@@ -18,6 +18,7 @@
 #define MAPPINGS_SKIPPED_AT_ONCE 64 /* under one hold of a mmap_lock */
 #define ADOPTION_MS 1000 /* between two looks for processes to adopt */
 #define NOBODY_MS 3600000 /* no reason to wake up but that somebody does it */
+#define LOOK_NS (TIERD_SCAN_SLEEP_MS * NSEC_PER_MSEC)
 
 static struct task_struct *scanner;
 static DECLARE_WAIT_QUEUE_HEAD(scanner_wait);
@@ -395,11 +396,11 @@ static void scan_round(void)
 	}
 }
 
-/* Adopt processes now and then. Returns for how long nobody is to be scanned, at the most. */
+/* Adopt processes now and then. Returns how long nobody is to be scanned, or 0 if somebody is registered. */
 static u64 look_for_processes(u64 *adopted_ns)
 {
-	u64 now_ns = ktime_get_ns(), sleep_ms = TIERD_SCAN_SLEEP_MS;
 	bool is_asked = xchg(&is_woken, false); /* before the look: who asks after it is heard by the wait */
+	u64 now_ns = ktime_get_ns(), idle_ms = 0;
 	bool is_adopting = true;
 
 	mutex_lock(&tierd_lock);
@@ -408,20 +409,22 @@ static u64 look_for_processes(u64 *adopted_ns)
 		*adopted_ns = now_ns;
 	}
 	if (list_empty(&tierd_processes))
-		sleep_ms = is_adopting ? ADOPTION_MS : NOBODY_MS;
+		idle_ms = is_adopting ? ADOPTION_MS : NOBODY_MS;
 	mutex_unlock(&tierd_lock);
-	return sleep_ms * NSEC_PER_MSEC;
+	return idle_ms * NSEC_PER_MSEC;
 }
 
 static int scan(void *unused)
 {
-	u64 adopted_ns = 0, sleep_ns;
+	u64 adopted_ns = 0, idle_ns;
 
 	while (!kthread_should_stop()) {
-		sleep_ns = look_for_processes(&adopted_ns);
+		idle_ns = look_for_processes(&adopted_ns);
 		scan_round();
+		if (!idle_ns)
+			idle_ns = LOOK_NS - ktime_get_ns() % LOOK_NS; /* looks come on a grid, as the model's do */
 		wait_event_interruptible_hrtimeout(scanner_wait, READ_ONCE(is_woken) || kthread_should_stop(),
-						   ns_to_ktime(sleep_ns));
+						   ns_to_ktime(idle_ns));
 	}
 	return 0;
 }

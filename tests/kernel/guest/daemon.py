@@ -215,6 +215,12 @@ def follow_the_document():
     benchmark.stop()
 
 
+def refuse():
+    """Where the kernel is locked down."""
+    write("/sys/kernel/security/lockdown", "integrity")
+    report("refused", **load("static"), message=run("dmesg")["output"].splitlines()[-1])
+
+
 def leave():
     names = run("ps", "-e", "-o", "comm")["output"].split()
     report(
@@ -245,6 +251,7 @@ decide()
 fail()
 follow_the_document()
 leave()
+refuse()
 report(
     "complaints",
     lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)],
