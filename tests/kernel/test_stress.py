@@ -70,7 +70,7 @@ def test_processes_are_killed_while_they_are_scanned_and_moved(loads: list[dict[
     for row in loads:
         assert (row["is_scanned"], row["is_moving"], row["are_gone"], row["codes"]) == (True, True, True, [-9, -9])
         assert set(row["refused"].values()) == {0}
-        assert (row["meddled"] > 0) == bool(row["number"] % 2)
+    assert sum(sum(row["meddled"]) for row in loads) > 0
 
 
 def test_it_unloads_and_leaves_nothing_whoever_ends_first(stress: Boot, loads: list[dict[str, Any]]) -> None:

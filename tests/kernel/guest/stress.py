@@ -41,14 +41,12 @@ POLICIES = ("off", "rule", "learned")
 MOVED_PAGES = 30
 """So many were moved before anybody is killed."""
 MEDDLER = """\
-rounds=0
 while read -r line <$1/counters; do
     read -r line <$1/processes
     echo -$2 >$1/processes; echo $2 >$1/processes
     echo 20 >$1/scan_period_ms; echo rule >$1/policy; echo off >$1/policy
-    rounds=$((rounds + 1))
+    echo done
 done 2>/dev/null
-echo $rounds
 """
 """Reads and writes what it can, and registers a process anew, until there is no module any more."""
 
@@ -216,8 +214,11 @@ def load_and_kill(number, order, registered_by, policy):
     is_moving = wait_until(lambda: counters()["nr_kmmscand_migrated"] >= MOVED_PAGES)
     counted = counters()
     first, second = checkers
-    meddler = ["sh", "-c", MEDDLER if number % 2 else "echo 0", "sh", str(FOLDER), str(first.pid)]
-    meddling = subprocess.Popen(meddler, stdout=subprocess.PIPE, text=True)
+    meddlers = []
+    if number % 2:
+        command = ["sh", "-c", MEDDLER, "sh", str(FOLDER), str(first.pid)]
+        meddlers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        meddlers[0].stdout.readline()
     if order != "unload, kill":
         first.kill()
     if order in ("kill, unload", "kill and unload"):
@@ -225,7 +226,7 @@ def load_and_kill(number, order, registered_by, policy):
     ends = [first.wait(), second.wait()] if order == "kill, unload" else []
     errors += unload()["errors"]
     remains = left()
-    meddled = int(meddling.communicate()[0])
+    meddled = [meddler.communicate()[0].count("done") for meddler in meddlers]
     for checker in checkers:
         checker.kill()
     ends = ends or [first.wait(), second.wait()]
