@@ -2,12 +2,12 @@
 /*
  * Checks that memory keeps what is written to it while a daemon moves its pages and other threads disturb both.
  *
- * All threads share a heap that is first touched on one node. Checkers access its pages at random, most often a hot part
- * of it: a visit compares all words of the page that are the thread's own with what it wrote last, and writes the next
- * version. Every page belongs to all checkers, one line of a cache in turn, so that a page that is copied while one of
- * them writes, or mapped where another belongs, differs from what was written. One thread sends pages that have come to
- * another node back, so that there is always something to promote. Each disturbance named has a thread of its own, which
- * ends when all of them have done their rounds, or by SIGTERM.
+ * All threads share a heap that is first touched on one node. Checkers visit its pages at random, most often a hot part
+ * of it: a visit compares all words of the page that are the thread's own with what it wrote there last, and writes the
+ * next version. Every page belongs to all checkers, one line of a cache in turn, so that a page that is copied while
+ * one of them writes, or mapped where another belongs, differs from what was written. One thread sends pages that have
+ * come to another node back, so that there is always something to promote. Each disturbance named has a thread of its
+ * own; all go on until every one has done its rounds, or until SIGTERM.
  *
  * Prints a JSON line when the heap is placed and one at the end; exits with 1 if anything was not as written.
  */
@@ -37,8 +37,10 @@
 #endif
 
 enum { PAGE = 4096, WORDS = PAGE / 8, LINES = 64, WORDS_OF_LINE = WORDS / LINES };
-enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE, RANGE = 256 }; /* pages of a huge page, at most of what is disturbed at once */
-enum { MAX_THREADS = 8, MAX_USES = 12, MAX_PATIENCE = 200, ALONE_PAUSES = 10, MAX_COMPLAINTS = 5, MAX_LOCKED = 16, MAX_SENT = 16, MS = 1000000 };
+enum { HUGE = 512, HUGE_BYTES = HUGE * PAGE }; /* pages of a huge page */
+enum { MAX_RANGE = 256, MAX_LOCKED = 16, MAX_SENT = 16 }; /* pages that are disturbed, locked, sent back at once */
+enum { MAX_USES = 12, MAX_PATIENCE = 200, ALONE_PAUSES = 10 }; /* pauses in which memory is used, and before a fork */
+enum { MAX_THREADS = 8, MAX_COMPLAINTS = 5, NS_PER_MS = 1000000 };
 enum { HOT_SHARE = 8, COLD_VISITS = 50 }; /* an eighth of the pages is hot; one of so many visits is to any page */
 
 static const char usage[] =
@@ -102,7 +104,7 @@ static uint64_t random_below(uint64_t *state, uint64_t limit)
 
 static void pause_ms(int64_t ms)
 {
-	const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * MS };
+	const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * NS_PER_MS };
 
 	nanosleep(&time, NULL);
 }
@@ -121,7 +123,7 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 
 /* What a page holds */
 
-/* The word that stands for a version in a line of a page, one of its own for each: 0 is memory nobody has written to. */
+/* The word that stands for a version in a line of a page, another one for each: 0 is memory nobody has written to. */
 static uint64_t word_of(const struct area *area, uint64_t page, unsigned int line, uint32_t version)
 {
 	uint64_t mixed = area->identity << 40 ^ page << 6 ^ line;
@@ -149,9 +151,8 @@ static void check_page(const char *where, const struct area *area, uint64_t page
 		uint64_t found = *place_of(area, page, line), expected = word_of(area, page, line, version);
 
 		if (found != expected) {
-			complain("churn: %s: page %llu of %llu line %u: %016llx, not %016llx\n", where,
-				 (unsigned long long)page, (unsigned long long)area->pages, line, (unsigned long long)found,
-				 (unsigned long long)expected);
+			complain("churn: %s: page %ju of %ju line %u: %016jx, not %016jx\n", where, (uintmax_t)page,
+				 (uintmax_t)area->pages, line, (uintmax_t)found, (uintmax_t)expected);
 			return;
 		}
 	}
@@ -172,8 +173,8 @@ static void check_still_page(const char *where, uint64_t page, uint32_t *const *
 
 			if (found != word_of(&heap, page, line, version) || version > before || newest - version > 1 ||
 			    (least && version < least[thread][page])) {
-				complain("churn: %s: page %llu line %d: %016llx is no version from %u on, newest %u\n", where,
-					 (unsigned long long)page, line, (unsigned long long)found,
+				complain("churn: %s: page %ju line %d: %016jx is no version from %u on, newest %u\n",
+					 where, (uintmax_t)page, line, (uintmax_t)found,
 					 least ? least[thread][page] : 0, newest);
 				return;
 			}
@@ -199,10 +200,10 @@ static void *address_of(const struct area *area, uint64_t page)
 /* Only first touches are bound to a node: a daemon leaves alone what stays bound. */
 static void bind_thread(bool is_bound)
 {
-	unsigned long nodes = 1ul << (options.node & 63);
+	unsigned long nodes = is_bound ? 1ul << (options.node & 63) : 0;
+	int mode = is_bound ? MPOL_BIND : MPOL_DEFAULT;
 
-	if (options.node >= 0 && syscall(SYS_set_mempolicy, is_bound ? MPOL_BIND : MPOL_DEFAULT, is_bound ? &nodes : NULL,
-					 is_bound ? 8 * sizeof(nodes) : 0))
+	if (options.node >= 0 && syscall(SYS_set_mempolicy, mode, is_bound ? &nodes : NULL, 8 * sizeof(nodes)))
 		fail("churn: set_mempolicy");
 }
 
@@ -237,7 +238,7 @@ static void unmap(struct area *area, uint64_t first, uint64_t pages)
 		fail("churn: munmap");
 }
 
-/* Begins where a huge page may; both are of whole huge pages. */
+/* Begins where a huge page may. */
 static struct area map_aligned(uint64_t pages, int advice)
 {
 	struct area whole = map_area(pages + HUGE, NULL, 0), area = whole;
@@ -264,11 +265,11 @@ static void write_area(struct area *area)
 		write_page(area, page, 0, 1, area->version);
 }
 
-/* Pages of a range of at most `RANGE` pages that are on another node than they were placed on, where a node is asked for. */
+/* Pages of a range that are on another node than they were placed on, as far as they were placed. */
 static uint64_t find_moved(const struct area *area, uint64_t first, uint64_t pages, void **moved)
 {
-	void *addresses[RANGE];
-	int nodes[RANGE];
+	void *addresses[MAX_RANGE];
+	int nodes[MAX_RANGE];
 	uint64_t count = 0;
 
 	for (uint64_t i = 0; i < pages; i++)
@@ -284,10 +285,10 @@ static uint64_t find_moved(const struct area *area, uint64_t first, uint64_t pag
 static uint64_t count_moved(const struct area *area)
 {
 	uint64_t count = 0;
-	void *moved[RANGE];
+	void *moved[MAX_RANGE];
 
-	for (uint64_t page = 0; page < area->pages; page += RANGE)
-		count += find_moved(area, page, area->pages - page < RANGE ? area->pages - page : RANGE, moved);
+	for (uint64_t page = 0; page < area->pages; page += MAX_RANGE)
+		count += find_moved(area, page, area->pages - page < MAX_RANGE ? area->pages - page : MAX_RANGE, moved);
 	return count;
 }
 
@@ -333,7 +334,7 @@ static uint64_t draw_range(struct disturber *disturber, uint64_t *pages)
 {
 	uint64_t most = random_number(&disturber->random) & 64 ? heap.pages : heap.pages / HOT_SHARE;
 
-	*pages = 1 + random_below(&disturber->random, RANGE < most ? RANGE : most);
+	*pages = 1 + random_below(&disturber->random, MAX_RANGE < most ? MAX_RANGE : most);
 	return random_below(&disturber->random, most - *pages + 1);
 }
 
@@ -341,8 +342,8 @@ static uint64_t draw_range(struct disturber *disturber, uint64_t *pages)
 static void send_back(struct disturber *disturber)
 {
 	uint64_t pages, first = draw_range(disturber, &pages), count;
-	void *moved[RANGE];
-	int nodes[RANGE], status[RANGE];
+	void *moved[MAX_RANGE];
+	int nodes[MAX_RANGE], status[MAX_RANGE];
 
 	count = find_moved(&heap, first, pages, moved);
 	if (count > MAX_SENT)
@@ -406,7 +407,7 @@ static void fork_child(struct disturber *disturber)
 		free(least[thread]);
 }
 
-/* Maps memory, every other time where the kernel likes, uses it, and unmaps it in two parts. Effects: pages unmapped. */
+/* Maps memory, every other time where the kernel likes, uses it, unmaps it in two parts. Effects: pages. */
 static void map_and_unmap(struct disturber *disturber)
 {
 	uint64_t pages = 1 + random_below(&disturber->random, HUGE), first;
@@ -426,7 +427,7 @@ static void map_and_unmap(struct disturber *disturber)
 	unmap(&area, 0, area.pages);
 }
 
-/* A page that was freed lazily: as written, or all zeros from some line on and ever after. Returns whether it was freed. */
+/* A page that may be freed at any time: as written, or zeros from some line on. Returns whether it was freed. */
 static bool check_freed_page(const struct area *area, uint64_t page)
 {
 	bool is_freed = false;
@@ -435,8 +436,8 @@ static bool check_freed_page(const struct area *area, uint64_t page)
 		uint64_t found = *place_of(area, page, line);
 
 		if (found ? is_freed || found != word_of(area, page, line, area->version) : false)
-			complain("churn: discard: page %llu line %u: %016llx in a page that was freed\n",
-				 (unsigned long long)page, line, (unsigned long long)found);
+			complain("churn: discard: page %ju line %u: %016jx in a page that was freed\n",
+				 (uintmax_t)page, line, (uintmax_t)found);
 		is_freed |= !found;
 	}
 	return is_freed;
@@ -516,7 +517,7 @@ static void protect(struct disturber *disturber)
 	pause_ms(options.pause_ms);
 	/* The kernel writes for a process only where this may itself. */
 	if (read(zeros, address_of(&heap, page), 8) >= 0 || errno != EFAULT)
-		complain("churn: protect: page %llu can be written to\n", (unsigned long long)page);
+		complain("churn: protect: page %ju can be written to\n", (uintmax_t)page);
 	else
 		disturber->effects++;
 	for (uint64_t i = 0; is_readable && i < pages; i++)
@@ -527,7 +528,7 @@ static void protect(struct disturber *disturber)
 	close(zeros);
 }
 
-/* A range of addresses that is taken, so that nobody else is there; it begins some pages after where a huge page may. */
+/* Addresses that are taken, so that nobody else is there, some pages after those where a huge page may begin. */
 static void *reserve(uint64_t pages, uint64_t shift)
 {
 	struct area area = map_aligned(pages + HUGE, MADV_NOHUGEPAGE);
@@ -548,9 +549,10 @@ static void move(struct disturber *disturber)
 	}
 	use_until_moved(disturber, area);
 	for (unsigned int time = 0; time < 2; time++) {
+		uint64_t size = area->pages * PAGE;
 		void *to = reserve(area->pages, time ? 1 + random_below(&disturber->random, HUGE - 1) : 0);
 
-		if (mremap(area->words, area->pages * PAGE, area->pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		if (mremap(area->words, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
 			fail("churn: mremap");
 		area->words = to;
 		disturber->effects += area->pages;
@@ -596,7 +598,8 @@ static void use_huge_pages(struct disturber *disturber)
 	if (try_to_advise(&heap, first, HUGE, MADV_HUGEPAGE) && try_to_advise(&heap, first, HUGE, MADV_COLLAPSE))
 		disturber->effects++;
 	pause_ms(options.pause_ms);
-	try_to_advise(&heap, first, 1 + random_below(&disturber->random, HUGE - 1), MADV_COLD); /* splits what it is part of */
+	/* Cold is a part of it: it is split. */
+	try_to_advise(&heap, first, 1 + random_below(&disturber->random, HUGE - 1), MADV_COLD);
 	try_to_advise(&heap, first, HUGE, MADV_NOHUGEPAGE);
 }
 
@@ -703,12 +706,15 @@ static void check_heap(void)
 
 static void print_result(void)
 {
-	printf("{\"event\": \"end\", \"errors\": %lu, \"pages\": %llu, \"checks\": %lu, \"disturbances\": {", errors,
-	       (unsigned long long)heap.pages, checks);
-	for (unsigned int i = 0; i < DISTURBANCES; i++)
-		if (disturbers[i].kind)
+	printf("{\"event\": \"end\", \"errors\": %lu, \"pages\": %ju, \"checks\": %lu, \"disturbances\": {", errors,
+	       (uintmax_t)heap.pages, checks);
+	for (unsigned int i = 0; i < DISTURBANCES; i++) {
+		struct disturber *disturber = &disturbers[i];
+
+		if (disturber->kind)
 			printf("%s\"%s\": {\"rounds\": %lu, \"effects\": %lu, \"moved\": %lu}", i ? ", " : "",
-			       disturbers[i].kind->name, disturbers[i].rounds, disturbers[i].effects, disturbers[i].moved);
+			       disturber->kind->name, disturber->rounds, disturber->effects, disturber->moved);
+	}
 	puts("}}");
 }
 
@@ -761,8 +767,8 @@ static void read_options(int count, char **words)
 		else
 			choose(disturbance);
 	}
-	if (is_wrong || !options.pages || options.pages % HUGE || options.threads < 1 || options.threads > MAX_THREADS ||
-	    options.node > 63 || options.pause_ms < 0) {
+	if (is_wrong || !options.pages || options.pages % HUGE || options.threads < 1 ||
+	    options.threads > MAX_THREADS || options.node > 63 || options.pause_ms < 0) {
 		fputs(usage, stderr);
 		exit(2);
 	}
@@ -778,8 +784,8 @@ int main(int count, char **words)
 	place_heap();
 	sigaction(SIGTERM, &on_stop, NULL);
 	sigaction(SIGSEGV, &on_fault, NULL);
-	printf("{\"event\": \"start\", \"pages\": %llu, \"moved\": %llu}\n", (unsigned long long)heap.pages,
-	       (unsigned long long)count_moved(&heap));
+	printf("{\"event\": \"start\", \"pages\": %ju, \"moved\": %ju}\n", (uintmax_t)heap.pages,
+	       (uintmax_t)count_moved(&heap));
 	fflush(stdout);
 	while (options.is_waiting && getchar() != EOF)
 		;
