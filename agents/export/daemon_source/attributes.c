@@ -10,6 +10,7 @@
 
 #define MOST_SCALE 10 /* of the series' prctl */
 #define LEAST_STATE_BYTES SZ_64K
+#define LINE_BYTES 128 /* of a process, at the most */
 #define LEAST_INTERVAL_MS 100
 #define MOST_INTERVAL_MS 3600000
 
@@ -22,9 +23,7 @@ static int read_bytes(const char *from, bool has_unlimited, u64 *value)
 		*value = TIERD_UNLIMITED;
 		return 0;
 	}
-	if (kstrtou64(from, 10, value))
-		return -EINVAL;
-	return *value == TIERD_UNLIMITED ? -ERANGE : 0;
+	return kstrtou64(from, 10, value) ?: *value == TIERD_UNLIMITED ? -ERANGE : 0;
 }
 
 /* Put a setting in force that somebody has changed a tunable of. */
@@ -68,7 +67,7 @@ TUNABLE(scan_period_ms, false);
 TUNABLE(scan_size_bytes, false);
 TUNABLE(throttle_bytes_per_s, true);
 
-#define NUMBER(name, variable, type, least, most)							\
+#define NUMBER(name, variable, least, most, set)							\
 static ssize_t name##_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)	\
 {													\
 	return sysfs_emit(to, "%llu\n", (u64)READ_ONCE(variable));					\
@@ -78,20 +77,25 @@ static ssize_t name##_store(struct kobject *kobject, struct kobj_attribute *attr
 			    size_t size)								\
 {													\
 	u64 value;											\
+	int error = kstrtou64(from, 10, &value);							\
 													\
-	if (kstrtou64(from, 10, &value))								\
-		return -EINVAL;										\
+	if (error)											\
+		return error;										\
 	if (value < (least) || value > (most))								\
 		return -ERANGE;										\
-	WRITE_ONCE(variable, (type)value);								\
+	mutex_lock(&tierd_lock);									\
+	set;												\
+	mutex_unlock(&tierd_lock);									\
 	return size;											\
 }													\
 ATTRIBUTE(name)
 
-NUMBER(control_interval_ms, tierd_control_interval_ms, u32, LEAST_INTERVAL_MS, MOST_INTERVAL_MS);
-NUMBER(state_bytes_max, tierd_state_bytes_max, u64, LEAST_STATE_BYTES, TIERD_UNLIMITED);
-NUMBER(cpu_percent, tierd_cpu_percent, u32, 1, 100);
-NUMBER(flush_tlb, tierd_flush_tlb, bool, 0, 1);
+NUMBER(control_interval_ms, tierd_control_interval_ms, LEAST_INTERVAL_MS, MOST_INTERVAL_MS,
+       tierd_set_control_interval(value));
+NUMBER(state_bytes_max, tierd_state_bytes_max, LEAST_STATE_BYTES, TIERD_UNLIMITED,
+       WRITE_ONCE(tierd_state_bytes_max, value));
+NUMBER(cpu_percent, tierd_cpu_percent, 1, 100, WRITE_ONCE(tierd_cpu_percent, value));
+NUMBER(flush_tlb, tierd_flush_tlb, 0, 1, WRITE_ONCE(tierd_flush_tlb, value));
 
 static const char * const policies[TIERD_NUM_POLICIES] = {
 	[TIERD_POLICY_OFF] = "off",
@@ -123,38 +127,62 @@ static ssize_t policy_store(struct kobject *kobject, struct kobj_attribute *attr
 }
 ATTRIBUTE(policy);
 
+/* As many whole lines as the file can have, and how many processes it has no room for. */
 static ssize_t processes_show(struct kobject *kobject, struct kobj_attribute *attribute, char *to)
 {
 	struct tierd_process *process;
+	u32 shown = 0;
 	int size = 0;
 
 	mutex_lock(&tierd_lock);
-	list_for_each_entry(process, &tierd_processes, node)
-		size += sysfs_emit_at(to, size, "%d %*pE %u %u %llu %d %llu\n", process->pid,
-				      (int)strlen(process->command), process->command, process->scale,
-				      process->scan_period_ms, process->scan_size_bytes, process->target_node,
-				      process->chunks);
+	list_for_each_entry(process, &tierd_processes, node) {
+		if (size > PAGE_SIZE - 2 * LINE_BYTES)
+			break;
+		size += sysfs_emit_at(to, size, "%d %s %u %u %llu %d %llu\n", process->pid, process->command,
+				      process->scale, process->scan_period_ms, process->scan_size_bytes,
+				      process->target_node, process->chunks);
+		shown++;
+	}
+	if (shown < tierd_num_processes)
+		size += sysfs_emit_at(to, size, "# %u more\n", tierd_num_processes - shown);
 	mutex_unlock(&tierd_lock);
 	return size;
+}
+
+/* Register or take out a process by words: a pid, and maybe a scale. */
+static int change_process(char *words)
+{
+	char *pid_word = strsep(&words, " "), *scale_word = words;
+	unsigned int scale = 1;
+	int error, pid;
+
+	error = kstrtoint(pid_word, 10, &pid);
+	if (!error && scale_word)
+		error = kstrtouint(strim(scale_word), 10, &scale);
+	if (error)
+		return error;
+	if (pid < 0)
+		return scale_word ? -EINVAL : tierd_remove_pid(-pid);
+	if (!pid)
+		return -EINVAL;
+	return scale > MOST_SCALE ? -ERANGE : tierd_add_pid(pid, scale);
 }
 
 /* "PID" or "PID SCALE" registers a process, "-PID" takes it out, "-0" takes out all. */
 static ssize_t processes_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from, size_t size)
 {
-	unsigned int scale = 1;
-	int pid, error, end = 0, end_of_scale = 0;
+	char *text;
+	int error;
 
 	if (sysfs_streq(from, "-0")) {
 		tierd_remove_all();
 		return size;
 	}
-	if (sscanf(from, "%d%n %u%n", &pid, &end, &scale, &end_of_scale) < 1 || !pid)
-		return -EINVAL;
-	if (!sysfs_streq(from + max(end, end_of_scale), ""))
-		return -EINVAL;
-	if (scale > MOST_SCALE)
-		return -ERANGE;
-	error = pid < 0 ? tierd_remove_pid(-pid) : tierd_add_pid(pid, scale);
+	text = kstrdup(from, GFP_KERNEL);
+	if (!text)
+		return -ENOMEM;
+	error = change_process(strim(text));
+	kfree(text);
 	tierd_wake_scanner();
 	return error ?: size;
 }
@@ -194,9 +222,9 @@ static ssize_t cgroup_show(struct kobject *kobject, struct kobj_attribute *attri
 	ssize_t size;
 
 	mutex_lock(&tierd_lock);
-	size = tierd_show_cgroup(to);
+	size = sysfs_emit(to, "%s\n", tierd_cgroup());
 	mutex_unlock(&tierd_lock);
-	return size < 0 ? size : size + sysfs_emit_at(to, size, "\n");
+	return size;
 }
 
 static ssize_t cgroup_store(struct kobject *kobject, struct kobj_attribute *attribute, const char *from, size_t size)
@@ -213,7 +241,8 @@ static ssize_t counters_show(struct kobject *kobject, struct kobj_attribute *att
 		size += sysfs_emit_at(to, size, "%s %lld\n", tierd_counter_names[i],
 				      (s64)atomic64_read(&tierd_counters[i]));
 	size += sysfs_emit_at(to, size, "list_entries %lld\n", (s64)atomic64_read(&tierd_list_entries));
-	return size + sysfs_emit_at(to, size, "state_bytes %lld\n", (s64)atomic64_read(&tierd_state_bytes));
+	size += sysfs_emit_at(to, size, "state_bytes %lld\n", (s64)atomic64_read(&tierd_state_bytes));
+	return size + sysfs_emit_at(to, size, "processes %u\n", READ_ONCE(tierd_num_processes));
 }
 
 static struct kobj_attribute counters_attribute = __ATTR(counters, 0400, counters_show, NULL);

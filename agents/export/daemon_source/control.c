@@ -89,7 +89,8 @@ static void control(struct work_struct *work)
 	struct tierd_setting setting;
 
 	mutex_lock(&tierd_lock);
-	if (tierd_policy == TIERD_POLICY_LEARNED) {
+	/* while this waited for the lock the policy may have been set anew, and the next decision be due later */
+	if (tierd_policy == TIERD_POLICY_LEARNED && !delayed_work_pending(&control_work)) {
 		setting = tierd_in_force;
 		tierd_decide(&setting);
 		if (tierd_is_allowed(&setting)) {
@@ -99,7 +100,7 @@ static void control(struct work_struct *work)
 			pr_warn("policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of range: policy is off\n",
 				TIERD_POLICY_NAME, setting.scan_period_ms, setting.scan_size_bytes,
 				setting.throttle_bytes_per_s);
-			tierd_policy = TIERD_POLICY_OFF;
+			WRITE_ONCE(tierd_policy, TIERD_POLICY_OFF);
 			tierd_apply(&start);
 		}
 	}
@@ -112,13 +113,22 @@ int tierd_set_policy(enum tierd_policy policy)
 	lockdep_assert_held(&tierd_lock);
 	if (policy == TIERD_POLICY_LEARNED && !TIERD_HAS_POLICY)
 		return -EOPNOTSUPP;
-	tierd_policy = policy;
+	WRITE_ONCE(tierd_policy, policy);
 	if (policy == TIERD_POLICY_LEARNED) {
 		tierd_forget_past();
 		mod_delayed_work(system_wq, &control_work, msecs_to_jiffies(tierd_control_interval_ms));
 	}
 	tierd_apply(&tierd_in_force); /* what the rule has made of it for single processes goes */
 	return 0;
+}
+
+/* The next decision comes an interval from now. */
+void tierd_set_control_interval(u32 interval_ms)
+{
+	lockdep_assert_held(&tierd_lock);
+	WRITE_ONCE(tierd_control_interval_ms, interval_ms);
+	if (tierd_policy == TIERD_POLICY_LEARNED)
+		mod_delayed_work(system_wq, &control_work, msecs_to_jiffies(interval_ms));
 }
 
 void tierd_start_control(void)

@@ -18,7 +18,7 @@ struct batch {
 
 static_assert(sizeof(struct batch) == PAGE_SIZE);
 
-static DEFINE_SPINLOCK(lock);
+static DEFINE_SPINLOCK(list_lock);
 static LIST_HEAD(batches);
 atomic64_t tierd_list_entries = ATOMIC64_INIT(0);
 
@@ -65,21 +65,21 @@ u32 tierd_enlist(struct tierd_process *process, const unsigned long *addresses, 
 	u32 listed = 0;
 
 	for (;;) {
-		spin_lock(&lock);
+		spin_lock(&list_lock);
 		listed += append(process, addresses + listed, count - listed);
-		spin_unlock(&lock);
+		spin_unlock(&list_lock);
 		if (listed == count)
 			break;
-		fresh = tierd_alloc(sizeof(*fresh), GFP_NOWAIT);
+		fresh = tierd_alloc(sizeof(*fresh), 0, GFP_NOWAIT);
 		if (!fresh) {
 			tierd_count(lost_entries, count - listed);
 			break;
 		}
 		kref_get(&process->references);
 		fresh->process = process;
-		spin_lock(&lock);
+		spin_lock(&list_lock);
 		list_add_tail(&fresh->node, &batches);
-		spin_unlock(&lock);
+		spin_unlock(&list_lock);
 	}
 	tierd_count(nr_kmmscand_migadded, listed);
 	if (listed)
@@ -90,7 +90,7 @@ u32 tierd_enlist(struct tierd_process *process, const unsigned long *addresses, 
 static void free_batch(struct batch *batch)
 {
 	tierd_put(batch->process);
-	tierd_free(batch, sizeof(*batch));
+	tierd_free(batch, sizeof(*batch), 0);
 }
 
 /**
@@ -105,7 +105,7 @@ struct tierd_process *tierd_delist(unsigned long *addresses, u32 *count)
 	struct tierd_process *process = NULL;
 	struct batch *first, *used_up = NULL;
 
-	spin_lock(&lock);
+	spin_lock(&list_lock);
 	first = list_first_entry_or_null(&batches, struct batch, node);
 	if (first) {
 		process = first->process;
@@ -119,7 +119,7 @@ struct tierd_process *tierd_delist(unsigned long *addresses, u32 *count)
 			used_up = first;
 		}
 	}
-	spin_unlock(&lock);
+	spin_unlock(&list_lock);
 	if (used_up)
 		free_batch(used_up);
 	return process;
@@ -131,13 +131,13 @@ void tierd_drop_list(enum tierd_result result)
 	struct batch *batch, *next;
 	LIST_HEAD(dropped);
 
-	spin_lock(&lock);
+	spin_lock(&list_lock);
 	list_splice_init(&batches, &dropped);
-	list_for_each_entry(batch, &dropped, node)
-		atomic64_sub(batch->end - batch->first, &tierd_list_entries);
-	spin_unlock(&lock);
+	atomic64_set(&tierd_list_entries, 0); /* which changes under the lock only */
+	spin_unlock(&list_lock);
 	list_for_each_entry_safe(batch, next, &dropped, node) {
 		tierd_end_entries(batch->process, result, NUMA_NO_NODE, batch->end - batch->first);
 		free_batch(batch);
+		cond_resched();
 	}
 }

@@ -3,6 +3,7 @@
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
 #include <linux/delay.h>
+#include <linux/freezer.h>
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
 #include <linux/kthread.h>
@@ -32,22 +33,29 @@ u32 tierd_cpu_percent = 100;
 bool tierd_flush_tlb;
 static struct kobject *kobject;
 
-/* Zeroed memory of the state, or NULL where that is at its bound. */
-void *tierd_alloc(size_t size, gfp_t flags)
+/**
+ * tierd_alloc() - zeroed memory of the state
+ * @size: of it
+ * @beside: memory that something else takes for it
+ * @flags: as of kmalloc()
+ *
+ * Returns: NULL also where the state is at its bound.
+ */
+void *tierd_alloc(size_t size, size_t beside, gfp_t flags)
 {
 	void *memory = NULL;
 
-	if (atomic64_add_return(size, &tierd_state_bytes) <= READ_ONCE(tierd_state_bytes_max))
+	if (atomic64_add_return(size + beside, &tierd_state_bytes) <= READ_ONCE(tierd_state_bytes_max))
 		memory = kzalloc(size, flags | __GFP_NOWARN);
 	if (!memory)
-		atomic64_sub(size, &tierd_state_bytes);
+		atomic64_sub(size + beside, &tierd_state_bytes);
 	return memory;
 }
 
-void tierd_free(void *memory, size_t size)
+void tierd_free(void *memory, size_t size, size_t beside)
 {
 	kfree(memory);
-	atomic64_sub(size, &tierd_state_bytes);
+	atomic64_sub(size + beside, &tierd_state_bytes);
 }
 
 /* Sleep after work as long as the thread's share of a processor asks for; what is too short to sleep is owed. */
@@ -57,13 +65,15 @@ void tierd_pace(u64 *owed_ns, u64 worked_ns)
 	unsigned long pause_us;
 
 	*owed_ns += worked_ns * (100 - percent) / percent;
+	try_to_freeze();
 	while (*owed_ns >= LEAST_PAUSE_NS && !kthread_should_stop()) {
 		if (READ_ONCE(tierd_cpu_percent) != percent) {
 			*owed_ns = 0;
 			return;
 		}
 		pause_us = min(*owed_ns, MOST_PAUSE_NS) / NSEC_PER_USEC;
-		usleep_range(pause_us, pause_us + pause_us / 8);
+		usleep_idle_range(pause_us, pause_us + pause_us / 8);
+		try_to_freeze();
 		*owed_ns -= pause_us * NSEC_PER_USEC;
 	}
 }
@@ -76,14 +86,14 @@ bool tierd_lock_mm(struct mm_struct *mm)
 	for (i = 0; i < LOCK_TRIES; i++) {
 		if (mmap_read_trylock(mm))
 			return true;
-		usleep_range(500, 1000);
+		usleep_idle_range(500, 1000);
 	}
 	tierd_count(busy_locks, 1);
 	return false;
 }
 
-/* Nodes with processors are fast, as for the kernel's own tiers; others with memory are slow. */
-static int find_nodes(void)
+/* Nodes with processors are fast, others with memory slow, as they are now; modules cannot ask for the kernel's tiers. */
+static int __init find_nodes(void)
 {
 	int node;
 
@@ -99,7 +109,7 @@ static int find_nodes(void)
 }
 
 /* The folder of /sys/kernel/mm, whose object modules cannot name. */
-static struct kobject *mm_folder(void)
+static struct kobject * __init mm_folder(void)
 {
 	struct kernfs_node *node = kernfs_find_and_get(kernel_kobj->sd, "mm");
 	struct kobject *mm = node ? kobject_get(node->priv) : NULL;
@@ -108,7 +118,7 @@ static struct kobject *mm_folder(void)
 	return mm;
 }
 
-static int make_folder(void)
+static int __init make_folder(void)
 {
 	struct kobject *mm = mm_folder();
 	int error;
@@ -129,6 +139,12 @@ static void remove_folder(void)
 {
 	sysfs_remove_group(kobject, &tierd_attributes);
 	kobject_put(kobject);
+}
+
+static void forget_all(void)
+{
+	tierd_remove_all();
+	tierd_set_cgroup("");
 }
 
 static int __init tierd_init(void)
@@ -157,6 +173,7 @@ stop_migrator:
 	tierd_stop_migrator();
 stop_control:
 	tierd_stop_control();
+	forget_all(); /* files may have been written to before the last of them could not be made */
 	return error;
 }
 
@@ -167,8 +184,7 @@ static void __exit tierd_exit(void)
 	tierd_stop_control();
 	tierd_stop_scanner();
 	tierd_stop_migrator();
-	tierd_remove_all();
-	tierd_set_cgroup("");
+	forget_all();
 }
 
 module_init(tierd_init);

@@ -4,6 +4,7 @@
  * throttle window it has a budget of pages, none carried over; entries beyond it are dropped, as a page that goes on to
  * be touched is listed again.
  */
+#include <linux/freezer.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/memcontrol.h>
@@ -35,14 +36,14 @@ static u64 budget_left(void)
 {
 	u64 limit = READ_ONCE(tierd_in_force.throttle_bytes_per_s), now_ns = ktime_get_ns(), pages;
 
-	if (limit == TIERD_UNLIMITED)
-		return TAKEN_ENTRIES;
-	if (!limit)
-		return 0;
 	if (now_ns >= window_end_ns) {
 		window_end_ns = now_ns + TIERD_THROTTLE_WINDOW_MS * NSEC_PER_MSEC;
 		window_promotions = 0;
 	}
+	if (limit == TIERD_UNLIMITED)
+		return TAKEN_ENTRIES;
+	if (!limit)
+		return 0;
 	pages = max(1ULL, mul_u64_u32_div(limit >> PAGE_SHIFT, TIERD_THROTTLE_WINDOW_MS, MSEC_PER_SEC));
 	return pages > window_promotions ? pages - window_promotions : 0;
 }
@@ -75,24 +76,31 @@ static bool has_room(int node)
 	return false;
 }
 
-/* Whether the owner of a mm is free to have memory on a node: its cpuset, and its own memory policy. */
-static bool may_use(struct mm_struct *mm, int node)
+/* Whether a memory policy lets pages be moved to a node, as mpol_misplaced() has it. */
+static bool allows(const struct mempolicy *policy, int node)
 {
-	bool may = true;
-#ifdef CONFIG_MEMCG
+	return !policy || ((policy->flags & MPOL_F_MOF) && node_isset(node, policy->nodes));
+}
+
+/* The fast node for pages of a mm: its target, or another one if its owner's cpuset leaves that out, or NUMA_NO_NODE. */
+static int allowed_target(struct mm_struct *mm, int node)
+{
 	struct task_struct *owner;
+	nodemask_t allowed;
 
 	rcu_read_lock();
 	owner = rcu_dereference(mm->owner);
 	if (owner) {
 		task_lock(owner);
-		may = node_isset(node, owner->mems_allowed) &&
-		      (!owner->mempolicy || (owner->mempolicy->flags & MPOL_F_MOF));
+		nodes_and(allowed, owner->mems_allowed, tierd_fast_nodes);
+		if (!node_isset(node, allowed))
+			node = nodes_empty(allowed) ? NUMA_NO_NODE : first_node(allowed);
+		if (node != NUMA_NO_NODE && !allows(owner->mempolicy, node))
+			node = NUMA_NO_NODE;
 		task_unlock(owner);
 	}
 	rcu_read_unlock();
-#endif
-	return may;
+	return node;
 }
 
 /* Whether a page has to be moved yet, under the mmap_lock: TIERD_PROMOTED, or why not. */
@@ -113,15 +121,17 @@ static enum tierd_result look(struct mm_struct *mm, unsigned long address)
 }
 
 /*
- * A page on a node for what stands in the way of one, which is locked and unmapped, or NULL. Under writeback, which may
- * have begun before, migrate_vma_pages() stops the kernel; pages of the swap cache may be in it again at any time.
+ * A page on a node with what is in another one, which is locked and unmapped, or NULL. migrate_vma_pages() stops the
+ * kernel if that is under writeback, as pages of the swap cache can be.
  */
 static struct page *copy_of(struct page *from, int node)
 {
 	struct folio *folio = page_folio(from);
 	struct page *to;
 
-	if (folio_test_writeback(folio) || folio_test_swapcache(folio) || tierd_is_fast(page_to_nid(from)))
+	if (folio_test_writeback(folio) || folio_test_swapcache(folio) || PageHWPoison(from))
+		return NULL;
+	if (tierd_is_fast(page_to_nid(from)))
 		return NULL;
 	to = take_page(node);
 	if (!to)
@@ -174,7 +184,7 @@ static u32 move_some(struct tierd_process *process, const unsigned long *address
 	enum tierd_result result = TIERD_FOLIO_INVALID;
 	u32 pages = 1, moved;
 
-	if (vma && tierd_is_eligible(vma))
+	if (vma && tierd_is_eligible(vma) && allows(vma->vm_policy, node))
 		result = look(mm, addresses[0]);
 	if (result != TIERD_PROMOTED) {
 		tierd_end_entries(process, result, node, 1);
@@ -194,19 +204,26 @@ static u32 move_some(struct tierd_process *process, const unsigned long *address
 static u32 move_under_lock(struct tierd_process *process, const unsigned long *addresses, u32 count)
 {
 	struct mm_struct *mm = process->mm;
-	int node = READ_ONCE(process->target_node);
-	u32 ended;
+	enum tierd_result result = TIERD_PROMOTED;
+	u32 ended = count;
+	int node;
 
-	if (!mmget_not_zero(mm)) {
-		tierd_end_entries(process, TIERD_MM_GONE, node, count);
+	if (READ_ONCE(process->is_removed) || !mmget_not_zero(mm)) {
+		tierd_end_entries(process, TIERD_MM_GONE, NUMA_NO_NODE, count);
 		return count;
 	}
-	if (may_use(mm, node) && tierd_lock_mm(mm)) {
+	node = allowed_target(mm, READ_ONCE(process->target_node));
+	if (!READ_ONCE(tierd_in_force.throttle_bytes_per_s))
+		result = TIERD_THROTTLED;
+	else if (node == NUMA_NO_NODE)
+		result = TIERD_NOT_PREPARED;
+	else if (!tierd_lock_mm(mm))
+		result = TIERD_NO_LOCK;
+	if (result == TIERD_PROMOTED) {
 		ended = move_some(process, addresses, count, node);
 		mmap_read_unlock(mm);
 	} else {
-		tierd_end_entries(process, TIERD_NO_LOCK, node, count);
-		ended = count;
+		tierd_end_entries(process, result, node, count);
 	}
 	mmput_async(mm);
 	return ended;
@@ -252,10 +269,12 @@ static void drain(void)
 
 static int migrate(void *unused)
 {
+	set_freezable();
 	while (!kthread_should_stop()) {
 		drain();
-		schedule_timeout_idle(msecs_to_jiffies(TIERD_MIGRATE_SLEEP_MS));
-		wait_event_idle(migrator_wait, atomic64_read(&tierd_list_entries) || kthread_should_stop());
+		wait_event_freezable_timeout(migrator_wait, kthread_should_stop(),
+					     msecs_to_jiffies(TIERD_MIGRATE_SLEEP_MS));
+		wait_event_freezable(migrator_wait, atomic64_read(&tierd_list_entries) || kthread_should_stop());
 	}
 	return 0;
 }

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Which processes are scanned: those that somebody named by pid, and those adopted by command name or cgroup. */
 #include <linux/cgroup.h>
+#include <linux/ctype.h>
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include "tierd.h"
 #include "trace.h"
 
 #define ADOPTED_AT_ONCE 32
+#define MOST_PROCESSES 1024 /* looks at all of them are short, whoever starts processes to be adopted */
 
 DEFINE_MUTEX(tierd_lock);
 LIST_HEAD(tierd_processes);
-static u32 num_processes;
+u32 tierd_num_processes;
 static char command[TASK_COMM_LEN];
-static struct cgroup *cgroup;
+static char *adopted_path; /* path, or NULL */
 
 static void release(struct kref *references)
 {
@@ -22,11 +25,13 @@ static void release(struct kref *references)
 	struct tierd_table *table;
 	unsigned long index;
 
-	xa_for_each(&process->tables, index, table)
-		tierd_free(table, sizeof(*table));
+	xa_for_each(&process->tables, index, table) {
+		tierd_free_table(&process->tables, index, table);
+		cond_resched();
+	}
 	xa_destroy(&process->tables);
 	mmdrop(process->mm);
-	tierd_free(process, sizeof(*process));
+	tierd_free(process, sizeof(*process), 0);
 }
 
 void tierd_put(struct tierd_process *process)
@@ -34,7 +39,7 @@ void tierd_put(struct tierd_process *process)
 	kref_put(&process->references, release);
 }
 
-static struct tierd_process *find(struct mm_struct *mm)
+static struct tierd_process *find_process(struct mm_struct *mm)
 {
 	struct tierd_process *process;
 
@@ -44,15 +49,28 @@ static struct tierd_process *find(struct mm_struct *mm)
 	return NULL;
 }
 
-static int add(struct mm_struct *mm, struct task_struct *task, unsigned int scale)
+/* A command's name as a word: its owner chooses it. */
+static void copy_command(struct tierd_process *process, struct task_struct *task)
 {
-	struct tierd_process *process = find(mm);
+	char *at;
+
+	get_task_comm(process->command, task);
+	for (at = process->command; *at; at++)
+		if (!isascii(*at) || !isgraph(*at))
+			*at = '_';
+}
+
+static int add_mm(struct mm_struct *mm, struct task_struct *task, unsigned int scale)
+{
+	struct tierd_process *process = find_process(mm);
 
 	if (process) {
 		process->scale = scale;
 		return 0;
 	}
-	process = tierd_alloc(sizeof(*process), GFP_KERNEL);
+	if (tierd_num_processes >= MOST_PROCESSES)
+		return -ENOSPC;
+	process = tierd_alloc(sizeof(*process), 0, GFP_KERNEL);
 	if (!process)
 		return -ENOMEM;
 	kref_init(&process->references);
@@ -65,9 +83,9 @@ static int add(struct mm_struct *mm, struct task_struct *task, unsigned int scal
 	process->scan_size_bytes = tierd_in_force.scan_size_bytes;
 	process->target_node = first_node(tierd_fast_nodes);
 	process->ended_ns = ktime_get_ns();
-	get_task_comm(process->command, task);
+	copy_command(process, task);
 	list_add_tail(&process->node, &tierd_processes);
-	num_processes++;
+	tierd_num_processes++;
 	trace_kmem_mm_enter(process->pid);
 	return 0;
 }
@@ -79,15 +97,16 @@ static int add_task(struct task_struct *task, unsigned int scale)
 
 	if (!mm)
 		return -ESRCH; /* exiting, or a kernel thread */
-	error = add(mm, task, scale);
+	error = add_mm(mm, task, scale);
 	mmput_async(mm);
 	return error;
 }
 
-static void remove(struct tierd_process *process)
+static void remove_process(struct tierd_process *process)
 {
+	WRITE_ONCE(process->is_removed, true);
 	list_del(&process->node);
-	num_processes--;
+	tierd_num_processes--;
 	trace_kmem_mm_exit(process->pid);
 	tierd_put(process);
 }
@@ -123,7 +142,7 @@ int tierd_remove_pid(pid_t pid)
 	mutex_lock(&tierd_lock);
 	list_for_each_entry_safe(process, next, &tierd_processes, node) {
 		if (process->pid == pid_nr(reference)) {
-			remove(process);
+			remove_process(process);
 			error = 0;
 		}
 	}
@@ -138,7 +157,7 @@ void tierd_remove_all(void)
 
 	mutex_lock(&tierd_lock);
 	list_for_each_entry_safe(process, next, &tierd_processes, node)
-		remove(process);
+		remove_process(process);
 	mutex_unlock(&tierd_lock);
 }
 
@@ -150,7 +169,7 @@ void tierd_forget_exited(void)
 	lockdep_assert_held(&tierd_lock);
 	list_for_each_entry_safe(process, next, &tierd_processes, node)
 		if (!atomic_read(&process->mm->mm_users))
-			remove(process);
+			remove_process(process);
 }
 
 int tierd_set_command(const char *name)
@@ -171,54 +190,70 @@ const char *tierd_command(void)
 /**
  * tierd_set_cgroup() - adopt processes at or below a control group
  * @path: in the unified hierarchy; empty for none
+ *
+ * The path is looked up anew whenever processes are adopted: services make their groups again when they restart.
  */
 int tierd_set_cgroup(const char *path)
 {
-	struct cgroup *found = NULL, *old;
+	struct cgroup *found;
+	char *name = NULL;
 
 	if (*path) {
 		found = cgroup_get_from_path(path);
 		if (IS_ERR(found))
 			return PTR_ERR(found);
+		cgroup_put(found);
+		name = kstrdup(path, GFP_KERNEL);
+		if (!name)
+			return -ENOMEM;
 	}
 	mutex_lock(&tierd_lock);
-	old = cgroup;
-	cgroup = found;
+	swap(adopted_path, name);
 	mutex_unlock(&tierd_lock);
-	if (old)
-		cgroup_put(old);
+	kfree(name);
 	return 0;
 }
 
-ssize_t tierd_show_cgroup(char *to)
+const char *tierd_cgroup(void)
 {
 	lockdep_assert_held(&tierd_lock);
-	return cgroup ? cgroup_path(cgroup, to, PAGE_SIZE - 1) : 0;
+	return adopted_path ?: "";
 }
 
-static bool is_wanted(struct task_struct *task)
+/* The group of which processes are adopted, with a reference, or NULL. */
+static struct cgroup *find_cgroup(void)
 {
-	if (task->flags & (PF_KTHREAD | PF_EXITING))
+	struct cgroup *found;
+	char *name;
+
+	mutex_lock(&tierd_lock);
+	name = kstrdup(tierd_cgroup(), GFP_KERNEL);
+	mutex_unlock(&tierd_lock);
+	found = name && *name ? cgroup_get_from_path(name) : NULL;
+	kfree(name);
+	return IS_ERR(found) ? NULL : found;
+}
+
+/* A child of vfork has its parent's memory still. */
+static bool is_wanted(struct task_struct *task, struct cgroup *cgroup)
+{
+	if (task->flags & (PF_KTHREAD | PF_EXITING) || in_vfork(task))
 		return false;
 	if (command[0] && !strncmp(task->comm, command, TASK_COMM_LEN))
 		return true;
 	return cgroup && cgroup_is_descendant(task_dfl_cgroup(task), cgroup);
 }
 
-/* Register processes that are wanted. Returns whether there may be such at another time. */
-bool tierd_adopt(void)
+static void adopt_some(struct cgroup *cgroup)
 {
 	struct task_struct *task, *found[ADOPTED_AT_ONCE];
 	u32 count = 0;
 
-	lockdep_assert_held(&tierd_lock);
-	if (!command[0] && !cgroup)
-		return false;
 	rcu_read_lock();
 	for_each_process(task) {
-		if (count == ARRAY_SIZE(found))
+		if (count == ARRAY_SIZE(found) || tierd_num_processes + count >= MOST_PROCESSES)
 			break; /* the others have their turn next time */
-		if (is_wanted(task) && !find(READ_ONCE(task->mm))) {
+		if (is_wanted(task, cgroup) && !find_process(READ_ONCE(task->mm))) {
 			get_task_struct(task);
 			found[count++] = task;
 		}
@@ -228,7 +263,22 @@ bool tierd_adopt(void)
 		add_task(found[count], 1);
 		put_task_struct(found[count]);
 	}
-	return true;
+}
+
+/* Register processes that are wanted. Returns whether there may be such at another time. */
+bool tierd_adopt(void)
+{
+	struct cgroup *cgroup = find_cgroup();
+	bool is_adopting;
+
+	mutex_lock(&tierd_lock);
+	is_adopting = command[0] || adopted_path;
+	if (command[0] || cgroup)
+		adopt_some(cgroup);
+	mutex_unlock(&tierd_lock);
+	if (cgroup)
+		cgroup_put(cgroup);
+	return is_adopting;
 }
 
 u64 tierd_resident_pages(void)

@@ -4,6 +4,7 @@
  * pages on slow nodes that were touched in two windows in a row. What was touched before the first visit was touched
  * nobody knows when, so that this one only resets.
  */
+#include <linux/freezer.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
 #include <linux/mempolicy.h>
@@ -15,7 +16,7 @@
 #include "tierd.h"
 #include "trace.h"
 
-#define MAPPINGS_SKIPPED_AT_ONCE 64 /* under one hold of a mmap_lock */
+#define SKIPPED_AT_ONCE 64 /* mappings and holes in them, under one hold of a mmap_lock */
 #define ADOPTION_MS 1000 /* between two looks for processes to adopt */
 #define NOBODY_MS 3600000 /* no reason to wake up but that somebody does it */
 #define LOOK_NS (TIERD_SCAN_SLEEP_MS * NSEC_PER_MSEC)
@@ -32,21 +33,22 @@ struct chunk {
 	unsigned long mapping; /* the last one walked */
 	u64 useful_pages;
 	u32 fast_pages[MAX_NUMNODES]; /* visited, by node */
-	bool is_started; /* whether a page table was walked */
+	bool is_started; /* whether any part of a mapping was walked */
+	bool is_pass_over; /* whether it has come to the end of the address space */
+	bool is_given_up; /* whether it ended for want of a lock, before it should */
 	bool knows_heat; /* whether it can have found what there is to find */
 };
 
 static struct chunk chunk; /* too large for a stack */
 static unsigned long found[PTRS_PER_PTE];
 
-/* Whether pages of a mapping may be moved by anybody but their owner. */
+/* Whether pages of a mapping may be moved by anybody but their owner: as for NUMA balancing, by its memory policy. */
 bool tierd_is_eligible(struct vm_area_struct *vma)
 {
 	if (!vma_is_anonymous(vma) || !vma_is_accessible(vma))
 		return false;
 	if (vma->vm_flags & (VM_SPECIAL | VM_HUGETLB | VM_LOCKED))
 		return false;
-	/* as NUMA balancing: memory bound to nodes stays there, unless its policy allows */
 	return !vma->vm_policy || (vma->vm_policy->flags & MPOL_F_MOF);
 }
 
@@ -62,10 +64,14 @@ struct folio *tierd_promotable_folio(pte_t pte)
 		return NULL;
 	if (!folio_test_lru(folio) || folio_test_unevictable(folio) || folio_likely_mapped_shared(folio))
 		return NULL;
+	/* the kernel would not move the first, and the migrator refuses the other */
+	if (folio_maybe_dma_pinned(folio) || folio_test_swapcache(folio))
+		return NULL;
 	return folio;
 }
 
-static pmd_t *find_pmd(struct mm_struct *mm, unsigned long address)
+/* The entry of the table of page tables that an address has, under the mmap_lock, or NULL. */
+pmd_t *tierd_find_pmd(struct mm_struct *mm, unsigned long address)
 {
 	pgd_t *pgd = pgd_offset(mm, address);
 	p4d_t *p4d;
@@ -95,7 +101,7 @@ static pmd_t *find_pmd(struct mm_struct *mm, unsigned long address)
  */
 pte_t *tierd_lock_table(struct mm_struct *mm, unsigned long address, spinlock_t **lock)
 {
-	pmd_t *pmd = find_pmd(mm, address);
+	pmd_t *pmd = tierd_find_pmd(mm, address);
 
 	if (!pmd)
 		return NULL;
@@ -125,30 +131,39 @@ void tierd_unlock_table(pte_t *pte, spinlock_t *lock)
 	rcu_read_unlock();
 }
 
-static void count_huge(struct mm_struct *mm, unsigned long address)
+/* Memory of the index for a table: a node, if the table is alone in it. */
+static size_t index_bytes(struct xarray *tables, unsigned long number)
 {
-	pmd_t *pmd = find_pmd(mm, address);
+	unsigned long first = round_down(number, XA_CHUNK_SIZE);
 
-	if (pmd && pmd_trans_huge(pmdp_get_lockless(pmd)))
-		tierd_count(huge_pages, 1);
+	return xa_find(tables, &first, number | XA_CHUNK_MASK, XA_PRESENT) ? 0 : sizeof(struct xa_node);
 }
 
-/* What is remembered of a page table, made at the first visit, or NULL for want of memory. */
+/* Take a table off its index, and free it. */
+void tierd_free_table(struct xarray *tables, unsigned long number, struct tierd_table *table)
+{
+	xa_erase(tables, number);
+	tierd_free(table, sizeof(*table), index_bytes(tables, number));
+}
+
+/* What is remembered of a page table, made at the first visit, or NULL for want of memory, for which nobody waits. */
 static struct tierd_table *memory_of(struct tierd_process *process, unsigned long address)
 {
-	unsigned long index = address >> PMD_SHIFT;
-	struct tierd_table *table = xa_load(&process->tables, index);
+	unsigned long number = address >> PMD_SHIFT;
+	struct tierd_table *table = xa_load(&process->tables, number);
+	size_t beside;
 
 	if (!table) {
-		table = tierd_alloc(sizeof(*table), GFP_KERNEL);
+		beside = index_bytes(&process->tables, number);
+		table = tierd_alloc(sizeof(*table), beside, GFP_NOWAIT);
 		if (!table)
 			return NULL;
-		if (xa_err(xa_store(&process->tables, index, table, GFP_KERNEL))) {
-			tierd_free(table, sizeof(*table));
+		if (xa_err(xa_store(&process->tables, number, table, GFP_NOWAIT | __GFP_NOWARN))) {
+			tierd_free(table, sizeof(*table), beside);
 			return NULL;
 		}
 	}
-	xa_set_mark(&process->tables, index, XA_MARK_0); /* met in this pass */
+	xa_set_mark(&process->tables, number, XA_MARK_0); /* met in this pass */
 	return table;
 }
 
@@ -159,18 +174,18 @@ static void forget_unmet_tables(struct tierd_process *process)
 	unsigned long index;
 
 	xa_for_each(&process->tables, index, table) {
-		if (xa_get_mark(&process->tables, index, XA_MARK_0)) {
+		if (xa_get_mark(&process->tables, index, XA_MARK_0))
 			xa_clear_mark(&process->tables, index, XA_MARK_0);
-		} else {
-			xa_erase(&process->tables, index);
-			tierd_free(table, sizeof(*table));
-		}
+		else
+			tierd_free_table(&process->tables, index, table);
+		cond_resched();
 	}
 }
 
+/* As ptep_test_and_clear_young(), which modules cannot call. */
 static bool clear_accessed(pte_t *pte)
 {
-	return test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)&pte->pte);
+	return pte_young(ptep_get(pte)) && test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)&pte->pte);
 }
 
 /* Visit a page on a slow node that was or was not accessed. Returns whether it was in two windows in a row. */
@@ -187,17 +202,19 @@ static bool visit_slow(struct tierd_table *table, unsigned int bit, bool *is_acc
 /* Visit the pages of a page table from an address to an end, under the mmap_lock. */
 static void scan_table(struct mm_struct *mm, unsigned long address, unsigned long end)
 {
+	pmd_t *pmd = tierd_find_pmd(mm, address), value;
 	u32 idle = 0, fast = 0, skipped = 0, hits = 0;
 	struct tierd_table *table;
 	spinlock_t *lock;
 	pte_t *first, *pte;
 
-	first = tierd_lock_table(mm, address, &lock);
-	if (!first) {
-		count_huge(mm, address);
+	value = pmd ? pmdp_get_lockless(pmd) : __pmd(0);
+	if (pmd_none(value))
+		return;
+	if (pmd_trans_huge(value)) {
+		tierd_count(huge_pages, 1);
 		return;
 	}
-	tierd_unlock_table(first, lock); /* an allocation may sleep */
 	table = memory_of(chunk.process, address);
 	if (!table) {
 		tierd_count(lost_tables, 1);
@@ -208,20 +225,22 @@ static void scan_table(struct mm_struct *mm, unsigned long address, unsigned lon
 		return;
 	for (pte = first; address < end; address += PAGE_SIZE, pte++) {
 		unsigned int bit = pte_index(address);
-		pte_t value = ptep_get(pte);
+		struct folio *folio = tierd_promotable_folio(ptep_get(pte));
 		bool is_accessed, is_hit = false;
-		struct folio *folio;
 
-		folio = tierd_promotable_folio(value);
-		if (!folio) {
+		if (!pte_present(ptep_get(pte))) { /* another page will be here */
 			__clear_bit(bit, table->was_visited);
 			__clear_bit(bit, table->was_accessed);
-			skipped += pte_present(value);
+		}
+		if (!folio) {
+			skipped += pte_present(ptep_get(pte));
 			continue;
 		}
 		is_accessed = clear_accessed(pte);
-		if (is_accessed)
-			folio_set_young(folio); /* reclaim still learns of the access when it asks for this folio */
+		if (is_accessed) { /* reclaim and DAMON still learn of it when they ask for this folio */
+			folio_clear_idle(folio);
+			folio_set_young(folio);
+		}
 		if (tierd_is_fast(folio_nid(folio))) {
 			__set_bit(bit, table->was_visited);
 			__clear_bit(bit, table->was_accessed); /* demoted pages arrive idle */
@@ -245,7 +264,7 @@ static void scan_table(struct mm_struct *mm, unsigned long address, unsigned lon
 	tierd_count(nr_kmmscand_slowtier, hits);
 }
 
-/* Where the chunk goes on, under the mmap_lock: the next page table, or past mappings that are not scanned. */
+/* Where the chunk goes on, under the mmap_lock: the next page table, or past what is not scanned or not there. */
 static bool scan_on(struct mm_struct *mm)
 {
 	struct tierd_process *process = chunk.process;
@@ -256,16 +275,17 @@ static bool scan_on(struct mm_struct *mm)
 	for (;;) {
 		vma = find_vma(mm, process->cursor);
 		if (!vma || check_stable_address_space(mm)) {
-			process->cursor = 0;
-			process->passes++;
-			forget_unmet_tables(process);
+			chunk.is_pass_over = true;
 			return false;
 		}
 		process->cursor = max(process->cursor, vma->vm_start);
-		if (tierd_is_eligible(vma))
+		if (!tierd_is_eligible(vma))
+			process->cursor = vma->vm_end;
+		else if (!tierd_find_pmd(mm, process->cursor)) /* a GiB that nobody has touched */
+			process->cursor = min(vma->vm_end, (process->cursor & PUD_MASK) + PUD_SIZE);
+		else
 			break;
-		process->cursor = vma->vm_end;
-		if (++skipped == MAPPINGS_SKIPPED_AT_ONCE)
+		if (++skipped == SKIPPED_AT_ONCE)
 			return true;
 	}
 	end = min(vma->vm_end, (process->cursor & PMD_MASK) + PMD_SIZE);
@@ -289,7 +309,8 @@ static bool scan_step(void)
 
 	if (!mmget_not_zero(mm))
 		return false;
-	if (tierd_lock_mm(mm)) {
+	chunk.is_given_up = !tierd_lock_mm(mm);
+	if (!chunk.is_given_up) {
 		is_going_on = scan_on(mm);
 		mmap_read_unlock(mm);
 	}
@@ -327,7 +348,7 @@ static void scan_chunk(struct tierd_process *process)
 	chunk.left_pages = READ_ONCE(process->scan_size_bytes) >> PAGE_SHIFT;
 	chunk.knows_heat = process->passes >= TIERD_PASSES_WITHOUT_HITS;
 	trace_kmem_scan_mm_start(process->pid);
-	while (is_going_on && !kthread_should_stop()) {
+	while (is_going_on && !READ_ONCE(process->is_removed) && !kthread_should_stop()) {
 		is_going_on = scan_step();
 		ended_ns = ktime_get_ns();
 		tierd_count(scanner_ns, ended_ns - began_ns);
@@ -335,27 +356,33 @@ static void scan_chunk(struct tierd_process *process)
 		cond_resched();
 		began_ns = ktime_get_ns();
 	}
+	if (chunk.is_pass_over) {
+		process->cursor = 0;
+		process->passes++;
+		forget_unmet_tables(process);
+	}
 	if (READ_ONCE(tierd_flush_tlb))
 		on_each_cpu(flush_here, NULL, true);
 	tierd_count(nr_kmmscand_mm_scans, 1);
 
 	mutex_lock(&tierd_lock);
-	process->target_node = choose_target();
+	WRITE_ONCE(process->target_node, choose_target());
 	process->chunks++;
 	trace_kmem_scan_mm_end(process->pid, process->cursor, chunk.useful_pages, process->scan_period_ms,
 			       process->scan_size_bytes, process->target_node);
-	if (chunk.knows_heat)
+	if (chunk.knows_heat && !chunk.is_given_up)
 		tierd_follow_rule(process, chunk.useful_pages);
 	process->ended_ns = ktime_get_ns();
 	mutex_unlock(&tierd_lock);
 	tierd_put(process);
 }
 
-static bool is_due(const struct tierd_process *process, u64 now_ns)
+/* When the next chunk of a process is due; never with a scale of 0. */
+static u64 due_ns(const struct tierd_process *process)
 {
 	u64 wait_ms = process->chunks ? process->scan_period_ms : TIERD_INITIAL_DELAY_MS;
 
-	return process->scale && now_ns >= process->ended_ns + wait_ms * NSEC_PER_MSEC;
+	return process->scale ? process->ended_ns + wait_ms * NSEC_PER_MSEC : U64_MAX;
 }
 
 /* The next process whose chunk is due, in turn, with a reference; of a round so many visits are left. */
@@ -365,30 +392,33 @@ static struct tierd_process *next_due(u32 *visits)
 	u64 now_ns = ktime_get_ns();
 
 	mutex_lock(&tierd_lock);
-	tierd_forget_exited();
 	list_for_each_entry(process, &tierd_processes, node) {
-		if (!*visits)
-			break;
-		--*visits;
-		if (is_due(process, now_ns)) {
-			due = process;
+		if (!*visits || due_ns(process) <= now_ns) {
+			due = *visits ? process : NULL;
+			/* the next look begins with this one if it was not its turn yet, and after it if it was */
+			list_rotate_to_front(&process->node, &tierd_processes);
+			if (due)
+				list_rotate_left(&tierd_processes);
 			break;
 		}
+		--*visits;
 	}
 	if (due) {
+		--*visits;
 		kref_get(&due->references);
-		list_move(&tierd_processes, &due->node); /* the next look begins after it */
 	}
 	mutex_unlock(&tierd_lock);
 	return due;
 }
 
+/* Scan who is due, until nobody is, or somebody wants to be heard. */
 static void scan_round(void)
 {
+	u64 until_ns = ktime_get_ns() + ADOPTION_MS * NSEC_PER_MSEC;
 	struct tierd_process *process;
 	u32 visits = TIERD_MMS_TO_SCAN;
 
-	while (!kthread_should_stop()) {
+	while (!kthread_should_stop() && !READ_ONCE(is_woken) && ktime_get_ns() < until_ns) {
 		process = next_due(&visits);
 		if (!process)
 			break;
@@ -396,35 +426,51 @@ static void scan_round(void)
 	}
 }
 
-/* Adopt processes now and then. Returns how long nobody is to be scanned, or 0 if somebody is registered. */
-static u64 look_for_processes(u64 *adopted_ns)
+/* Adopt processes now and then, and forget those that have exited. Returns whether there may be some to adopt. */
+static bool look_for_processes(void)
 {
+	static u64 adopted_ns;
+	static bool is_adopting;
 	bool is_asked = xchg(&is_woken, false); /* before the look: who asks after it is heard by the wait */
-	u64 now_ns = ktime_get_ns(), idle_ms = 0;
-	bool is_adopting = true;
+	u64 now_ns = ktime_get_ns();
+
+	if (is_asked || now_ns >= adopted_ns + ADOPTION_MS * NSEC_PER_MSEC) {
+		is_adopting = tierd_adopt();
+		adopted_ns = now_ns;
+	}
+	mutex_lock(&tierd_lock);
+	tierd_forget_exited();
+	mutex_unlock(&tierd_lock);
+	return is_adopting;
+}
+
+/* How long nobody is due. Looks come on a grid, as the model's do. */
+static u64 sleep_ns(bool is_adopting)
+{
+	struct tierd_process *process;
+	u64 now_ns, next_ns;
 
 	mutex_lock(&tierd_lock);
-	if (!*adopted_ns || now_ns >= *adopted_ns + ADOPTION_MS * NSEC_PER_MSEC || is_asked) {
-		is_adopting = tierd_adopt();
-		*adopted_ns = now_ns;
-	}
-	if (list_empty(&tierd_processes))
-		idle_ms = is_adopting ? ADOPTION_MS : NOBODY_MS;
+	now_ns = ktime_get_ns();
+	next_ns = now_ns + ADOPTION_MS * NSEC_PER_MSEC;
+	list_for_each_entry(process, &tierd_processes, node)
+		next_ns = min(next_ns, due_ns(process));
+	if (list_empty(&tierd_processes) && !is_adopting)
+		next_ns = now_ns + NOBODY_MS * NSEC_PER_MSEC;
 	mutex_unlock(&tierd_lock);
-	return idle_ms * NSEC_PER_MSEC;
+	return (max(next_ns, now_ns + 1) + LOOK_NS - 1) / LOOK_NS * LOOK_NS - now_ns;
 }
 
 static int scan(void *unused)
 {
-	u64 adopted_ns = 0, idle_ns;
+	bool is_adopting;
 
+	set_freezable();
 	while (!kthread_should_stop()) {
-		idle_ns = look_for_processes(&adopted_ns);
+		is_adopting = look_for_processes();
 		scan_round();
-		if (!idle_ns)
-			idle_ns = LOOK_NS - ktime_get_ns() % LOOK_NS; /* looks come on a grid, as the model's do */
-		wait_event_interruptible_hrtimeout(scanner_wait, READ_ONCE(is_woken) || kthread_should_stop(),
-						   ns_to_ktime(idle_ns));
+		__wait_event_hrtimeout(scanner_wait, READ_ONCE(is_woken) || kthread_should_stop(),
+				       ns_to_ktime(sleep_ns(is_adopting)), (TASK_IDLE | TASK_FREEZABLE));
 	}
 	return 0;
 }

@@ -11,8 +11,8 @@
  *   attributes.c /sys/kernel/mm/tierd
  *   main.c       counters, memory of the state, loading and unloading
  *
- * Locks, outer ones first: tierd_lock (registry and tunables), mmap_lock of a process (read), page table lock, the lock
- * of the list. The scanner and the migrator hold tierd_lock for a few instructions only and never while they walk.
+ * Locks: tierd_lock is of registry, tunables and policy; the list's own lock is taken under it. Neither is held where a
+ * mmap_lock (read), and under that the lock of a page table, are.
  */
 #ifndef TIERD_H
 #define TIERD_H
@@ -39,6 +39,12 @@
 #endif
 #ifndef CONFIG_NUMA
 #error "tierd moves pages between NUMA nodes, which needs CONFIG_NUMA"
+#endif
+#ifndef CONFIG_MEMCG
+#error "tierd finds the owner of a mm, whose cpuset it keeps to, by CONFIG_MEMCG"
+#endif
+#ifndef CONFIG_PAGE_IDLE_FLAG
+#error "tierd tells reclaim of the accesses it has seen by CONFIG_PAGE_IDLE_FLAG"
 #endif
 
 #define TIERD_UNLIMITED (~0ULL)
@@ -106,16 +112,17 @@ struct tierd_process {
 	struct mm_struct *mm;
 	pid_t pid;
 	char command[TASK_COMM_LEN];
-	unsigned int scale; /* 0: not scanned */
+	bool is_removed;
 	/* under tierd_lock */
+	unsigned int scale; /* 0: not scanned */
 	u32 scan_period_ms;
 	u64 scan_size_bytes;
 	u64 ended_ns; /* the last chunk, or the registration before the first */
 	u64 useful_pages; /* of the last chunk, decayed */
 	u64 chunks;
-	u64 passes;
 	int target_node;
 	/* of the scanner alone */
+	u64 passes;
 	unsigned long cursor; /* address at which the next chunk begins */
 	struct xarray tables; /* struct tierd_table, by the number of the page table */
 };
@@ -133,8 +140,8 @@ extern u64 tierd_state_bytes_max;
 extern u32 tierd_cpu_percent;
 extern bool tierd_flush_tlb;
 
-void *tierd_alloc(size_t size, gfp_t flags);
-void tierd_free(void *memory, size_t size);
+void *tierd_alloc(size_t size, size_t beside, gfp_t flags);
+void tierd_free(void *memory, size_t size, size_t beside);
 void tierd_pace(u64 *owed_ns, u64 worked_ns);
 bool tierd_lock_mm(struct mm_struct *mm);
 
@@ -147,6 +154,8 @@ static inline bool tierd_is_fast(int node)
 extern struct mutex tierd_lock;
 extern struct list_head tierd_processes;
 
+extern u32 tierd_num_processes;
+
 int tierd_add_pid(pid_t pid, unsigned int scale);
 int tierd_remove_pid(pid_t pid);
 void tierd_remove_all(void);
@@ -155,7 +164,7 @@ void tierd_put(struct tierd_process *process);
 int tierd_set_command(const char *command);
 int tierd_set_cgroup(const char *path);
 const char *tierd_command(void);
-ssize_t tierd_show_cgroup(char *to);
+const char *tierd_cgroup(void);
 bool tierd_adopt(void);
 u64 tierd_resident_pages(void);
 
@@ -163,8 +172,10 @@ u64 tierd_resident_pages(void);
 int tierd_start_scanner(void);
 void tierd_stop_scanner(void);
 void tierd_wake_scanner(void);
+void tierd_free_table(struct xarray *tables, unsigned long number, struct tierd_table *table);
 struct folio *tierd_promotable_folio(pte_t pte);
 bool tierd_is_eligible(struct vm_area_struct *vma);
+pmd_t *tierd_find_pmd(struct mm_struct *mm, unsigned long address);
 pte_t *tierd_lock_table(struct mm_struct *mm, unsigned long address, spinlock_t **lock);
 void tierd_unlock_table(pte_t *pte, spinlock_t *lock);
 
@@ -189,6 +200,7 @@ extern u32 tierd_control_interval_ms;
 bool tierd_is_allowed(const struct tierd_setting *setting);
 void tierd_apply(const struct tierd_setting *setting);
 int tierd_set_policy(enum tierd_policy policy);
+void tierd_set_control_interval(u32 interval_ms);
 void tierd_follow_rule(struct tierd_process *process, u64 useful);
 void tierd_start_control(void);
 void tierd_stop_control(void);

@@ -34,7 +34,7 @@ REFUSED = {
     "throttle_bytes_per_s": ("1", "4294967297", "18446744073709551615", "1.5"),
     "policy": ("learned", "", "of", "offf"),
     "control_interval_ms": ("0", "3600001"),
-    "processes": ("0", "x", "999999", "1 11", "1 x", "-999999", "2"),
+    "processes": ("0", "x", "999999", "1 11", "1 x", "1 1 1", "-999999", "-1 1", "2", "4294967297", "1 4294967296"),
     "command": ("a-name-too-long-for-a-command",),
     "cgroup": ("/nowhere",),
     "state_bytes_max": ("1",),
