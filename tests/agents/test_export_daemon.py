@@ -168,7 +168,7 @@ def test_hostile_names_stay_in_their_comment_and_their_string(tmp_path: Path) ->
 
 
 KERNEL = {"LINUX_VERSION_CODE": "(6 * 65536 + 12 * 256 + 117)"} | dict.fromkeys(
-    ("CONFIG_X86_64", "CONFIG_DEVICE_MIGRATION", "CONFIG_NUMA"), "1"
+    ("CONFIG_X86_64", "CONFIG_DEVICE_MIGRATION", "CONFIG_NUMA", "CONFIG_MEMCG", "CONFIG_PAGE_IDLE_FLAG"), "1"
 )
 """What a kernel that it is written for defines."""
 
@@ -183,6 +183,8 @@ KERNEL = {"LINUX_VERSION_CODE": "(6 * 65536 + 12 * 256 + 117)"} | dict.fromkeys(
         ({"CONFIG_X86_64": None}, "x86-64"),
         ({"CONFIG_DEVICE_MIGRATION": None}, "CONFIG_DEVICE_MIGRATION"),
         ({"CONFIG_NUMA": None}, "CONFIG_NUMA"),
+        ({"CONFIG_MEMCG": None}, "CONFIG_MEMCG"),
+        ({"CONFIG_PAGE_IDLE_FLAG": None}, "CONFIG_PAGE_IDLE_FLAG"),
     ],
 )
 def test_a_kernel_that_it_is_not_for_is_refused_at_build(change: dict[str, str | None], reason: str | None) -> None:

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-/* Who sets the tunables: whoever writes them, the kernel's rule after every chunk, or a learned policy now and then. */
+/*
+ * Who sets the tunables: whoever writes them, the kernel's rule after every chunk, or a learned
+ * policy now and then.
+ */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
 #include <linux/lockdep.h>
@@ -55,10 +58,14 @@ void tierd_apply(const struct tierd_setting *setting)
 	tierd_wake_scanner();
 }
 
-/* Adapt period and size of a process to a chunk that found so many useful pages, if that is for the rule to do. */
+/*
+ * Adapt period and size of a process to a chunk that found so many useful pages, if that is for the
+ * rule to do.
+ */
 void tierd_follow_rule(struct tierd_process *process, u64 useful)
 {
-	u64 before = process->useful_pages, period = process->scan_period_ms, size = process->scan_size_bytes, total;
+	u64 before = process->useful_pages, period = process->scan_period_ms,
+	    size = process->scan_size_bytes, total;
 
 	lockdep_assert_held(&tierd_lock);
 	if (tierd_policy != TIERD_POLICY_RULE)
@@ -79,25 +86,34 @@ void tierd_follow_rule(struct tierd_process *process, u64 useful)
 		size = TIERD_SCAN_SIZE_BYTES_MAX;
 	}
 	process->scan_period_ms = clamp(period, TIERD_SCAN_PERIOD_MS_MIN, TIERD_SCAN_PERIOD_MS_MAX);
-	process->scan_size_bytes = clamp(size, TIERD_SCAN_SIZE_BYTES_MIN, TIERD_SCAN_SIZE_BYTES_MAX);
+	process->scan_size_bytes =
+		clamp(size, TIERD_SCAN_SIZE_BYTES_MIN, TIERD_SCAN_SIZE_BYTES_MAX);
 	process->useful_pages = total;
 }
 
-/* A decision; one that is out of range ends the policy's rule, and what was in force at the start is again. */
+/*
+ * A decision; one that is out of range ends the policy's rule, and what was in force at the start
+ * is again.
+ */
 static void control(struct work_struct *work)
 {
 	struct tierd_setting setting;
 
 	mutex_lock(&tierd_lock);
-	/* while this waited for the lock the policy may have been set anew, and the next decision be due later */
+	/*
+	 * while this waited for the lock the policy may have been set anew, and the next decision
+	 * be due later
+	 */
 	if (tierd_policy == TIERD_POLICY_LEARNED && !delayed_work_pending(&control_work)) {
 		setting = tierd_in_force;
 		tierd_decide(&setting);
 		if (tierd_is_allowed(&setting)) {
 			tierd_apply(&setting);
-			schedule_delayed_work(&control_work, msecs_to_jiffies(tierd_control_interval_ms));
+			schedule_delayed_work(&control_work,
+					      msecs_to_jiffies(tierd_control_interval_ms));
 		} else {
-			pr_warn("policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of range: policy is off\n",
+			pr_warn("policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of "
+				"range: policy is off\n",
 				TIERD_POLICY_NAME, setting.scan_period_ms, setting.scan_size_bytes,
 				setting.throttle_bytes_per_s);
 			WRITE_ONCE(tierd_policy, TIERD_POLICY_OFF);
@@ -107,7 +123,10 @@ static void control(struct work_struct *work)
 	mutex_unlock(&tierd_lock);
 }
 
-/* Hand the tunables to somebody else. A learned policy decides an interval later for the first time. */
+/*
+ * Hand the tunables to somebody else. A learned policy decides an interval later for the first
+ * time.
+ */
 int tierd_set_policy(enum tierd_policy policy)
 {
 	lockdep_assert_held(&tierd_lock);
@@ -116,7 +135,8 @@ int tierd_set_policy(enum tierd_policy policy)
 	WRITE_ONCE(tierd_policy, policy);
 	if (policy == TIERD_POLICY_LEARNED) {
 		tierd_forget_past();
-		mod_delayed_work(system_wq, &control_work, msecs_to_jiffies(tierd_control_interval_ms));
+		mod_delayed_work(system_wq, &control_work,
+				 msecs_to_jiffies(tierd_control_interval_ms));
 	}
 	tierd_apply(&tierd_in_force); /* what the rule has made of it for single processes goes */
 	return 0;

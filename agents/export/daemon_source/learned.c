@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The learned policy: what has been counted since the last decision, the decision, and a log of the last ones, samples
- * and settings as they are in memory, in /sys/kernel/debug/tierd/decisions.
+ * The learned policy: what has been counted since the last decision, the decision, and a log of the
+ * last ones, samples and settings as they are in memory, in /sys/kernel/debug/tierd/decisions.
  */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
@@ -124,7 +124,8 @@ static int open_log(struct inode *inode, struct file *file)
 	if (!snapshot)
 		return -ENOMEM;
 	mutex_lock(&tierd_lock);
-	for (number = num_decisions > LOGGED ? num_decisions - LOGGED : 0; number < num_decisions; number++)
+	for (number = num_decisions > LOGGED ? num_decisions - LOGGED : 0; number < num_decisions;
+	     number++)
 		snapshot->decisions[count++] = decisions[number % LOGGED];
 	mutex_unlock(&tierd_lock);
 	snapshot->size = count * sizeof(struct decision);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-/* The migration list: addresses in the order in which they were found hot, duplicates not looked for. */
+/*
+ * The migration list: addresses in the order in which they were found hot, duplicates not looked
+ * for.
+ */
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include "tierd.h"

@@ -45,7 +45,8 @@ void *tierd_alloc(size_t size, size_t beside, gfp_t flags)
 {
 	void *memory = NULL;
 
-	if (atomic64_add_return(size + beside, &tierd_state_bytes) <= READ_ONCE(tierd_state_bytes_max))
+	if (atomic64_add_return(size + beside, &tierd_state_bytes) <=
+	    READ_ONCE(tierd_state_bytes_max))
 		memory = kzalloc(size, flags | __GFP_NOWARN);
 	if (!memory)
 		atomic64_sub(size + beside, &tierd_state_bytes);
@@ -58,7 +59,10 @@ void tierd_free(void *memory, size_t size, size_t beside)
 	atomic64_sub(size + beside, &tierd_state_bytes);
 }
 
-/* Sleep after work as long as the thread's share of a processor asks for; what is too short to sleep is owed. */
+/*
+ * Sleep after work as long as the thread's share of a processor asks for; what is too short to
+ * sleep is owed.
+ */
 void tierd_pace(u64 *owed_ns, u64 worked_ns)
 {
 	u32 percent = READ_ONCE(tierd_cpu_percent);
@@ -92,7 +96,10 @@ bool tierd_lock_mm(struct mm_struct *mm)
 	return false;
 }
 
-/* Nodes with processors are fast, others with memory slow, as they are now; modules cannot ask for the kernel's tiers. */
+/*
+ * Nodes with processors are fast, others with memory slow, as they are now; modules cannot ask for
+ * the kernel's tiers.
+ */
 static int __init find_nodes(void)
 {
 	int node;
@@ -101,15 +108,17 @@ static int __init find_nodes(void)
 		if (node_state(node, N_CPU))
 			node_set(node, tierd_fast_nodes);
 	if (nodes_empty(tierd_fast_nodes) || nodes_equal(tierd_fast_nodes, node_states[N_MEMORY])) {
-		pr_err("nodes with memory are %*pbl, of which %*pbl have processors: no fast and slow memory\n",
-		       nodemask_pr_args(&node_states[N_MEMORY]), nodemask_pr_args(&tierd_fast_nodes));
+		pr_err("nodes with memory are %*pbl, of which %*pbl have processors: no fast and "
+		       "slow memory\n",
+		       nodemask_pr_args(&node_states[N_MEMORY]),
+		       nodemask_pr_args(&tierd_fast_nodes));
 		return -ENODEV;
 	}
 	return 0;
 }
 
 /* The folder of /sys/kernel/mm, whose object modules cannot name. */
-static struct kobject * __init mm_folder(void)
+static struct kobject *__init mm_folder(void)
 {
 	struct kernfs_node *node = kernfs_find_and_get(kernel_kobj->sd, "mm");
 	struct kobject *mm = node ? kobject_get(node->priv) : NULL;
@@ -164,7 +173,8 @@ static int __init tierd_init(void)
 	if (error)
 		goto stop_scanner;
 	tierd_start_log();
-	pr_info("fast nodes %*pbl, policy %s\n", nodemask_pr_args(&tierd_fast_nodes), TIERD_POLICY_NAME);
+	pr_info("fast nodes %*pbl, policy %s\n", nodemask_pr_args(&tierd_fast_nodes),
+		TIERD_POLICY_NAME);
 	return 0;
 
 stop_scanner:
@@ -190,4 +200,5 @@ static void __exit tierd_exit(void)
 module_init(tierd_init);
 module_exit(tierd_exit);
 MODULE_LICENSE("Dual MIT/GPL");
-MODULE_DESCRIPTION("Promotes hot pages of registered processes to fast memory, steered by a policy of tierenv");
+MODULE_DESCRIPTION("Promotes hot pages of registered processes to fast memory, steered by a policy "
+		   "of tierenv");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The migrator: a thread that drains the list, moves its pages to a fast node of their process's, and sleeps. Of every
- * throttle window it has a budget of pages, none carried over; entries beyond it are dropped, as a page that goes on to
- * be touched is listed again.
+ * The migrator: a thread that drains the list, moves its pages to a fast node of their process's,
+ * and sleeps. Of every throttle window it has a budget of pages, none carried over; entries beyond
+ * it are dropped, as a page that goes on to be touched is listed again.
  */
 #include <linux/freezer.h>
 #include <linux/highmem.h>
@@ -20,9 +20,13 @@
 
 #define RUN_PAGES 64 /* neighbours moved under one hold of a mmap_lock */
 #define TAKEN_ENTRIES 256 /* off the list at a time */
-/* Without direct reclaim, or the migrator would demote for itself; kswapd is woken where there is no room. */
-#define TARGET_GFP ((GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM) | __GFP_THISNODE | __GFP_NORETRY | __GFP_NOWARN | \
-		    __GFP_NOMEMALLOC)
+/*
+ * Without direct reclaim, or the migrator would demote for itself; kswapd is woken where there is
+ * no room.
+ */
+#define TARGET_GFP                                                                                 \
+	((GFP_HIGHUSER_MOVABLE & ~__GFP_DIRECT_RECLAIM) | __GFP_THISNODE | __GFP_NORETRY |         \
+	 __GFP_NOWARN | __GFP_NOMEMALLOC)
 
 static struct task_struct *migrator;
 static DECLARE_WAIT_QUEUE_HEAD(migrator_wait);
@@ -44,7 +48,8 @@ static u64 budget_left(void)
 		return TAKEN_ENTRIES;
 	if (!limit)
 		return 0;
-	pages = max(1ULL, mul_u64_u32_div(limit >> PAGE_SHIFT, TIERD_THROTTLE_WINDOW_MS, MSEC_PER_SEC));
+	pages = max(1ULL,
+		    mul_u64_u32_div(limit >> PAGE_SHIFT, TIERD_THROTTLE_WINDOW_MS, MSEC_PER_SEC));
 	return pages > window_promotions ? pages - window_promotions : 0;
 }
 
@@ -56,7 +61,8 @@ static struct page *take_page(int node)
 /* Whether the allocator takes pages of a zone without waking kswapd. */
 static bool is_above_low(struct zone *zone)
 {
-	unsigned long least = low_wmark_pages(zone) + zone->lowmem_reserve[ZONE_MOVABLE] + zone->nr_free_highatomic;
+	unsigned long least = low_wmark_pages(zone) + zone->lowmem_reserve[ZONE_MOVABLE] +
+			      zone->nr_free_highatomic;
 
 	return populated_zone(zone) && zone_page_state(zone, NR_FREE_PAGES) > least;
 }
@@ -82,7 +88,10 @@ static bool allows(const struct mempolicy *policy, int node)
 	return !policy || ((policy->flags & MPOL_F_MOF) && node_isset(node, policy->nodes));
 }
 
-/* The fast node for pages of a mm: its target, or another one if its owner's cpuset leaves that out, or NUMA_NO_NODE. */
+/*
+ * The fast node for pages of a mm: its target, or another one if its owner's cpuset leaves that
+ * out, or NUMA_NO_NODE.
+ */
 static int allowed_target(struct mm_struct *mm, int node)
 {
 	struct task_struct *owner;
@@ -121,8 +130,9 @@ static enum tierd_result look(struct mm_struct *mm, unsigned long address)
 }
 
 /*
- * A page on a node with what is in another one, which is locked and unmapped, or NULL. migrate_vma_pages() stops the
- * kernel if that is under writeback, as pages of the swap cache can be.
+ * A page on a node with what is in another one, which is locked and unmapped, or NULL.
+ * migrate_vma_pages() stops the kernel if that is under writeback, as pages of the swap cache can
+ * be.
  */
 static struct page *copy_of(struct page *from, int node)
 {
@@ -176,8 +186,12 @@ static u32 move_run(struct vm_area_struct *vma, unsigned long start, u32 pages, 
 	return moved;
 }
 
-/* Move the first of some pages with the neighbours that follow it, under the mmap_lock. Returns how many have ended. */
-static u32 move_some(struct tierd_process *process, const unsigned long *addresses, u32 count, int node)
+/*
+ * Move the first of some pages with the neighbours that follow it, under the mmap_lock. Returns how
+ * many have ended.
+ */
+static u32 move_some(struct tierd_process *process, const unsigned long *addresses, u32 count,
+		     int node)
 {
 	struct mm_struct *mm = process->mm;
 	struct vm_area_struct *vma = vma_lookup(mm, addresses[0]);
@@ -190,7 +204,8 @@ static u32 move_some(struct tierd_process *process, const unsigned long *address
 		tierd_end_entries(process, result, node, 1);
 		return 1;
 	}
-	while (pages < min_t(u32, count, RUN_PAGES) && addresses[pages] == addresses[pages - 1] + PAGE_SIZE &&
+	while (pages < min_t(u32, count, RUN_PAGES) &&
+	       addresses[pages] == addresses[pages - 1] + PAGE_SIZE &&
 	       addresses[pages] < vma->vm_end && look(mm, addresses[pages]) == TIERD_PROMOTED)
 		pages++;
 	moved = has_room(node) ? move_run(vma, addresses[0], pages, node) : 0;
@@ -200,7 +215,10 @@ static u32 move_some(struct tierd_process *process, const unsigned long *address
 	return pages;
 }
 
-/* Move the first of some pages under one hold of their mmap_lock. Returns how many entries have ended. */
+/*
+ * Move the first of some pages under one hold of their mmap_lock. Returns how many entries have
+ * ended.
+ */
 static u32 move_under_lock(struct tierd_process *process, const unsigned long *addresses, u32 count)
 {
 	struct mm_struct *mm = process->mm;
@@ -274,7 +292,8 @@ static int migrate(void *unused)
 		drain();
 		wait_event_freezable_timeout(migrator_wait, kthread_should_stop(),
 					     msecs_to_jiffies(TIERD_MIGRATE_SLEEP_MS));
-		wait_event_freezable(migrator_wait, atomic64_read(&tierd_list_entries) || kthread_should_stop());
+		wait_event_freezable(migrator_wait,
+				     atomic64_read(&tierd_list_entries) || kthread_should_stop());
 	}
 	return 0;
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-/* Which processes are scanned: those that somebody named by pid, and those adopted by command name or cgroup. */
+/*
+ * Which processes are scanned: those that somebody named by pid, and those adopted by command name
+ * or cgroup.
+ */
 #include <linux/cgroup.h>
 #include <linux/ctype.h>
 #include <linux/pid.h>
@@ -11,7 +14,8 @@
 #include "trace.h"
 
 #define ADOPTED_AT_ONCE 32
-#define MOST_PROCESSES 1024 /* looks at all of them are short, whoever starts processes to be adopted */
+#define MOST_PROCESSES                                                                             \
+	1024 /* looks at all of them are short, whoever starts processes to be adopted */
 
 DEFINE_MUTEX(tierd_lock);
 LIST_HEAD(tierd_processes);
@@ -191,7 +195,8 @@ const char *tierd_command(void)
  * tierd_set_cgroup() - adopt processes at or below a control group
  * @path: in the unified hierarchy; empty for none
  *
- * The path is looked up anew whenever processes are adopted: services make their groups again when they restart.
+ * The path is looked up anew whenever processes are adopted: services make their groups again when
+ * they restart.
  */
 int tierd_set_cgroup(const char *path)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The scanner: a thread that visits the pages of registered processes in turn, clears their Accessed bits, and lists
- * pages on slow nodes that were touched in two windows in a row. What was touched before the first visit was touched
- * nobody knows when, so that this one only resets.
+ * The scanner: a thread that visits the pages of registered processes in turn, clears their
+ * Accessed bits, and lists pages on slow nodes that were touched in two windows in a row. What was
+ * touched before the first visit was touched nobody knows when, so that this one only resets.
  */
 #include <linux/freezer.h>
 #include <linux/hrtimer.h>
@@ -42,7 +42,10 @@ struct chunk {
 static struct chunk chunk; /* too large for a stack */
 static unsigned long found[PTRS_PER_PTE];
 
-/* Whether pages of a mapping may be moved by anybody but their owner: as for NUMA balancing, by its memory policy. */
+/*
+ * Whether pages of a mapping may be moved by anybody but their owner: as for NUMA balancing, by its
+ * memory policy.
+ */
 bool tierd_is_eligible(struct vm_area_struct *vma)
 {
 	if (!vma_is_anonymous(vma) || !vma_is_accessible(vma))
@@ -62,7 +65,8 @@ struct folio *tierd_promotable_folio(pte_t pte)
 	folio = page_folio(pte_page(pte));
 	if (!folio_test_anon(folio) || folio_test_large(folio) || folio_test_ksm(folio))
 		return NULL;
-	if (!folio_test_lru(folio) || folio_test_unevictable(folio) || folio_likely_mapped_shared(folio))
+	if (!folio_test_lru(folio) || folio_test_unevictable(folio) ||
+	    folio_likely_mapped_shared(folio))
 		return NULL;
 	/* the kernel would not move the first, and the migrator refuses the other */
 	if (folio_maybe_dma_pinned(folio) || folio_test_swapcache(folio))
@@ -94,8 +98,8 @@ pmd_t *tierd_find_pmd(struct mm_struct *mm, unsigned long address)
  * @address: of a page
  * @lock: that of the table, for tierd_unlock_table()
  *
- * What pte_offset_map_lock() does, which modules cannot call: the table may be freed or replaced by a huge page until
- * its lock is held, and is freed under RCU.
+ * What pte_offset_map_lock() does, which modules cannot call: the table may be freed or replaced by
+ * a huge page until its lock is held, and is freed under RCU.
  *
  * Returns: the entry of the page, or NULL where there is no page table.
  */
@@ -136,7 +140,9 @@ static size_t index_bytes(struct xarray *tables, unsigned long number)
 {
 	unsigned long first = round_down(number, XA_CHUNK_SIZE);
 
-	return xa_find(tables, &first, number | XA_CHUNK_MASK, XA_PRESENT) ? 0 : sizeof(struct xa_node);
+	if (xa_find(tables, &first, number | XA_CHUNK_MASK, XA_PRESENT))
+		return 0;
+	return sizeof(struct xa_node);
 }
 
 /* Take a table off its index, and free it. */
@@ -146,7 +152,10 @@ void tierd_free_table(struct xarray *tables, unsigned long number, struct tierd_
 	tierd_free(table, sizeof(*table), index_bytes(tables, number));
 }
 
-/* What is remembered of a page table, made at the first visit, or NULL for want of memory, for which nobody waits. */
+/*
+ * What is remembered of a page table, made at the first visit, or NULL for want of memory, for
+ * which nobody waits.
+ */
 static struct tierd_table *memory_of(struct tierd_process *process, unsigned long address)
 {
 	unsigned long number = address >> PMD_SHIFT;
@@ -185,10 +194,14 @@ static void forget_unmet_tables(struct tierd_process *process)
 /* As ptep_test_and_clear_young(), which modules cannot call. */
 static bool clear_accessed(pte_t *pte)
 {
-	return pte_young(ptep_get(pte)) && test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)&pte->pte);
+	return pte_young(ptep_get(pte)) &&
+	       test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)&pte->pte);
 }
 
-/* Visit a page on a slow node that was or was not accessed. Returns whether it was in two windows in a row. */
+/*
+ * Visit a page on a slow node that was or was not accessed. Returns whether it was in two windows
+ * in a row.
+ */
 static bool visit_slow(struct tierd_table *table, unsigned int bit, bool *is_accessed)
 {
 	bool was_accessed = test_bit(bit, table->was_accessed);
@@ -237,7 +250,7 @@ static void scan_table(struct mm_struct *mm, unsigned long address, unsigned lon
 			continue;
 		}
 		is_accessed = clear_accessed(pte);
-		if (is_accessed) { /* reclaim and DAMON still learn of it when they ask for this folio */
+		if (is_accessed) { /* reclaim and DAMON still learn of it */
 			folio_clear_idle(folio);
 			folio_set_young(folio);
 		}
@@ -264,7 +277,10 @@ static void scan_table(struct mm_struct *mm, unsigned long address, unsigned lon
 	tierd_count(nr_kmmscand_slowtier, hits);
 }
 
-/* Where the chunk goes on, under the mmap_lock: the next page table, or past what is not scanned or not there. */
+/*
+ * Where the chunk goes on, under the mmap_lock: the next page table, or past what is not scanned or
+ * not there.
+ */
 static bool scan_on(struct mm_struct *mm)
 {
 	struct tierd_process *process = chunk.process;
@@ -290,7 +306,7 @@ static bool scan_on(struct mm_struct *mm)
 	}
 	end = min(vma->vm_end, (process->cursor & PMD_MASK) + PMD_SIZE);
 	if (chunk.is_started && (end - process->cursor) >> PAGE_SHIFT > chunk.left_pages)
-		return false; /* whole page tables only, or some pages would be visited twice in a window */
+		return false; /* or some of its pages would be visited twice in a window */
 	if (chunk.mapping != vma->vm_start || !chunk.is_started)
 		tierd_count(nr_kmmscand_vma_scans, 1);
 	chunk.mapping = vma->vm_start;
@@ -301,7 +317,10 @@ static bool scan_on(struct mm_struct *mm)
 	return chunk.left_pages > 0;
 }
 
-/* Let the process go and take it again for every page table: nobody waits longer for the scanner than for one. */
+/*
+ * Let the process go and take it again for every page table: nobody waits longer for the scanner
+ * than for one.
+ */
 static bool scan_step(void)
 {
 	struct mm_struct *mm = chunk.process->mm;
@@ -314,7 +333,7 @@ static bool scan_step(void)
 		is_going_on = scan_on(mm);
 		mmap_read_unlock(mm);
 	}
-	mmput_async(mm); /* the last one to leave tears the memory down, which is not for us to do */
+	mmput_async(mm); /* the last one to leave tears all down, which is not for us to do */
 	return is_going_on;
 }
 
@@ -368,8 +387,9 @@ static void scan_chunk(struct tierd_process *process)
 	mutex_lock(&tierd_lock);
 	WRITE_ONCE(process->target_node, choose_target());
 	process->chunks++;
-	trace_kmem_scan_mm_end(process->pid, process->cursor, chunk.useful_pages, process->scan_period_ms,
-			       process->scan_size_bytes, process->target_node);
+	trace_kmem_scan_mm_end(process->pid, process->cursor, chunk.useful_pages,
+			       process->scan_period_ms, process->scan_size_bytes,
+			       process->target_node);
 	if (chunk.knows_heat && !chunk.is_given_up)
 		tierd_follow_rule(process, chunk.useful_pages);
 	process->ended_ns = ktime_get_ns();
@@ -385,7 +405,10 @@ static u64 due_ns(const struct tierd_process *process)
 	return process->scale ? process->ended_ns + wait_ms * NSEC_PER_MSEC : U64_MAX;
 }
 
-/* The next process whose chunk is due, in turn, with a reference; of a round so many visits are left. */
+/*
+ * The next process whose chunk is due, in turn, with a reference; of a round so many visits are
+ * left.
+ */
 static struct tierd_process *next_due(u32 *visits)
 {
 	struct tierd_process *process, *due = NULL;
@@ -395,7 +418,10 @@ static struct tierd_process *next_due(u32 *visits)
 	list_for_each_entry(process, &tierd_processes, node) {
 		if (!*visits || due_ns(process) <= now_ns) {
 			due = *visits ? process : NULL;
-			/* the next look begins with this one if it was not its turn yet, and after it if it was */
+			/*
+			 * the next look begins with this one if it was not its turn yet, and after
+			 * it if it was
+			 */
 			list_rotate_to_front(&process->node, &tierd_processes);
 			if (due)
 				list_rotate_left(&tierd_processes);
@@ -426,12 +452,16 @@ static void scan_round(void)
 	}
 }
 
-/* Adopt processes now and then, and forget those that have exited. Returns whether there may be some to adopt. */
+/*
+ * Adopt processes now and then, and forget those that have exited. Returns whether there may be
+ * some to adopt.
+ */
 static bool look_for_processes(void)
 {
 	static u64 adopted_ns;
 	static bool is_adopting;
-	bool is_asked = xchg(&is_woken, false); /* before the look: who asks after it is heard by the wait */
+	bool is_asked = xchg(&is_woken,
+			     false); /* before the look: who asks after it is heard by the wait */
 	u64 now_ns = ktime_get_ns();
 
 	if (is_asked || now_ns >= adopted_ns + ADOPTION_MS * NSEC_PER_MSEC) {
@@ -470,7 +500,8 @@ static int scan(void *unused)
 		is_adopting = look_for_processes();
 		scan_round();
 		__wait_event_hrtimeout(scanner_wait, READ_ONCE(is_woken) || kthread_should_stop(),
-				       ns_to_ktime(sleep_ns(is_adopting)), (TASK_IDLE | TASK_FREEZABLE));
+				       ns_to_ktime(sleep_ns(is_adopting)),
+				       (TASK_IDLE | TASK_FREEZABLE));
 	}
 	return 0;
 }

@@ -9,18 +9,18 @@
 @TUNABLES@
 
 /* How the daemon is made. */
-#define TIERD_INITIAL_DELAY_MS @INITIAL_DELAY_MS@ /* from a process's registration to its first chunk */
+#define TIERD_INITIAL_DELAY_MS @INITIAL_DELAY_MS@ /* from registration to first chunk */
 #define TIERD_SCAN_SLEEP_MS @SCAN_SLEEP_MS@ /* the scanner looks for a due process this often */
 #define TIERD_MMS_TO_SCAN @MMS_TO_SCAN@ /* visits of processes between two sleeps */
 #define TIERD_MIGRATE_SLEEP_MS @MIGRATE_SLEEP_MS@ /* between two drains of the list */
-#define TIERD_THROTTLE_WINDOW_MS @THROTTLE_WINDOW_MS@ /* has a budget of so much time; what is over it is dropped */
+#define TIERD_THROTTLE_WINDOW_MS @THROTTLE_WINDOW_MS@ /* has its budget */
 
 /* The kernel's rule for period and size. */
 #define TIERD_DECAY_SHIFT @DECAY_SHIFT@
 #define TIERD_IGNORE_THRESHOLD_PAGES @IGNORE_THRESHOLD_PAGES@
 #define TIERD_PERIOD_STEP_PERCENT @PERIOD_STEP_PERCENT@
 #define TIERD_PERIOD_JUMP_SHIFT @PERIOD_JUMP_SHIFT@
-#define TIERD_PASSES_WITHOUT_HITS @PASSES_WITHOUT_HITS@ /* the first only resets, the second sees one window */
+#define TIERD_PASSES_WITHOUT_HITS @PASSES_WITHOUT_HITS@ /* resets; one window */
 
 /* Memory of list and marks together, at the start. */
 #define TIERD_STATE_BYTES_MAX (256ULL << 20)

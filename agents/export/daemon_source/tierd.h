@@ -6,13 +6,13 @@
  *   scanner.c    a thread that clears Accessed bits and finds pages touched in two windows in a row
  *   list.c       what it has found
  *   migrator.c   a thread that moves these pages to a fast node, within a budget
- *   control.c    tunables: held as written, by the kernel's rule, or by a learned policy every control interval
+ *   control.c    tunables: held as written, by the kernel's rule, or by a learned policy
  *   learned.c    what that policy sees, from the module's own counters
  *   attributes.c /sys/kernel/mm/tierd
  *   main.c       counters, memory of the state, loading and unloading
  *
- * Locks: tierd_lock is of registry, tunables and policy; the list's own lock is taken under it. Neither is held where a
- * mmap_lock (read), and under that the lock of a page table, are.
+ * Locks: tierd_lock is of registry, tunables and policy; the list's own lock is taken under it.
+ * Neither is held where a mmap_lock (read), and under that the lock of a page table, are.
  */
 #ifndef TIERD_H
 #define TIERD_H
@@ -29,7 +29,7 @@
 #include "settings.h"
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0) || LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
-#error "tierd is written for Linux 6.12: other versions name what it calls otherwise (docs/daemon.md)"
+#error "tierd is written for Linux 6.12: other versions name what it calls otherwise"
 #endif
 #ifndef CONFIG_X86_64
 #error "tierd walks page tables of x86-64 only"
@@ -80,7 +80,10 @@ extern atomic64_t tierd_counters[TIERD_NUM_COUNTERS];
 
 #define tierd_count(name, number) atomic64_add(number, &tierd_counters[TIERD_##name])
 
-/* Why an entry of the list has ended: codes of kmem_scan_mm_migrate, docs/kmmscand.md section P5; the last is tierd's. */
+/*
+ * Why an entry of the list has ended: result codes of kmem_scan_mm_migrate in the series, but for
+ * the last, which is tierd's own.
+ */
 enum tierd_result {
 	TIERD_PROMOTED = 0,
 	TIERD_MM_GONE = 1,
@@ -185,7 +188,8 @@ extern atomic64_t tierd_list_entries;
 u32 tierd_enlist(struct tierd_process *process, const unsigned long *addresses, u32 count);
 struct tierd_process *tierd_delist(unsigned long *addresses, u32 *count);
 void tierd_drop_list(enum tierd_result result);
-void tierd_end_entries(struct tierd_process *process, enum tierd_result result, int node, u32 count);
+void tierd_end_entries(struct tierd_process *process, enum tierd_result result, int node,
+		       u32 count);
 
 /* migrator.c */
 int tierd_start_migrator(void);

@@ -22,14 +22,15 @@ DEFINE_EVENT(tierd_mm, kmem_scan_mm_start, TP_PROTO(pid_t mm), TP_ARGS(mm));
 
 /* Period and size are those of the chunk, before the rule changes them. */
 TRACE_EVENT(kmem_scan_mm_end,
-	TP_PROTO(pid_t mm, unsigned long address, u64 total, u32 scan_period, u64 scan_size, int target_node),
+	TP_PROTO(pid_t mm, unsigned long address, u64 total, u32 scan_period, u64 scan_size,
+		 int target_node),
 	TP_ARGS(mm, address, total, scan_period, scan_size, target_node),
 	TP_STRUCT__entry(
-		__field(pid_t, mm)
 		__field(unsigned long, address)
 		__field(u64, total)
-		__field(u32, scan_period)
 		__field(u64, scan_size)
+		__field(u32, scan_period)
+		__field(pid_t, mm)
 		__field(int, target_node)
 	),
 	TP_fast_assign(
@@ -40,8 +41,9 @@ TRACE_EVENT(kmem_scan_mm_end,
 		__entry->scan_size = scan_size;
 		__entry->target_node = target_node;
 	),
-	TP_printk("mm=%d address=%#lx total=%llu scan_period=%u scan_size=%llu target_node=%d", __entry->mm,
-		  __entry->address, __entry->total, __entry->scan_period, __entry->scan_size, __entry->target_node)
+	TP_printk("mm=%d address=%#lx total=%llu scan_period=%u scan_size=%llu target_node=%d",
+		  __entry->mm, __entry->address, __entry->total, __entry->scan_period,
+		  __entry->scan_size, __entry->target_node)
 );
 
 /* One event for the pages that end together. */
@@ -60,8 +62,8 @@ TRACE_EVENT(kmem_scan_mm_migrate,
 		__entry->target_node = target_node;
 		__entry->pages = pages;
 	),
-	TP_printk("mm=%d rc=%d target_node=%d pages=%u", __entry->mm, __entry->rc, __entry->target_node,
-		  __entry->pages)
+	TP_printk("mm=%d rc=%d target_node=%d pages=%u", __entry->mm, __entry->rc,
+		  __entry->target_node, __entry->pages)
 );
 
 #endif
