@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.agents.script_trees import POLICY, asked_of, killed_text, make_script
 from tests.agents.test_kernel_c import any_samples
-from tests.kernel.daemons import sources
+from tests.kernel.daemons import sources, spoil_policy
 from tests.kernel.image import Image
 from tests.kernel.packages import Kernel, program, userland
 from tests.live.hosts import bundle, network, tables
@@ -114,14 +114,27 @@ def _modules(folder: Path, kernel: Kernel) -> Path:
         (folder / name / "Kbuild").write_text(f"obj-m := {module}.o\n{module}-y := main.o tierenv_policy.o\n")
     (folder / "Kbuild").write_text("".join(f"obj-m += {name}/\n" for name in POLICIES))
     make("-C", kernel.sources, f"M={folder}", "modules", kernel=kernel)
-    for source in sources(folder).values():
+    exports = sources(folder)
+    for source in exports.values():
         make("-C", source, f"KDIR={kernel.sources}", kernel=kernel)
+    _make_broken(exports["learned"], folder / "broken", kernel)
     _follow_daemon_document(folder, kernel)
     (folder / "swap").mkdir()
     for number, name in enumerate(SWAP_MODULES):
         packed = kernel.root / f"lib/modules/{kernel.release}/kernel/{name}.ko.xz"
         (folder / f"swap/{number}-{Path(name).name}.ko").write_bytes(lzma.decompress(packed.read_bytes()))
     return folder
+
+
+def _make_broken(learned: Path, folder: Path, kernel: Kernel) -> None:
+    """The module of another one's sources with a spoilt policy, of which alone there is something to compile anew."""
+    folder.mkdir()
+    whole = learned / "tierd.ko"
+    kept = whole.rename(learned / "whole")
+    spoil_policy(learned)
+    make("-C", learned, f"KDIR={kernel.sources}", kernel=kernel)
+    whole.rename(folder / whole.name)
+    kept.rename(whole)
 
 
 def _follow_daemon_document(folder: Path, kernel: Kernel) -> None:

@@ -33,12 +33,15 @@ def sources(folder: Path) -> dict[str, Path]:
     record.write_text(RECORD)
     daemon = load_daemon(str(record))
     policy = bundle(folder / "daemon-bundle", network(32, 32, daemon=daemon), INTERVAL_S, daemon)
-    exports = {name: folder / name for name in ("static", "learned", "broken")}
+    exports = {name: folder / name for name in ("static", "learned")}
     export_policy(SETTING, "daemon", exports["static"], load_scenario("moving-hot-set").under(daemon))
-    for name in ("learned", "broken"):
-        export_policy(str(policy), "daemon", exports[name])
-    rewrite(exports["broken"] / "tierenv_policy.c", r"(setting->scan_period_ms = ).*;", r"\g<1>7;")
+    export_policy(str(policy), "daemon", exports["learned"])
     return exports
+
+
+def spoil_policy(source: Path) -> None:
+    """Let the learned policy decide on a scan period below every range."""
+    rewrite(source / "tierenv_policy.c", r"(setting->scan_period_ms = ).*;", r"\g<1>7;")
 
 
 def rewrite(file: Path, pattern: str, replacement: str | Callable[[re.Match[str]], str]) -> None:
