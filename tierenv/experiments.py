@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from tierenv.counters import COUNTERS, MIGRATED, PGPROMOTE_SUCCESS, Counter
+from tierenv.counters import COUNTERS, MIGRATED, MM_SCANS, PGPROMOTE_SUCCESS, Counter
 from tierenv.errors import close_match
 from tierenv.measurements import Cell, check_sizes, read_measurements
 from tierenv.platform import MemoryTier
@@ -365,6 +365,11 @@ def _rate(counter: Counter) -> Callable[[Outcome], float]:
     return lambda run: run.per_s(float(run.counters[column]))
 
 
+def _per_chunk(counter: Counter) -> Callable[[Outcome], float]:
+    column = COUNTERS.index(counter)
+    return lambda run: float(run.counters[column] / run.counters[MM_SCANS]) if run.counters[MM_SCANS] else math.nan
+
+
 def _promoted_mb_per_s(run: Outcome) -> float:
     pages = float(run.counters[MIGRATED] + run.counters[PGPROMOTE_SUCCESS])
     return run.per_s(pages * PAGE_BYTES / 1e6)
@@ -388,6 +393,11 @@ QUANTITIES: dict[str, Quantity] = {
         f"{row.symbol}_per_s": Quantity(f"{row.unit}/s", row.meaning, _rate(row))
         for row in COUNTERS
         if not row.is_gauge
+    },
+    **{
+        f"{row.symbol}_per_chunk": Quantity(f"{row.unit}/chunk", row.meaning, _per_chunk(row))
+        for row in COUNTERS
+        if not row.is_gauge and row is not COUNTERS[MM_SCANS]
     },
 }
 """What a row can be about; another is a line here."""

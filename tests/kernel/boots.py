@@ -11,9 +11,9 @@ from tests.kernel.qemu import Boot, boot
 TWO_TIERS, ONE_TIER = "linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"
 """A kernel that puts the nodes into two tiers, as the firmware's HMAT tells, and one that does not (6.1)."""
 
-WORDS = {ONE_TIER: "maxcpus=1"}
-"""What a kernel's command line has beside the rest: 6.1 waits for its second processor without an end where both are
-emulated by one thread."""
+WORDS = {"one_tier": "maxcpus=1", "fidelity": "maxcpus=1", "full_node": "maxcpus=1"}
+"""What the kernel's command line of a script has beside the rest: 6.1 waits for its second processor without an end
+where both are emulated by one thread. Why the other two have one says guest/watching.py."""
 
 BOOTS = {
     "stress": TWO_TIERS,
@@ -26,6 +26,9 @@ BOOTS = {
 }
 """Kernels by the scripts of tests/kernel/guest that run on them, those that take longest first. A test that has one of
 these names as an argument gets what the script has reported; another is a row here."""
+
+STUDIES = {"full_node": TWO_TIERS, "fidelity": TWO_TIERS}
+"""Scripts that no test waits for."""
 
 WORK = CACHE / "run"
 """What the last run built, and what its guests said: console.log and report.jsonl of each."""
@@ -46,7 +49,7 @@ def prepare() -> Callable[[str, Path], Boot]:
     write_image(initrd, kernels[TWO_TIERS])
 
     def run(script: str, folder: Path) -> Boot:
-        name = BOOTS[script]
-        return boot(kernels[name].image, initrd, f"{WORDS.get(name, '')} tierenv_script={script}", folder)
+        image = kernels[(BOOTS | STUDIES)[script]].image
+        return boot(image, initrd, f"{WORDS.get(script, '')} tierenv_script={script}", folder)
 
     return run

@@ -73,6 +73,8 @@ CHANGE = {"beside": "off", "compare": "change"}
         ({"beside": "off", "compare": "ratio"}, 1.5),
         ({"quantity": "pgpromote_success"}, 30.0),
         ({"quantity": "pgpromote_success_per_s"}, 5.0),
+        ({"quantity": "pgpromote_success_per_chunk"}, 7.5),
+        ({"quantity": "pgpromote_success_per_chunk", "run": "off"}, None),
         ({"quantity": "promoted_mb_per_s"}, 40 * 4096 / 6 / 1e6),
         ({"quantity": "accesses_per_s"}, 100 / 6),
         ({"quantity": "pgpromote_success", "beside": "off", "compare": "change"}, None),
@@ -82,7 +84,9 @@ def test_a_number_is_read_from_the_run_and_the_one_beside_it(row: dict[str, Any]
     mine = experiment({"published": 1} | row)
     outcomes = {
         mine.planned["off"].identity: outcome(8.0),
-        mine.planned["on"].identity: outcome(12.0, pgpromote_success=30, nr_kmmscand_migrated=10),
+        mine.planned["on"].identity: outcome(
+            12.0, pgpromote_success=30, nr_kmmscand_migrated=10, nr_kmmscand_mm_scans=4
+        ),
     }
     found = modelled(mine, mine.rows[0], outcomes)
     assert found is None if expected is None else found == pytest.approx(expected)

@@ -142,6 +142,30 @@ def fidelity() -> str:
     return markdown_table(columns, lines, numbers_from=2)
 
 
+def kernel() -> str:
+    """What the daemon counts in a real kernel beside the model, from results/fidelity.json."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in read_json(FIDELITY)["rows"]:
+        if row["experiment"] == "kernel":
+            run, _, name = row["id"].partition(": ")
+            cells.setdefault(run, {})[name] = _beside(row)
+    names = list(dict.fromkeys(name for counts in cells.values() for name in counts))
+    lines = [[run, *(counts.get(name, "-") for name in names)] for run, counts in cells.items()]
+    return markdown_table(
+        ["period, throttle", *(_COUNT_TITLES.get(name, name) for name in names)], lines, numbers_from=1
+    )
+
+
+_COUNT_TITLES = {"chunks": "chunks/s"}
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """A number and, in brackets, what the model is off by."""
+    number = row["published"]
+    error = "0" if row["modelled"] == number else "-" if row["error"] is None else f"{100 * row['error']:+.1f} %"
+    return f"{number:,.0f} ({error})" if number >= 1000 or number == 0 else f"{number:.3g} ({error})"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "comparison": comparison,
     "numa-balancing": by_scenario,
@@ -151,6 +175,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "training-seeds": training_seeds,
     "calibration": calibration,
     "fidelity": fidelity,
+    "kernel": kernel,
     "speed": speed,
 }
 
