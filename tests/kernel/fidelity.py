@@ -42,10 +42,6 @@ COUNTED = {
 }
 """Counters that are compared, by what people call them."""
 
-REQUIRED_FROM_MS = 250
-"""Scan period. In the model the scanner wakes at multiples of its sleep, in the kernel it sleeps anew after a round: of
-a shorter period the time that a chunk takes is too large a part."""
-
 HEAD = """\
 # Counters of the module of `tierenv export --format daemon` in a QEMU guest, kernel {kernel}. Its decisions
 # are real there, its speed is not, so that what a page took scanner, migrator and kswapd, and how often the program
@@ -214,8 +210,7 @@ def _heat(parts: Mapping[str, float], hottest: list[str]) -> dict[str, Any]:
 
 def rows_of(watch: Watch) -> Iterator[dict[str, Any]]:
     """What was counted in a run."""
-    is_required = not watch.is_full and watch.row["period_ms"] >= REQUIRED_FROM_MS
-    requirement = {"tolerance": TOLERANCE} | ({"required": "tolerance"} if is_required else {})
+    requirement = {"tolerance": TOLERANCE} | ({} if watch.is_full else {"required": "tolerance"})
 
     def row(name: str, quantity: str, number: float) -> dict[str, Any]:
         row = {"id": f"{watch.name}: {name}", "run": watch.name, "quantity": quantity}
