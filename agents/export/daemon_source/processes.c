@@ -17,7 +17,7 @@
 #define MOST_PROCESSES                                                                             \
 	1024 /* looks at all of them are short, whoever starts processes to be adopted */
 
-DEFINE_MUTEX(tierd_lock);
+DEFINE_MUTEX(tierd_lock); /* of what is registered, and of the tunables */
 LIST_HEAD(tierd_processes);
 u32 tierd_num_processes;
 static char command[TASK_COMM_LEN];
