@@ -14,7 +14,8 @@ TYPES := build/types
 export XDG_DATA_HOME := $(CURDIR)/build/data
 export XDG_STATE_HOME := $(CURDIR)/build/state
 
-.PHONY: help demo test kernel-test kernel-determinism kernel-fidelity fuzz lint types check floors results policies calibration
+.PHONY: help demo test kernel-test kernel-determinism kernel-debug-test kernel-fidelity fuzz lint types check floors \
+	results policies calibration
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -175,6 +176,9 @@ kernel-test: $(STAMP) ## what is exported, and the model, in real kernels: guest
 
 kernel-determinism: $(STAMP) ## whether two boots of one image say the same, byte by byte
 	$(BIN)/python -m tests.kernel.determinism
+
+kernel-debug-test: $(STAMP) ## the daemon on a kernel that tells of its faults, which is built once (twice ten minutes of CPU)
+	PYTHONHASHSEED=0 $(BIN)/pytest --quiet tests/kernel_debug
 
 kernel-fidelity: $(STAMP) ## count what the daemon does in a real kernel anew; afterwards: make results
 	$(BIN)/python -m tests.kernel.fidelity

@@ -40,7 +40,7 @@ def prepare() -> Callable[[str, Path], Boot]:
     Returns:
         What boots a guest, by the name of its script, and leaves what it says in a folder.
     """
-    for name in ("qemu-system-x86_64", "gcc", "make"):
+    for name in ("qemu-system-x86_64", "gcc", "make", "sparse"):
         program(name)
     kernels = {name: kernel(name, with_headers=name == TWO_TIERS) for name in (TWO_TIERS, ONE_TIER)}
     shutil.rmtree(WORK, ignore_errors=True)

@@ -35,6 +35,8 @@ POLICIES = {"network": "moving-hot-set", "tree": "moving-hot-set-tree"}
 """Packaged policies that run as modules, by the names of these."""
 SWAP_MODULES = ("fs/configfs/configfs", "drivers/block/null_blk/null_blk")
 """Of the kernel's own, in the order in which they are loaded: a disk to swap to."""
+SPARSE = ("C=1", "CF=-Wsparse-error")
+"""Variables of a module's build under which sparse has to find nothing: no lock kept, no pointer into user space."""
 ROUNDS, MACHINES = 10, 1000
 """Decisions of each policy: rounds, in each of which each of so many machines takes one."""
 KILLED_AT = (6, 24, 41)
@@ -142,7 +144,7 @@ def _follow_daemon_document(folder: Path, kernel: Kernel) -> None:
     export, build = (command.split() for command in commands_of("daemon", "$"))
     assert (export[:2], build[:2]) == (["tierenv", "export"], ["make", "-C"])
     _run(sys.executable, "-m", "tierenv.train", *export[1:], folder=folder)
-    make("-C", folder / build[2], f"KDIR={kernel.sources}", kernel=kernel)
+    make("-C", folder / build[2], f"KDIR={kernel.sources}", *SPARSE, kernel=kernel)
 
 
 def make(*arguments: str | Path, kernel: Kernel) -> None:

@@ -67,13 +67,13 @@ def kernel(metapackage: str, with_headers: bool = False) -> Kernel:
         headers = image.replace("image", "headers", 1)
         return [image, headers, *_dependencies(headers, "linux-headers-|linux-kbuild-")] if with_headers else [image]
 
-    names, root = _unpacked(metapackage, packages)
+    names, root = unpacked(metapackage, packages)
     return Kernel(names[0].removeprefix("linux-image-"), root)
 
 
 def userland() -> Path:
     """Folder of what runs in a guest, its Python compiled. Raises `UnavailableError`."""
-    return _unpacked("userland", lambda: USERLAND, _compile_library)[1]
+    return unpacked("userland", lambda: USERLAND, _compile_library)[1]
 
 
 def _compile_library(root: Path) -> None:
@@ -93,7 +93,7 @@ def program(name: str) -> str:
     return path
 
 
-def _unpacked(
+def unpacked(
     name: str, packages: Callable[[], Sequence[str]], prepare: Callable[[Path], None] = lambda _root: None
 ) -> tuple[Sequence[str], Path]:
     """Names of packages and the folder in which all of them stand, prepared once."""

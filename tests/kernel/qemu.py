@@ -56,7 +56,9 @@ class Boot:
         return row
 
 
-def boot(kernel: Path, initrd: Path, words: str, folder: Path) -> Boot:
+def boot(
+    kernel: Path, initrd: Path, words: str, folder: Path, in_real_time: bool = False, limit_s: float = TIME_LIMIT_S
+) -> Boot:
     """Run a guest until it powers off. Raises `BootError` if it does not come to its end, `UnavailableError`.
 
     Time is counted in instructions, on one thread, so that the same image does the same thing whatever else this
@@ -67,16 +69,19 @@ def boot(kernel: Path, initrd: Path, words: str, folder: Path) -> Boot:
         initrd: its first file system.
         words: of its command line, the script among them.
         folder: for what it says.
+        in_real_time: each processor of the guest is a thread of its own, and time is the host's: no two runs are the
+            same, but one is over sooner, and may do what never happens where one processor waits for the other.
+        limit_s: time of the host after which it has not come to its end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [program("qemu-system-x86_64"), *_machine(), "-kernel", kernel, "-initrd", initrd]
+    command = [program("qemu-system-x86_64"), *_machine(), *_clock(in_real_time), "-kernel", kernel, "-initrd", initrd]
     command += ["-append", f"{_WORDS} {words}"]
     for name in ("console.log", "report.jsonl"):
         command += ["-serial", f"file:{folder / name}"]
     try:
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIME_LIMIT_S)
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
-        raise BootError(f"{folder.name}: has not ended within {TIME_LIMIT_S} s\n{_last_words(folder)}") from None
+        raise BootError(f"{folder.name}: has not ended within {limit_s:.0f} s\n{_last_words(folder)}") from None
     boot = Boot(folder)
     if result.returncode != 0 or not list(boot.steps("end")):
         raise BootError(f"{folder.name}: the guest failed\n{result.stderr}{_last_words(folder)}")
@@ -86,7 +91,6 @@ def boot(kernel: Path, initrd: Path, words: str, folder: Path) -> Boot:
 def _machine() -> Iterator[str]:
     yield from ("-machine", "q35,hmat=on", "-cpu", _CPU, "-smp", "2", "-m", f"{2 * NODE_MIB}M", "-no-reboot")
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-seed", "42")
-    yield from ("-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
     for node, (latency_ns, bandwidth) in enumerate(_NODES):
         yield from ("-object", f"memory-backend-ram,id=memory{node},size={NODE_MIB}M")
         where = "cpus=0-1" if node == 0 else "initiator=0"
@@ -95,6 +99,13 @@ def _machine() -> Iterator[str]:
             data = f"hierarchy=memory,data-type=access-{kind},{kind}={value}"
             yield from ("-numa", f"hmat-lb,initiator=0,target={node},{data}")
     yield from ("-numa", "dist,src=0,dst=1,val=20")
+
+
+def _clock(in_real_time: bool) -> Iterator[str]:
+    if in_real_time:
+        yield from ("-accel", "tcg,thread=multi")
+    else:
+        yield from ("-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
 
 
 def _last_words(folder: Path) -> str:

@@ -96,9 +96,9 @@ TUNABLE(throttle_bytes_per_s, true);
 	ATTRIBUTE(name)
 
 NUMBER(control_interval_ms, tierd_control_interval_ms, LEAST_INTERVAL_MS, MOST_INTERVAL_MS,
-       tierd_set_control_interval(value));
+	tierd_set_control_interval(value));
 NUMBER(state_bytes_max, tierd_state_bytes_max, LEAST_STATE_BYTES, TIERD_UNLIMITED,
-       WRITE_ONCE(tierd_state_bytes_max, value));
+	WRITE_ONCE(tierd_state_bytes_max, value));
 NUMBER(cpu_percent, tierd_cpu_percent, 1, 100, WRITE_ONCE(tierd_cpu_percent, value));
 NUMBER(flush_tlb, tierd_flush_tlb, 0, 1, WRITE_ONCE(tierd_flush_tlb, value));
 

@@ -112,8 +112,7 @@ static void control(struct work_struct *work)
 			schedule_delayed_work(&control_work,
 					      msecs_to_jiffies(tierd_control_interval_ms));
 		} else {
-			pr_warn("policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of "
-				"range: policy is off\n",
+			pr_warn("policy %s decided on %u ms, %llu bytes, %llu bytes/s, out of range: policy is off\n",
 				TIERD_POLICY_NAME, setting.scan_period_ms, setting.scan_size_bytes,
 				setting.throttle_bytes_per_s);
 			WRITE_ONCE(tierd_policy, TIERD_POLICY_OFF);

@@ -108,8 +108,7 @@ static int __init find_nodes(void)
 		if (node_state(node, N_CPU))
 			node_set(node, tierd_fast_nodes);
 	if (nodes_empty(tierd_fast_nodes) || nodes_equal(tierd_fast_nodes, node_states[N_MEMORY])) {
-		pr_err("nodes with memory are %*pbl, of which %*pbl have processors: no fast and "
-		       "slow memory\n",
+		pr_err("nodes with memory are %*pbl, of which %*pbl have processors: no fast and slow memory\n",
 		       nodemask_pr_args(&node_states[N_MEMORY]),
 		       nodemask_pr_args(&tierd_fast_nodes));
 		return -ENODEV;
@@ -200,5 +199,4 @@ static void __exit tierd_exit(void)
 module_init(tierd_init);
 module_exit(tierd_exit);
 MODULE_LICENSE("Dual MIT/GPL");
-MODULE_DESCRIPTION("Promotes hot pages of registered processes to fast memory, steered by a policy "
-		   "of tierenv");
+MODULE_DESCRIPTION("Promotes hot pages of processes to fast memory, steered by a policy of tierenv");

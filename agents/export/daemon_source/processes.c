@@ -17,7 +17,7 @@
 #define MOST_PROCESSES                                                                             \
 	1024 /* looks at all of them are short, whoever starts processes to be adopted */
 
-DEFINE_MUTEX(tierd_lock);
+DEFINE_MUTEX(tierd_lock); /* of what is registered, and of the tunables */
 LIST_HEAD(tierd_processes);
 u32 tierd_num_processes;
 static char command[TASK_COMM_LEN];
@@ -119,6 +119,8 @@ static void remove_process(struct tierd_process *process)
  * tierd_add_pid() - register a process, or change its scale
  * @pid: of its leader, as the caller sees it
  * @scale: 0 takes it out of the scan
+ *
+ * Returns: 0, or why not.
  */
 int tierd_add_pid(pid_t pid, unsigned int scale)
 {
@@ -197,6 +199,8 @@ const char *tierd_command(void)
  *
  * The path is looked up anew whenever processes are adopted: services make their groups again when
  * they restart.
+ *
+ * Returns: 0, or why not.
  */
 int tierd_set_cgroup(const char *path)
 {

@@ -122,8 +122,11 @@ pte_t *tierd_lock_table(struct mm_struct *mm, unsigned long address, spinlock_t 
 		pte = pte_offset_kernel(&value, address);
 		*lock = pte_lockptr(mm, &value);
 		spin_lock(*lock);
-		if (likely(pmd_same(value, pmdp_get_lockless(pmd))))
+		if (likely(pmd_same(value, pmdp_get_lockless(pmd)))) {
+			__release(*lock); /* for sparse: the caller has what it cannot follow */
+			__release(RCU);
 			return pte;
+		}
 		spin_unlock(*lock);
 		rcu_read_unlock();
 	}
@@ -131,6 +134,8 @@ pte_t *tierd_lock_table(struct mm_struct *mm, unsigned long address, spinlock_t 
 
 void tierd_unlock_table(pte_t *pte, spinlock_t *lock)
 {
+	__acquire(lock);
+	__acquire(RCU);
 	spin_unlock(lock);
 	rcu_read_unlock();
 }

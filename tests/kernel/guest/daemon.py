@@ -28,6 +28,7 @@ lone page takes a millisecond."""
 BUSY = ("-s", "64", "-m", "moving", "-b", "1", "-d", "2")
 LARGE = ("-s", "160", "-m", "moving", "-t", "1", "-b", "1", "-d", "5")
 MOVES_S = 3
+LOCKDOWN = "/sys/kernel/security/lockdown"
 REFUSED = {
     "scan_period_ms": ("9", "20001", "-1", "x", "unlimited", "18446744073709551617"),
     "scan_size_bytes": ("4095", "17179869185", "18446744073709551615"),
@@ -217,7 +218,7 @@ def follow_the_document():
 
 def refuse():
     """Where the kernel is locked down."""
-    write("/sys/kernel/security/lockdown", "integrity")
+    write(LOCKDOWN, "integrity")
     report("refused", **load("static"), message=run("dmesg")["output"].splitlines()[-1])
 
 
@@ -251,7 +252,8 @@ decide()
 fail()
 follow_the_document()
 leave()
-refuse()
+if os.path.exists(LOCKDOWN):
+    refuse()
 report(
     "complaints",
     lines=[line for line in run("dmesg")["output"].splitlines() if re.search("WARNING|BUG|Oops|RIP", line)],
