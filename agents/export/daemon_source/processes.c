@@ -14,8 +14,7 @@
 #include "trace.h"
 
 #define ADOPTED_AT_ONCE 32
-#define MOST_PROCESSES                                                                             \
-	1024 /* looks at all of them are short, whoever starts processes to be adopted */
+#define MOST_PROCESSES 1024 /* so that a look at all of them is short, whoever starts some */
 
 DEFINE_MUTEX(tierd_lock); /* of what is registered, and of the tunables */
 LIST_HEAD(tierd_processes);
