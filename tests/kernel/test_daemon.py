@@ -21,8 +21,9 @@ from tierenv.units import PAGE_BYTES
 NS_PER_S = 1e9
 WAKE_UP_S = 0.016
 """Between two looks of the scanner for who is due."""
-IN_FLIGHT = 256
-"""Entries that the migrator takes off the list at a time."""
+IN_FLIGHT = 512
+"""Entries on the way: those that the migrator takes off the list at a time, and as many that it takes while counters are
+read one after another."""
 
 
 def contents(row: dict[str, dict[str, list[str]]], name: str = "attributes") -> dict[str, str]:
