@@ -22,8 +22,8 @@ NS_PER_S = 1e9
 WAKE_UP_S = 0.016
 """Between two looks of the scanner for who is due."""
 IN_FLIGHT = 512
-"""Entries on the way: those that the migrator takes off the list at a time, and as many that it takes while counters are
-read one after another."""
+"""Entries on the way: those that the migrator takes off the list at a time, and as many while counters are read one by
+one."""
 
 
 def contents(row: dict[str, dict[str, list[str]]], name: str = "attributes") -> dict[str, str]:
