@@ -9,8 +9,9 @@ from tests.kernel.qemu import Boot
 DISTURBANCES = ("fork", "map", "discard", "protect", "move", "huge", "swap", "lock")
 CHECKS = ("nothing", *DISTURBANCES, "demotion", "all")
 LOADS = 20
-ALLOWED_KIB = 1024
-"""What may be in use after the loads and was not before: much less than the memory of one process."""
+ALLOWED_SHARE = 0.25
+"""Of the memory that was moved in the loads, what may be in use after them and was not before. A page lost at every move
+would be all of it; kernels free some pages later, and some are on a processor's list while others are counted."""
 IDLE = 3
 """Address spaces that processors keep while they idle, workers of the kernel."""
 
@@ -78,10 +79,11 @@ def test_it_unloads_and_leaves_nothing_whoever_ends_first(stress: Boot, loads: l
         assert (row["errors"], row["left"]) == ("", [])
 
 
-def test_loads_cost_no_memory(stress: Boot) -> None:
+def test_loads_cost_no_memory(stress: Boot, loads: list[dict[str, Any]]) -> None:
     row = stress.step("memory")
     before, after = row["before"], row["after"]
-    assert before["free"] - after["free"] < ALLOWED_KIB
+    moved_kib = 4 * sum(row["counted"]["nr_kmmscand_migrated"] for row in loads[1:])
+    assert before["free"] - after["free"] < ALLOWED_SHARE * moved_kib
     for cache in ("mm_struct", "task_struct"):
         assert after[cache] <= before[cache] + IDLE
 

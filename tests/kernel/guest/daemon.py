@@ -71,7 +71,7 @@ def keep_the_throttle():
     put("throttle_bytes_per_s", 1 << 20)
     benchmark = Watched(*BUSY)
     wait_for_chunks(3, benchmark.pid)
-    for mib, seconds in ((1, 2.3), (4, 1.3)):
+    for mib, seconds in ((1, 3.2), (4, 1.3)):
         put("throttle_bytes_per_s", mib << 20)
         samples, until_s = [], time.monotonic() + seconds
         while time.monotonic() < until_s:
