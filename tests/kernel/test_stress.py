@@ -10,8 +10,8 @@ DISTURBANCES = ("fork", "map", "discard", "protect", "move", "huge", "swap", "lo
 CHECKS = ("nothing", *DISTURBANCES, "demotion", "all")
 LOADS = 20
 ALLOWED_SHARE = 0.25
-"""Of the memory that was moved in the loads, what may be in use after them and was not before. A page lost at every move
-would be all of it; kernels free some pages later, and some are on a processor's list while others are counted."""
+"""Of the memory that was moved in the loads, what may be in use after them and was not before. A page lost at every
+move would be all of it; kernels free some pages later, and some are on a processor's list while others are counted."""
 IDLE = 3
 """Address spaces that processors keep while they idle, workers of the kernel."""
 
