@@ -75,7 +75,7 @@ struct folio *tierd_promotable_folio(pte_t pte)
 }
 
 /* The entry of the table of page tables that an address has, under the mmap_lock, or NULL. */
-pmd_t *tierd_find_pmd(struct mm_struct *mm, unsigned long address)
+static pmd_t *find_pmd(struct mm_struct *mm, unsigned long address)
 {
 	pgd_t *pgd = pgd_offset(mm, address);
 	p4d_t *p4d;
@@ -105,7 +105,7 @@ pmd_t *tierd_find_pmd(struct mm_struct *mm, unsigned long address)
  */
 pte_t *tierd_lock_table(struct mm_struct *mm, unsigned long address, spinlock_t **lock)
 {
-	pmd_t *pmd = tierd_find_pmd(mm, address);
+	pmd_t *pmd = find_pmd(mm, address);
 
 	if (!pmd)
 		return NULL;
@@ -220,7 +220,7 @@ static bool visit_slow(struct tierd_table *table, unsigned int bit, bool *is_acc
 /* Visit the pages of a page table from an address to an end, under the mmap_lock. */
 static void scan_table(struct mm_struct *mm, unsigned long address, unsigned long end)
 {
-	pmd_t *pmd = tierd_find_pmd(mm, address), value;
+	pmd_t *pmd = find_pmd(mm, address), value;
 	u32 idle = 0, fast = 0, skipped = 0, hits = 0;
 	struct tierd_table *table;
 	spinlock_t *lock;
@@ -302,7 +302,7 @@ static bool scan_on(struct mm_struct *mm)
 		process->cursor = max(process->cursor, vma->vm_start);
 		if (!tierd_is_eligible(vma))
 			process->cursor = vma->vm_end;
-		else if (!tierd_find_pmd(mm, process->cursor)) /* a GiB that nobody has touched */
+		else if (!find_pmd(mm, process->cursor)) /* a GiB that nobody has touched */
 			process->cursor = min(vma->vm_end, (process->cursor & PUD_MASK) + PUD_SIZE);
 		else
 			break;

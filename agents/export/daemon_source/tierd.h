@@ -156,7 +156,6 @@ static inline bool tierd_is_fast(int node)
 /* processes.c */
 extern struct mutex tierd_lock;
 extern struct list_head tierd_processes;
-
 extern u32 tierd_num_processes;
 
 int tierd_add_pid(pid_t pid, unsigned int scale);
@@ -178,7 +177,6 @@ void tierd_wake_scanner(void);
 void tierd_free_table(struct xarray *tables, unsigned long number, struct tierd_table *table);
 struct folio *tierd_promotable_folio(pte_t pte);
 bool tierd_is_eligible(struct vm_area_struct *vma);
-pmd_t *tierd_find_pmd(struct mm_struct *mm, unsigned long address);
 pte_t *tierd_lock_table(struct mm_struct *mm, unsigned long address, spinlock_t **lock);
 void tierd_unlock_table(pte_t *pte, spinlock_t *lock);
 
