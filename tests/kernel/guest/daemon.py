@@ -118,6 +118,7 @@ def follow_the_rule():
     wait_for_chunks(8, benchmark.pid)
     report("ruled", row=processes()[benchmark.pid])
     put("processes", f"{benchmark.pid} 0")
+    time.sleep(0.1)  # a chunk that is under way goes on to its end
     row, before = processes()[benchmark.pid], counters()
     time.sleep(0.5)
     report("rule", events=stop_trace(), row=row, skipped=growth(before), tunables=attributes())
