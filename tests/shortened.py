@@ -16,7 +16,7 @@ from typing import Any
 import tyro
 
 from tierenv.records import packaged
-from tierenv.train import cli, distil
+from tierenv.train import distil, verbs
 from tierenv.train.config import load_suite
 
 parse = tyro.cli
@@ -26,20 +26,20 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
     """What tyro.cli returns, smaller. Raises `SystemExit` where nothing remains to be done."""
     verb = parse(*arguments, **options)
     match verb:
-        case cli.Train():
+        case verbs.Train():
             return replace(verb, timesteps=1)
-        case cli.Evaluate() if verb.target in packaged("suites"):
+        case verbs.Evaluate() if verb.target in packaged("suites"):
             daemon = load_suite(verb.target, verb.daemon).scenarios[0].daemon.name
             return replace(verb, target="moving-hot-set", daemon=daemon, seeds=1)
-        case cli.Evaluate():
+        case verbs.Evaluate():
             return replace(verb, seeds=1)
-        case cli.Distil():
+        case verbs.Distil():
             return replace(verb, seeds=1)
-        case cli.Tune():
+        case verbs.Tune():
             return replace(verb, sampler="random", trials=3, seeds=1, save=False)
-        case cli.Calibrate() | cli.Fidelity() | cli.Bench():
+        case verbs.Calibrate() | verbs.Fidelity() | verbs.Bench():
             raise SystemExit(0)
-    if type(verb).__module__ != cli.__name__:
+    if not type(verb).__module__.startswith(verbs.__name__):
         raise SystemExit(0)
     return verb
 

@@ -1,0 +1,33 @@
+"""The verbs of the command line: each a record whose fields are its options and whose `run` delegates at once.
+
+What a verb needs is imported when it runs, so that `tierenv --help` answers at once.
+"""
+
+from typing import Annotated
+
+from tyro.conf import subcommand
+
+from tierenv.train.verbs.bench import Bench
+from tierenv.train.verbs.calibrate import Calibrate
+from tierenv.train.verbs.distil import Distil
+from tierenv.train.verbs.evaluate import Evaluate
+from tierenv.train.verbs.export import Export, export_description
+from tierenv.train.verbs.fidelity import Fidelity
+from tierenv.train.verbs.list import List
+from tierenv.train.verbs.replay import Replay
+from tierenv.train.verbs.train import Train
+from tierenv.train.verbs.tune import Tune
+
+Verb = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Tune, subcommand("tune")]
+    | Annotated[Distil, subcommand("distil")]
+    | Annotated[Export, subcommand("export", description=export_description())]
+    | Annotated[Calibrate, subcommand("calibrate")]
+    | Annotated[Fidelity, subcommand("fidelity")]
+    | Annotated[Replay, subcommand("replay")]
+    | Annotated[Bench, subcommand("bench")]
+    | Annotated[List, subcommand("list")]
+)
+"""In the order in which help shows them."""

@@ -1,0 +1,71 @@
+"""What verbs share: options that mean the same in each, and where results, tables and progress go."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+from tyro.conf import arg
+
+from tierenv.errors import ConfigError
+from tierenv.files import check_output
+
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C stopped."""
+
+STDOUT = Path("-")
+"""As a file for JSON; what people read then goes to stderr."""
+
+JsonFile = Annotated[Path | None, arg(metavar="FILE", help="Write the result to this file, for machines; - is stdout.")]
+DaemonOption = Annotated[
+    str | None,
+    arg(
+        metavar="DAEMON",
+        help="Daemon in place of the scenario's own: a path, or a name from `tierenv list daemons`.",
+    ),
+]
+
+_PIPE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+
+@cache
+def stderr_console() -> Console:
+    """One console for log and progress bar, so that neither overwrites the other."""
+    return Console(stderr=True)
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse a path that cannot be written before the work, not after it. Raises `ConfigError`."""
+    given = [path for path in paths if path not in (None, STDOUT)]
+    for path in given:
+        if given.count(path) > 1:
+            raise ConfigError(f"{path}: is given for two outputs; choose another path for one of them")
+        check_output(path)
+
+
+def print_results(*contents: Any, beside: Path | None = None) -> None:
+    """Results, to stdout, unless JSON goes there."""
+    stream = sys.stderr if beside == STDOUT else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    console = Console(file=stream, width=width, markup=False, highlight=False)  # brackets are units and intervals
+    for content in contents:
+        console.print(content)
+
+
+def write_json_output(path: Path | None, make_content: Callable[[], dict[str, Any]]) -> None:
+    """Write what `--json` asks for, if it does."""
+    from tierenv.train.run_dir import to_json, write_json
+
+    if path == STDOUT:
+        print(to_json(make_content()), end="")
+    elif path is not None:
+        write_json(path, make_content())
+
+
+def command_line() -> str:
+    """The command being run, as a shell takes it."""
+    return shlex.join(["tierenv", *sys.argv[1:]])

@@ -1,0 +1,73 @@
+"""The verb `evaluate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from tierenv.extras import require
+from tierenv.train.progress import shown_progress
+from tierenv.train.verbs.common import (
+    DaemonOption,
+    JsonFile,
+    check_outputs,
+    print_results,
+    stderr_console,
+    write_json_output,
+)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare policies on the same episodes, with bounds on what any policy can reach."""
+
+    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
+    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
+    policy: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME_OR_PATH")] = ()
+    """Policies: names from `tierenv list policies`, run folders, bundle folders, sb3:PATH.zip, python:MODULE:FACTORY;
+    may be repeated."""
+    seeds: Annotated[int, arg(metavar="N")] = 10
+    """Episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
+    daemon: DaemonOption = None
+    trust: bool = False
+    """Let sb3:PATH.zip be unpickled, which runs whatever its author put there."""
+    json: JsonFile = None
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Draw the first episode of every policy side by side into this PNG file; one scenario only."""
+    trace: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write the kernel's trace events of the first episode of every scenario and policy, one JSON object a line."""
+
+    def run(self) -> int:
+        """Evaluate."""
+        check_outputs(self.json, self.plot, self.trace)
+        from tierenv.agents.foreign import command_line_loader
+        from tierenv.train import report
+        from tierenv.train.evaluate import evaluate
+        from tierenv.train.journal import journal_of
+
+        if self.plot is not None:
+            require("plots", "--plot")
+        names = [name for group in self.policy for name in group]
+        load = command_line_loader(is_trusted=self.trust)
+        with journal_of("evaluate", self.target, self.daemon, names, self.seeds) as journal:
+            with shown_progress("evaluating", stderr_console()) as report_progress:
+                result = evaluate(
+                    self.target,
+                    names,
+                    self.seeds,
+                    with_timelines=self.plot is not None,
+                    daemon=self.daemon,
+                    load=load,
+                    journal=journal,
+                    report_progress=report_progress,
+                )
+            if self.plot is not None:
+                report.write_plot(self.plot, result.timelines)
+            if self.trace is not None:
+                from tierenv.train.trace import write_trace
+
+                write_trace(self.trace, self.target, names, result.seeds[0], load, self.daemon)
+            write_json_output(self.json, result.to_json)
+        print_results(*report.evaluation_tables(result), beside=self.json)
+        return 0

@@ -1,0 +1,63 @@
+"""The verb `tune`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from tierenv.train.progress import shown_progress
+from tierenv.train.verbs.common import (
+    DaemonOption,
+    JsonFile,
+    check_outputs,
+    command_line,
+    print_results,
+    stderr_console,
+    write_json_output,
+)
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Search the best static setting of a scenario, or of each of a suite and of all of it together."""
+
+    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
+    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
+    trials: Annotated[int | None, arg(metavar="N")] = None
+    """Settings to try; by default as many as the grid has, which takes no other number (144 for three tunables, 577 for
+    numa-balancing)."""
+    sampler: Annotated[str, arg(metavar="grid|random")] = "grid"
+    """grid spans the ranges of the daemon, 0 and unlimited included; random draws as exploration would."""
+    daemon: DaemonOption = None
+    seeds: Annotated[int, arg(metavar="N")] = 4
+    """Tuning episodes for each setting; the finalists are judged on twice as many fresh ones."""
+    save: bool = False
+    """Store the winner as the scenario's best-static policy, in the user's data folder; of a suite the one setting for
+    all as one-static:SUITE, too."""
+    json: JsonFile = None
+
+    def run(self) -> int:
+        """Search."""
+        check_outputs(self.json)
+        from tierenv.agents.best_static import check_storage
+        from tierenv.train import report
+        from tierenv.train.journal import journal_of
+        from tierenv.train.search import save_search, search_target
+
+        stored = check_storage() if self.save else None
+        with journal_of("tune", self.target, self.daemon, self.sampler, self.trials, self.seeds) as journal:
+            with shown_progress("searching", stderr_console()) as report_progress:
+                result = search_target(
+                    self.target,
+                    self.sampler,
+                    self.trials,
+                    self.seeds,
+                    daemon=self.daemon,
+                    journal=journal,
+                    report_progress=report_progress,
+                )
+            write_json_output(self.json, result.to_json)
+            if stored is not None:
+                save_search(result, command_line(), stored)
+        print_results(*report.search_tables(result), *([f"stored in {stored}"] if stored else []), beside=self.json)
+        return 0
