@@ -71,7 +71,7 @@ FORMATS = {
         ("static", "learned"), "the daemon itself, as the source of a module for Linux 6.12", "daemon"
     ),
     "controller": ExportFormat(
-        ("learned",), "one file that steers NUMA balancing of a running kernel, under a guard", "controller"
+        ("static", "learned"), "one file that steers NUMA balancing of a running kernel, under a guard", "controller"
     ),
 }
 

@@ -1,22 +1,29 @@
-"""Format `controller`: one file that steers NUMA balancing of a running kernel by a learned policy (`tierenv.live`).
+"""Format `controller`: one file that steers NUMA balancing of a running kernel by a policy (`tierenv.live`).
 
-A zipapp of tierenv/live, as it stands, and the policy's tables in the integers of format kernel-c. Nothing else of
+A zipapp of tierenv/live, as it stands, and the policy's tables: what was learned in the integers of format kernel-c, or
+the one setting that a static policy holds. Nothing else of
 tierenv is in it, and it needs nothing but Python 3.9.
 """
 
 import io
 import json
+import math
 import zipfile
 from importlib import resources
 from typing import Any
 
 from tierenv.agents.export import ExportRequest
+from tierenv.agents.export.header import Origin
 from tierenv.agents.export.learned_source import LearnedSource, requested_source
+from tierenv.agents.export.modelled import ModelledSetting, modelled_setting
 from tierenv.agents.integer.interface import FeatureRule, Interface
 from tierenv.agents.integer.policy import IntegerPolicy, IntegerTree
+from tierenv.agents.policies import POLICIES
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import InForce, LogScale, OctaveScale
 from tierenv.files import atomic_write_bytes
+from tierenv.live.arithmetic import UNLIMITED
 from tierenv.live.policy import SCHEMA, Tables
 
 TABLES = "tierenv/live/tables.json"
@@ -35,12 +42,15 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 def write(request: ExportRequest) -> None:
     """Write the archive. Raises `ConfigError` for a policy of another daemon than NUMA balancing."""
-    source = requested_source(request)
-    atomic_write_bytes(request.output, archive(tables_of(request.policy, source)), executable=True)
+    if request.policy.partition(":")[0] in POLICIES:
+        tables = setting_tables(request.policy, modelled_setting(request))
+    else:
+        tables = tables_of(request.policy, requested_source(request))
+    atomic_write_bytes(request.output, archive(tables), executable=True)
 
 
 def tables_of(name: str, source: LearnedSource) -> Tables:
-    """The policy as `tierenv.live.policy` reads it.
+    """What was learned, as `tierenv.live.policy` reads it.
 
     Args:
         name: of the policy, for messages.
@@ -49,28 +59,57 @@ def tables_of(name: str, source: LearnedSource) -> Tables:
     Raises:
         ConfigError: for a policy that no running kernel can be steered by, or that integers cannot express.
     """
-    if source.daemon.mechanism != _MECHANISM:
-        raise ConfigError(
-            f"{name}: steers daemon {source.daemon.name}, which no released kernel has; a controller takes a "
-            "policy of numa-balancing, such as tierenv train ppo-numa-balancing makes"
-        )
+    _check_mechanism(name, source.daemon)
     try:
         policy = IntegerPolicy(source.model, source.daemon)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
     interface = policy.interface
-    return {
-        "schema": SCHEMA,
-        "name": source.origin.policy,
-        "origin": source.origin.rows(),
-        "interval_ms": source.control_interval_ms(name),
-        "ranges": _ranges(interface),
+    return _head(source.origin, source.control_interval_ms(name), interface) | {
         "features": [_feature(rule) for rule in interface.rules],
         "counts": {
             symbol: {"terms": [[sign, counter] for sign, counter in count.terms], "is_increment": count.is_increment}
             for symbol, count in (interface.increments | interface.levels).items()
         },
         "model": _model(policy),
+    }
+
+
+def setting_tables(name: str, modelled: ModelledSetting) -> Tables:
+    """A setting that is held whatever is observed, as `tierenv.live.policy` reads it.
+
+    Raises `ConfigError` as `tables_of` does.
+    """
+    daemon = modelled.scenario.daemon
+    _check_mechanism(name, daemon)
+    interface = Interface(daemon)
+    values = {row.symbol: modelled.setting[row.name] for row in interface.tunables}
+    return _head(modelled.origin, round(1000 * modelled.scenario.control_interval), interface) | {
+        "features": [],
+        "counts": {},
+        "model": {
+            "kind": "setting",
+            "values": {symbol: UNLIMITED if math.isinf(value) else round(value) for symbol, value in values.items()},
+        },
+    }
+
+
+def _check_mechanism(name: str, daemon: Daemon) -> None:
+    if daemon.mechanism != _MECHANISM:
+        raise ConfigError(
+            f"{name}: steers daemon {daemon.name}, which no released kernel has; a controller takes a policy of "
+            "numa-balancing, such as tierenv train ppo-numa-balancing makes, or a setting of it (--daemon "
+            "numa-balancing)"
+        )
+
+
+def _head(origin: Origin, interval_ms: int, interface: Interface) -> Tables:
+    return {
+        "schema": SCHEMA,
+        "name": origin.policy,
+        "origin": origin.rows(),
+        "interval_ms": interval_ms,
+        "ranges": _ranges(interface),
     }
 
 

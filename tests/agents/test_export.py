@@ -33,6 +33,8 @@ from tierenv.units import GIB, MIB
 
 SCENARIO = load_scenario("skewed")
 POLICY = "static:800,1024,256"
+STEERED_BY = {"controller": "numa-balancing"}
+"""Mechanism whose setting a format without a choice takes, where it is not kmmscand."""
 
 
 def test_parameters_carry_units_and_paths(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_learned_export_says_where_it_comes_from(tmp_path: Path, name: str, gain
 def test_static_export_says_where_it_comes_from(
     tmp_path: Path, name: str, target: str, gains: tuple[Gain, ...]
 ) -> None:
-    scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
+    scenario, policy = asked_of(target or STEERED_BY.get(name, "kmmscand"))
     export_policy(policy, name, tmp_path / "out", scenario, target=target or None, gains=gains)
     words = words_of(tmp_path / "out")
     expected = [GAIN_TEXT] if gains else []
@@ -318,7 +320,7 @@ def test_setting_outside_the_targets_range_is_refused(
 def test_nothing_that_exists_as_a_folder_is_overwritten(tmp_path: Path, name: str, target: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()
-    scenario, policy = asked_of(target) if target else (SCENARIO, POLICY)
+    scenario, policy = asked_of(target or STEERED_BY.get(name, "kmmscand"))
     if "static" not in FORMATS[name].takes:
         scenario, policy = None, str(write_tree(tmp_path / "b"))
     with pytest.raises(ConfigError, match="out: "):

@@ -33,8 +33,11 @@ from tierenv.agents.export import export_policy
 from tierenv.agents.export.controller import archive
 from tierenv.errors import ConfigError
 from tierenv.live import kernel
+from tierenv.live.arithmetic import UNLIMITED
 from tierenv.live.check import Findings, check_archive
 from tierenv.live.files import NOTES, is_written_by_others, root_folder
+from tierenv.live.policy import Policy
+from tierenv.scenario import load_scenario
 from tierenv.train.recorded import open_record
 
 SOURCES = sorted(Path(live.__file__).parent.glob("*.py"))
@@ -67,6 +70,22 @@ def test_a_policy_of_a_daemon_that_no_kernel_has_is_refused(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="steers daemon kmmscand-tunable, which no released kernel has"):
         export_policy("moving-hot-set", "controller", tmp_path / "live.pyz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_is_held_to_the_unit_whatever_is_observed(tmp_path: Path) -> None:
+    file = tmp_path / "live.pyz"
+    export_policy("static:26455,320,inf,150", "controller", file, NUMA_SCENARIO)
+    with zipfile.ZipFile(file) as packed:
+        policy = Policy(json.loads(packed.read("tierenv/live/tables.json")))
+    assert policy.decide({}) == {
+        "scan_period_ms": 26455,
+        "scan_size_bytes": 320 << 20,
+        "throttle_bytes_per_s": UNLIMITED,
+        "hot_threshold_ms": 150,
+    }
+    assert policy.counts == {}
+    with pytest.raises(ConfigError, match="steers daemon kmmscand-tunable"):
+        export_policy("best-static", "controller", file, load_scenario("skewed"))
 
 
 def test_starts_by_itself_in_the_oldest_interpreter_there_is(file: Path, host: Host) -> None:

@@ -1,7 +1,8 @@
-"""A learned policy as tables of integers, which format controller writes: from a sample to a setting.
+"""A policy as tables of integers, which format controller writes: from a sample to a setting.
 
 Tables are a JSON object: `features` (rows of `tierenv.features` in integers), `ranges` of the tunables, `model` (a
-network's layers or a tree's nodes), `counts` (which counters make up which field), `interval_ms`, `name` and `origin`.
+network's layers, a tree's nodes, or one setting), `counts` (which counters make up which field), `interval_ms`, `name`
+and `origin`.
 """
 
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class Policy:
 
     def decide(self, sample: Sample) -> Setting:
         """The setting for the next interval."""
+        if self._model["kind"] == "setting":
+            return dict(self._model["values"])
         observation = self.observe(sample)
         action = self._tree(observation) if self._model["kind"] == "tree" else self._network(observation)
         return {span["symbol"]: arithmetic.decode(span, value) for span, value in zip(self.ranges, action)}
