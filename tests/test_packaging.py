@@ -54,7 +54,7 @@ LAYERS = [
     {"shrink", "system", "sim", "bounds", "measurements", "experiments"},
     {"observation", "action", "reward"},
     {"task"},
-    {"env", "vector_env", "render", "wrappers", "calibration"},
+    {"env", "vector_env", "reset_options", "render", "wrappers", "calibration"},
 ]
 
 
