@@ -184,6 +184,18 @@ def test_lists_are_kept_where_another_machine_needs_longer_ones() -> None:
         assert same(own[0][0], other[0][0]) and same(own[1][0], other[1][0])
 
 
+@pytest.mark.parametrize("daemon", ["kmmscand-tunable", "numa-balancing"])
+def test_environments_left_out_repeat_their_last(daemon: str) -> None:
+    env = TieredMemoryVectorEnv(3, SMALL, daemon=daemon)
+    env.reset(seed=1)
+    for _ in range(3):
+        observation, _, _, _, info = env.step(np.full(env.action_space.shape, 0.3, np.float32))
+    after = env.reset(options={"reset_mask": np.array([False, True, False]), "scenario": LARGE})
+    assert same(after[0][::2], observation[::2])
+    assert same({key: values[::2] for key, values in after[1].items()}, {key: info[key][::2] for key in after[1]})
+    assert after[1]["elapsed_s"][1] == 0
+
+
 def test_daemon_and_control_of_the_environment_replace_the_scenarios() -> None:
     env = TieredMemoryEnv(SMALL, daemon="numa-balancing", control="kernel-rule")
     env.reset(seed=1, options={"scenario": LARGE})
