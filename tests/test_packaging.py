@@ -155,6 +155,16 @@ def test_importing_tierenv_is_light(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
 
 
+def test_names_people_look_for_are_there_and_load_when_used(tmp_path: Path) -> None:
+    assert set(tierenv.__all__) == set(tierenv._MODULES) <= set(dir(tierenv))
+    for name, module in tierenv._MODULES.items():
+        assert getattr(tierenv, name) is getattr(importlib.import_module(f"tierenv.{module}"), name)
+    with pytest.raises(AttributeError, match="module 'tierenv' has no attribute 'TieredMemory'"):
+        tierenv.TieredMemory  # noqa: B018
+    code = "from tierenv import *; print(TieredMemoryEnv.__module__, load_scenario('skewed').name)"
+    assert run_python(code, tmp_path).stdout == "tierenv.env skewed\n"
+
+
 @pytest.mark.parametrize("module", STANDARD_LIBRARY_ALONE)
 def test_modules_of_the_standard_library_alone_import_in_a_bare_interpreter(module: str, tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; print({module}.__name__)"
