@@ -33,7 +33,7 @@ def test_rewards_of_an_episode_add_up_to_what_it_came_to() -> None:
         env.reset(seed=seed)
         total, is_over = 0.0, False
         while not is_over:
-            _, reward, terminated, truncated, info = env.step(np.full(3, 0.4, dtype=np.float32))
+            _, reward, terminated, truncated, info = env.step(np.array([-0.5, 0.5, 0.4], dtype=np.float32))
             total, is_over = total + reward, terminated or truncated
         assert info["promoted_pages"] > 0
         time = info["elapsed_s"] / info["reference_s"]
