@@ -1,9 +1,13 @@
 """Copies of records, environments and systems, by pickle, by deepcopy or in another process, go on as the original."""
 
 import copy
+import hashlib
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -27,6 +31,23 @@ from tierenv.train.config import load_suite, load_training_config
 from tierenv.vector_env import TieredMemoryVectorEnv
 from tierenv.workload import Workload
 
+ROOT = Path(__file__).resolve().parent.parent
+CROWDED = tiny(
+    count=2,
+    corunners=[
+        {"workload": "skewed", "size": "128MiB", "count": 3, "lifetime": "endless"},
+        {"workload": "abench", "size": "128MiB", "start": "1s"},
+    ],
+)
+"""Several processes, some of which come later."""
+
+
+def on_another_scenario() -> TieredMemoryEnv:
+    env = TieredMemoryEnv(tiny("skewed", regions=9))
+    env.reset(seed=8, options={"scenario": tiny(), "phase_orders": "held-out"})
+    return env
+
+
 COPIES: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda each: pickle.loads(pickle.dumps(each)),
     "deepcopy": copy.deepcopy,
@@ -36,6 +57,8 @@ SINGLE: dict[str, Callable[[], Any]] = {
     "shaped, with a picture": lambda: TieredMemoryEnv(tiny(), shaping_gamma=0.9, render_mode="ansi"),
     "two processes": lambda: TieredMemoryEnv(tiny(corunners=[{"workload": "abench", "size": "256MiB", "start": "1s"}])),
     "beside NUMA balancing": lambda: TieredMemoryEnv(tiny(numa_balancing_mode=1)),
+    "NUMA balancing of several": lambda: TieredMemoryEnv(CROWDED, daemon="numa-balancing"),
+    "another scenario than it was made with": lambda: on_another_scenario(),
     "made": lambda: gymnasium.make("tierenv/TieredMemory-v1", scenario="abench-8g"),
 }
 VECTOR: dict[str, Callable[[], Any]] = {
@@ -86,6 +109,7 @@ def test_a_copy_in_mid_episode_goes_on_as_the_original(make: Callable[[], Any], 
     env = make()
     actions = actions_for(env, 45)
     env.reset(seed=3)
+    env.action_space.seed(4)
     for action in actions[:7]:
         env.step(action)
     other = COPIES[way](env)
@@ -95,6 +119,7 @@ def test_a_copy_in_mid_episode_goes_on_as_the_original(make: Callable[[], Any], 
     if env.render_mode is not None:
         assert_same(env.render(), other.render())
     assert_same(env.reset(), other.reset())
+    assert_same(env.action_space.sample(), other.action_space.sample())
     assert_same(env.step(actions[0]), other.step(actions[0]))
 
 
@@ -131,3 +156,54 @@ def test_other_processes_go_on_with_environments_that_have_been_used(
         sizes = pool.map_async(str, [tiny()]).get(timeout=120)
     assert_same(tuple(theirs), tuple(play_on(env) for env in envs))
     assert sizes == [str(tiny())]
+
+
+def digest_of(env: Any, count: int) -> str:
+    """Hash of all that an environment gives for its next steps, through resets."""
+    found = hashlib.sha256()
+
+    def take_in(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value):
+                take_in(value[key])
+        elif isinstance(value, tuple) or (isinstance(value, np.ndarray) and value.dtype.hasobject):
+            for each in value:
+                take_in(each)
+        else:
+            found.update(repr(value).encode() if value is None else np.asarray(value).tobytes())
+
+    for action in actions_for(env, count):
+        result = env.step(action)
+        take_in(result)
+        if not isinstance(env, gymnasium.vector.VectorEnv) and (result[2] or result[3]):
+            take_in(env.reset())
+    return found.hexdigest()
+
+
+RESTORED = """
+import pickle, sys
+from tests.test_copies import digest_of
+from tierenv.sim import threads
+threads.set_num_threads(int(sys.argv[2]))
+threads.WORTH_SHARING_S = 0.0
+with open(sys.argv[1], "rb") as file:
+    print(*(digest_of(env, 60) for env in pickle.load(file)))
+"""
+
+
+def test_a_fresh_interpreter_goes_on_from_a_file_at_any_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make() for make in SINGLE.values()] + [make() for make in VECTOR.values()]
+    made.append(TieredMemoryVectorEnv(4, CROWDED, daemon="numa-balancing", autoreset_mode="SameStep"))
+    for env in made:
+        env.reset(seed=3)
+        for action in actions_for(env, 11):
+            env.step(action)
+    (tmp_path / "state.pickle").write_bytes(pickle.dumps(made))
+    monkeypatch.setattr(threads, "_num_threads", 1)
+    expected = [digest_of(env, 60) for env in made]
+    assert len(set(expected)) == len(made)
+    command = [sys.executable, "-c", RESTORED, str(tmp_path / "state.pickle"), "3"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.stdout.split() == expected, result.stderr

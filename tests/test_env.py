@@ -189,12 +189,6 @@ def test_bad_arguments_are_refused_in_one_line(arguments: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"seeed": 3}, [], "seeed", 5, True])
-def test_reset_takes_no_options(options: Any) -> None:
-    with pytest.raises(ConfigError, match="^options="):
-        TieredMemoryEnv(tiny()).reset(options=options)
-
-
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "1", [1]])
 def test_a_seed_is_a_whole_number(seed: Any) -> None:
     env = TieredMemoryEnv(tiny())
@@ -297,6 +291,15 @@ def test_multiplicative_action_enters_and_leaves_off_and_unlimited() -> None:
         throttles.append(env.step(action)[4]["throttle_bytes_per_s"])
     assert 0 in throttles and np.inf in throttles
     assert throttles[3] == 0 < throttles[4] < throttles[6] and throttles[7] == np.inf > throttles[8] > 0
+
+
+def test_a_daemon_may_be_a_record() -> None:
+    by_name, by_record = (
+        TieredMemoryEnv(tiny(), daemon=daemon, control="kernel-rule") for daemon in ("numab2", load_daemon("numab2"))
+    )
+    assert by_name.scenario == by_record.scenario != tiny()
+    with pytest.raises(ConfigError, match="^daemon=3: must be the name of a daemon, a path or a daemon$"):
+        TieredMemoryEnv(tiny(), daemon=3)  # type: ignore[arg-type]
 
 
 def test_importing_the_environment_does_not_load_the_simulator(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ LAYERS = [
     {"shrink", "system", "sim", "bounds", "measurements", "experiments"},
     {"observation", "action", "reward"},
     {"task"},
-    {"env", "vector_env", "render", "wrappers", "calibration"},
+    {"env", "vector_env", "reset_options", "render", "wrappers", "calibration"},
 ]
 
 
@@ -153,6 +153,16 @@ def test_importing_tierenv_is_light(tmp_path: Path) -> None:
     heavy = {"torch", "numba", "stable_baselines3", "pydantic", "scipy", "matplotlib"}
     result = run_python(f"import sys, tierenv; print(sorted({heavy} & set(sys.modules)))", tmp_path)
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+
+
+def test_names_people_look_for_are_there_and_load_when_used(tmp_path: Path) -> None:
+    assert set(tierenv.__all__) == set(tierenv._MODULES) <= set(dir(tierenv))
+    for name, module in tierenv._MODULES.items():
+        assert getattr(tierenv, name) is getattr(importlib.import_module(f"tierenv.{module}"), name)
+    with pytest.raises(AttributeError, match="module 'tierenv' has no attribute 'TieredMemory'"):
+        tierenv.TieredMemory  # noqa: B018
+    code = "from tierenv import *; print(TieredMemoryEnv.__module__, load_scenario('skewed').name)"
+    assert run_python(code, tmp_path).stdout == "tierenv.env skewed\n"
 
 
 @pytest.mark.parametrize("module", STANDARD_LIBRARY_ALONE)

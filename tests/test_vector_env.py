@@ -291,6 +291,7 @@ def test_attributes_are_asked_for_as_of_other_vector_environments() -> None:
     env.reset(seed=4)
     assert env.get_attr("render_mode") == env.call("render_mode") == ("ansi", "ansi")
     assert env.get_attr("np_random_seed") == (4, 5)
+    assert env.get_attr("scenario") == env.scenarios
     assert env.get_attr("action_space") == (env.single_action_space,) * 2
     assert env.get_attr("observation_space") == (env.single_observation_space,) * 2
     assert env.call("render") == env.render()
@@ -405,27 +406,6 @@ def slower() -> Scenario:
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TieredMemoryVectorEnv(**{"num_envs": 2, "scenario": tiny()} | arguments)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"reset_mask": np.array([True])},
-        {"reset_mask": [True, False]},
-        {"reset_mask": np.array([0, 1])},
-        {"reset_mask": np.array([False, False])},
-        {"mask": None},
-        "reset_mask",
-        ["reset_mask"],
-        [],
-        5,
-    ],
-)
-def test_bad_reset_options_are_refused(options: Any) -> None:
-    env = TieredMemoryVectorEnv(2, tiny())
-    env.reset(seed=1)
-    with pytest.raises(ConfigError, match="options"):
-        env.reset(options=options)
 
 
 def test_stepping_before_the_first_reset_is_refused() -> None:

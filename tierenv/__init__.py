@@ -1,11 +1,23 @@
 """tierenv: a calibrated model of Linux tiered memory behind a Gymnasium interface.
 
-Importing the package registers the environments with string entry points and loads neither numba nor torch. Without
-Gymnasium it registers nothing, so that modules of the standard library alone import in a bare interpreter.
+Importing the package registers the environments with string entry points and loads neither numba nor torch; the names
+of `__all__` load when first used. Without Gymnasium it registers nothing, so that modules of the standard library alone
+import in a bare interpreter.
 """
 
+from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tierenv.daemon import load_daemon
+    from tierenv.env import TieredMemoryEnv
+    from tierenv.errors import ConfigError
+    from tierenv.scenario import Scenario, load_scenario
+    from tierenv.vector_env import TieredMemoryVectorEnv
+
+__all__ = ["ConfigError", "Scenario", "TieredMemoryEnv", "TieredMemoryVectorEnv", "load_daemon", "load_scenario"]
 
 __version__ = "0.1.0"
 
@@ -28,3 +40,23 @@ if _find_spec("gymnasium") is not None:
             entry_point="tierenv.env:TieredMemoryEnv",
             vector_entry_point="tierenv.vector_env:TieredMemoryVectorEnv",
         )
+
+_MODULES = {
+    "ConfigError": "errors",
+    "Scenario": "scenario",
+    "TieredMemoryEnv": "env",
+    "TieredMemoryVectorEnv": "vector_env",
+    "load_daemon": "daemon",
+    "load_scenario": "scenario",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A name of `__all__`, out of its module."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

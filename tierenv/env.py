@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.checks import check_shape, seed_of
-from tierenv.errors import ConfigError
+from tierenv.daemon import Daemon
 from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
+from tierenv.reset_options import OF_ONE, begin, read_options
 from tierenv.scenario import Control, Scenario
-from tierenv.task import Info, resolve_scenarios, simulated_task
+from tierenv.task import Info, find_daemon, resolve_scenarios, simulated_task
 
 EPISODE_SEEDS = 2**63
 """An episode's seed is one draw below this from the environment's generator, alone or in a batch."""
@@ -25,9 +26,13 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     is "tunables". Reward: minus the duration of the step over the reference time. Info: see
     `tierenv.task.INFO_KEYS` and `MODELLED_INFO_KEYS`.
 
+    A pickle or a deepcopy of it, in the middle of an episode, too, is an environment of its own that goes on as this
+    one does, bit for bit, in another process as well. Pickles are for the version that wrote them, and from nobody
+    else: loading one runs whatever its author put there.
+
     Args:
         scenario: name of a packaged scenario, a path, or a `Scenario`.
-        daemon: name or path of a daemon variant that replaces the scenario's.
+        daemon: name, path or record of a daemon variant that replaces the scenario's.
         control: "tunables", "kernel-rule" or "off", in place of what the scenario says.
         phase_orders: "training" or "held-out", the split the order of phases is drawn from.
         shaping_gamma: the learner's discount factor; None for the bare reward.
@@ -44,7 +49,7 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self,
         scenario: str | Scenario = "moving-hot-set",
         *,
-        daemon: str | None = None,
+        daemon: str | Daemon | None = None,
         control: Control | None = None,
         phase_orders: PhaseOrders = "training",
         shaping_gamma: float | None = None,
@@ -52,8 +57,9 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
+        self._daemon, self._control = find_daemon(daemon), control
         self.task = simulated_task(
-            resolve_scenarios(scenario, 1, daemon, control),
+            resolve_scenarios(scenario, 1, self._daemon, control),
             phase_orders=phase_orders,
             shaping_gamma=shaping_gamma,
             max_time_multiple=max_time_multiple,
@@ -64,19 +70,30 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._timeline = None if render_mode is None else Timeline(self.task.system)
         self._needs_reset = True
 
+    @property
+    def scenario(self) -> Scenario:
+        """What runs in the present episode."""
+        return self.task.system.scenarios[0]
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode; see `gymnasium.Env.reset`. There are no options.
+        """Start an episode; see `gymnasium.Env.reset`.
+
+        Args:
+            seed: of this and the next episodes.
+            options: "scenario", a name, a path or a record, and "phase_orders", "training" or "held-out"; each holds
+                until another is given. The daemon and the control that the environment was made with replace those of
+                the scenario. Its daemon must have the same tunables and features, and its control interval the same
+                length, so that spaces and what they mean stay as they are. A name is read each time, a record is not.
 
         Raises:
-            ConfigError: for a seed that is not a whole number of at least 0, or for options.
+            ConfigError: for a seed that is not a whole number of at least 0, or for other options. Nothing has changed.
         """
-        if options is not None and options != {}:
-            raise ConfigError(f"options={options!r}: the environment has none")
+        choice = read_options(options, OF_ONE, self.task, self._daemon, self._control)
         super().reset(seed=None if seed is None else seed_of(seed))
         seeds = self.np_random.integers(EPISODE_SEEDS, size=1, dtype=np.uint64)
-        observation, info = self.task.reset(seeds)
+        observation, info = begin(self.task, choice, seeds)
         self._needs_reset = False
         if self._timeline is not None:
             self._timeline.restart()

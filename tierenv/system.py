@@ -5,7 +5,7 @@ machines; a single environment or a live kernel is n = 1. What a model knows bey
 `ModelledSystem`: rewards and reports may use it, an observation may not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,3 +129,10 @@ class ModelledSystem(System, Protocol):
 
     def trace(self, index: int) -> tuple[list[dict[str, Any]], int]:
         """One machine's trace events of the episode so far, as far as the system keeps any, and how many were lost."""
+
+
+class SimulatedSystem(ModelledSystem, Protocol):
+    """A model whose machines can take other scenarios."""
+
+    def change_scenarios(self, changes: Mapping[int, Scenario]) -> None:
+        """Let machines, named by their numbers, run other scenarios from now on; they have to be reset next."""

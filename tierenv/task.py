@@ -5,7 +5,7 @@ seed: the Gymnasium faces in `env` and `vector_env` add those, evaluation drives
 takes any `System`; `ModelledTask` adds what only a model can tell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -14,14 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from tierenv.action import ActionCodec
 from tierenv.checks import check_shape, positive_number, whole_number
 from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCESS
-from tierenv.daemon import load_daemon
+from tierenv.daemon import Daemon, DaemonRecord, load_daemon
 from tierenv.errors import ConfigError
+from tierenv.features import supplied_features
 from tierenv.observation import ObservationEncoder, sizes_of
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, Scenario, load_scenario
 from tierenv.sim.records import WASTED
-from tierenv.system import ModelledSystem, System
+from tierenv.system import ModelledSystem, SimulatedSystem, System
 from tierenv.tunables import TUNABLES
 
 Info = dict[str, NDArray[np.generic]]
@@ -65,10 +66,19 @@ class Outcome(NamedTuple):
     info: Info
 
 
+def find_daemon(daemon: object) -> Daemon | None:
+    """A daemon by its name or path, or as it is, which may be None. Raises `ConfigError` for anything else."""
+    if isinstance(daemon, str):
+        return load_daemon(daemon)
+    if daemon is not None and not isinstance(daemon, DaemonRecord):
+        raise ConfigError(f"daemon={daemon!r}: must be the name of a daemon, a path or a daemon")
+    return cast("Daemon | None", daemon)
+
+
 def resolve_scenarios(
     scenario: str | Scenario | Sequence[str | Scenario],
     num_machines: int,
-    daemon: str | None = None,
+    daemon: str | Daemon | None = None,
     control: Control | None = None,
 ) -> list[Scenario]:
     """The scenario of each machine; machine i takes entry i mod the number of entries.
@@ -76,7 +86,7 @@ def resolve_scenarios(
     Args:
         scenario: one or several; names of packaged scenarios, paths, or records.
         num_machines: n, at least 1 and at most `MAX_MACHINES`.
-        daemon: name or path of a daemon variant that replaces the scenario's.
+        daemon: name, path or record of a daemon variant that replaces the scenario's.
         control: who sets the tunables, in place of what the scenario says.
 
     Raises:
@@ -89,9 +99,7 @@ def resolve_scenarios(
     for entry in entries:
         if not isinstance(entry, str | Scenario):
             raise ConfigError(f"scenario={entry!r}: must be the name of a scenario, a path or a Scenario")
-    if daemon is not None and not isinstance(daemon, str):
-        raise ConfigError(f"daemon={daemon!r}: must be the name of a daemon or a path")
-    variant = None if daemon is None else load_daemon(daemon)
+    variant = find_daemon(daemon)
     changes = {} if control is None else {"control": control}
     records = []
     for entry in entries[:num_machines]:
@@ -147,9 +155,10 @@ class TieredMemoryTask:
         self.codec = ActionCodec(*daemons)
         self.control_interval_s = control_interval_s
         self.system = system
-        self.phase_orders = _one_for_each(phase_orders, n)
+        self.phase_orders = split_of_each(phase_orders, n)
         self.is_controlled = is_controlled
         self._in_force = {TUNABLES[name].symbol: column for name, column in self.codec.columns.items()}
+        self._max_time_multiple = max_time_multiple
         self._limit_s = max_time_multiple * system.reference_s
         self._limit_steps = most_steps
 
@@ -311,6 +320,41 @@ class ModelledTask(TieredMemoryTask):
         }
 
 
+class SimulatedTask(ModelledTask):
+    """A task whose machines can take other scenarios, as far as actions and observations mean the same there."""
+
+    system: SimulatedSystem
+
+    def check_scenario(self, index: int, scenario: Scenario) -> None:
+        """Raise `ConfigError` unless a machine can take a scenario.
+
+        Its daemon must have the features and the tunables of the machine's, with ranges and values at start, and its
+        control interval must be the task's.
+        """
+        daemon, own = scenario.daemon, self.system.daemons[index]
+        names, own_names = ({row.name for row in supplied_features(each)} for each in (daemon, own))
+        differing = {*daemon.tunables} | {*own.tunables}
+        differing = {name for name in differing if daemon.tunables.get(name) != own.tunables.get(name)}
+        if differing or names != own_names:
+            raise ConfigError(
+                f"scenario {scenario.name}: its daemon {daemon.name} must have the tunables, ranges included, and the "
+                f"features of daemon {own.name}, which the environment was made with; they differ in "
+                f"{', '.join(sorted(differing | (names ^ own_names)))}"
+            )
+        if scenario.control_interval != self.control_interval_s:
+            raise ConfigError(
+                f"scenario {scenario.name}: control_interval={scenario.control_interval:g}s: must be "
+                f"{self.control_interval_s:g}s, as the environment was made"
+            )
+
+    def change_scenarios(self, changes: Mapping[int, Scenario]) -> None:
+        """Let machines, named by their numbers, run other scenarios, which suit them; they have to be reset next."""
+        if changes:
+            self.system.change_scenarios(changes)
+            self.is_controlled = any(scenario.control == "tunables" for scenario in self.system.scenarios)
+            self._limit_s = self._max_time_multiple * self.system.reference_s
+
+
 def simulated_task(
     scenarios: Sequence[Scenario],
     *,
@@ -319,11 +363,11 @@ def simulated_task(
     max_time_multiple: float = 4.0,
     max_episode_steps: int | None = None,
     trace_events: int = 0,
-) -> ModelledTask:
+) -> SimulatedTask:
     """A task on the fast model, one machine for each scenario; see `ModelledTask` and `LumpedSystem`."""
     from tierenv.sim.lumped.system import LumpedSystem  # here, because numba takes a while to load
 
-    return ModelledTask(
+    return SimulatedTask(
         LumpedSystem(scenarios, trace_events=trace_events),
         phase_orders=phase_orders,
         shaping_gamma=shaping_gamma,
@@ -332,8 +376,8 @@ def simulated_task(
     )
 
 
-def _one_for_each(phase_orders: PhaseOrders | Sequence[PhaseOrders], n: int) -> list[PhaseOrders]:
-    """The split of each machine; machine i takes entry i mod the number of entries."""
+def split_of_each(phase_orders: PhaseOrders | Sequence[PhaseOrders], n: int) -> list[PhaseOrders]:
+    """The split of each machine; machine i takes entry i mod the number of entries. Raises `ConfigError`."""
     is_list = isinstance(phase_orders, Sequence) and not isinstance(phase_orders, str)
     entries = cast("list[PhaseOrders]", list(phase_orders) if is_list else [phase_orders])
     if not entries:

@@ -1,6 +1,6 @@
 """TieredMemoryVectorEnv: the Gymnasium face of a batch of machines, stepped by one compiled call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -11,12 +11,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from tierenv.checks import seed_of
+from tierenv.daemon import Daemon
 from tierenv.env import EPISODE_SEEDS
 from tierenv.errors import ConfigError
 from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
+from tierenv.reset_options import OF_BATCH, Choice, begin, read_options
 from tierenv.scenario import Control, Scenario
-from tierenv.task import Info, resolve_scenarios, simulated_task
+from tierenv.task import Info, find_daemon, resolve_scenarios, simulated_task
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -27,13 +29,14 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
 
     Observations float32[n, columns], actions float32[n, T], rewards float64[n], flags bool[n]; info is a
     dictionary of arrays of length n, present for all environments and therefore without masks. With SAME_STEP
-    the last observation and info of an episode stand in `final_obs` and `final_info`, with masks.
+    the last observation and info of an episode stand in `final_obs` and `final_info`, with masks. Pickles and copies
+    are as those of `TieredMemoryEnv`.
 
     Args:
         num_envs: n.
         scenario: one or several names, paths or records; environment i takes entry i mod their number. They
             must share the control interval, and their daemons the features.
-        daemon: name or path of a daemon variant that replaces the scenarios'.
+        daemon: name, path or record of a daemon variant that replaces the scenarios'.
         control: "tunables", "kernel-rule" or "off", in place of what the scenarios say.
         phase_orders: "training" or "held-out", or several; environment i takes entry i mod their number.
         shaping_gamma: the learner's discount factor; None for the bare reward.
@@ -53,7 +56,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         num_envs: int = 1,
         scenario: str | Scenario | Sequence[str | Scenario] = "moving-hot-set",
         *,
-        daemon: str | None = None,
+        daemon: str | Daemon | None = None,
         control: Control | None = None,
         phase_orders: PhaseOrders | Sequence[PhaseOrders] = "training",
         shaping_gamma: float | None = None,
@@ -63,7 +66,8 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
-        scenarios = resolve_scenarios(scenario, num_envs, daemon, control)
+        self._daemon, self._control = find_daemon(daemon), control
+        scenarios = resolve_scenarios(scenario, num_envs, self._daemon, control)
         num_envs = len(scenarios)
         self.task = simulated_task(
             scenarios,
@@ -97,6 +101,11 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         """The seed of each environment's generator."""
         return tuple(self._generator_seeds[index] for index, _ in enumerate(self.np_random))
 
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """What runs in the present episode of each environment."""
+        return self.task.system.scenarios
+
     def reset(
         self,
         *,
@@ -107,15 +116,17 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
 
         Args:
             seed: environment i is seeded with seed + i, or entry i of a list; None leaves it alone.
-            options: "reset_mask" or nothing.
+            options: "reset_mask", and what `TieredMemoryEnv.reset` takes, "scenario" and "phase_orders", each one or
+                several: environment i takes entry i mod their number, if it is under the mask.
 
         Returns:
             float32[n, columns] and the info; environments not under the mask repeat their last.
 
         Raises:
-            ConfigError: for a seed that is not a whole number of at least 0, or for other options.
+            ConfigError: for a seed that is not a whole number of at least 0, or for other options. Nothing has changed.
         """
-        mask = self._mask_of(options)
+        choice = read_options(options, OF_BATCH, self.task, self._daemon, self._control)
+        mask = choice.mask
         if self._is_fresh and not mask.all():
             raise gymnasium.error.ResetNeeded("the first reset must not leave environments out")
         seeds = self._seeds_of(seed)
@@ -123,7 +134,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             if (own_seed := seeds[index]) is not None:
                 self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
         self._is_fresh = False
-        return self._restart(mask)
+        return self._restart(choice)
 
     def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
         """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`.
@@ -145,14 +156,14 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
 
         # NEXT_STEP resets once the others have advanced: a new episode must not lose its first interval.
         if is_resetting:
-            observation, info = self._restart(had_ended)
+            observation, info = self._restart(Choice(had_ended, {}, {}))
             reward[had_ended] = 0.0
             terminated[had_ended] = False
             truncated[had_ended] = False
         self._has_ended = terminated | truncated
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._has_ended.any():
             ended, final_observation, final_info = self._has_ended, observation, info
-            observation, info = self._restart(ended)
+            observation, info = self._restart(Choice(ended, {}, {}))
             info |= _final(ended, final_observation, final_info)
         return observation, reward, terminated, truncated, info
 
@@ -177,6 +188,8 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
                 return tuple(getattr(self, name))
             case "observation_space" | "action_space":
                 return (getattr(self, f"single_{name}"),) * self.num_envs
+            case "scenario":
+                return self.scenarios
             case "render":
                 return self.render(*args, **kwargs) or (None,) * self.num_envs
         value = getattr(self, name)
@@ -209,13 +222,14 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             raise ConfigError(f"set_attr('np_random'): must be given a list of {self.num_envs} different generators")
         self._generators, self._generator_seeds = [*values], [-1] * self.num_envs
 
-    def _restart(self, mask: Flags) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start the next episode of the environments under the mask."""
+    def _restart(self, choice: Choice) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start the next episode of the environments that were chosen."""
+        mask = choice.mask
         seeds = np.zeros(self.num_envs, dtype=np.uint64)
         for index in np.flatnonzero(mask):
             seeds[index] = self._generator(int(index)).integers(EPISODE_SEEDS, dtype=np.uint64)
         self._has_ended = self._has_ended & ~mask
-        observation, info = self.task.reset(seeds, mask)
+        observation, info = begin(self.task, choice, seeds)
         for timeline, is_new in zip(self._timelines, mask, strict=False):
             if is_new:
                 timeline.restart()
@@ -241,22 +255,6 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
             return [None if own is None else seed_of(own) for own in seed]
         first = seed_of(seed)
         return [first + index for index in range(self.num_envs)]
-
-    def _mask_of(self, options: dict[str, Any] | None) -> Flags:
-        """The environments to reset. The mask stays in `options`, where wrappers look for it."""
-        if options is None:
-            options = {}
-        if not isinstance(options, Mapping):
-            raise ConfigError(f"options={options!r}: must be a mapping, which may hold 'reset_mask', or None")
-        if unknown := set(options) - {"reset_mask"}:
-            raise ConfigError(f"options: unknown key {unknown.pop()!r}; allowed: 'reset_mask'")
-        if "reset_mask" not in options:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        mask = options["reset_mask"]
-        is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
-        if not is_mask or not mask.any():
-            raise ConfigError(f"options['reset_mask']: must be bool[{self.num_envs}] with a True in it, got {mask!r}")
-        return mask
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

@@ -1,14 +1,16 @@
-"""Other action spaces: a menu of named settings, and steps up or down from the tunables in force.
+"""Other action spaces, a menu of named settings and steps up or down from the tunables in force, and other rewards.
 
-Both come for a single environment and, prefixed with `Vector`, for a vector environment.
+Each comes for a single environment and, prefixed with `Vector`, for a vector environment.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete
-from gymnasium.vector import VectorEnv
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
@@ -63,7 +65,7 @@ def _checked_choices(choices: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.i
     return numbers.astype(np.intp)
 
 
-class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]]):
+class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]], RecordConstructorArgs):
     """Choose one of `MENU` by its number: Discrete(13) in place of the box.
 
     Args:
@@ -71,7 +73,8 @@ class DiscreteMenu(gymnasium.ActionWrapper[NDArray[np.float32], np.int64, NDArra
     """
 
     def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gymnasium.ActionWrapper.__init__(self, env)
         self.action_space = Discrete(len(MENU))
         self._actions = menu_actions(*_task(env).system.daemons)[0]
 
@@ -94,7 +97,9 @@ class VectorDiscreteMenu(gymnasium.vector.VectorActionWrapper):
         return self._actions[np.arange(self.num_envs), _checked_choices(actions, (self.num_envs,))]
 
 
-class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
+class MultiplicativeAction(
+    gymnasium.ActionWrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], RecordConstructorArgs
+):
     """Multiply each tunable in force by max_factor ** action, action float32[T] in [-1, 1].
 
     One step down from the least throttle is 0 and one up from the greatest is unlimited; from there more
@@ -106,7 +111,8 @@ class MultiplicativeAction(gymnasium.ActionWrapper[NDArray[np.float32], NDArray[
     """
 
     def __init__(self, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]], max_factor: float = 2.0) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, max_factor=max_factor)
+        gymnasium.ActionWrapper.__init__(self, env)
         self.action_space = _task(env).codec.space
         self._scaling = _Scaling(_task(env), max_factor)
 
@@ -147,6 +153,85 @@ class _Scaling:
         present = np.clip(self._codec.encode(self._task.system.tunables), -self._reach, self._reach)
         moved = present + checked_coordinates(actions) * self._units_per_step
         return np.clip(moved, -1.0, 1.0).astype(np.float32)
+
+
+RewardFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+"""The reward of a step, out of the info before and the info after it (`tierenv.task.INFO_KEYS`, and the environment's
+own reward as "reward_time" and "reward_shaping"). Counts are since the start of the episode, so that of a step is the
+difference of the two. Made of arithmetic alone it takes numbers and, in a vector environment, arrays of length n."""
+
+
+class InfoReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Another reward: what a function makes of the info before and after a step.
+
+    Args:
+        env: an environment whose base is `TieredMemoryEnv`.
+        reward: the function.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], reward: RewardFunction) -> None:
+        RecordConstructorArgs.__init__(self, reward=reward)
+        gymnasium.Wrapper.__init__(self, env)
+        self._reward = reward
+        self._before: Mapping[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode, as the environment does."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._before = dict(info)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Let one control interval pass, as in the environment, for another reward."""
+        observation, _, terminated, truncated, info = self.env.step(action)
+        reward = float(self._reward(self._before, info))
+        self._before = dict(info)
+        return observation, reward, terminated, truncated, info
+
+
+class VectorInfoReward(gymnasium.vector.VectorWrapper):
+    """`InfoReward` for a vector environment.
+
+    In mode SAME_STEP the info after the last step of an episode is the one in `final_info`; in NEXT_STEP the step that
+    only starts an episode is worth 0.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], reward: RewardFunction) -> None:
+        super().__init__(env)
+        self._reward = reward
+        self._before: dict[str, NDArray[Any]] = {}
+        self._has_ended = np.zeros(env.num_envs, dtype=np.bool_)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start episodes, as the environment does."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._before = _own_arrays(info)
+        self._has_ended &= ~np.asarray((options or {}).get("reset_mask", True))
+        return observation, info
+
+    def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Let one control interval pass, as in the environments, for other rewards float64[n]."""
+        observation, _, terminated, truncated, info = self.env.step(actions)
+        present = _own_arrays(info)
+        after = present
+        if "final_info" in info:
+            final, ended = info["final_info"], info["_final_info"]
+            after = {key: np.where(ended, final.get(key, values), values) for key, values in present.items()}
+        reward = np.broadcast_to(self._reward(self._before, after), (self.num_envs,)).astype(np.float64)
+        reward[self._has_ended] = 0.0
+        self._before = present
+        if self.env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP:
+            self._has_ended = terminated | truncated
+        return observation, reward, terminated, truncated, info
+
+
+def _own_arrays(info: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """What an info says of each environment, less masks and what is left of past episodes."""
+    return {
+        key: values.copy()
+        for key, values in info.items()
+        if isinstance(values, np.ndarray) and not values.dtype.hasobject and not key.startswith("_")
+    }
 
 
 def _task(env: Any) -> TieredMemoryTask:

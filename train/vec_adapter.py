@@ -9,25 +9,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from tierenv.vector_env import TieredMemoryVectorEnv
+from tierenv.errors import ConfigError
 
 EPISODE_KEYS = ("elapsed_s", "reference_s", "promoted_pages", "demoted_pages", "wasted_promotions")
 """Figures of a finished episode that `info["episode"]` carries beside VecMonitor's r, l and t."""
 
 
 class TieredMemoryVecEnv(VecEnv):
-    """Presents a `TieredMemoryVectorEnv` in mode SAME_STEP to stable-baselines3.
+    """Presents a `TieredMemoryVectorEnv` in mode SAME_STEP, or what wraps one, to stable-baselines3.
 
-    `info["episode"]` of a finished episode holds the return `r`, the length `l` and the time since start `t`
-    as VecMonitor's does, so no VecMonitor is needed, and `EPISODE_KEYS`.
+    What `set_options` was given goes to the next reset; autoresets keep what it chose. `info["episode"]` of a finished
+    episode holds the return `r`, the length `l` and the time since start `t` as VecMonitor's does, so no VecMonitor is
+    needed, and `EPISODE_KEYS`.
     """
 
-    def __init__(self, env: TieredMemoryVectorEnv, reward_scale: float = 1.0) -> None:
+    def __init__(self, env: VectorEnv[Any, Any, Any], reward_scale: float = 1.0) -> None:
         mode = env.metadata["autoreset_mode"]
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"stable-baselines3 needs an environment in mode SAME_STEP, got {mode}")
@@ -44,13 +45,26 @@ class TieredMemoryVecEnv(VecEnv):
         self._started = time.perf_counter()
 
     def reset(self) -> VecEnvObs:
-        """Start all episodes; a seed set by `seed` is used once."""
-        seeds = None if self._seeds[0] is None else list(self._seeds)
-        observations, _ = self.env.reset(seed=seeds)
+        """Start all episodes; a seed set by `seed` and options set by `set_options` are used once.
+
+        Raises:
+            ConfigError: for options that the environment refuses, or of which some environments have other keys.
+        """
+        seeds: Any = None if self._seeds[0] is None else list(self._seeds)
+        observations: VecEnvObs
+        observations, _ = self.env.reset(seed=seeds, options=self._options_of_all())
         self._reset_seeds()
+        self._reset_options()
         self._returns[:] = 0
         self._lengths[:] = 0
         return observations
+
+    def _options_of_all(self) -> dict[str, Any]:
+        """Options of each environment as those of the vector environment."""
+        keys = self._options[0].keys()
+        if any(options.keys() != keys for options in self._options):
+            raise ConfigError("set_options: must give every environment the same keys")
+        return {key: [options[key] for options in self._options] for key in keys}
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
         """Keep the actions for `step_wait`."""

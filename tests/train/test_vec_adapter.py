@@ -5,6 +5,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from tests.tiny import tiny
+from tierenv.errors import ConfigError
 from tierenv.train.vec_adapter import EPISODE_KEYS, TieredMemoryVecEnv
 from tierenv.vector_env import TieredMemoryVectorEnv
 
@@ -107,3 +108,31 @@ def test_seed_is_used_once() -> None:
     first_generator = adapter.env.np_random[0].bit_generator.state
     adapter.reset()
     assert adapter.env.np_random[0].bit_generator.state != first_generator
+
+
+def test_options_reach_the_next_reset_and_hold() -> None:
+    adapter = TieredMemoryVecEnv(make_env())
+    adapter.reset()
+    large = [tiny("skewed"), tiny(), tiny("skewed")]
+    adapter.set_options([{"scenario": scenario} for scenario in large])
+    adapter.seed(2)
+    env = TieredMemoryVectorEnv(NUM_ENVS, large, autoreset_mode=AutoresetMode.SAME_STEP, shaping_gamma=1.0)
+    np.testing.assert_array_equal(adapter.reset(), env.reset(seed=2)[0])
+    for _ in range(50):  # beyond an autoreset
+        actions = env.action_space.sample()
+        np.testing.assert_array_equal(adapter.step(actions)[0], env.step(actions)[0])
+    adapter.reset()
+    assert [scenario.name for scenario in adapter.env.get_attr("scenarios")[0]] == [one.name for one in large]
+    adapter.set_options({"scenario": tiny(), "phase_orders": "held-out"})
+    adapter.reset()
+    assert adapter.get_attr("scenarios")[0] == (tiny(),) * NUM_ENVS
+
+
+def test_options_of_some_environments_alone_are_refused() -> None:
+    adapter = TieredMemoryVecEnv(make_env())
+    adapter.set_options([{"scenario": tiny()}, {}, {}])
+    with pytest.raises(ConfigError, match="^set_options: must give every environment the same keys$"):
+        adapter.reset()
+    adapter.set_options({"reset_mask": np.array([True])})
+    with pytest.raises(ConfigError, match=r"^options\['reset_mask'\]"):
+        adapter.reset()

@@ -36,6 +36,10 @@ class TunablesInForce:
         check_shape("mask", mask, (len(self._rows),))
         self._rows[mask] = self._start[mask]
 
+    def keep(self, other: "TunablesInForce", mask: NDArray[np.bool_]) -> None:
+        """Keep what another holds in force on the machines under the mask bool[n]."""
+        self._rows[mask] = other._rows[mask]
+
     def accept(self, tunables: Floats) -> Floats:
         """Take what is put in force, float64[n, len(TUNABLES)]; returns it as a model takes it.
 

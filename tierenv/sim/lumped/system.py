@@ -1,7 +1,7 @@
 """LumpedSystem: a batch of simulated machines behind the `tierenv.system.System` protocol."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from tierenv.scenario import Scenario
 from tierenv.sim.episode import draw_in_order, draw_phases, draw_without_replacement, place_classes
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit
+from tierenv.sim.lumped.room import with_machine
 from tierenv.sim.lumped.state import (
     AS_TOUCHED,
     CLASS,
@@ -108,6 +109,33 @@ class LumpedSystem:
     def num_machines(self) -> int:
         """N."""
         return len(self.scenarios)
+
+    def change_scenarios(self, changes: Mapping[int, Scenario]) -> None:
+        """Let machines, named by their numbers, run other scenarios from now on; they have to be reset next.
+
+        To them it is as if the system had been made so, to the others as if nothing had been. A batch keeps the room
+        that its largest machine once took.
+        """
+        parameters, trace_events = self._machines.parameters[0], self._machines.trace.shape[1]
+        resolution = float(parameters["max_substep_s"]), float(parameters["server_quantum_s"])
+        alone = {id(each): LumpedSystem([each], *resolution, trace_events) for each in changes.values()}
+        scenarios, is_kept = list(self.scenarios), np.ones(self.num_machines, dtype=np.bool_)
+        # callers may hold the arrays of before
+        self.fast_capacity_pages = self.fast_capacity_pages.copy()
+        self.reference_s, self._accesses = self.reference_s.copy(), self._accesses.copy()
+        for index, scenario in changes.items():
+            other = alone[id(scenario)]
+            scenarios[index], is_kept[index] = scenario, False
+            for field in ("_arrays", "_start", "_lump_class", "_phase_orders"):
+                getattr(self, field)[index] = getattr(other, field)[0]
+            for field in ("fast_capacity_pages", "reference_s", "_accesses"):
+                getattr(self, field)[index] = getattr(other, field)[0]
+            self._machines = with_machine(self._machines, index, other._machines)
+        self.scenarios = tuple(scenarios)
+        self.daemons = tuple(scenario.daemon for scenario in scenarios)
+        in_force = TunablesInForce(scenarios)
+        in_force.keep(self._in_force, is_kept)
+        self._in_force = in_force
 
     def reset(
         self,
