@@ -86,7 +86,7 @@ class Objective:
     words: str
     """What it is, for people; fields in braces are those of `AccessTime`."""
     title: str
-    """Heading of its column in a table."""
+    """Of its column in a table."""
     so_far: Callable[[Progress], Floats]
     """float64[k]: what it comes to so far, in its unit; never less than before but for a percentile."""
     all_fast: Callable[[Progress], Floats]
@@ -96,10 +96,12 @@ class Objective:
     that does not follow from these times, and nothing can be shaped by it."""
     judges_end_of: Literal["all", "application"] | None = None
     """Whose end it is the time of: bounds hold for times alone."""
+    shown_unit: str = "s"
+    """Of its numbers in a table; "" for multiples."""
     shown_factor: float = 1.0
-    """From its unit to that of its heading."""
-    shown_format: str = ".1f"
-    """Of a number under its heading."""
+    """From its unit to that."""
+    shown_digits: int = 1
+    """Behind the point."""
 
 
 def _slowdowns(progress: Progress) -> Floats:
@@ -116,7 +118,7 @@ OBJECTIVES = {
     "last-end": Objective(
         unit="s",
         words="time to the end of the last process",
-        title="time [s]",
+        title="time",
         so_far=lambda progress: progress.elapsed_s,
         all_fast=lambda progress: progress.reference_s,
         remaining=lambda _progress, seconds: seconds.max(axis=1),
@@ -125,7 +127,7 @@ OBJECTIVES = {
     "application": Objective(
         unit="s",
         words="time to the end of the application",
-        title="application ends [s]",
+        title="application",
         so_far=lambda progress: progress.process_s[:, 0],
         all_fast=lambda progress: progress.alone_s[:, 0],
         remaining=lambda _progress, seconds: seconds[:, 0],
@@ -138,7 +140,8 @@ OBJECTIVES = {
         so_far=lambda progress: _mean(progress, _slowdowns(progress)),
         all_fast=lambda progress: np.ones(len(progress.weight)),
         remaining=lambda progress, seconds: _mean(progress, seconds / progress.alone_s),
-        shown_format=".3f",
+        shown_unit="",
+        shown_digits=3,
     ),
     "worst-slowdown": Objective(
         unit="1",
@@ -146,14 +149,16 @@ OBJECTIVES = {
         title="worst slow-down",
         so_far=lambda progress: np.where(progress.weight > 0, _slowdowns(progress), 0.0).max(axis=1),
         all_fast=lambda progress: np.ones(len(progress.weight)),
-        shown_format=".3f",
+        shown_unit="",
+        shown_digits=3,
     ),
     "access-time": Objective(
         unit="s",
         words="percentile {percentile:g} over control intervals of the mean access time {of}",
-        title="access time [ns]",
+        title="access time",
         so_far=lambda progress: progress.interval_access_s,
         all_fast=lambda progress: progress.all_fast_access_s,
+        shown_unit="ns",
         shown_factor=1e9,
     ),
 }
