@@ -5,13 +5,14 @@ in a step is what the step costs, so the steps of an episode cost as much as its
 time and are judged by none: they are the load beside which the others run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from tierenv.records import Record
 
@@ -19,12 +20,10 @@ Floats = NDArray[np.float64]
 
 
 class AccessTime(Record):
-    """Mean access time in the worst of the control intervals: threads times time over accesses, `think` included."""
+    """The application's mean access time in a control interval, of the worst intervals: threads x time / accesses."""
 
     percentile: Annotated[float, Field(gt=0, le=100)] = 99.0
-    """Share of the intervals that are not above it [%]; of few intervals the next higher one counts."""
-    of: Literal["application", "all"] = "application"
-    """Whose accesses: the application's, or those of all processes that the run waits for."""
+    """Share of the intervals that are not above it [%]; 100 for the worst, as 99 with less than 100 intervals."""
 
 
 class AccessTimeObjective(Record):
@@ -38,8 +37,14 @@ ObjectiveName = Literal["last-end", "application", "mean-slowdown", "worst-slowd
 
 
 def _spelled_out(value: object) -> object:
-    """access-time, as the others a word, stands for its defaults."""
-    return {"access_time": {}} if value == "access-time" else value
+    """access-time, as the others a word, stands for its defaults; fields over the word of a file `like` them."""
+    if isinstance(value, Mapping):
+        return {key: fields for key, fields in value.items() if key != "like" or fields not in OBJECTIVES}
+    if value == "access-time":
+        return {"access_time": {}}
+    if isinstance(value, AccessTimeObjective) or (isinstance(value, str) and value in OBJECTIVES):
+        return value
+    raise PydanticCustomError("objective_expected", f"must be {', '.join(OBJECTIVES)}, or access_time with its fields")
 
 
 ObjectiveField = Annotated[ObjectiveName | AccessTimeObjective, BeforeValidator(_spelled_out)]
@@ -71,11 +76,11 @@ class Progress(Protocol):
 
     @property
     def interval_access_s(self) -> Floats:
-        """float64[k]: percentile of the mean access times of the intervals so far [s]."""
+        """float64[k]: percentile of the application's mean access times in the intervals so far [s]."""
 
     @property
     def all_fast_access_s(self) -> Floats:
-        """float64[k]: mean access time of the same processes, each alone with every page fast [s]."""
+        """float64[k]: its mean access time alone with every page fast [s]."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ OBJECTIVES = {
     ),
     "access-time": Objective(
         unit="s",
-        words="percentile {percentile:g} over control intervals of the mean access time {of}",
+        words="percentile {percentile:g} over control intervals of the mean access time of the application",
         title="access time",
         so_far=lambda progress: progress.interval_access_s,
         all_fast=lambda progress: progress.all_fast_access_s,
@@ -178,5 +183,4 @@ def objective_row(objective: ObjectiveName | AccessTimeObjective) -> Objective:
 def objective_words(objective: ObjectiveName | AccessTimeObjective) -> str:
     """What a scenario's objective is, for people."""
     fields = {} if isinstance(objective, str) else objective.access_time.model_dump()
-    whose = {"application": "of the application", "all": "of all processes that end"}
-    return objective_row(objective).words.format(**fields | {"of": whose.get(fields.get("of", ""), "")})
+    return objective_row(objective).words.format(**fields)

@@ -99,16 +99,10 @@ class _Group:
         self.weight = is_awaited * self._by_process(scenarios, "weight")
         self._access_times: _AccessTimes | None = None
         if isinstance(objective, AccessTimeObjective):
-            is_judged = is_awaited
-            if objective.access_time.of == "application":
-                is_judged = np.zeros_like(is_awaited)
-                is_judged[:, 0] = 1.0
-            threads = is_judged * self._by_process(scenarios, "threads")
-            work = is_judged * self._by_process(scenarios, "total_accesses")
-            alone_s = np.where(is_judged > 0, self.alone_s, 0.0)
-            self.all_fast_access_s = (threads * alone_s).sum(axis=1) / work.sum(axis=1)
+            threads, accesses = (self._by_process(scenarios, name)[:, 0] for name in ("threads", "total_accesses"))
+            self.all_fast_access_s = threads * self.alone_s[:, 0] / accesses
             percentile = objective.access_time.percentile
-            self._access_times = _AccessTimes(is_judged > 0, threads, LEAST_INTERVAL * control_interval_s, percentile)
+            self._access_times = _AccessTimes(threads, LEAST_INTERVAL * control_interval_s, percentile)
 
     def _by_process(self, scenarios: Sequence[Scenario], field: str, beyond: float = 0.0) -> Floats:
         """float64[k, P]: a field of every process."""
@@ -139,26 +133,24 @@ class _Group:
     def update(self) -> None:
         """A control interval has passed."""
         if self._access_times is not None:
-            self._access_times.add(self.process_s, self._system.process_accesses[self.machines])
+            self._access_times.add(self.process_s[:, 0], self._system.process_accesses[self.machines, 0])
 
 
 class _AccessTimes:
-    """Mean access times of the intervals so far, on k machines.
+    """Mean access times of the applications of k machines in the intervals so far.
 
     Args:
-        is_judged: bool[k, P], processes whose accesses count.
-        threads: float64[k, P] of these.
+        threads: float64[k].
         least_s: shortest time of an interval that counts [s].
         percentile: of the intervals [%].
     """
 
-    def __init__(self, is_judged: NDArray[np.bool_], threads: Floats, least_s: float, percentile: float) -> None:
-        self._is_judged = is_judged
+    def __init__(self, threads: Floats, least_s: float, percentile: float) -> None:
         self._threads = threads
         self._least_s = least_s
         self._percentile = percentile
-        self._begun_s = np.zeros(threads.shape)
-        self._begun_accesses = np.zeros(threads.shape)
+        self._begun_s = np.zeros(len(threads))
+        self._begun_accesses = np.zeros(len(threads))
         self._sorted: list[list[float]] = [[] for _ in threads]
 
     def restart(self, mask: NDArray[np.bool_]) -> None:
@@ -167,21 +159,18 @@ class _AccessTimes:
         for index in np.flatnonzero(mask):
             self._sorted[index] = []
 
-    def add(self, process_s: Floats, accesses: Floats) -> None:
+    def add(self, seconds: Floats, accesses: Floats) -> None:
         """End an interval, unless too little has happened in it: then it goes on.
 
         Args:
-            process_s: float64[k, P], time each process has run [s].
-            accesses: float64[k, P], what it has done in it.
+            seconds: float64[k], time each application has run [s].
+            accesses: float64[k], what it has done in it.
         """
-        passed_s = (process_s - self._begun_s) * self._is_judged
-        done = ((accesses - self._begun_accesses) * self._is_judged).sum(axis=1)
-        is_long = passed_s.max(axis=1) >= self._least_s
+        passed_s, done = seconds - self._begun_s, accesses - self._begun_accesses
         for index in np.flatnonzero(done > 0):
-            if is_long[index] or not self._sorted[index]:
-                thread_s = float((self._threads[index] * passed_s[index]).sum())
-                bisect.insort(self._sorted[index], thread_s / float(done[index]))
-                self._begun_s[index], self._begun_accesses[index] = process_s[index], accesses[index]
+            if passed_s[index] >= self._least_s or not self._sorted[index]:
+                bisect.insort(self._sorted[index], float(self._threads[index] * passed_s[index] / done[index]))
+                self._begun_s[index], self._begun_accesses[index] = seconds[index], accesses[index]
 
     def percentile_s(self) -> Floats:
         """float64[k]: the least access time that so many percent of the intervals do not exceed, 0 before the first."""
