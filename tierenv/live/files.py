@@ -39,15 +39,19 @@ def root_folder() -> str:
 
 
 def read_text(path: str) -> str:
-    """The content of a file that is no symbolic link, without the line's end. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """The content of a file that is no symbolic link, without the line's end. Raises OSError.
+
+    Nor with the zeros that tar puts behind it in a copy, for the kernel says of each file that it has a page. A pipe is
+    not waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         parts: list[bytes] = []
         while sum(map(len, parts)) < _MOST_BYTES:
             parts.append(os.read(descriptor, _MOST_BYTES))  # the kernel gives a page or so at a time
             if not parts[-1]:
                 break
-        return b"".join(parts).decode("utf-8", "replace").rstrip("\n")
+        return b"".join(parts).decode("utf-8", "replace").rstrip("\n\0")
     finally:
         os.close(descriptor)
 

@@ -73,7 +73,7 @@ class Machine:
         self._started = {pid: _start_time(root, pid) for pid in pids}
         self._cgroups = tuple(cgroups)
         self.fast_nodes, self.slow_nodes = tiers_of(root)
-        self.total_pages = {node: self._total_pages(node) for node in (*self.fast_nodes, *self.slow_nodes)}
+        self.total_pages = {node: total_pages(root, node) for node in (*self.fast_nodes, *self.slow_nodes)}
 
     @property
     def fast_pages(self) -> int:
@@ -136,13 +136,6 @@ class Machine:
     def _node_stat(self, node: int) -> dict[str, int]:
         return _numbers(read_text(f"{self._root}{NODES}/node{node}/vmstat"))
 
-    def _total_pages(self, node: int) -> int:
-        for line in read_text(f"{self._root}{NODES}/node{node}/meminfo").splitlines():
-            words = line.split()
-            if len(words) >= 4 and words[2] == "MemTotal:" and words[3].isdigit():
-                return int(words[3]) * 1024 // PAGE_BYTES
-        raise Refused(f"{NODES}/node{node}/meminfo does not tell the node's size (MemTotal)")
-
     def _resident_pages(self, node_stats: dict[int, dict[str, int]]) -> int:
         if not self._started and not self._cgroups:
             return sum(stats.get(name, 0) for stats in node_stats.values() for name in TYPICAL_PAGES)
@@ -171,6 +164,15 @@ class Machine:
 
 def _missing(counted: dict[str, int]) -> list[str]:
     return [name for name in (*OBSERVED, *GUARDED) if name not in counted]
+
+
+def total_pages(root: str, node: int) -> int:
+    """Pages of a node. Raises `Refused` where the kernel does not tell, OSError where it does not know the node."""
+    for line in read_text(f"{root}{NODES}/node{node}/meminfo").splitlines():
+        words = line.split()
+        if words[2:3] == ["MemTotal:"] and words[4:] == ["kB"] and words[3].isdecimal():
+            return int(words[3][:20]) * 1024 // PAGE_BYTES
+    raise Refused(f"{NODES}/node{node}/meminfo does not tell the node's size (MemTotal, in kB)")
 
 
 def tiers_of(root: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -227,7 +229,7 @@ def nodes_in(text: str) -> tuple[int, ...]:
     nodes: list[int] = []
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
+        if not all(number.isdecimal() and len(number) <= 4 for number in (first, last or first)):
             return ()
         nodes += range(int(first), int(last or first) + 1)
     return tuple(nodes)

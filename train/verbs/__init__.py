@@ -14,6 +14,7 @@ from tierenv.train.verbs.evaluate import Evaluate
 from tierenv.train.verbs.export import Export, export_description
 from tierenv.train.verbs.fidelity import Fidelity
 from tierenv.train.verbs.list import List
+from tierenv.train.verbs.platform import Platform
 from tierenv.train.verbs.replay import Replay
 from tierenv.train.verbs.train import Train
 from tierenv.train.verbs.tune import Tune
@@ -24,6 +25,7 @@ Verb = (
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Distil, subcommand("distil")]
     | Annotated[Export, subcommand("export", description=export_description())]
+    | Annotated[Platform, subcommand("platform")]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Fidelity, subcommand("fidelity")]
     | Annotated[Replay, subcommand("replay")]
