@@ -70,7 +70,7 @@ MAX_NAME_LENGTH = 100
 """Characters of a name: it stands in tables and file names."""
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
     if not name.isprintable() or "/" in name or name.startswith(".") or not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise ValueError(
             f"{name[:MAX_NAME_LENGTH]!r}: must be 1 to {MAX_NAME_LENGTH} printable characters, without a slash or a "
@@ -79,7 +79,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 """One line for people, which may become the name of a file."""
 
 
