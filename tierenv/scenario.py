@@ -46,9 +46,9 @@ ScanScale = Annotated[int, Field(ge=0, le=10)]
 """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes a process out of the scan (kmmscand.md section 5)."""
 
 
-Lifetime = Literal["once", "endless", "repeating"]
+Lifetime = Literal["once", "endless", "repeating", "periodic"]
 """Whether a process does its work once; goes on, from its first phase again, until the application ends; or exits when
-its work is done and is executed anew."""
+its work is done and is executed anew, at once or at set times."""
 
 Count = Annotated[int, Field(ge=1, le=4096)]
 """Processes that are alike in everything and do the same at the same time."""
@@ -67,7 +67,11 @@ class Process(Record):
     """Time at which it is executed."""
     lifetime: Lifetime = "once"
     """`once`: the run waits for it. `endless`: it begins again when it has done its work, until those have ended that
-    the run waits for. `repeating`: so, too, but it exits before and is executed anew, its memory on the slow node."""
+    the run waits for. `repeating`: so, too, but it exits before and is executed anew, its memory on the slow node.
+    `periodic`: so, too, but only `every` so often, and in between it holds no memory."""
+    every: Annotated[Seconds, Field(ge=MIN_ROUND_S)] | None = None
+    """Of a periodic process: time from one execution to the next, counted from its start; one that is still at work by
+    then is executed at the next multiple."""
     cpu_node: Literal[0, 1] = 0
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
@@ -99,17 +103,17 @@ class Process(Record):
     def active_pages(self) -> float:
         """Pages one is busy with: as many as, touched alike, would leave the address of an access as uncertain [1].
 
-        That is 2 to the entropy of the page an access falls on, averaged over the phases by their work. How often a
-        page walk leaves the caches goes by how many pages share them, not by what is resident.
+        That is 2 to the entropy of the page an access falls on, averaged over the phases by their length. How
+        often a page walk leaves the caches goes by how many pages share them, not by what is resident.
         """
-        bits, work = 0.0, 0.0
+        bits, length = 0.0, 0.0
         for phase in self.workload.phases:
             for page_class, pages in zip(self.workload.classes, self.class_pages, strict=True):
                 share = phase.access_share.get(page_class.name, 0.0)
                 if share > 0 and pages > 0:
-                    bits += phase.work * share * math.log2(pages / (share * self.count))
-            work += phase.work
-        return 2.0 ** (bits / work)
+                    bits += phase.length * share * math.log2(pages / (share * self.count))
+            length += phase.length
+        return 2.0 ** (bits / length)
 
     @property
     def class_pages(self) -> list[int]:
@@ -126,6 +130,10 @@ class Process(Record):
                 f"start={self.start:g}s: a process that starts later finds room on the slow node only; "
                 f"workload {self.workload.name} must have initial_placement: slow and no fast_at_start"
             )
+        if self.lifetime == "periodic" and self.every is None:
+            raise ValueError("every: is missing; a process with lifetime=periodic must have one")
+        if self.lifetime != "periodic" and self.every is not None:
+            raise ValueError(f"every={self.every:g}s: must be left out where lifetime={self.lifetime}")
         return self
 
 

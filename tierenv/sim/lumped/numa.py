@@ -263,7 +263,7 @@ def hot_share(machine, lump, threshold_s, marked_at_s, until_s, since, hazard):
         return 0.0
     hot_part = (cold_from_s - clock_s) / (until_s - clock_s)
     elapsed = hazard - since
-    if machine.classes[machine.counts[lump, CLASS]].is_sequential:
+    if machine.classes[machine.counts[lump, CLASS]].is_swept:
         return 1.0 if next_sweep(machine, lump, since) <= since + elapsed * hot_part else 0.0
     return math.expm1(-elapsed * hot_part) / math.expm1(-elapsed)
 

@@ -80,7 +80,7 @@ CLASSES = np.dtype(
     [
         ("pages", "i8"),
         ("process", "i8"),
-        ("is_sequential", "b1"),
+        ("is_swept", "b1"),
         ("hazard", "f8"),  # accesses per page so far
         ("hazard_rate", "f8"),  # its growth at now_s [1/s]
     ],

@@ -285,7 +285,7 @@ class LumpedSystem:
         machine.counts[: len(slow), CLASS] = lump_class
         records = self._start[index]["regions"]
         region = np.repeat(np.arange(len(records)), records["end_lump"] - records["first_lump"])
-        if machine.classes["is_sequential"].any():
+        if machine.classes["is_swept"].any():
             machine.clocks[: len(slow), SWEEP_PHASE] = _sweep_phase(slow, lump_class)
         for node, fast in enumerate(_fill_fast_nodes(arrays, slow, lump_class, region, rng)):
             slow = slow - fast
@@ -368,8 +368,8 @@ def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDAr
     nodes["numa_threshold_s"] = arrays.knobs["numa_hot_threshold_s"]
     classes = np.zeros(len(arrays.starts), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
-    classes["is_sequential"] = [
-        page_class.visits == "sequential" for process in scenario.processes for page_class in process.workload.classes
+    classes["is_swept"] = [
+        page_class.visits != "random" for process in scenario.processes for page_class in process.workload.classes
     ]
     classes["process"] = np.repeat(range(len(arrays.processes)), [len(pages) for pages in arrays.class_pages])
     mms = np.zeros(len(arrays.processes), dtype=MM)

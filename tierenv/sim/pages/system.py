@@ -234,7 +234,7 @@ class PagesSystem:
             rng.shuffle(pages.page_class[span])
         pages.sweep_phase[span] = np.nan
         for page_class, number in zip(process.workload.classes, classes, strict=True):
-            if page_class.visits == "sequential":
+            if page_class.visits != "random":
                 own = span.start + np.flatnonzero(pages.page_class[span] == number)
                 pages.sweep_phase[own] = np.arange(len(own)) / len(own)
         phases = draw_phases(process, self._scenario.fast_capacity_pages, phase_orders, rng)
