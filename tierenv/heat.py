@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.heat_file import MAX_ROWS, FileHeat, read_heat_file
 from tierenv.records import MAX_NAME_LENGTH, Fraction, Record, check_name, locate
 
-Visits = Literal["random", "sequential"]
+Visits = Literal["random", "stride", "stream"]
+"""How pages of a class are visited; see `PageClass`."""
 PageShare = Annotated[float, Field(gt=0, le=1)]
 """Share of the resident pages."""
 
@@ -144,6 +145,66 @@ class HeatClass(Record):
     """Share of its pages that starts on the fast nodes, as in `PageClass`."""
 
 
+def numbered(count: int, letter: str = "c") -> list[str]:
+    """Names that sort in their order: c00, c01, ..."""
+    return [f"{letter}{number:0{len(str(count - 1))}d}" for number in range(count)]
+
+
+def _check_pairs(pairs: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    for what, shares in zip(("pages", "accesses"), zip(*pairs, strict=True), strict=True):
+        if abs(math.fsum(shares) - 1) > ROUNDING:
+            raise ValueError(f"shares of {what} must add up to 1, got {math.fsum(shares):g}")
+    return pairs
+
+
+def _of_pairs(pairs: Sequence[tuple[float, float]]) -> list[Band]:
+    totals = [math.fsum(values) for values in zip(*pairs, strict=True)]
+    names = numbered(len(pairs))
+    return [
+        Band(name, pages / totals[0], accesses / totals[1])
+        for name, (pages, accesses) in zip(names, pairs, strict=True)
+    ]
+
+
+def _check_classes(classes: dict[str, HeatClass]) -> dict[str, HeatClass]:
+    for name in classes:
+        check_name(name)
+        if len(name) > MAX_NAME_LENGTH - 10:  # parts of a class are numbered
+            raise ValueError(f"{name}: a name must have at most {MAX_NAME_LENGTH - 10} characters")
+    _of_classes(classes)
+    return classes
+
+
+def _of_classes(classes: Mapping[str, HeatClass]) -> list[Band]:
+    pages = _with_rest("pages", {name: each.pages for name, each in classes.items()})
+    accesses = _with_rest("accesses", {name: each.accesses for name, each in classes.items()})
+    return [
+        Band(name, pages[name], accesses[name], each.visits, each.fast_at_start) for name, each in classes.items()
+    ]
+
+
+def _with_rest(field: str, shares: Mapping[str, float | None]) -> dict[str, float]:
+    """The shares, scaled to add up to 1, that of the one class which has none being what the others leave."""
+    unsaid = [name for name, share in shares.items() if share is None]
+    total = math.fsum(share for share in shares.values() if share is not None)
+    if len(unsaid) > 1:
+        raise ValueError(f"{field} may be left out of one class, is of {' and '.join(unsaid)}")
+    if unsaid and total >= 1:
+        raise ValueError(f"{unsaid[0]}.{field}: the others leave nothing, they add up to {total:g}")
+    if not unsaid and abs(total - 1) > ROUNDING:
+        raise ValueError(f"{field} must add up to 1, got {total:g}")
+    whole = 1.0 if unsaid else total
+    return {name: (1 - total if share is None else share) / whole for name, share in shares.items()}
+
+
+Histogram = Annotated[
+    tuple[tuple[PageShare, Fraction], ...], Field(min_length=1, max_length=MAX_ROWS), AfterValidator(_check_pairs)
+]
+HeatClasses = Annotated[
+    dict[str, HeatClass], Field(min_length=1, max_length=MAX_ROWS), AfterValidator(_check_classes)
+]
+
+
 class Heat(Record):
     """Which share of the accesses falls on which share of the pages: one of these forms."""
 
@@ -151,9 +212,9 @@ class Heat(Record):
     """A power law over the ranks of items."""
     normal: Normal | None = None
     """A bell over the addresses."""
-    histogram: Annotated[tuple[tuple[PageShare, Fraction], ...], Field(min_length=1, max_length=MAX_ROWS)] | None = None
+    histogram: Histogram | None = None
     """Pairs of a share of the pages and the share of the accesses on them; each of the two adds up to 1."""
-    classes: Annotated[dict[str, HeatClass], Field(min_length=1, max_length=MAX_ROWS)] | None = None
+    classes: HeatClasses | None = None
     """Classes by name."""
     file: HeatFile | None = None
     """Path of a CSV file, relative to this one, with columns `pages`, `accesses` or `start`, `size`, `accesses`."""
@@ -168,11 +229,7 @@ class Heat(Record):
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"must be one of {', '.join(type(self).model_fields)}, got {' and '.join(given) or 'none'}")
-        for name in self.classes or {}:
-            check_name(name)
-            if len(name) > MAX_NAME_LENGTH - 10:  # parts of a class are numbered
-                raise ValueError(f"classes.{name}: a name must have at most {MAX_NAME_LENGTH - 10} characters")
-        self.bands  # raises for shares that do not add up, and for a file that is none
+        _ = self._content  # raises for a file that is none
         return self
 
     @property
@@ -192,47 +249,8 @@ class Heat(Record):
         if self.normal is not None:
             return self.normal.bands()
         if self.histogram is not None:
-            return _of_pairs("histogram", self.histogram)
+            return _of_pairs(self.histogram)
         if self.classes is not None:
             return _of_classes(self.classes)
         assert self._content is not None
-        return _of_pairs(self._content.origin, self._content.shares, is_scaled=True)
-
-
-def numbered(count: int, letter: str = "c") -> list[str]:
-    """Names that sort in their order: c00, c01, ..."""
-    return [f"{letter}{number:0{len(str(count - 1))}d}" for number in range(count)]
-
-
-def _of_pairs(where: str, pairs: Sequence[tuple[float, float]], is_scaled: bool = False) -> list[Band]:
-    totals = [math.fsum(values) for values in zip(*pairs, strict=True)]
-    for total, what in zip(totals, ("shares of pages", "shares of accesses"), strict=True):
-        if not is_scaled and abs(total - 1) > ROUNDING:
-            raise ValueError(f"{where}: {what} must add up to 1, got {total:g}")
-    names = numbered(len(pairs))
-    return [
-        Band(name, pages / totals[0], accesses / totals[1])
-        for name, (pages, accesses) in zip(names, pairs, strict=True)
-    ]
-
-
-def _of_classes(classes: Mapping[str, HeatClass]) -> list[Band]:
-    pages = _with_rest("pages", {name: each.pages for name, each in classes.items()})
-    accesses = _with_rest("accesses", {name: each.accesses for name, each in classes.items()})
-    return [
-        Band(name, pages[name], accesses[name], each.visits, each.fast_at_start) for name, each in classes.items()
-    ]
-
-
-def _with_rest(field: str, shares: Mapping[str, float | None]) -> dict[str, float]:
-    """The shares, scaled to add up to 1, that of the one class which has none being what the others leave."""
-    unsaid = [name for name, share in shares.items() if share is None]
-    total = math.fsum(share for share in shares.values() if share is not None)
-    if len(unsaid) > 1:
-        raise ValueError(f"classes: {field} may be left out of one class, is of {' and '.join(unsaid)}")
-    if unsaid and total >= 1:
-        raise ValueError(f"classes.{unsaid[0]}.{field}: the others leave nothing, they add up to {total:g}")
-    if not unsaid and abs(total - 1) > ROUNDING:
-        raise ValueError(f"classes: {field} must add up to 1, got {total:g}")
-    whole = 1.0 if unsaid else total
-    return {name: (1 - total if share is None else share) / whole for name, share in shares.items()}
+        return _of_pairs(self._content.shares)

@@ -35,8 +35,6 @@ _WHOLE = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}")
 class FileHeat:
     """What a file says."""
 
-    origin: str
-    """Its path, for messages."""
     shares: list[tuple[float, float]]
     """Of each row pages and accesses, of any scale."""
     has_addresses: bool
@@ -66,7 +64,7 @@ def read_heat_file(path: str) -> FileHeat:
     shares = _regions(rows) if has_addresses else [(row.number("pages"), row.number("accesses")) for row in rows]
     if not any(accesses for _, accesses in shares):
         raise ConfigError(f"{place}: accesses are all 0; one must be above")
-    return FileHeat(str(place), shares, has_addresses)
+    return FileHeat(shares, has_addresses)
 
 
 _COLUMNS = " or ".join(", ".join(columns) for columns in (SHARES, REGIONS))

@@ -23,7 +23,8 @@ Work = Annotated[float, Field(ge=1e-6, le=1e6)]
 """Relative amount of work of a phase."""
 ActiveShare = Annotated[float, Field(gt=0, le=1)]
 """Share of the threads that work."""
-Length = Annotated[Seconds, Field(ge=1e-3)]
+Stretch = Annotated[Seconds, Field(ge=1e-3)]
+"""How long something lasts that ends by the clock."""
 
 MAX_SHARES = 8192
 """Access shares that a short form may stand for, classes times phases: a file that holds them must be read, too."""
@@ -31,6 +32,8 @@ SAME_EDGE = 1e-9
 """Classes of two heats end at the same page where their ends are nearer than this, a page of four TiB."""
 NOTHING = 1e-12
 """Shares of accesses below this are none."""
+DECIMALS = 12
+"""Of shares of accesses, which are differences: other mathematics differ in the 16th, and the workload must not."""
 
 
 class Drift(Record):
@@ -61,7 +64,7 @@ class Growth(Record):
     """Share of `size` that is resident at the start; this or `to` is 1."""
     to: PageShare
     """Share that is resident in the end: less than `from` shrinks."""
-    over: Length
+    over: Stretch
     """Time it takes."""
     steps: Annotated[int, Field(ge=1, le=100)] = 8
     """Steps, each of an equal part of the time and of the change."""
@@ -82,7 +85,7 @@ class DailyLoad(Record):
     """Share of the threads that work at the start of a period, when least do."""
     high: ActiveShare = 1.0
     """Share half a period later, when most do."""
-    period: Length
+    period: Stretch
     """Time of one round."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 24
     """Steps of a period."""
@@ -91,9 +94,9 @@ class DailyLoad(Record):
 class Bursts(Record):
     """Two levels in turn, the high one first."""
 
-    on: Length
+    on: Stretch
     """Time at the high level."""
-    off: Length
+    off: Stretch
     """Time at the low level."""
     low: ActiveShare
     """Share of the threads that work at the low level."""
@@ -128,7 +131,7 @@ class HeatPhase(Record):
     """For people."""
     work: Work | None = None
     """As in `Phase`."""
-    duration: Length | None = None
+    duration: Stretch | None = None
     """As in `Phase`."""
     heat: Heat
     """What is hot in it. Pages of the first phase's classes are cut where a later one's end."""
@@ -183,12 +186,22 @@ def expand(values: Mapping[str, Any]) -> dict[str, Any]:
         short["phases"] = values["phases"]
     _check_together(short, values)
     if isinstance(values.get("load"), Mapping):
-        short["load"] = values["load"]
+        short["load"] = _with_on_and_off(values["load"])
     forms = validate_record(ShortForms, short, "")
     rest = {key: value for key, value in values.items() if key not in {*short, *SHAPE}}
     if forms.load is not None:
         rest["load"] = load_steps(forms.load)
     return _layout(forms) | rest | _classes_and_phases(forms)
+
+
+def _with_on_and_off(load: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with the keys of `Bursts` as texts: YAML 1.1 reads true and false in on and off."""
+    bursts = load.get("bursts")
+    if not isinstance(bursts, Mapping):
+        return dict(load)
+    return dict(load) | {
+        "bursts": {{True: "on", False: "off"}[key] if isinstance(key, bool) else key: bursts[key] for key in bursts}
+    }
 
 
 def _check_together(short: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -240,7 +253,7 @@ def _classes(bands: Sequence[Band]) -> list[dict[str, Any]]:
 
 def _phase(name: str, bands: Sequence[Band], accesses: Sequence[float], **more: Any) -> dict[str, Any]:
     shares = zip(bands, accesses, strict=True)
-    named = {band.name: rounded(share) for band, share in shares if share > NOTHING}
+    named = {band.name: round(float(share), DECIMALS) for band, share in shares if share > NOTHING}
     return {"name": name, **{key: value for key, value in more.items() if value is not None}, "access_share": named}
 
 
@@ -305,10 +318,12 @@ def growing(bands: Sequence[Band], growth: Growth) -> dict[str, Any]:
     if steps > most:
         raise ValueError(f"growth.steps={steps}: with {len(bands)} classes of heat must be at most {most}")
     sizes = [few, *[(1 - few) / steps] * steps]
-    parts = [
-        [replace(band, name=f"{band.name}+{number}" if number else band.name, pages=band.pages * size) for band in bands]
-        for number, size in enumerate(sizes)
-    ]
+    parts = [[replace(band, pages=band.pages * few) for band in bands]]
+    for number, size in enumerate(sizes[1:], 1):
+        part = [replace(band, name=f"{band.name}+{number}", pages=band.pages * size) for band in bands]
+        if growth.to > growth.from_:  # what comes later comes to the slow node
+            part = [replace(band, fast_at_start=None) for band in part]
+        parts.append(part)
     everything = [band for part in parts for band in part]
     phases = []
     for step in range(steps + 1):
@@ -322,7 +337,7 @@ def growing(bands: Sequence[Band], growth: Growth) -> dict[str, Any]:
         absent = [band.name for part in parts[there:] for band in part]
         # phases begin again after the last one: that one lasts longer than any run
         duration_s = growth.over / steps if step < steps else DAY_S
-        phases.append(_phase(f"{resident:.4g}", everything, accesses, duration=_time(duration_s), absent=absent or None))
+        phases.append(_phase(f"resident {resident:.4g}", everything, accesses, duration=_time(duration_s), absent=absent or None))
     return {"classes": _classes(everything), "phases": phases}
 
 

@@ -1,14 +1,18 @@
 """Workloads: what applications do with their memory; frozen records read from YAML."""
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from tierenv import short_forms
+from tierenv.heat import Visits
 from tierenv.phase_orders import PhaseOrders, ShuffledOrders
 from tierenv.records import Bytes, Fraction, Name, NamedRecord, Record, Seconds
+from tierenv.short_forms import ActiveShare, ShortForms, Stretch, Work
 from tierenv.units import CACHE_LINE_BYTES, PAGE_BYTES
 
 
@@ -21,7 +25,7 @@ class PageClass(Record):
     """Share of the resident pages."""
     fast_at_start: Fraction | None = None
     """Share of its pages that starts on the fast nodes; None: as the workload's `initial_placement` has it."""
-    visits: Literal["random", "stride", "stream"] = "random"
+    visits: Visits = "random"
     """random: an access falls on any of its pages; stride: one sweep after another makes one access to each page in
     turn; stream: such a sweep reads every line of a page before it goes on to the next."""
 
@@ -31,16 +35,12 @@ class PageClass(Record):
         return PAGE_BYTES // CACHE_LINE_BYTES if self.visits == "stream" else 1
 
 
-Stretch = Annotated[Seconds, Field(ge=1e-3)]
-"""How long something lasts that ends by the clock."""
-
-
 class Phase(Record):
     """A stretch of work, or of time, with one distribution of accesses."""
 
     name: Name
     """For people."""
-    work: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    work: Work = 1.0
     """Relative amount of work."""
     duration: Stretch | None = None
     """Time after which it ends, however much work that was; None: it ends by `work`. All phases of a workload have one,
@@ -63,7 +63,7 @@ class LoadStep(Record):
 
     duration: Stretch
     """How long it lasts."""
-    share: Annotated[float, Field(gt=0, le=1)]
+    share: ActiveShare
     """Share of the threads that work in it; the others wait."""
 
 
@@ -104,6 +104,18 @@ class Workload(NamedRecord):
     the pages of the lowest addresses do."""
     rest_vma: Bytes = 0
     """Length of the other mappings (stacks, libraries), which V1 visits in turn with the big one."""
+
+    short_forms: ClassVar = ShortForms
+
+    @classmethod
+    def replaced(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
+        """What of another file says nothing any more beside a heat, or classes, of this one."""
+        return short_forms.replaced(below, above)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, values: Any) -> Any:
+        return short_forms.expand(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
