@@ -50,6 +50,7 @@ LAYERS = [
         "heat",
         "heat_file",
         "short_forms",
+        "expansion",
         "scenario",
         "history",
         "features",

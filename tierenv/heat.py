@@ -178,9 +178,7 @@ def _check_classes(classes: dict[str, HeatClass]) -> dict[str, HeatClass]:
 def _of_classes(classes: Mapping[str, HeatClass]) -> list[Band]:
     pages = _with_rest("pages", {name: each.pages for name, each in classes.items()})
     accesses = _with_rest("accesses", {name: each.accesses for name, each in classes.items()})
-    return [
-        Band(name, pages[name], accesses[name], each.visits, each.fast_at_start) for name, each in classes.items()
-    ]
+    return [Band(name, pages[name], accesses[name], each.visits, each.fast_at_start) for name, each in classes.items()]
 
 
 def _with_rest(field: str, shares: Mapping[str, float | None]) -> dict[str, float]:
@@ -200,9 +198,7 @@ def _with_rest(field: str, shares: Mapping[str, float | None]) -> dict[str, floa
 Histogram = Annotated[
     tuple[tuple[PageShare, Fraction], ...], Field(min_length=1, max_length=MAX_ROWS), AfterValidator(_check_pairs)
 ]
-HeatClasses = Annotated[
-    dict[str, HeatClass], Field(min_length=1, max_length=MAX_ROWS), AfterValidator(_check_classes)
-]
+HeatClasses = Annotated[dict[str, HeatClass], Field(min_length=1, max_length=MAX_ROWS), AfterValidator(_check_classes)]
 
 
 class Heat(Record):
@@ -228,7 +224,9 @@ class Heat(Record):
     def _check(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"must be one of {', '.join(type(self).model_fields)}, got {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"must be one of {', '.join(type(self).model_fields)}, got {' and '.join(given) or 'none'}"
+            )
         _ = self._content  # raises for a file that is none
         return self
 

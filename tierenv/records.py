@@ -71,6 +71,7 @@ MAX_NAME_LENGTH = 100
 
 
 def check_name(name: str) -> str:
+    """The name. Raises ValueError for what is none."""
     if not name.isprintable() or "/" in name or name.startswith(".") or not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise ValueError(
             f"{name[:MAX_NAME_LENGTH]!r}: must be 1 to {MAX_NAME_LENGTH} printable characters, without a slash or a "
@@ -302,9 +303,7 @@ def read_values(kind: str, path: Path, record: Any, seen: tuple[str, ...] = ()) 
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _over_what_it_is_like(
-    kind: str, values: dict[str, Any], record: Any, seen: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _over_what_it_is_like(kind: str, values: dict[str, Any], record: Any, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """A mapping put over that of the file its `like` names, if it has one; `seen` leads here. Raises `ConfigError`."""
     if "like" not in values:
         return values

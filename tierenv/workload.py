@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tierenv import short_forms
+from tierenv.expansion import expand
 from tierenv.heat import Visits
 from tierenv.phase_orders import PhaseOrders, ShuffledOrders
 from tierenv.records import Bytes, Fraction, Name, NamedRecord, Record, Seconds
@@ -115,7 +116,7 @@ class Workload(NamedRecord):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, values: Any) -> Any:
-        return short_forms.expand(values) if isinstance(values, Mapping) else values
+        return expand(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
