@@ -187,7 +187,7 @@ def _with_rest(field: str, shares: Mapping[str, float | None]) -> dict[str, floa
     total = math.fsum(share for share in shares.values() if share is not None)
     if len(unsaid) > 1:
         raise ValueError(f"{field} may be left out of one class, is of {' and '.join(unsaid)}")
-    if unsaid and total >= 1:
+    if unsaid and (total > 1 or (total == 1 and field == "pages")):
         raise ValueError(f"{unsaid[0]}.{field}: the others leave nothing, they add up to {total:g}")
     if not unsaid and abs(total - 1) > ROUNDING:
         raise ValueError(f"{field} must add up to 1, got {total:g}")

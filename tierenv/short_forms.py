@@ -68,30 +68,35 @@ class Growth(Record):
         return self
 
 
-class DailyLoad(Record):
+class _Levels(Record):
+    low: ActiveShare
+    """Share of the threads that work when least do, at the start of a daily period and between bursts."""
+    high: ActiveShare = 1.0
+    """Share when most do."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low={self.low:g}: must be at most high={self.high:g}")
+        return self
+
+
+class DailyLoad(_Levels):
     """A sine from low to high and back, in steps that are its average."""
 
-    low: ActiveShare
-    """Share of the threads that work at the start of a period, when least do."""
-    high: ActiveShare = 1.0
-    """Share half a period later, when most do."""
     period: Stretch
     """Time of one round."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 24
     """Steps of a period."""
 
 
-class Bursts(Record):
+class Bursts(_Levels):
     """Two levels in turn, the high one first."""
 
     on: Stretch
     """Time at the high level."""
     off: Stretch
     """Time at the low level."""
-    low: ActiveShare
-    """Share of the threads that work at the low level."""
-    high: ActiveShare = 1.0
-    """Share at the high level."""
 
 
 class LoadCurve(Record):

@@ -86,12 +86,12 @@ class Workload(NamedRecord):
     accesses_per_page: Annotated[float, Field(ge=1e-6, le=1e12)]
     """Total work: accesses of all threads per page of all classes."""
     classes: Annotated[tuple[PageClass, ...], Field(min_length=1, max_length=1000)]
-    """What its pages are; fractions add up to 1."""
+    """What its pages are; fractions add up to 1. A `heat` may stand in place of it and of `phases`: `ShortForms`."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=1000)]
     """What it does, one after the other."""
     load: Annotated[tuple[LoadStep, ...], Field(max_length=1000)] = ()
     """How many of its threads work as time goes by, one step after the other from the start of the process, and from
-    the first again; none: all of them always do."""
+    the first again; none: all of them always do. A curve may stand in place of the list: `LoadCurve`."""
     layout: Literal["scattered", "contiguous", "address-order"] = "scattered"
     """scattered: each class lies everywhere; contiguous: each class is one run of addresses, in random order;
     address-order: in the order of `classes`."""
