@@ -162,6 +162,11 @@ class Workload(NamedRecord):
                     f"phases.{phase.name}.work={phase.work:g}: a phase with a duration ends by time; leave it out"
                 )
 
+    def may_start_with(self, name: str) -> bool:
+        """Whether a class holds memory in a phase that may be the first."""
+        first = self.phases[:1] if self.phase_order == "fixed" else self.phases
+        return any(name not in phase.absent for phase in first)
+
     @cached_property
     def is_timed(self) -> bool:
         """Whether phases end by the clock, not by work."""
