@@ -84,7 +84,21 @@ FAMILY = {
     b"fast_capacity: 1GiB\ncorunners:\n- {workload: {like: workload.yaml, threads: 2}, size: 1GiB}\n",
 }
 """Files that refer to each other; quicker to read than most packaged ones, and hence tried more often."""
+HEATS = [
+    b"like: skewed\nheat: {zipf: {exponent: 1.1, classes: 8, items: 5000, floor: 0.01}}\n"
+    b"drift: {share_per_s: 0.01, classes: 4, steps: 4}\nload: {daily: {low: 0.2, period: 60s, steps: 4}}\n",
+    b"like: skewed\nheat: {normal: {deviation: 0.1, classes: 4}}\ngrowth: {from: 0.5, to: 1.0, over: 9s, steps: 2}\n"
+    b"load: {bursts: {on: 1s, off: 2s, low: 0.5}}\n",
+    b"like: skewed\nphases:\n- {name: a, duration: 1s, heat: {histogram: [[0.1, 0.9], [0.9, 0.1]]}}\n"
+    b"- {name: b, duration: 2s, shift: 0.5, heat: {classes: {hot: {pages: 0.1, accesses: 1, visits: stream}, c: {}}}}\n",
+]
+"""Workloads in short, of every form."""
+HEAT_FILES = [
+    b"# of a run\npages,accesses\n0.1,0.8\n0.2,0.1\n0.7,0.1\n",
+    b"start;size;accesses\n0x7f0000000000;2GiB;1820,5\n0x7f0080000000;524288;0\n",
+]
 FAMILIES: dict[str, list[Files]] = {
+    "workloads": [{"mine.yaml": text} for text in HEATS],
     "scenarios": [FAMILY | {"mine.yaml": b"like: scenario.yaml\nplatform:\n  sockets: 1\nslow_capacity: 8GiB\n"}],
     "suites": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\n"}],
     "algorithms": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n"}],
@@ -105,6 +119,10 @@ class Target:
 def _records(kind: str) -> list[Files]:
     own = [{"mine.yaml": path.read_bytes()} for path in packaged(kind).values()]
     return own + FAMILIES.get(kind, []) * 4 * len(own)
+
+
+def _heat_files() -> list[Files]:
+    return [{"mine.yaml": b"like: skewed\nheat: {file: mine.csv}\n", "mine.csv": text} for text in HEAT_FILES]
 
 
 def _load_record(kind: str, folder: Path) -> object:
@@ -278,6 +296,7 @@ def _load_run(folder: Path) -> object:
 
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
+    "heat-files": Target(_heat_files, partial(_load_record, "workloads")),
     "measurements": Target(_measurements, _load_measurements),
     "experiments": Target(_experiments, _load_experiment),
     "bundle": Target(_bundles, _load_bundle),

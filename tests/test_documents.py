@@ -14,14 +14,22 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.tools import SBIN, needs
+from tierenv.heat import Heat
+from tierenv.records import load_record
+from tierenv.scenario import load_scenario
+from tierenv.short_forms import LoadCurve, ShortForms
+from tierenv.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 PROGRAMS = ("tierenv", "make", "python", ".venv/bin/tierenv", ".venv/bin/python")
 """What an indented block that holds commands begins with; other such blocks are formulas."""
+FILES = ("yaml", "csv")
+"""Languages of blocks that are files: the first line names one, behind a `# `."""
 NOT_RUN = ("sudo", "tuned-adm")
 BUILDS_A_MODULE = "make -C "
 """What takes headers of a kernel; tests/kernel runs it."""
@@ -41,6 +49,8 @@ def commands(language: str, content: str) -> str:
     """Returns what a shell runs of a block, nothing if it holds no program."""
     if language == "python":
         return f"$PYTHON - <<'END'\n{content}END\n"
+    if language in FILES and content.startswith("# "):
+        return f"cat > {shlex.quote(content.splitlines()[0][2:])} <<'END'\n{content}END\n"
     if language == "console":
         lines = [line[2:] for line in content.splitlines() if line.startswith("$ ")]
         lines = [line for line in lines if not line.startswith(BUILDS_A_MODULE)]
@@ -98,17 +108,35 @@ def test_commands_of_the_documents_work(document: Path, folder: Path) -> None:
 def test_blocks_of_every_form_are_found() -> None:
     text = (
         "    make demo   # all\n\n    t = think\n\n```console\n$ ls a\nb\n$ sudo rm a\n```\n"
-        "```python\nprint(1)\n```\n```\nT = 1\n```\n```c\nint x;\n```\n"
+        "```python\nprint(1)\n```\n```\nT = 1\n```\n```c\nint x;\n```\n```yaml\n# a.yaml\nb: 1\n```\n"
     )
     assert [commands(*block) for block in blocks(text)] == [
-        "make demo   # all\n", "", "ls a\n", "$PYTHON - <<'END'\nprint(1)\nEND\n", "", ""
+        "make demo   # all\n", "", "ls a\n", "$PYTHON - <<'END'\nprint(1)\nEND\n", "", "",
+        "cat > a.yaml <<'END'\n# a.yaml\nb: 1\nEND\n",
     ]  # fmt: skip
+
+
+def test_files_in_the_documents_are_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "workload.md").read_text(encoding="utf-8")
+    files = {content.splitlines()[0][2:]: content for language, content in blocks(text) if language in FILES}
+    assert len(files) == sum(language in FILES for language, _ in blocks(text)) > 12, "each has a name of its own"
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    said: set[str] = set()
+    for name in files:
+        keys = yaml.safe_load(files[name]) if name.endswith(".yaml") else {}
+        if "corunners" in keys:
+            assert load_scenario(str(tmp_path / name)).corunners
+        elif keys:
+            assert load_record("workloads", Workload, str(tmp_path / name)).classes
+            said |= {*keys, *(keys.get("heat") or {}), *(keys["load"] if isinstance(keys.get("load"), dict) else {})}
+    assert {*ShortForms.model_fields, *Heat.model_fields, *LoadCurve.model_fields} <= said, "every form has an example"
 
 
 def test_no_document_is_left_out() -> None:
     markdown = {path for path in ROOT.glob("*.md")} | {path for path in (ROOT / "docs").rglob("*.md")}
     assert markdown - {ROOT / "CHANGELOG.md"} == {path for path in DOCUMENTS if path.is_file()}
-    assert all(script(ROOT / name) for name in ("README.md", "docs/export.md", "docs/model.md"))
+    assert all(script(ROOT / name) for name in ("README.md", "docs/export.md", "docs/model.md", "docs/workload.md"))
 
 
 def test_contributing_names_what_exists() -> None:

@@ -71,7 +71,8 @@ MAX_NAME_LENGTH = 100
 """Characters of a name: it stands in tables and file names."""
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """The name. Raises ValueError for what is none."""
     if not name.isprintable() or "/" in name or name.startswith(".") or not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise ValueError(
             f"{name[:MAX_NAME_LENGTH]!r}: must be 1 to {MAX_NAME_LENGTH} printable characters, without a slash or a "
@@ -80,7 +81,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 """One line for people, which may become the name of a file."""
 
 
@@ -190,6 +191,14 @@ class Record(BaseModel):
 
     takes_marks: ClassVar[bool] = False
     """Whether its numbers may stand with MARKS: those of machines and programs, which a calibration reads."""
+
+    short_forms: ClassVar[type["Record"] | None] = None
+    """What its files may say in place of fields, if anything; a validator makes the fields of it."""
+
+    @classmethod
+    def replaced(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
+        """Keys of one mapping that say nothing any more when another is put over it, beside those the other has."""
+        return set()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -311,36 +320,45 @@ def load_record(kind: str, record: Any, name_or_path: str) -> Any:
     several types that a field tells apart (a discriminated union).
     """
     path = resolve(kind, name_or_path)
-    return validate_record(record, read_values(kind, path, _fields_of(record)), str(path))
+    return validate_record(record, read_values(kind, path, record), str(path))
 
 
-def _fields_of(record: Any) -> frozenset[str]:
-    """The keys that a file of this record may hold."""
-    return frozenset(name for each in records_in(record) for name in each.model_fields)
+def keys_in(records: Iterable[type[Record]]) -> dict[str, list[FieldInfo]]:
+    """The keys that mappings of these records may have, and the fields that each may stand for."""
+    found: dict[str, list[FieldInfo]] = {}
+    for record in records:
+        for part in filter(None, (record, record.short_forms)):
+            for name, field in part.model_fields.items():
+                found.setdefault(field.alias or name, []).append(field)
+    return found
 
 
-def read_values(kind: str, path: Path, fields: frozenset[str], seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def _inside(fields: Iterable[FieldInfo]) -> list[type[Record]]:
+    """The records that fields may hold."""
+    return [record for field in fields for record in records_in(field.annotation)]
+
+
+def read_values(kind: str, path: Path, record: Any, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The mapping of a file, put over that of the file it is like. Raises `ConfigError`.
 
     Args:
         kind: of the file.
         path: of the file.
-        fields: keys of such a file, one of which it must have: of another file nothing is to be told, not even keys.
+        record: what such a file holds. It must have one of the keys: of another file nothing is to be told, not even
+            keys.
         seen: files that led here.
     """
     own = read_yaml(path)
-    if not own.keys() & (fields | {"like"}):
+    if not own.keys() & {*keys_in(records_in(record)), "like"}:
         raise ConfigError(f"{path}: has none of the keys of a {kind.removesuffix('s')} file; see docs/configuration.md")
     values = {"name": path.stem} | own
     try:
-        return _over_what_it_is_like(kind, values, fields, (*seen, os.path.realpath(path)))
+        return _over_what_it_is_like(kind, values, record, (*seen, os.path.realpath(path)))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _over_what_it_is_like(
-    kind: str, values: dict[str, Any], fields: frozenset[str], seen: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _over_what_it_is_like(kind: str, values: dict[str, Any], record: Any, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """A mapping put over that of the file its `like` names, if it has one; `seen` leads here. Raises `ConfigError`."""
     if "like" not in values:
         return values
@@ -349,22 +367,24 @@ def _over_what_it_is_like(
         raise ConfigError(f"like={like!r}: must be the name or path of one of the {kind}")
     try:
         path = resolve(kind, like)
-        base = None if os.path.realpath(path) in seen else read_values(kind, path, fields, seen)
+        base = None if os.path.realpath(path) in seen else read_values(kind, path, record, seen)
     except ConfigError as error:
         raise ConfigError(f"like: {error}") from None
     if base is None:
         raise ConfigError(f"like={like!r}: leads back to itself")
-    return _put_over(base, {key: value for key, value in values.items() if key != "like"})
+    return _put_over(base, {key: value for key, value in values.items() if key != "like"}, records_in(record))
 
 
-def _put_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A mapping with other values, those of nested mappings key by key.
+def _put_over(base: dict[str, Any], values: dict[str, Any], records: list[type[Record]]) -> dict[str, Any]:
+    """A mapping of one of some records with other values, those of nested mappings key by key.
 
     A mapping over a text changes what the text refers to; one that says `like` itself stands for itself, and so does a
     number with marks. Marks without a value are put on the one that is there.
     """
-    merged = base | values
-    for key in base.keys() & values.keys():
+    gone = {key for record in records for key in record.replaced(base, values)}
+    merged = {key: value for key, value in base.items() if key not in gone} | values
+    fields = keys_in(records)
+    for key in base.keys() & values.keys() - gone:
         below, above = base[key], values[key]
         if isinstance(above, dict) and above and above.keys() <= set(MARKS):
             if "value" not in above:
@@ -373,13 +393,13 @@ def _put_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
             if isinstance(below, str):
                 below = {"like": below}
             if isinstance(below, dict):
-                merged[key] = _put_over(below, above)
+                merged[key] = _put_over(below, above, _inside(fields.get(key, [])))
     return merged
 
 
 def with_changes(record: RecordType, changes: Mapping[str, Any], origin: str) -> RecordType:
     """A record with other values, given as in a file that is like it; `origin` starts what `ConfigError` says."""
-    return validate_record(type(record), _put_over(record.model_dump(), dict(changes)), origin)
+    return validate_record(type(record), _put_over(record.model_dump(), dict(changes), [type(record)]), origin)
 
 
 @dataclass(frozen=True)
@@ -395,9 +415,9 @@ class Reference:
     def _read(self, record: Any, value: object, validate: Callable[[object], Any]) -> Any:
         if isinstance(value, str):
             path = resolve(self.kind, value)
-            return _validated(record, validate, read_values(self.kind, path, _fields_of(record)), str(path))
+            return _validated(record, validate, read_values(self.kind, path, record), str(path))
         if isinstance(value, dict):
-            return validate(_over_what_it_is_like(self.kind, value, _fields_of(record)))
+            return validate(_over_what_it_is_like(self.kind, value, record))
         if isinstance(value, Record):
             return validate(value)
         kind = self.kind.removesuffix("s")
@@ -409,7 +429,7 @@ def validate_record(record: type[RecordType], values: Mapping[str, Any], origin:
 @overload
 def validate_record(record: object, values: Mapping[str, Any], origin: str) -> Any: ...
 def validate_record(record: Any, values: Mapping[str, Any], origin: str) -> Any:
-    """Build a record; the first thing wrong becomes a `ConfigError` that starts with `origin`."""
+    """Build a record; the first thing wrong becomes a `ConfigError` that starts with `origin`, unless that is ""."""
     return _validated(record, TypeAdapter(record).validate_python, values, origin)
 
 
@@ -417,7 +437,7 @@ def _validated(record: Any, validate: Callable[[object], Any], values: Mapping[s
     try:
         return validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_first_problem(record, values, error)}") from None
+        raise ConfigError(f"{origin}{': ' * bool(origin)}{_first_problem(record, values, error)}") from None
     except UnicodeEncodeError as error:  # pydantic's, of a key
         raise ConfigError(f"{origin}: {error.object!r}: is not text, but half of a surrogate pair") from None
 
@@ -525,14 +545,15 @@ def _place(record: Any, values: object, location: tuple[int | str, ...]) -> _Pla
             continue
         inside = dict(enumerate(values)) if isinstance(values, list | tuple) else values
         keys = {str(key): key for key in inside} if isinstance(inside, Mapping) else {}
-        place.known = list(dict.fromkeys(name for each in here for name in each.model_fields))
+        known = keys_in(here)
+        place.known = list(known)
         if str(part) not in keys:
             continue
         place.words.append(str(part))
         values = inside[keys[str(part)]]  # type: ignore[index]
-        fields = [each.model_fields[part] for each in here if part in each.model_fields]
+        fields = known.get(str(part), [])
         place.field = fields[0] if fields else place.field
-        inner_records = [inner for field in fields for inner in records_in(field.annotation)]
+        inner_records = _inside(fields)
         is_number = place.field is not None and not inner_records and any(each.takes_marks for each in here)
         place.is_marked = is_number and has_marks(values)
         here = inner_records or here

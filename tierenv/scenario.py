@@ -37,6 +37,8 @@ MAX_DECISIONS = 100_000
 """Of a run: so many take about half a minute."""
 MIN_ROUND_S = 1.0
 """Of a process that begins again: a model looks at each end."""
+MAX_CHANGES = 100_000
+"""Of a process in a run, from one phase or step of its load to the next: a model looks at each."""
 MAX_VISITS = 10**10
 """Of the scanner to a lump in a run: so many take some ten minutes."""
 MAX_LUMP_S = 10**8
@@ -47,9 +49,9 @@ ScanScale = Annotated[int, Field(ge=0, le=10)]
 """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes a process out of the scan (kmmscand.md section 5)."""
 
 
-Lifetime = Literal["once", "endless", "repeating"]
+Lifetime = Literal["once", "endless", "repeating", "periodic"]
 """Whether a process does its work once; goes on, from its first phase again, until the application ends; or exits when
-its work is done and is executed anew."""
+its work is done and is executed anew, at once or at set times."""
 
 Count = Annotated[int, Field(ge=1, le=4096)]
 """Processes that are alike in everything and do the same at the same time."""
@@ -71,7 +73,11 @@ class Process(Record):
     """Time at which it is executed."""
     lifetime: Lifetime = "once"
     """`once`: the run waits for it. `endless`: it begins again when it has done its work, until those have ended that
-    the run waits for. `repeating`: so, too, but it exits before and is executed anew, its memory on the slow node."""
+    the run waits for. `repeating`: so, too, but it exits before and is executed anew, its memory on the slow node.
+    `periodic`: so, too, but only `every` so often, and in between it holds no memory."""
+    every: Annotated[Seconds, Field(ge=MIN_ROUND_S)] | None = None
+    """Of a periodic process: time from one execution to the next, counted from its start; one that is still at work by
+    then is executed at the next multiple."""
     cpu_node: Literal[0, 1] = 0
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
@@ -110,17 +116,31 @@ class Process(Record):
     def active_pages(self) -> float:
         """Pages one is busy with: as many as, touched alike, would leave the address of an access as uncertain [1].
 
-        That is 2 to the entropy of the page an access falls on, averaged over the phases by their work. How often a
-        page walk leaves the caches goes by how many pages share them, not by what is resident.
+        That is 2 to the entropy of the page an access falls on, averaged over the phases by their length. How
+        often a page walk leaves the caches goes by how many pages share them, not by what is resident.
         """
-        bits, work = 0.0, 0.0
+        bits, length = 0.0, 0.0
         for phase in self.workload.phases:
             for page_class, pages in zip(self.workload.classes, self.class_pages, strict=True):
                 share = phase.access_share.get(page_class.name, 0.0)
                 if share > 0 and pages > 0:
-                    bits += phase.work * share * math.log2(pages / (share * self.count))
-            work += phase.work
-        return 2.0 ** (bits / work)
+                    bits += phase.length * share * math.log2(pages / (share * self.count))
+            length += phase.length
+        return 2.0 ** (bits / length)
+
+    @property
+    def most_resident_pages(self) -> int:
+        """Pages that all of them hold at a time, in the phase that has most."""
+        sizes = [page_class.name for page_class in self.workload.classes]
+        return max(
+            sum(pages for name, pages in zip(sizes, self.class_pages, strict=True) if name not in phase.absent)
+            for phase in self.workload.phases
+        )
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Whether memory of it is freed and allocated anew in the course of a run."""
+        return self.lifetime in ("repeating", "periodic") or any(phase.absent for phase in self.workload.phases)
 
     @property
     def class_pages(self) -> list[int]:
@@ -142,6 +162,10 @@ class Process(Record):
                 f"weight={self.weight:g}: a process with lifetime={self.lifetime} never ends and is not judged; leave "
                 "weight out"
             )
+        if self.lifetime == "periodic" and self.every is None:
+            raise ValueError("every: is missing; a process with lifetime=periodic must have one")
+        if self.lifetime != "periodic" and self.every is not None:
+            raise ValueError(f"every={self.every:g}s: must be left out where lifetime={self.lifetime}")
         return self
 
 
@@ -251,6 +275,8 @@ class Scenario(NamedRecord):
         asked, filling = 0, 0
         for process in self.processes:
             for page_class, pages in zip(process.workload.classes, process.class_pages, strict=True):
+                if not process.workload.may_start_with(page_class.name):
+                    continue
                 if page_class.fast_at_start is not None:
                     asked += round(page_class.fast_at_start * pages)
                 elif process.workload.initial_placement != "slow":
@@ -260,9 +286,10 @@ class Scenario(NamedRecord):
                 f"classes: fast_at_start asks for {format_bytes(asked * PAGE_BYTES)} of the fast nodes, of which "
                 f"{format_bytes(room * PAGE_BYTES)} can be filled"
             )
-        on_slow = self.pages - asked - min(filling, room - asked)
-        if any(process.lifetime == "repeating" for process in self.corunners):
-            on_slow = self.pages  # where it is executed anew, and what it left on fast nodes others may have taken
+        most = sum(process.most_resident_pages for process in self.processes)
+        on_slow = most - asked - min(filling, room - asked)
+        if any(process.comes_and_goes for process in self.processes):
+            on_slow = most  # where it is allocated anew, and what it left on fast nodes others may have taken
         if on_slow > self.slow_capacity_pages:
             raise ValueError(
                 f"size={format_bytes(self.size)}: {format_bytes(on_slow * PAGE_BYTES)} of all processes would start, "
@@ -306,7 +333,7 @@ class Scenario(NamedRecord):
         longest_s *= sum(process.threads for process in self.processes) / sum(process.threads for process in once)
         longest_s += max(process.start for process in once)
         for process in self.corunners:
-            if not process.is_awaited and self._shortest_s(process) < MIN_ROUND_S:
+            if process.lifetime in ("endless", "repeating") and self._shortest_s(process) < MIN_ROUND_S:
                 raise ValueError(
                     f"accesses_per_page={process.workload.accesses_per_page:g}: workload {process.workload.name} of a "
                     f"process with lifetime={process.lifetime} takes {self._shortest_s(process):.3g} s at best; must "
@@ -317,6 +344,7 @@ class Scenario(NamedRecord):
                 f"accesses_per_page={self.workload.accesses_per_page:g}: on the slower tier all work together would "
                 f"take about {longest_s:.3g} s; must take at most a day, {DAY_S:g} s"
             )
+        self._check_changes(longest_s)
         num_classes = len(self.class_pages)
         most_regions = MAX_LUMP_S / (longest_s * num_classes)
         if self.regions > most_regions:
@@ -334,12 +362,28 @@ class Scenario(NamedRecord):
                     f"{longest_s:.3g} s this run may take"
                 )
 
+    def _check_changes(self, longest_s: float) -> None:
+        """Refuse phases and steps of a load that end more often in a run than anybody wants to wait for."""
+        for process in self.processes:
+            workload = process.workload
+            for field, durations in (
+                ("phases", [phase.duration for phase in workload.phases if phase.duration is not None]),
+                ("load", [step.duration for step in workload.load]),
+            ):
+                changes = longest_s * len(durations) / sum(durations) if durations else 0.0
+                if changes > MAX_CHANGES:
+                    raise ValueError(
+                        f"{field}: those of workload {workload.name} last {sum(durations) / len(durations):.3g} s on "
+                        f"average; must last at least {longest_s / MAX_CHANGES:.3g} s, a {MAX_CHANGES:,}th of the "
+                        f"{longest_s:.3g} s this run may take"
+                    )
+
     def _shortest_s(self, process: Process) -> float:
         """The least time a process takes, alone with its memory on the faster tier [s]."""
         platform, workload = self.platform, process.workload
         latency_s = min(tier.access_latency(workload.store_share) for tier in (platform.dram, platform.cxl))
         missing = 1 - workload.cache_hit_share
-        return (
+        return workload.loaded_s(
             process.total_accesses
             / process.threads
             * (workload.think + missing * latency_s / workload.memory_parallelism)
@@ -354,7 +398,7 @@ class Scenario(NamedRecord):
         work = process.total_accesses
         missing = 1 - workload.cache_hit_share
         latency_s = self.page_walk_s(process) + platform.remote_latency
-        return max(
+        full_s = max(
             max(
                 work
                 / process.threads
@@ -373,6 +417,7 @@ class Scenario(NamedRecord):
             )
             for tier in (platform.dram, platform.cxl)
         )
+        return workload.loaded_s(full_s)
 
     @property
     def hint_faults(self) -> tuple[NumaBalancingMode, HintFaultKnobs]:

@@ -127,7 +127,7 @@ class ModelledSystem(System, Protocol):
         """Names of the phases of one machine's first process in the order of its episode."""
 
     def phase_work(self, index: int, process: int = 0) -> NDArray[np.float64]:
-        """float64[phases]: accesses in each phase of a process's episode."""
+        """float64[phases]: accesses in each phase of a process's episode; not a number where phases end by time."""
 
     def access_share(self, index: int, process: int = 0) -> NDArray[np.float64]:
         """float64[phases, classes]: share of a process's accesses on each of its classes, in its phases' order."""

@@ -75,7 +75,7 @@ SHARED = {
 LUMPED = SHARED | {
     "no cell holds less than nothing": entry("counts", (0, SLOW), -(10**6)),
     "an aged page of a lump is there": entry("aged", (0, 0), 10**6),
-    "no page of a class is lost or doubled": entry("counts", (0, SLOW), 1),
+    "no page of a lump is lost or doubled": entry("counts", (0, SLOW), 1),
     "a listed page has an entry or waits for a retry": entry("counts", (0, RETRY), 1),
     "the records of a lump are counted": entry("counts", (0, RECORDS), 1),
     "the entries are counted": field("state", "list_entries", 1),

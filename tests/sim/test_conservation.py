@@ -45,7 +45,7 @@ def workloads(draw: st.DrawFn, is_late: bool = False) -> Workload:
             "classes": tuple(
                 page_class.model_copy(
                     update={
-                        "visits": draw(st.sampled_from(["random", "random", "sequential"])),
+                        "visits": draw(st.sampled_from(["random", "random", "stride"])),
                         "fast_at_start": draw(fast_at_start),
                     }
                 )

@@ -15,7 +15,7 @@ both_models = pytest.mark.parametrize("system_type", SYSTEMS)
 
 def swept(sweep_s: float, **changes: Any) -> Scenario:
     """Pages of one class, slow at the start, that a thread sweeps over once in this time, however they lie."""
-    visits = changes.pop("visits", "sequential")
+    visits = changes.pop("visits", "stride")
     one = classes(all=1.0)[0].model_copy(update={"visits": visits})
     platform = {"numa_fault": 0.0, "numa_mark_per_page": 0.0, "scan_per_page": 0.0, "shootdown_receiver": 0.0}
     platform |= {"accessed_bit": 0.0, "migration_per_page_at_8gib": 1e-9}

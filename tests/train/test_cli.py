@@ -17,7 +17,20 @@ from tierenv.train.cli import main
 
 WriteConfig = Callable[..., Path]
 
-VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "fidelity", "replay", "bench", "list", "platform")
+VERBS = (
+    "init",
+    "train",
+    "evaluate",
+    "tune",
+    "distil",
+    "export",
+    "calibrate",
+    "fidelity",
+    "replay",
+    "bench",
+    "list",
+    "platform",
+)
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
 

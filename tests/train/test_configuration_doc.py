@@ -37,7 +37,9 @@ def test_every_kind_of_record_has_its_tables() -> None:
         assert f"## {kind.capitalize()}\n" in TEXT
         for record in records_of(kind):
             section = TEXT.split(f"### {record.__name__}\n")[1].split("\n#")[0]
-            assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(record.model_fields)
+            assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [
+                field.alias or name for name, field in record.model_fields.items()
+            ]
 
 
 def test_a_row_tells_type_limits_default_and_meaning() -> None:

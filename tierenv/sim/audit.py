@@ -19,7 +19,7 @@ from tierenv.counters import (
     PGPROMOTE_SUCCESS,
     SLOWTIER,
 )
-from tierenv.sim.records import ALLOCATION_FAILURES, CONTROL_TUNABLES, DUPLICATES, WASTED
+from tierenv.sim.records import ALLOCATION_FAILURES, CONTROL_TUNABLES, DUPLICATES, LOAD_SHARE, WASTED
 
 ROUNDING = 1e-6
 """Relative error of accesses that were added up in another order."""
@@ -35,8 +35,8 @@ def require(holds: ArrayLike, law: str, *values: object) -> None:
         raise InvariantError(": ".join((law, ", ".join(map(str, values)))) if values else law)
 
 
-def audit_processes(machine: Any, hazard: NDArray[np.float64], class_pages: NDArray[np.int64]) -> None:
-    """A process is done when it has finished, and the accesses per page of its classes add up to its accesses."""
+def audit_processes(machine: Any, hazard: NDArray[np.float64], accesses_per_hazard: NDArray[np.float64]) -> None:
+    """A process is done when it has finished, and the visits to its classes add up to its accesses."""
     processes = machine.processes
     require(processes["is_done"] == (processes["finished_s"] > 0), "a process is done from when it finished")
     require(~(processes["is_done"] & processes["is_running"]), "a process that is done does not run")
@@ -45,7 +45,7 @@ def audit_processes(machine: Any, hazard: NDArray[np.float64], class_pages: NDAr
     require(processes["accesses"] <= processes["total_accesses"] * (1 + ROUNDING), "no process works on after its end")
     made = processes["rounds"] * processes["total_accesses"] + processes["accesses"]
     accesses = [
-        (hazard[first:end] * class_pages[first:end]).sum()
+        (hazard[first:end] * accesses_per_hazard[first:end]).sum()
         for first, end in zip(processes["first_class"], processes["end_class"], strict=True)
     ]
     require(
@@ -54,6 +54,13 @@ def audit_processes(machine: Any, hazard: NDArray[np.float64], class_pages: NDAr
         accesses,
         made,
     )
+    runs = np.flatnonzero(processes["is_running"])
+    now_s = machine.state["now_s"]
+    require(processes["phase_until_s"][runs] > now_s, "a phase ends by its time", processes["phase_until_s"])
+    require(processes["load_until_s"][runs] > now_s, "a step of the load ends by its time", processes["load_until_s"])
+    share = machine.timetable[processes["load_step"], np.arange(len(processes)), LOAD_SHARE]
+    threads = processes["full_threads"] * share
+    require((processes["threads"] == threads)[runs], "as many threads work as the load lets", processes["threads"])
     percent = machine.mms["failure_percent"]
     require((percent >= 0) & (percent <= 100), "failures are a share", percent)
 

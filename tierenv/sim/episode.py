@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tierenv.phase_orders import PhaseOrders
 from tierenv.scenario import Process
+from tierenv.sim.records import LOAD_S, LOAD_SHARE, PHASE_S
 
 MOST_DRAWN_EXACTLY = 1_000_000_000
 """Pages from which on numpy refuses to draw: 3.7 TiB."""
@@ -20,11 +21,15 @@ class Phases(NamedTuple):
     order: tuple[int, ...]
     """Which phases of the workload they are."""
     end: NDArray[np.float64]
-    """float64[P]: accesses at which each phase ends."""
+    """float64[P]: accesses at which each phase ends: all of the process where it ends by time."""
+    seconds: NDArray[np.float64]
+    """float64[P]: time after which each phase ends, infinite where it ends by work."""
     access_share: NDArray[np.float64]
     """float64[P, C]: share of the accesses on each class."""
     is_waste: NDArray[np.bool_]
     """bool[P, C]: classes none of whose pages belong to the hottest that fit the fast tier."""
+    is_resident: NDArray[np.bool_]
+    """bool[P, C]: classes that hold memory."""
 
 
 def draw_phases(
@@ -34,20 +39,33 @@ def draw_phases(
     workload = process.workload
     order = workload.draw_phase_order(phase_orders, rng)
     jitter = workload.phase_length_jitter
-    lengths = np.array([workload.phases[phase].work for phase in order])
+    lengths = np.array([workload.phases[phase].length for phase in order])
     lengths = lengths * rng.uniform(1 - jitter, 1 + jitter, len(order))
-    end = np.cumsum(lengths / lengths.sum()) * process.total_accesses
-    end[-1] = process.total_accesses
+    if workload.is_timed:
+        seconds, end = lengths, np.full(len(order), process.total_accesses)
+    else:
+        seconds, end = np.full(len(order), np.inf), np.cumsum(lengths / lengths.sum()) * process.total_accesses
+        end[-1] = process.total_accesses
 
     names = [page_class.name for page_class in workload.classes]
     access_share = np.array([[workload.phases[phase].access_share.get(name, 0.0) for name in names] for phase in order])
+    is_resident = np.array([[name not in workload.phases[phase].absent for name in names] for phase in order])
     class_pages = np.array(process.class_pages)
     is_waste = np.zeros(access_share.shape, dtype=np.bool_)
-    for share, row in zip(access_share, is_waste, strict=True):
+    for share, is_there, row in zip(access_share, is_resident, is_waste, strict=True):
         hottest_first = np.argsort(-share / np.maximum(class_pages, 1), kind="stable")
-        pages_before = np.concatenate(([0], np.cumsum(class_pages[hottest_first])[:-1]))
+        pages_before = np.concatenate(([0], np.cumsum((class_pages * is_there)[hottest_first])[:-1]))
         row[hottest_first] = pages_before >= fast_capacity_pages
-    return Phases(order, end, access_share, is_waste)
+    return Phases(order, end, seconds, access_share, is_waste, is_resident)
+
+
+def fill_timetable(timetable: NDArray[np.float64], process: Process, phases: Phases) -> None:
+    """Write float64[F or more, 3] of a process: what it does by the clock; see the columns in `tierenv.sim.records`."""
+    steps = process.workload.load
+    timetable[: len(phases.seconds), PHASE_S] = phases.seconds
+    timetable[0, LOAD_S:] = np.inf, 1.0
+    for row, step in zip(timetable, steps, strict=False):
+        row[LOAD_S], row[LOAD_SHARE] = step.duration, step.share
 
 
 def draw_without_replacement(rng: np.random.Generator, pages: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:

@@ -1,13 +1,13 @@
 """What the compiled models need to know of a scenario, as arrays."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tierenv.daemon import HintFaultDaemon, HintFaultKnobs
-from tierenv.live.kernel import scan_windows
+from tierenv.daemon import HintFaultDaemon
 from tierenv.platform import Platform
 from tierenv.scenario import Scenario
 from tierenv.sim.application import access_time, solve_rates
@@ -27,6 +27,7 @@ from tierenv.sim.records import (
     TARGET_MOST_ACCESSED,
     TARGET_MOST_SCANNED,
 )
+from tierenv.sim.rules import next_start_s
 from tierenv.units import GIB, PAGE_BYTES
 
 MAX_SUBSTEP_S = 0.1
@@ -71,6 +72,12 @@ class ScenarioArrays(NamedTuple):
     """LINK[K + 1], nothing copied."""
     class_pages: list[NDArray[np.int64]]
     """int64[classes] for each process: its pages by class."""
+    accesses_per_hazard: NDArray[np.float64]
+    """float64[C]: accesses to a class in which each of its pages is visited once on average."""
+    is_swept: NDArray[np.bool_]
+    """bool[C]: classes whose pages are visited in turn."""
+    loads: list[NDArray[np.float64]]
+    """float64[steps, 2] for each process: seconds and share of the threads that work, one endless step if all do."""
     starts: list["ClassStart"]
     """C: where the pages of each class start."""
 
@@ -120,6 +127,9 @@ def scenario_arrays(
         numa_window_pages=numa.scan_size // PAGE_BYTES,
         numa_hot_threshold_s=numa.hot_threshold,
         numa_threshold_every_s=numa.scan_period_max,
+        numa_floor_ms=1e3 / max(1, numa.scan_rate_limit // numa.scan_size),
+        numa_pass_min_ms=1e3 * numa.scan_period_min,
+        numa_pass_max_ms=1e3 * numa.scan_period_max,
         numa_rate_limit_pages=numa.promote_rate_limit / PAGE_BYTES,
     )
     arrays = ScenarioArrays(
@@ -129,6 +139,20 @@ def scenario_arrays(
         nodes=np.array([_node(scenario, capacity) for capacity in scenario.node_capacity_pages], dtype=NODE),
         links=_links(scenario),
         class_pages=[np.array(process.class_pages) for process in scenario.processes],
+        accesses_per_hazard=np.array(
+            [
+                float(pages * page_class.accesses_per_visit)
+                for process in scenario.processes
+                for page_class, pages in zip(process.workload.classes, process.class_pages, strict=True)
+            ]
+        ),
+        is_swept=np.array(
+            [page_class.visits != "random" for process in scenario.processes for page_class in process.workload.classes]
+        ),
+        loads=[
+            np.array([(step.duration, step.share) for step in process.workload.load] or [(np.inf, 1.0)])
+            for process in scenario.processes
+        ],
         starts=[
             ClassStart(process.workload.initial_placement, page_class.fast_at_start)
             for process in scenario.processes
@@ -194,28 +218,67 @@ def all_fast_s(arrays: ScenarioArrays) -> float:
 
     Processes slow each other down on the links as long as they run together.
     """
-    parameters, links = arrays.parameters, arrays.links
     processes = arrays.processes.copy()
-    shares = np.zeros((len(processes), len(links)))
-    shares[range(len(processes)), processes["own_node"]] = 1.0
     now_s = 0.0
+    step = np.zeros(len(processes), dtype=np.int64)
     is_once = ~(processes["is_endless"] | processes["is_repeating"])
+    # the others go on at the same rate, whatever begins anew, unless that brings a load or a pause with it
+    is_ending = is_once | (~processes["is_endless"] & ((processes["num_load_steps"] > 1) | (processes["every_s"] > 0)))
+    rates_at = _all_fast_rates(arrays)
     while not processes["is_done"][is_once].all():
+        was_running = processes["is_running"].copy()
         processes["is_running"] = ~processes["is_done"] & (processes["start_s"] <= now_s)
-        waiting = processes["start_s"][~processes["is_done"] & ~processes["is_running"]]
         running = processes["is_running"]
-        span_s = waiting.min() - now_s if len(waiting) else np.inf
-        ending = running & is_once  # the others go on at the same rate
+        for index in np.flatnonzero(running):
+            load = arrays.loads[index]
+            if not was_running[index]:
+                step[index], processes["load_until_s"][index] = 0, processes["start_s"][index] + load[0, 0]
+            elif processes["load_until_s"][index] <= now_s:
+                step[index] = (step[index] + 1) % len(load)
+                processes["load_until_s"][index] += load[step[index], 0]
+            processes["threads"][index] = processes["full_threads"][index] * load[step[index], 1]
+        waiting = processes["start_s"][~processes["is_done"] & ~running]
+        next_s = min(waiting.min(initial=np.inf), processes["load_until_s"][running].min(initial=np.inf))
+        span_s = next_s - now_s
+        ending = running & is_ending
         if ending.any():
-            solve_rates(parameters[()], processes, links, shares)
-            left_s = (processes["total_accesses"] - processes["accesses"])[ending] / processes["access_rate"][ending]
+            rates = rates_at(processes)[ending]
+            left_s = (processes["total_accesses"] - processes["accesses"])[ending] / rates
             is_end = left_s.min() <= span_s
             span_s = min(span_s, left_s.min())
-            processes["accesses"][ending] += processes["access_rate"][ending] * span_s
+            processes["accesses"][ending] += rates * span_s
             if is_end:
-                processes["is_done"][np.flatnonzero(ending)[left_s <= span_s]] = True
-        now_s += span_s
+                _end(processes, np.flatnonzero(ending)[left_s <= span_s], now_s + span_s, is_once)
+        now_s = now_s + span_s if span_s < next_s - now_s else next_s
     return float(now_s)
+
+
+def _end(processes: NDArray[np.void], ended: NDArray[np.int64], time_s: float, is_once: NDArray[np.bool_]) -> None:
+    """Let processes whose work is done exit, or wait for when they are executed anew."""
+    for index in ended:
+        if is_once[index]:
+            processes["is_done"][index] = True
+        else:
+            processes["accesses"][index] = 0.0
+            processes["is_running"][index] = False
+            processes["start_s"][index] = next_start_s(processes[index], time_s)
+
+
+def _all_fast_rates(arrays: ScenarioArrays) -> Callable[[NDArray[np.void]], NDArray[np.float64]]:
+    """What gives the access rates float64[M] of the processes that run, every page on its process's own node."""
+    shares = np.zeros((len(arrays.processes), len(arrays.links)))
+    shares[range(len(arrays.processes)), arrays.processes["own_node"]] = 1.0
+    known: dict[bytes, NDArray[np.float64]] = {}
+
+    def rates(processes: NDArray[np.void]) -> NDArray[np.float64]:
+        key = (processes["threads"] * processes["is_running"]).tobytes()
+        if key not in known:
+            processes["working_threads"] = processes["threads"]
+            solve_rates(arrays.parameters[()], processes, arrays.links, shares)
+            known[key] = processes["access_rate"].copy()
+        return known[key]
+
+    return rates
 
 
 def alone_s(arrays: ScenarioArrays) -> NDArray[np.float64]:
@@ -226,9 +289,9 @@ def alone_s(arrays: ScenarioArrays) -> NDArray[np.float64]:
 def _alone_s(arrays: ScenarioArrays, index: int) -> float:
     parameters, process = arrays.parameters.copy(), arrays.processes[index : index + 1].copy()
     parameters["num_processes"] = 1
-    for name in ("start_s", "is_endless", "is_repeating"):
+    for name in ("start_s", "is_endless", "is_repeating", "every_s"):
         process[name] = 0
-    return all_fast_s(arrays._replace(parameters=parameters, processes=process))
+    return all_fast_s(arrays._replace(parameters=parameters, processes=process, loads=arrays.loads[index : index + 1]))
 
 
 def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int = 0) -> NDArray[np.float64]:
@@ -258,11 +321,12 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
     rows = []
     first_class = 0
     for process in scenario.processes:
-        workload, (_, numa) = process.workload, scenario.hint_faults
-        shortest_ms, longest_ms = _numa_periods_ms(numa, process.pages // process.count)
+        workload = process.workload
         rows.append(
             _record(
                 PROCESS,
+                full_threads=process.threads,
+                mean_threads=process.threads * workload.mean_load,
                 threads=process.threads,
                 working_threads=process.threads,
                 pace=1.0,
@@ -281,24 +345,18 @@ def _processes(scenario: Scenario) -> NDArray[np.void]:
                 first_class=first_class,
                 end_class=first_class + len(workload.classes),
                 num_phases=len(workload.phases),
+                is_timed=workload.is_timed,
+                num_load_steps=max(1, len(workload.load)),
+                has_absent=any(phase.absent for phase in workload.phases),
                 has_rest_vma=workload.rest_vma > 0,
                 scan_scale=process.scan_scale,
                 is_endless=process.lifetime == "endless",
-                is_repeating=process.lifetime == "repeating",
-                numa_period_min_ms=shortest_ms,
-                numa_period_max_ms=longest_ms,
+                is_repeating=process.lifetime in ("repeating", "periodic"),
+                every_s=process.every or 0.0,
             )
         )
         first_class += len(workload.classes)
     return np.array(rows, dtype=PROCESS)
-
-
-def _numa_periods_ms(knobs: HintFaultKnobs, resident_pages: int) -> tuple[float, float]:
-    """Shortest and longest time between two windows [ms] (kmmscand.md section 7.2)."""
-    windows = scan_windows(resident_pages, -(-knobs.scan_size // PAGE_BYTES))
-    floor_ms = 1e3 / max(1, knobs.scan_rate_limit // knobs.scan_size)
-    shortest_ms = max(floor_ms, 1e3 * knobs.scan_period_min / windows)
-    return shortest_ms, max(shortest_ms, 1e3 * knobs.scan_period_max / windows)
 
 
 def _node(scenario: Scenario, capacity: int) -> NDArray[np.void]:

@@ -90,6 +90,9 @@ KNOB_FIELDS = [
     ("numa_window_pages", "i8"),
     ("numa_hot_threshold_s", "f8"),  # the reference: nodes have their own
     ("numa_threshold_every_s", "f8"),
+    ("numa_floor_ms", "f8"),  # between two windows, however long the pass
+    ("numa_pass_min_ms", "f8"),  # of a pass over the resident memory, as the next
+    ("numa_pass_max_ms", "f8"),
     ("numa_rate_limit_pages", "f8"),  # per second
 ]
 KNOBS = np.dtype(KNOB_FIELDS, align=True)
@@ -97,7 +100,8 @@ KNOBS = np.dtype(KNOB_FIELDS, align=True)
 
 PROCESS = np.dtype(
     [
-        ("threads", "f8"),  # of all processes alike that the record stands for, as the pages and the work
+        ("full_threads", "f8"),  # of all processes alike that the record stands for, as the pages and the work
+        ("mean_threads", "f8"),  # that its load lets work, averaged over time
         ("count", "f8"),
         ("think_s", "f8"),
         ("memory_parallelism", "f8"),
@@ -105,20 +109,25 @@ PROCESS = np.dtype(
         ("read_bytes", "f8"),  # of an access that misses
         ("store_share", "f8"),
         ("page_walk_s", "f8"),
-        ("pages", "i8"),
         ("total_accesses", "f8"),
-        ("start_s", "f8"),
         ("cpu_node", "i8"),
         ("own_node", "i8"),  # that of its socket, or node 0 where that is not of the fast tier
         ("first_class", "i8"),
         ("end_class", "i8"),
         ("num_phases", "i8"),
+        ("is_timed", "b1"),  # phases end by the clock
+        ("num_load_steps", "i8"),
+        ("has_absent", "b1"),  # some phase lacks some class
         ("has_rest_vma", "b1"),
         ("scan_scale", "i8"),
         ("is_endless", "b1"),
         ("is_repeating", "b1"),
+        ("every_s", "f8"),  # of one that is executed anew at multiples of it, otherwise 0
         ("all_fast_access_s", "f8"),  # time of an access alone on the machine, all pages on the own node
         # what follows changes
+        ("start_s", "f8"),  # when it is executed, or was last
+        ("threads", "f8"),  # that its load lets work now
+        ("pages", "i8"),  # that it holds while it runs
         ("numa_period_min_ms", "f8"),
         ("numa_period_max_ms", "f8"),
         ("is_running", "b1"),
@@ -132,10 +141,18 @@ PROCESS = np.dtype(
         ("pace", "f8"),  # with the stalls of late, as a share of that without
         ("stall_s", "f8"),  # time its threads still have to lose
         ("phase", "i8"),
+        ("phase_until_s", "f8"),  # infinite where it ends by work
+        ("resident_phase", "i8"),  # the one whose classes hold memory
+        ("load_step", "i8"),
+        ("load_until_s", "f8"),
     ],
     align=True,
 )
 """One process as an application: what it is and how far it has got."""
+
+PHASE_S, LOAD_S, LOAD_SHARE = range(3)
+"""Columns of the timetables: how long each phase lasts, infinite where it ends by work; how long each step of the load
+lasts, and which share of the threads works in it."""
 
 MM_FIELDS = [
     # the scanner's slot

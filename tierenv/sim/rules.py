@@ -7,7 +7,7 @@ import math
 
 from tierenv.counters import FREE_PAGES
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.records import HOT_THRESHOLD, PERIOD, SIZE, THROTTLE
+from tierenv.sim.records import HOT_THRESHOLD, LOAD_S, LOAD_SHARE, PERIOD, PHASE_S, SIZE, THROTTLE
 from tierenv.tunables import UNLIMITED_BYTES_PER_S
 from tierenv.units import PAGE_BYTES
 
@@ -30,6 +30,9 @@ OWN_WORK_PER_SCAN = 32
 THRESHOLD_STEPS = 8
 """The hot threshold moves by this fraction of its default, between one step and twice the default."""
 RATE_SPAN_S = 1.0
+
+_LATE_PERIODS = 1e-9
+"""Of a periodic process: work that ends so late after a multiple of its period has ended at it, but for rounding."""
 
 
 # Memory of the nodes
@@ -123,10 +126,66 @@ def forget_process(machine, mm):
 
 @njit_inlined
 def begin_again(process):
-    """Send a process back to the beginning of its work."""
+    """Send a process back to the beginning of its work; its clock goes on."""
     process.rounds += 1
     process.accesses = 0.0
+    if not process.is_timed:
+        process.phase = 0
+
+
+@njit_inlined
+def is_work_over(process):
+    """Whether a process that has come to the end of its present phase's work has none left."""
+    return process.is_timed or process.phase + 1 == process.num_phases
+
+
+@njit_inlined
+def next_start_s(process, time_s):
+    """When a process whose work has ended is executed anew: at once, or at the next multiple of its period."""
+    if process.every_s == 0.0:
+        return time_s
+    periods = math.ceil((time_s - process.start_s) / process.every_s - _LATE_PERIODS)
+    return process.start_s + max(1.0, periods) * process.every_s
+
+
+# Phases that end by time, and load
+
+
+@njit_inlined
+def begin_clock(machine, index):
+    """Let a process that is executed begin its first phase and the first step of its load."""
+    process = machine.processes[index]
     process.phase = 0
+    process.phase_until_s = process.start_s + machine.timetable[0, index, PHASE_S]
+    process.load_step = 0
+    process.load_until_s = process.start_s + machine.timetable[0, index, LOAD_S]
+    process.threads = process.full_threads * machine.timetable[0, index, LOAD_SHARE]
+
+
+@njit_inlined
+def follow_clock(machine, index):
+    """Let a process go on to the phase and to the step of its load that the present time is in.
+
+    Returns whether that is another one.
+    """
+    process = machine.processes[index]
+    is_another = False
+    while process.phase_until_s <= machine.state.now_s:
+        process.phase = (process.phase + 1) % process.num_phases
+        process.phase_until_s += machine.timetable[process.phase, index, PHASE_S]
+        is_another = True
+    while process.load_until_s <= machine.state.now_s:
+        process.load_step = (process.load_step + 1) % process.num_load_steps
+        process.load_until_s += machine.timetable[process.load_step, index, LOAD_S]
+        process.threads = process.full_threads * machine.timetable[process.load_step, index, LOAD_SHARE]
+        is_another = True
+    return is_another
+
+
+@njit_inlined
+def changes_by_s(process):
+    """When the clock next takes a process to another phase, or to another step of its load."""
+    return min(process.phase_until_s, process.load_until_s)
 
 
 # Time of the applications
@@ -196,6 +255,21 @@ def scan_windows(resident_pages, window_pages):
 
 
 @njit_inlined
+def fit_numa_periods(machine, process):
+    """Set the limits of a process's scan period: those of a pass, over the windows that its resident memory has now."""
+    state = machine.state
+    windows = scan_windows(max(1, int(process.pages / process.count)), state.numa_window_pages)
+    process.numa_period_min_ms = max(state.numa_floor_ms, state.numa_pass_min_ms / windows)
+    process.numa_period_max_ms = max(process.numa_period_min_ms, state.numa_pass_max_ms / windows)
+
+
+@njit_inlined
+def private_share(process):
+    """Chance that the thread that takes a hint fault also took the page's last one."""
+    return min(1.0, process.count / process.threads)
+
+
+@njit_inlined
 def write_numa_knobs(machine, tunables):
     """Put tunables in force: period, size, throttle and hot threshold as their files take them.
 
@@ -206,17 +280,17 @@ def write_numa_knobs(machine, tunables):
     parameters = machine.parameters
     state = machine.state
     window_pages = max(1, int(tunables[SIZE] / PAGE_BYTES))
-    floor_ms = 1e3 / max(1.0, math.floor(parameters.numa_scan_rate_pages / window_pages))
+    state.numa_floor_ms = 1e3 / max(1.0, math.floor(parameters.numa_scan_rate_pages / window_pages))
+    state.numa_pass_min_ms = tunables[PERIOD]
+    state.numa_pass_max_ms = tunables[PERIOD]
     state.numa_window_pages = window_pages
     state.numa_rate_limit_pages = min(tunables[THROTTLE], UNLIMITED_BYTES_PER_S) / PAGE_BYTES
     state.numa_hot_threshold_s = 1e-3 * tunables[HOT_THRESHOLD]
     state.numa_threshold_every_s = 1e-3 * tunables[PERIOD]
     for index in range(parameters.num_processes):
-        process = machine.processes[index]
-        windows = scan_windows(int(process.pages / process.count), window_pages)
-        process.numa_period_min_ms = max(floor_ms, tunables[PERIOD] / windows)
-        process.numa_period_max_ms = process.numa_period_min_ms
-    window_ms = max(floor_ms, tunables[PERIOD] / scan_windows(max(1, resident_pages(machine)), window_pages))
+        fit_numa_periods(machine, machine.processes[index])
+    pass_windows = scan_windows(max(1, resident_pages(machine)), window_pages)
+    window_ms = max(state.numa_floor_ms, tunables[PERIOD] / pass_windows)
     state.numa_delay_s = 1e-3 * window_ms
     state.numa_start_period_ms = window_ms * parameters.numa_start_period_factor
 
@@ -225,8 +299,9 @@ def write_numa_knobs(machine, tunables):
 def schedule_numa_window(process, mm, time_s, scanned_s):
     """Say when the next window of a process is due after one at `time_s` that took a thread `scanned_s`.
 
-    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first. Windows
-    of processes alike are staggered evenly.
+    Any thread whose period has passed takes the next one, but each works 32 times as long as it scanned first. The
+    kernel counts both in the thread's own running time, so that threads that the load lets rest take none. Windows of
+    processes alike are staggered evenly.
     """
     period_s = 1e-3 * mm.numa_period_ms
     threads = process.threads / process.count

@@ -58,6 +58,7 @@ def records_of(kind: str) -> list[type[Record]]:
         if record not in found and record not in others:
             found.append(record)
             waiting += [inner for field in record.model_fields.values() for inner in records_in(field.annotation)]
+            waiting += records_in(record.short_forms)
     return found
 
 
@@ -69,7 +70,7 @@ def record_section(record: type[Record]) -> str:
         is_files_name = name == "name" and issubclass(record, NamedRecord)
         default = "the file's" if is_files_name else _default(field)
         cells = (_type(field.annotation, field.metadata), _range(field.metadata), default, meanings[name])
-        rows.append((f"`{name}`", *(" ".join(cell.split()).replace("|", r"\|") for cell in cells)))
+        rows.append((f"`{field.alias or name}`", *(" ".join(cell.split()).replace("|", r"\|") for cell in cells)))
     summary = " ".join(str(inspect.getdoc(record)).split("\n\n")[0].split())
     table = markdown_table(COLUMNS, rows, numbers_from=len(COLUMNS))
     return f"### {record.__name__}\n\n{summary}\n\n{table}"
@@ -113,12 +114,12 @@ def _type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_type(part) for part in parts)
     if origin is tuple:
-        return f"[{_type(parts[0])}, ...]"
+        return f"[{', '.join(map(_type, parts))}]"
     if origin is dict:
         return f"{{name: {_type(parts[1])}, ...}}"
     if isinstance(annotation, type) and issubclass(annotation, Record):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    return SIMPLE[annotation]
+    return "..." if annotation is Ellipsis else SIMPLE[annotation]
 
 
 def _range(metadata: Iterable[Any]) -> str:

@@ -183,7 +183,7 @@ def _with_workload(scenario: Scenario, **changes: object) -> Scenario:
 
 def _swept(scenario: Scenario) -> Scenario:
     """The scenario with its classes visited in one sweep after another."""
-    classes = tuple(page_class.model_copy(update={"visits": "sequential"}) for page_class in scenario.workload.classes)
+    classes = tuple(page_class.model_copy(update={"visits": "stride"}) for page_class in scenario.workload.classes)
     return _with_workload(scenario, classes=classes)
 
 

@@ -13,6 +13,7 @@ from tierenv.train.verbs.distil import Distil
 from tierenv.train.verbs.evaluate import Evaluate
 from tierenv.train.verbs.export import Export, export_description
 from tierenv.train.verbs.fidelity import Fidelity
+from tierenv.train.verbs.init import Init
 from tierenv.train.verbs.list import List
 from tierenv.train.verbs.platform import Platform
 from tierenv.train.verbs.replay import Replay
@@ -20,7 +21,8 @@ from tierenv.train.verbs.train import Train
 from tierenv.train.verbs.tune import Tune
 
 Verb = (
-    Annotated[Train, subcommand("train")]
+    Annotated[Init, subcommand("init")]
+    | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Distil, subcommand("distil")]

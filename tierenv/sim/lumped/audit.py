@@ -30,12 +30,12 @@ def audit(machine: Machine) -> None:
     """Raise `tierenv.sim.audit.InvariantError` if a machine is in a state that it cannot have come to."""
     machine = _own_rows(machine)
     slow, fast = _pages_by_lump(machine)
-    _audit_pages(machine, slow + fast.sum(axis=1))
+    _audit_memory(machine, slow + fast.sum(axis=1))
     by_class = np.zeros(machine.fast_by_class.shape, dtype=np.int64)
     np.add.at(by_class, machine.counts[: len(fast), CLASS], fast)
     require((machine.aged >= 0) & (machine.aged <= fast), "an aged page of a lump is there", machine.aged)
     audit_nodes(machine, by_class, machine.aged.sum(axis=0, dtype=np.int64))
-    audit_processes(machine, machine.classes["hazard"], machine.classes["pages"])
+    audit_processes(machine, machine.classes["hazard"], machine.classes["accesses_per_hazard"])
     _audit_list(machine)
     if machine.parameters["numa_mode"] > 0:
         _audit_marks(machine, slow, fast.sum(axis=1))
@@ -57,8 +57,10 @@ def _own_rows(machine: Machine) -> Machine:
         regions=machine.regions[:regions],
         counts=machine.counts[: lumps + nodes, : FAST + 4 * nodes],
         aged=machine.aged[:lumps, :nodes],
+        lumps=machine.lumps[:lumps],
         clocks=machine.clocks[:lumps],
         fast_by_class=machine.fast_by_class[:classes, :nodes],
+        timetable=machine.timetable[:, :processes],
         marks=machine.marks[:lumps],
     )
 
@@ -77,23 +79,30 @@ def _pages_by_lump(machine: Machine) -> tuple[Ints, Ints]:
     return counts[:lumps, SLOW : QUEUED + 4].sum(axis=1), fast
 
 
-def _audit_pages(machine: Machine, pages: Ints) -> None:
-    """A process has all its pages, in each region and of each class, until it exits before others: then it has none."""
+def _audit_memory(machine: Machine, pages: Ints) -> None:
+    """A process has the pages of the classes that its phase has until it exits before others: then it has none."""
     page_class = machine.counts[: len(pages), CLASS]
-    owner = machine.classes["process"][page_class]
-    has_pages = np.bincount(owner, pages, len(machine.processes)) > 0
+    owner = machine.classes["process"]
+    has_pages = np.bincount(owner[page_class], pages, len(machine.processes)) > 0
     is_done = machine.processes["is_done"]
+    # what the phase that a process has ended with does not have anybody looks at any more
+    phase = machine.processes["resident_phase" if machine.state["is_done"] else "phase"]
     if machine.state["is_done"]:
         require(has_pages[machine.processes["finished_s"].argmax()], "the last process to finish keeps its pages")
     else:
         require(has_pages == ~is_done, "a process has pages until it is done", has_pages)
-    found = np.bincount(page_class, pages, len(machine.classes))
-    expected = np.where(has_pages[machine.classes["process"]], machine.classes["pages"], 0)
+    is_resident = has_pages[owner] & machine.is_resident[phase[owner], np.arange(len(owner))]
+    is_counted = machine.classes["is_resident"]
+    require(is_resident == is_counted, "classes hold memory as the phase of their process has it", is_counted)
+    expected = np.where(is_resident[page_class], machine.lumps["pages"], 0)
+    require(pages == expected, "no page of a lump is lost or doubled", pages, expected)
+    found = np.bincount(page_class, pages, len(owner))
+    expected = np.where(is_resident, machine.classes["pages"], 0)
     require(found == expected, "no page of a class is lost or doubled", found, expected)
-    first = machine.regions["first_lump"]
-    found = np.add.reduceat(pages, first)
-    expected = np.where(has_pages[owner[first]], machine.regions["pages"], 0)
-    require(found == expected, "no page of a region is lost or doubled", found, expected)
+    found = np.add.reduceat(pages, machine.regions["first_lump"])
+    require(found == machine.regions["pages"], "the pages of a region are counted", found, machine.regions["pages"])
+    found = np.bincount(owner[page_class], pages, len(machine.processes))
+    require(found == machine.processes["pages"], "the pages of a process are counted", found)
 
 
 def _audit_list(machine: Machine) -> None:

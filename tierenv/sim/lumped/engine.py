@@ -7,16 +7,24 @@ events, with their shares of fast accesses halfway between those at the ends of 
 import math
 
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.lumped.lumps import clear, fast_pages, fast_place, slow_pages
-from tierenv.sim.lumped.migrator import drain, flush_list, invalidate_entries
-from tierenv.sim.lumped.numa import forget_marks, hint_faults, mark_window
+from tierenv.sim.lumped.memory import change_memory, release
+from tierenv.sim.lumped.migrator import drain, flush_list
+from tierenv.sim.lumped.numa import hint_faults, mark_window
 from tierenv.sim.lumped.progress import progress, remaining_times, set_halfway_shares, update_rates
 from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
-from tierenv.sim.lumped.state import AS_TOUCHED, CLASS, FAST_CLOCK, QUEUED, SLOW, SLOW_CLOCK, Machine
+from tierenv.sim.lumped.state import Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
-from tierenv.sim.rules import begin_again, count_free_pages, forget_process, free_pages, write_numa_knobs
+from tierenv.sim.rules import (
+    begin_clock,
+    changes_by_s,
+    count_free_pages,
+    fit_numa_periods,
+    follow_clock,
+    free_pages,
+    write_numa_knobs,
+)
 from tierenv.sim.threads import next_item
 from tierenv.units import PAGE_BYTES
 
@@ -47,12 +55,15 @@ def machine_at(machines, index):
         machines.regions[index],
         machines.counts[index],
         machines.aged[index],
+        machines.lumps[index],
         machines.clocks[index],
         machines.memo[index],
         machines.fast_by_class[index],
         machines.shares[index],
         machines.access_share[index],
         machines.phase_end[index],
+        machines.timetable[index],
+        machines.is_resident[index],
         machines.is_waste[index],
         machines.marks[index],
         machines.ring[index],
@@ -67,6 +78,8 @@ def start(machine):
     """Begin an episode on a machine whose pages, tunables and phases have just been laid out."""
     machine.state.scan_start_s = math.inf
     machine.state.scan_end_s = math.inf
+    for index in range(machine.parameters.num_processes):
+        fit_numa_periods(machine, machine.processes[index])
     execute_due(machine)
     update_rates(machine)
     count_free_pages(machine)
@@ -83,6 +96,7 @@ def execute_due(machine):
             continue
         mm = machine.mms[index]
         process.is_running = True
+        begin_clock(machine, index)
         mm.period_ms = state.seed_period_ms
         mm.numa_scan_at_s = process.start_s + state.numa_delay_s
         mm.numa_period_ms = state.numa_start_period_ms
@@ -90,74 +104,6 @@ def execute_due(machine):
         trace_mm(machine, process.start_s, MM_ENTER, index)
         if state.now_s < state.scan_start_s and parameters.control != CONTROL_OFF:
             schedule_scan(machine, state.now_s, False)
-
-
-@njit
-def release(machine, index):
-    """Let a process exit whose work is done: its memory is free again, the daemon forgets it (V1 P2, P4).
-
-    MODEL: it does not wait for the scanner to finish a chunk of its pages; that chunk is over, and cost nothing.
-    """
-    parameters = machine.parameters
-    state = machine.state
-    mm = machine.mms[index]
-    first_lump = machine.regions[mm.first_region].first_lump
-    end_lump = machine.regions[mm.end_region - 1].end_lump
-    invalidate_entries(machine, first_lump, end_lump)
-    for lump in range(first_lump, end_lump):
-        pages = slow_pages(machine, lump) + fast_pages(machine, lump)
-        clear(machine.counts, lump, SLOW)
-        clear(machine.counts, lump, QUEUED)
-        for node in range(parameters.num_nodes):
-            clear(machine.counts, lump, fast_place(node))
-        if parameters.numa_mode > 0:
-            forget_marks(machine, lump)
-        if machine.processes[index].is_repeating:
-            lay_out_again(machine, lump, pages)
-    for node in range(parameters.num_nodes):
-        row = machine.nodes[node]
-        for lump in range(first_lump, end_lump):
-            row.aged_pages -= machine.aged[lump, node]
-            machine.aged[lump, node] = 0
-        if first_lump <= row.hand_lump < end_lump:
-            clear(machine.counts, row.hand_row, fast_place(node))
-        for page_class in range(machine.processes[index].first_class, machine.processes[index].end_class):
-            row.fast_pages -= machine.fast_by_class[page_class, node]
-            machine.fast_by_class[page_class, node] = 0
-    if machine.processes[index].is_repeating:
-        begin_anew(machine, index)
-    if index == state.scan_process and parameters.control != CONTROL_OFF:
-        schedule_scan(machine, state.now_s, state.now_s >= state.scan_start_s)
-
-
-@njit_inlined
-def lay_out_again(machine, lump, pages):
-    """Put the pages of a lump on the slow node, as touched, for the process that is about to be executed anew."""
-    hazard = machine.classes[machine.counts[lump, CLASS]].hazard
-    machine.counts[lump, SLOW + AS_TOUCHED[int(machine.parameters.is_second_access)]] = pages
-    machine.clocks[lump, SLOW_CLOCK] = hazard
-    machine.clocks[lump, FAST_CLOCK] = hazard
-
-
-@njit_inlined
-def begin_anew(machine, index):
-    """Execute a process again whose work is done, as another that the kernel knows nothing of."""
-    process = machine.processes[index]
-    mm = machine.mms[index]
-    begin_again(process)
-    process.is_done = False
-    process.finished_s = 0.0
-    process.start_s = machine.state.now_s
-    process.stall_s = 0.0
-    process.pace = 1.0
-    mm.has_exited = False
-    for region in range(mm.first_region, mm.end_region):
-        machine.regions[region].was_visited = False
-    mm.cursor = mm.first_region
-    mm.credit_pages = 0
-    mm.numa_region = mm.first_region
-    mm.numa_walked_pages = 0
-    forget_process(machine, mm)
 
 
 @njit
@@ -283,6 +229,7 @@ def end_of_substep(machine, until_s):
     for index in range(parameters.num_processes):
         process = machine.processes[index]
         if process.is_running:
+            end_s = min(end_s, changes_by_s(process))
             if parameters.numa_mode > 0:
                 end_s = min(end_s, machine.mms[index].numa_scan_at_s)
         elif not process.is_done:
@@ -347,7 +294,7 @@ def finish(machine):
 
 @njit_inlined
 def act_at_events(machine):
-    """Do what is due at the present time: start processes, end a chunk, mark a window."""
+    """Do what is due at the present time: end a chunk, a phase and what it held, start processes, mark a window."""
     parameters = machine.parameters
     state = machine.state
     if parameters.control != CONTROL_OFF:
@@ -355,6 +302,12 @@ def act_at_events(machine):
             scan(machine)
         elif not parameters.has_migration_thread and state.scan_end_s == math.inf and state.list_entries == 0:
             schedule_scan(machine, state.drained_s, True)
+    for index in range(parameters.num_processes):
+        process = machine.processes[index]
+        if process.is_running:
+            follow_clock(machine, index)
+            if process.has_absent and process.phase != process.resident_phase:
+                change_memory(machine, index)
     if parameters.num_processes > 1:
         execute_due(machine)
     if parameters.numa_mode > 0:

@@ -149,7 +149,7 @@ def touch_probability(machine, lump, clock, since, hazard):
     1 - exp(-growth); the last value of each class and clock is kept, as lumps visited together share it.
     """
     page_class = machine.counts[lump, CLASS]
-    if machine.classes[page_class].is_sequential:
+    if machine.classes[page_class].is_swept:
         return 1.0 if hazard >= next_sweep(machine, lump, since) else 0.0
     elapsed = hazard - since
     memo = machine.memo

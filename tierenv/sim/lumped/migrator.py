@@ -386,18 +386,24 @@ def flush_list(machine):
 
 
 @njit
-def invalidate_entries(machine, first_lump, end_lump):
-    """Make a process's entries stale: its teardown walks the list and invalidates them (kmmscand.md section 1 P4)."""
+def invalidate_entries(machine, index):
+    """Make the entries of a process's classes that are not resident stale (kmmscand.md section 1 P4).
+
+    The teardown of a process walks the list and invalidates them; the folios of single classes are gone with them.
+    """
     state = machine.state
     ring = machine.ring
     for number in range(state.list_head, state.list_tail):
         record = ring_row(machine, number)
-        if first_lump <= ring[record, LUMP] < end_lump:
+        lump = ring[record, LUMP]
+        if lump >= 0 and not machine.classes[machine.counts[lump, CLASS]].is_resident:
             state.list_new -= ring[record, NEW]
             ring[record, DUPLICATE] += ring[record, NEW]
             ring[record, NEW] = 0
             ring[record, LISTED] = 0
-    for lump in range(first_lump, end_lump):
-        state.retry_pages -= machine.counts[lump, RETRY]
-        machine.counts[lump, RETRY] = 0
-        machine.counts[lump, MOVED] = 0
+    mm = machine.mms[index]
+    for lump in range(machine.regions[mm.first_region].first_lump, machine.regions[mm.end_region - 1].end_lump):
+        if not machine.classes[machine.counts[lump, CLASS]].is_resident:
+            state.retry_pages -= machine.counts[lump, RETRY]
+            machine.counts[lump, RETRY] = 0
+            machine.counts[lump, MOVED] = 0

@@ -56,6 +56,7 @@ from tierenv.sim.rules import (
     adapt_numa_period,
     candidates_of_this_second,
     free_pages,
+    private_share,
     schedule_numa_window,
     wake_kswapd,
 )
@@ -243,7 +244,7 @@ def fault_lump(machine, lump, hazard, until_s):
         marks[lump, MARKED_FAST] -= local
         mm.numa_local_faults += local
         mm.numa_remote_faults += stale
-        mm.numa_private_faults += (stale + local) * process.count / process.threads
+        mm.numa_private_faults += (stale + local) * private_share(process)
     marks[lump, FRESH] -= fresh
     marks[lump, STALE] -= stale
     state.numa_marked_pages -= faults
@@ -263,7 +264,7 @@ def hot_share(machine, lump, threshold_s, marked_at_s, until_s, since, hazard):
         return 0.0
     hot_part = (cold_from_s - clock_s) / (until_s - clock_s)
     elapsed = hazard - since
-    if machine.classes[machine.counts[lump, CLASS]].is_sequential:
+    if machine.classes[machine.counts[lump, CLASS]].is_swept:
         return 1.0 if next_sweep(machine, lump, since) <= since + elapsed * hot_part else 0.0
     return math.expm1(-elapsed * hot_part) / math.expm1(-elapsed)
 
@@ -302,7 +303,7 @@ def promote_repeated(machine, lump, index, faults, time_s):
     otherwise. MODEL: what those rules allow is one share, which is fitted.
     """
     process = machine.processes[process_of(machine, lump)]
-    private = process.count / process.threads
+    private = private_share(process)
     share = private + (1.0 - private) * machine.parameters.numa_shared_move_share
     return promote_if_room(machine, lump, index, binomial(machine.state, faults, share, 1.0 - share), time_s)
 
@@ -356,7 +357,7 @@ def move_up(machine, lump, index, pages, time_s):
 
 @njit_inlined
 def forget_marks(machine, lump):
-    """Drop what is noted of a lump whose process exits."""
+    """Drop what is noted of a lump whose pages are freed."""
     marks = machine.marks
     machine.state.numa_marked_pages -= int(marks[lump, FRESH] + marks[lump, STALE] + marks[lump, MARKED_FAST])
     for column in (FRESH, STALE, FAULTED, MARKED_FAST, UNVISITED):

@@ -3,7 +3,7 @@
 from tierenv.sim.application import solve_rates
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.state import HALFWAY, NOW
-from tierenv.sim.rules import begin_again, is_awaited, load_links, stall
+from tierenv.sim.rules import begin_again, is_awaited, is_work_over, load_links, stall
 
 
 @njit_inlined
@@ -21,9 +21,8 @@ def update_rates(machine):
         process = machine.processes[row.process]
         row.hazard_rate = 0.0
         if process.is_running and row.pages > 0:
-            row.hazard_rate = (
-                machine.access_share[process.phase, page_class] * process.access_rate * process.pace / row.pages
-            )
+            share = machine.access_share[process.phase, page_class]
+            row.hazard_rate = share * process.access_rate * process.pace / row.accesses_per_hazard
 
 
 @njit_inlined
@@ -102,7 +101,7 @@ def progress(machine, duration_s):
 
 @njit_inlined
 def work(machine, index, duration_s):
-    """Let one process work at its access rate through the ends of phases."""
+    """Let one process work at its access rate through the ends of phases; those by time end between two sub-steps."""
     process = machine.processes[index]
     rate = process.access_rate
     left_s = duration_s
@@ -112,15 +111,15 @@ def work(machine, index, duration_s):
         for page_class in range(process.first_class, process.end_class):
             row = machine.classes[page_class]
             if row.pages > 0:
-                row.hazard += machine.access_share[process.phase, page_class] * done / row.pages
+                row.hazard += machine.access_share[process.phase, page_class] * done / row.accesses_per_hazard
         if done < phase_work:
             process.accesses += done
             return
         process.accesses = machine.phase_end[process.phase, index]
         left_s -= phase_work / rate
-        if process.phase + 1 == process.num_phases and process.is_endless:
+        if is_work_over(process) and process.is_endless:
             begin_again(process)
-        elif process.phase + 1 == process.num_phases:
+        elif is_work_over(process):
             process.is_done = True
             process.is_running = False
             process.finished_s = machine.state.now_s + duration_s - max(0.0, left_s)
@@ -135,7 +134,7 @@ def remaining_times(machine, out):
 
     Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
     page promoted in its phase would look like a loss. Each of the processes that work once counts beside what all do
-    now; one that has not started is charged as if it began all-fast.
+    now; one that has not started is charged as if it began all-fast. Of a load its average counts.
 
     Args:
         machine: of the lumped model.
@@ -147,9 +146,13 @@ def remaining_times(machine, out):
         process = machine.processes[index]
         if process.is_done or not is_awaited(process):
             continue
+        rate = process.mean_threads / process.all_fast_access_s
+        if process.is_running:
+            rate = process.access_rate * (process.mean_threads / process.threads)
         phase_end = machine.phase_end[process.phase, index]
+        if process.is_timed and process.is_running:
+            phase_end = min(phase_end, process.accesses + rate * (process.phase_until_s - machine.state.now_s))
         work_later = process.total_accesses - phase_end
-        time_s = work_later * process.all_fast_access_s / process.threads
-        rate = process.access_rate if process.is_running else process.threads / process.all_fast_access_s
+        time_s = work_later * process.all_fast_access_s / process.mean_threads
         waits_s = max(0.0, process.start_s - machine.state.now_s)
         out[index] = waits_s + time_s + (phase_end - process.accesses) / rate

@@ -254,10 +254,10 @@ def scan_region(machine, region, pages_since):
     useful = 0
     for lump in range(machine.regions[region].first_lump, machine.regions[region].end_lump):
         row = machine.classes[machine.counts[lump, CLASS]]
-        if machine.parameters.first_visit_resets and not machine.regions[region].was_visited:
+        if machine.parameters.first_visit_resets and not machine.lumps[lump].was_visited:
             reset_lump(machine, lump, row.hazard - row.hazard_rate * ago_s)
+            machine.lumps[lump].was_visited = True
         useful += scan_lump(machine, lump, row.hazard - row.hazard_rate * ago_s)
-    machine.regions[region].was_visited = True
     return useful
 
 

@@ -16,7 +16,8 @@ rule, "accessed in the window before the last visit" and "touched since the last
 What is known of a lump is as of its hazard clocks: a page not yet known as touched has since been touched with
 probability 1 - exp(-(hazard now - hazard then)), `hazard` being the class's integral of accesses per page. Accesses are
 memoryless, so resolving that draw at any time, before populations of different clocks are merged, is exact. Where a
-class is swept, its lumps are touched one after the other, each once in each unit of hazard.
+class is swept, its lumps are touched one after the other, each once in each unit of hazard; where whole pages are
+streamed that is as many accesses per page as a page has lines. A class that is not resident has no pages in any cell.
 """
 
 from typing import NamedTuple
@@ -80,15 +81,21 @@ CLASSES = np.dtype(
     [
         ("pages", "i8"),
         ("process", "i8"),
-        ("is_sequential", "b1"),
-        ("hazard", "f8"),  # accesses per page so far
+        ("is_swept", "b1"),
+        ("accesses_per_hazard", "f8"),  # in which each page is visited once on average
+        ("is_resident", "b1"),
+        ("hazard", "f8"),  # visits per page so far
         ("hazard_rate", "f8"),  # its growth at now_s [1/s]
     ],
     align=True,
 )
 """One class of pages."""
 
-REGION = np.dtype([("pages", "i8"), ("first_lump", "i8"), ("end_lump", "i8"), ("was_visited", "b1")], align=True)
+REGION = np.dtype([("pages", "i8"), ("first_lump", "i8"), ("end_lump", "i8")], align=True)
+"""One stretch of a process's address space; its pages are those that are resident."""
+
+LUMPS = np.dtype([("pages", "i8"), ("was_visited", "b1")], align=True)
+"""One lump: the pages it has while its class is resident, and whether the scanner has looked at these before."""
 
 STATE = np.dtype(
     [
@@ -156,6 +163,8 @@ class Machine(NamedTuple):
     """int32[L + K, FAST + 4 K]: pages by cell; the last rows are those of the hands."""
     aged: NDArray[np.int32]
     """int32[L, K]: pages of a lump that kswapd has aged and not looked at since."""
+    lumps: NDArray[np.void]
+    """LUMPS[L]."""
     clocks: NDArray[np.float64]
     """float64[L, 3]: hazard of the class at which the slow and the fast cells were last resolved, and at which a sweep
     comes to the lump."""
@@ -168,7 +177,11 @@ class Machine(NamedTuple):
     access_share: NDArray[np.float64]
     """float64[F, C]: share of its process's accesses on each class, in the episode's phase order."""
     phase_end: NDArray[np.float64]
-    """float64[F, M]: accesses at which each phase ends."""
+    """float64[F, M]: accesses at which each phase ends; all of the process where it ends by time."""
+    timetable: NDArray[np.float64]
+    """float64[max(F, load steps), M, 3]: what each process does by the clock: PHASE_S, LOAD_S, LOAD_SHARE."""
+    is_resident: NDArray[np.bool_]
+    """bool[F, C]: classes that hold memory in each phase."""
     is_waste: NDArray[np.bool_]
     """bool[F, C]: classes none of whose pages belong to the hottest of their process that fit the fast tier."""
     marks: NDArray[np.float64]

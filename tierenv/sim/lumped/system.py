@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tierenv.counters import NUM_COUNTERS
 from tierenv.phase_orders import PhaseOrders
 from tierenv.scenario import Scenario
-from tierenv.sim.episode import draw_in_order, draw_phases, draw_without_replacement, place_classes
+from tierenv.sim.episode import draw_in_order, draw_phases, draw_without_replacement, fill_timetable, place_classes
 from tierenv.sim.lumped import engine
 from tierenv.sim.lumped.audit import audit
 from tierenv.sim.lumped.room import with_machine
@@ -20,6 +20,7 @@ from tierenv.sim.lumped.state import (
     CLASSES,
     FAST,
     FIRST_ACCESS_VISITS,
+    LUMPS,
     MARK_COLUMNS,
     MM,
     REGION,
@@ -87,12 +88,15 @@ class LumpedSystem:
             regions=np.zeros((n, most.regions), dtype=REGION),
             counts=np.zeros((n, most.lumps + most.nodes, FAST + 4 * most.nodes), dtype=np.int32),
             aged=np.zeros((n, most.lumps, most.nodes), dtype=np.int32),
+            lumps=np.zeros((n, most.lumps), dtype=LUMPS),
             clocks=np.zeros((n, most.lumps, 3)),
             memo=np.zeros((n, most.classes, 3, 2)),
             fast_by_class=np.zeros((n, most.classes, most.nodes), dtype=np.int64),
             shares=np.zeros((n, 2, most.processes, most.nodes + 1)),
             access_share=np.zeros((n, most.phases, most.classes)),
             phase_end=np.zeros((n, most.phases, most.processes)),
+            timetable=np.zeros((n, max(most.phases, most.load_steps), most.processes, 3)),
+            is_resident=np.zeros((n, most.phases, most.classes), dtype=np.bool_),
             is_waste=np.zeros((n, most.phases, most.classes), dtype=np.bool_),
             marks=np.zeros((n, most.lumps if has_marks else 0, MARK_COLUMNS)),
             ring=np.zeros((n, records, 4), dtype=np.int32),
@@ -243,8 +247,10 @@ class LumpedSystem:
         return [phases[phase].name for phase in self._phase_orders[index][0]]
 
     def phase_work(self, index: int, process: int = 0) -> NDArray[np.float64]:
-        """float64[phases]: accesses in each phase of a process's episode."""
+        """float64[phases]: accesses in each phase of a process's episode; not a number where phases end by time."""
         num_phases = len(self._phase_orders[index][process])
+        if self.scenarios[index].processes[process].workload.is_timed:
+            return np.full(num_phases, np.nan)
         return np.diff(self._machines.phase_end[index, :num_phases, process], prepend=0.0)
 
     def access_share(self, index: int, process: int = 0) -> NDArray[np.float64]:
@@ -312,6 +318,8 @@ class LumpedSystem:
             machine.phase_end[:num_phases, number] = phases.end
             machine.access_share[:num_phases, classes] = phases.access_share
             machine.is_waste[:num_phases, classes] = phases.is_waste
+            machine.is_resident[:num_phases, classes] = phases.is_resident
+            fill_timetable(machine.timetable[:, number], process, phases)
             self._phase_orders[index].append(phases.order)
 
         slow = np.concatenate(
@@ -320,15 +328,20 @@ class LumpedSystem:
                 for process, pages in zip(scenario.processes, arrays.class_pages, strict=True)
             ]
         )
-        machine.regions["pages"][: arrays.parameters["num_regions"]] = np.add.reduceat(
-            slow, self._start[index]["regions"]["first_lump"]
-        )
         lump_class = self._lump_class[index]
         machine.counts[: len(slow), CLASS] = lump_class
+        machine.lumps["pages"][: len(slow)] = slow
+        machine.lumps["was_visited"] = False
         records = self._start[index]["regions"]
         region = np.repeat(np.arange(len(records)), records["end_lump"] - records["first_lump"])
-        if machine.classes["is_sequential"].any():
+        if machine.classes["is_swept"].any():
             machine.clocks[: len(slow), SWEEP_PHASE] = _sweep_phase(slow, lump_class)
+        machine.classes["is_resident"] = machine.is_resident[0]
+        slow = slow * machine.is_resident[0, lump_class]
+        machine.regions["pages"][: len(records)] = np.add.reduceat(slow, records["first_lump"])
+        for process in machine.processes[: len(scenario.processes)]:
+            own = slice(int(process["first_class"]), int(process["end_class"]))
+            process["pages"] = machine.classes["pages"][own][machine.is_resident[0, own]].sum()
         for node, fast in enumerate(_fill_fast_nodes(arrays, slow, lump_class, region, rng)):
             slow = slow - fast
             machine.counts[: len(slow), FAST + 4 * node + 3] = fast
@@ -410,9 +423,8 @@ def _start_records(scenario: Scenario, arrays: ScenarioArrays) -> dict[str, NDAr
     nodes["numa_threshold_s"] = arrays.knobs["numa_hot_threshold_s"]
     classes = np.zeros(len(arrays.starts), dtype=CLASSES)
     classes["pages"] = np.concatenate(arrays.class_pages)
-    classes["is_sequential"] = [
-        page_class.visits == "sequential" for process in scenario.processes for page_class in process.workload.classes
-    ]
+    classes["accesses_per_hazard"] = arrays.accesses_per_hazard
+    classes["is_swept"] = arrays.is_swept
     classes["process"] = np.repeat(range(len(arrays.processes)), [len(pages) for pages in arrays.class_pages])
     mms = np.zeros(len(arrays.processes), dtype=MM)
     mms["first_region"] = scenario.regions * np.arange(len(mms))
@@ -449,6 +461,7 @@ class _Most(NamedTuple):
     nodes: int
     classes: int
     phases: int
+    load_steps: int
     regions: int
     lumps: int
 
@@ -460,6 +473,7 @@ def _most(scenarios: Sequence[Scenario]) -> _Most:
             len(scenario.node_capacity_pages),
             len(scenario.class_pages),
             max(len(process.workload.phases) for process in scenario.processes),
+            max(len(process.workload.load) for process in scenario.processes),
             scenario.regions * len(scenario.processes),
             scenario.regions * len(scenario.class_pages),
         )

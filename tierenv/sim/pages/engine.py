@@ -8,14 +8,20 @@ from tierenv.sim.pages.migrator import flush, migrate
 from tierenv.sim.pages.numa import mark_window, take_faults
 from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
-from tierenv.sim.pages.state import SLOW, access_after, place
+from tierenv.sim.pages.state import ABSENT, access_after, lay_out, place
 from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
 from tierenv.sim.rules import (
     begin_again,
+    begin_clock,
+    changes_by_s,
     count_free_pages,
+    fit_numa_periods,
+    follow_clock,
     forget_process,
     is_awaited,
+    is_work_over,
     load_links,
+    next_start_s,
     stall,
     write_numa_knobs,
 )
@@ -50,7 +56,7 @@ def begin_tick(pages, tick_s):
         for page_class in range(process.first_class, process.end_class):
             if pages.class_pages[page_class] > 0:
                 share = pages.access_share[process.phase, page_class]
-                pages.hazard_rate[page_class] = share * pages.rates[index] / pages.class_pages[page_class]
+                pages.hazard_rate[page_class] = share * pages.rates[index] / pages.accesses_per_hazard[page_class]
 
 
 @njit_inlined
@@ -131,6 +137,7 @@ def begin_processes(pages):
         if process.is_running or process.is_done or process.start_s > state.now_s:
             continue
         process.is_running = True
+        begin_clock(pages, index)
         mm = pages.mms[index]
         mm.period_ms = state.seed_period_ms
         mm.due_s = process.start_s + parameters.initial_delay_s + 1e-3 * mm.stagger * mm.period_ms
@@ -157,8 +164,9 @@ def end_process(pages, index):
     if is_last:
         stand_still(pages)
         return
-    for page in range(pages.mms[index].first_page, pages.mms[index].end_page):
-        place(pages, page, SLOW)
+    for page_class in range(process.first_class, process.end_class):
+        pages.has_memory[page_class] = False
+    follow_classes(pages, index)
     if process.is_repeating:
         begin_anew(pages, index)
     if pages.parameters.control == CONTROL_OFF:
@@ -187,35 +195,62 @@ def begin_anew(pages, index):
     process = pages.processes[index]
     mm = pages.mms[index]
     begin_again(process)
-    process.start_s = pages.state.now_s
+    process.phase = 0
+    process.start_s = next_start_s(process, pages.state.now_s)
     process.stall_s = 0.0
     mm.cursor = mm.first_page
     mm.numa_cursor = mm.first_page
     mm.stagger = 0.0
     forget_process(pages, mm)
-    for page in range(mm.first_page, mm.end_page):
-        pages.next_access[page] = access_after(pages, page, pages.hazard[pages.page_class[page]])
-        pages.is_idle[page] = pages.parameters.is_second_access
-        pages.is_young[page] = False
-        pages.was_visited[page] = not pages.parameters.first_visit_resets
-        pages.was_accessed[page] = pages.parameters.is_second_access
+    change_memory(pages, index)
+
+
+@njit
+def change_memory(pages, index):
+    """Free what a process's phase lacks and allocate what it has and was not there.
+
+    MODEL: on the slow node, as the memory of processes that start later.
+    """
+    process = pages.processes[index]
+    for page_class in range(process.first_class, process.end_class):
+        pages.has_memory[page_class] = pages.is_resident[process.phase, page_class]
+    process.resident_phase = process.phase
+    follow_classes(pages, index)
+
+
+@njit
+def follow_classes(pages, index):
+    """Let the pages of a process come and go with their classes."""
+    process = pages.processes[index]
+    for page in range(pages.mms[index].first_page, pages.mms[index].end_page):
+        is_there = pages.node[page] != ABSENT
+        is_to_be = pages.has_memory[pages.page_class[page]]
+        if is_there and not is_to_be:
+            place(pages, page, ABSENT)
+            process.pages -= 1
+        elif is_to_be and not is_there:
+            lay_out(pages, page)
+            process.pages += 1
+    fit_numa_periods(pages, process)
 
 
 @njit_inlined
 def next_event(pages, end_s):
-    """When the next process starts or the next window of NUMA balancing is due, `end_s` at the latest."""
+    """When a process starts or goes on by the clock, or a window of NUMA balancing is due, `end_s` at the latest."""
     for index in range(pages.parameters.num_processes):
         process = pages.processes[index]
-        if process.is_running and pages.parameters.numa_mode > 0:
-            end_s = min(end_s, pages.mms[index].numa_scan_at_s)
-        elif not process.is_running and not process.is_done:
+        if process.is_running:
+            end_s = min(end_s, changes_by_s(process))
+            if pages.parameters.numa_mode > 0:
+                end_s = min(end_s, pages.mms[index].numa_scan_at_s)
+        elif not process.is_done:
             end_s = min(end_s, process.start_s)
     return end_s
 
 
 @njit_inlined
 def first_phase_end(pages, end_s):
-    """The process whose phase ends first, -1 if none does by `end_s`, and the time at which it does."""
+    """The process whose phase's work ends first, -1 if none does by `end_s`, and the time at which it does."""
     state = pages.state
     ending = -1
     for index in range(pages.parameters.num_processes):
@@ -234,12 +269,24 @@ def end_phase(pages, index):
     process = pages.processes[index]
     process.accesses = pages.phase_end[process.phase, index]
     pages.state.are_rates_known = False
-    if process.phase + 1 < process.num_phases:
+    if not is_work_over(process):
         process.phase += 1
     elif process.is_endless:
         begin_again(process)
     else:
         end_process(pages, index)
+
+
+@njit
+def follow_clocks(pages):
+    """Let processes go on to the phase, the load and the memory that are theirs at the present time."""
+    for index in range(pages.parameters.num_processes):
+        process = pages.processes[index]
+        if process.is_running:
+            if follow_clock(pages, index):
+                pages.state.are_rates_known = False
+            if process.has_absent and process.phase != process.resident_phase:
+                change_memory(pages, index)
 
 
 # Time
@@ -266,6 +313,7 @@ def advance(pages, duration_s, tick_s):
         state.now_s = end_s
         if ending >= 0:
             end_phase(pages, ending)
+        follow_clocks(pages)
         begin_processes(pages)
         if parameters.numa_mode > 0:
             mark_due_windows(pages)
@@ -291,6 +339,8 @@ def start(pages):
         pages.state.migrator_clock_s = math.inf
     for node in range(pages.parameters.num_nodes):
         pages.nodes[node].numa_threshold_s = pages.state.numa_hot_threshold_s
+    for index in range(pages.parameters.num_processes):
+        fit_numa_periods(pages, pages.processes[index])
     begin_processes(pages)
     count_free_pages(pages)
 

@@ -14,8 +14,10 @@ from tierenv.counters import (
 )
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.pages.state import (
+    ABSENT,
     SLOW,
     access_after,
+    end_of_range,
     hazard_at,
     is_marked,
     owner,
@@ -28,6 +30,7 @@ from tierenv.sim.rules import (
     adapt_numa_period,
     candidates_of_this_second,
     free_pages,
+    private_share,
     schedule_numa_window,
     wake_kswapd,
 )
@@ -44,13 +47,16 @@ def mark_window(pages, index):
     scanned_s = 0.0
     for _ in range(MAX_RANGES):
         first = mm.numa_cursor
-        end = min(first + pages.state.numa_window_pages, mm.end_page)
+        end = end_of_range(pages, index, first, pages.state.numa_window_pages)
+        walked = 0
         marked = 0
         for page in range(first, end):
-            if (parameters.numa_mode == 1 or pages.node[page] == SLOW) and not is_marked(pages, page):
+            node = pages.node[page]
+            walked += node != ABSENT
+            if (node == SLOW or (parameters.numa_mode == 1 and node >= 0)) and not is_marked(pages, page):
                 mark(pages, page)
                 marked += 1
-        scanned_s += (end - first) * parameters.scan_s + marked * parameters.numa_mark_s
+        scanned_s += walked * parameters.scan_s + marked * parameters.numa_mark_s
         pages.counters[NUMA_PTE_UPDATES] += marked
         mm.numa_cursor = end
         if end == mm.end_page:
@@ -108,7 +114,7 @@ def fault(pages, page, end_s):
         adapt_numa_period(process, mm, fault_s)
         pages.counters[NUMA_HINT_FAULTS_LOCAL] += 1
         mm.numa_local_faults += 1.0
-        mm.numa_private_faults += 1.0 / process.threads
+        mm.numa_private_faults += private_share(process)
     elif parameters.numa_mode == 2:
         fault_in_mode_2(pages, page, fault_s, end_s)
     else:
@@ -161,7 +167,7 @@ def fault_in_mode_1(pages, page, fault_s, end_s):
         return
     process = pages.processes[owner(pages, page)]
     mm = pages.mms[owner(pages, page)]
-    private = 1.0 / process.threads
+    private = private_share(process)
     adapt_numa_period(process, mm, fault_s)
     mm.numa_remote_faults += 1.0
     mm.numa_private_faults += private

@@ -10,7 +10,7 @@ import math
 
 from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages.state import SLOW, test_and_clear_accessed
+from tierenv.sim.pages.state import ABSENT, SLOW, end_of_range, test_and_clear_accessed
 from tierenv.sim.records import (
     ALLOCATION_FAILURES,
     CONTROL_KERNEL_RULE,
@@ -119,7 +119,7 @@ def begin_chunk(pages, slots):
     if parameters.is_whole_vma:
         mm.cursor = mm.end_page if mm.is_rest_next else mm.first_page
     else:
-        state.chunk_end = min(state.chunk_end, mm.cursor + int(mm.size_bytes) // PAGE_BYTES)
+        state.chunk_end = end_of_range(pages, state.scan_process, mm.cursor, int(mm.size_bytes) // PAGE_BYTES)
 
 
 @njit_inlined
@@ -207,7 +207,7 @@ def end_chunk(pages, time_s):
     was_rest = parameters.is_whole_vma and mm.is_rest_next
     if parameters.is_whole_vma:
         # the other mappings wait for the next chunk if the big one alone fills this
-        is_full = (mm.end_page - mm.first_page) * PAGE_BYTES >= mm.size_bytes
+        is_full = pages.processes[state.scan_process].pages * PAGE_BYTES >= mm.size_bytes
         walks_on = parameters.walks_on_without_hits and state.chunk_useful == 0
         has_rest = pages.processes[state.scan_process].has_rest_vma
         mm.is_rest_next = has_rest and is_full and not walks_on and not was_rest
@@ -309,9 +309,10 @@ def scan(pages, until_s, limit_s):
             begin_chunk(pages, slots_to_due(pages, max(state.scanner_clock_s, earliest_due(pages))))
         mm = pages.mms[state.scan_process]
         if mm.cursor < state.chunk_end:
-            visit(pages, mm.cursor, state.scanner_clock_s)
+            if pages.node[mm.cursor] != ABSENT:
+                visit(pages, mm.cursor, state.scanner_clock_s)
+                state.scanner_clock_s += parameters.scan_s
+                pages.counters[SCANNER_NS] += page_ns
             mm.cursor += 1
-            state.scanner_clock_s += parameters.scan_s
-            pages.counters[SCANNER_NS] += page_ns
         else:
             end_chunk(pages, state.scanner_clock_s)

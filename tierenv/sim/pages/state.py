@@ -9,7 +9,8 @@ next.
 
 Accesses to a page are a Poisson stream on the clock of accesses per page of its class (its hazard): the next one comes
 an exponential gap after the Accessed bit was cleared, and the bit reads as set from then on. Where a class is swept it
-comes when the sweep does, once in each unit of hazard. How fast that clock runs is recomputed every tick.
+comes when the sweep does, once in each unit of hazard; where whole pages are streamed that is as many accesses per page
+as a page has lines. How fast that clock runs is recomputed every tick.
 
 This file holds the state and what happens to a page; `scanner`, `migrator`, `reclaim` and `numa` hold the kernel's
 actors, `engine` the clock.
@@ -27,6 +28,8 @@ from tierenv.sim.records import KNOB_FIELDS, MM_FIELDS, WASTED
 
 SLOW = -1
 """What `Pages.node` holds for a page of the slow tier."""
+ABSENT = -2
+"""What it holds for a page that is nowhere: its class is not resident, or its process has exited."""
 
 STATE = np.dtype(
     [
@@ -103,7 +106,7 @@ class Pages(NamedTuple):
     page_class: NDArray[np.int32]
     """int32[N]."""
     node: NDArray[np.int8]
-    """int8[N]: node of the fast tier, or SLOW."""
+    """int8[N]: node of the fast tier, SLOW or ABSENT."""
     next_access: NDArray[np.float64]
     """float64[N]: hazard of the class at the first access since the Accessed bit was cleared."""
     sweep_phase: NDArray[np.float64]
@@ -136,8 +139,12 @@ class Pages(NamedTuple):
     """int64[C]."""
     class_pages: NDArray[np.int64]
     """int64[C]."""
+    accesses_per_hazard: NDArray[np.float64]
+    """float64[C]: accesses to a class in which each of its pages is visited once on average."""
+    has_memory: NDArray[np.bool_]
+    """bool[C]: classes that are resident now."""
     hazard: NDArray[np.float64]
-    """float64[C]: accesses per page so far, at `now_s`."""
+    """float64[C]: visits per page so far, at `now_s`."""
     hazard_rate: NDArray[np.float64]
     """float64[C]: its growth in this tick [1/s]."""
     fast_by_class: NDArray[np.int64]
@@ -145,7 +152,11 @@ class Pages(NamedTuple):
     access_share: NDArray[np.float64]
     """float64[F, C]: share of its process's accesses on each class, in the episode's phase order."""
     phase_end: NDArray[np.float64]
-    """float64[F, M]: accesses at which each phase of each process ends."""
+    """float64[F, M]: accesses at which each phase of each process ends; all of them where it ends by time."""
+    timetable: NDArray[np.float64]
+    """float64[max(F, load steps), M, 3]: what each process does by the clock: PHASE_S, LOAD_S, LOAD_SHARE."""
+    is_resident: NDArray[np.bool_]
+    """bool[F, C]: classes that hold memory in each phase."""
     is_waste: NDArray[np.bool_]
     """bool[F, C]: classes none of whose pages belong to the hottest of their process that fit the fast tier."""
     counters: NDArray[np.int64]
@@ -206,16 +217,16 @@ def test_and_clear_accessed(pages, page, time_s):
 
 @njit_inlined
 def place(pages, page, node):
-    """Put a page on a node of the fast tier or on the slow one: another folio, which no entry names and no mark."""
+    """Put a page on a node of the fast tier, on the slow one or nowhere: another folio, that no entry or mark is of."""
     before = pages.node[page]
     page_class = pages.page_class[page]
-    if before != SLOW:
+    if before >= 0:
         if pages.is_aged[page]:
             pages.is_aged[page] = False
             pages.nodes[before].aged_pages -= 1
         pages.nodes[before].fast_pages -= 1
         pages.fast_by_class[page_class, before] -= 1
-    if node != SLOW:
+    if node >= 0:
         pages.nodes[node].fast_pages += 1
         pages.fast_by_class[page_class, node] += 1
     pages.node[page] = node
@@ -226,6 +237,31 @@ def place(pages, page, node):
         pages.state.marked_pages -= 1
     pages.has_faulted[page] = False
     pages.state.are_rates_known = False
+
+
+@njit_inlined
+def lay_out(pages, page):
+    """Put a page that is nowhere on the slow node, as touched."""
+    place(pages, page, SLOW)
+    pages.next_access[page] = access_after(pages, page, pages.hazard[pages.page_class[page]])
+    pages.is_idle[page] = pages.parameters.is_second_access
+    pages.is_young[page] = False
+    pages.was_visited[page] = not pages.parameters.first_visit_resets
+    pages.was_accessed[page] = pages.parameters.is_second_access
+
+
+@njit_inlined
+def end_of_range(pages, index, first, length):
+    """Where a range ends that holds so many resident pages of a process from an address on, or all that are left."""
+    end = pages.mms[index].end_page
+    if not pages.processes[index].has_absent:
+        return min(end, first + length)
+    page = first
+    while page < end and (length > 0 or pages.node[page] == ABSENT):
+        if pages.node[page] != ABSENT:
+            length -= 1
+        page += 1
+    return page
 
 
 @njit_inlined

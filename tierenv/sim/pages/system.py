@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tierenv.counters import NUM_COUNTERS
 from tierenv.phase_orders import PhaseOrders
 from tierenv.scenario import Process, Scenario
-from tierenv.sim.episode import draw_phases
+from tierenv.sim.episode import draw_phases, fill_timetable
 from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
-from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
+from tierenv.sim.pages.state import ABSENT, MM, SLOW, STATE, Pages
 from tierenv.sim.parameters import all_fast_s, alone_s, scenario_arrays
 from tierenv.sim.records import KNOB_FIELDS, MODEL_COUNTERS
 from tierenv.sim.resident import resident_pages
@@ -53,6 +53,7 @@ class PagesSystem:
         classes, nodes = len(scenario.class_pages), len(self._start.nodes)
         processes = len(scenario.processes)
         phases = max(len(process.workload.phases) for process in scenario.processes)
+        load_steps = max(len(process.workload.load) for process in scenario.processes)
         self._pages = Pages(
             parameters=self._start.parameters[()],
             state=self._states[0],
@@ -84,11 +85,15 @@ class PagesSystem:
                 np.arange(processes), [len(process.workload.classes) for process in scenario.processes]
             ),
             class_pages=np.array(scenario.class_pages, dtype=np.int64),
+            accesses_per_hazard=self._start.accesses_per_hazard,
+            has_memory=np.zeros(classes, dtype=np.bool_),
             hazard=np.zeros(classes),
             hazard_rate=np.zeros(classes),
             fast_by_class=np.zeros((classes, nodes), dtype=np.int64),
             access_share=np.zeros((phases, classes)),
             phase_end=np.zeros((phases, processes)),
+            timetable=np.zeros((max(phases, load_steps), processes, 3)),
+            is_resident=np.zeros((phases, classes), dtype=np.bool_),
             is_waste=np.zeros((phases, classes), dtype=np.bool_),
             counters=np.zeros(NUM_COUNTERS, dtype=np.int64),
             model=np.zeros(len(MODEL_COUNTERS), dtype=np.int64),
@@ -186,7 +191,6 @@ class PagesSystem:
         pages.nodes[:] = self._start.nodes
         pages.links[:] = self._start.links
         pages.fault_hazard[:] = np.inf
-        pages.node[:] = SLOW
 
         by_address: list[NDArray[np.int64]] = []
         at_random: list[NDArray[np.int64]] = []
@@ -196,6 +200,8 @@ class PagesSystem:
             self._lay_out_process(index, process, slice(first_page, end_page), phase_orders, rng)
             for number, page_class in enumerate(process.workload.classes, int(pages.processes["first_class"][index])):
                 own = first_page + np.flatnonzero(pages.page_class[first_page:end_page] == number)
+                if not pages.has_memory[number]:
+                    continue
                 if page_class.fast_at_start is not None:
                     self._fill_nodes(rng.permutation(own)[: round(page_class.fast_at_start * len(own))])
                 elif process.workload.initial_placement == "address-order":
@@ -207,7 +213,7 @@ class PagesSystem:
             self._fill_nodes(np.sort(np.concatenate(by_address)))
         if at_random:
             self._fill_nodes(rng.permutation(np.sort(np.concatenate(at_random))))
-        is_fast = pages.node != SLOW
+        is_fast = pages.node >= 0
         is_second_access = bool(self._start.parameters["is_second_access"])
         # a page starts as touched: not marked idle (first access), accessed in the previous window (second access)
         pages.is_idle[:] = is_second_access & ~is_fast
@@ -241,14 +247,20 @@ class PagesSystem:
         if process.workload.layout == "scattered":
             rng.shuffle(pages.page_class[span])
         pages.sweep_phase[span] = np.nan
-        for page_class, number in zip(process.workload.classes, classes, strict=True):
-            if page_class.visits == "sequential":
+        for number in classes:
+            if self._start.is_swept[number]:
                 own = span.start + np.flatnonzero(pages.page_class[span] == number)
                 pages.sweep_phase[own] = np.arange(len(own)) / len(own)
         phases = draw_phases(process, self._scenario.fast_capacity_pages, phase_orders, rng)
         pages.phase_end[: len(phases.end), index] = phases.end
         pages.access_share[: len(phases.end), classes] = phases.access_share
         pages.is_waste[: len(phases.end), classes] = phases.is_waste
+        pages.is_resident[: len(phases.end), classes] = phases.is_resident
+        fill_timetable(pages.timetable[:, index], process, phases)
+        pages.has_memory[classes] = phases.is_resident[0]
+        is_there = pages.has_memory[pages.page_class[span]]
+        pages.node[span] = np.where(is_there, SLOW, ABSENT)
+        row["pages"] = is_there.sum()
 
     def _fill_nodes(self, addresses: NDArray[np.int64]) -> None:
         """Put pages on one node of the fast tier after another, as many as kswapd would leave there."""
@@ -276,6 +288,7 @@ _ZERO_AT_START = (
     "access_share",
     "phase_end",
     "is_waste",
+    "is_resident",
     "counters",
     "model",
 )
