@@ -28,8 +28,8 @@ class Batches:
 
     @property
     def is_full(self) -> bool:
-        """Whether `take` is due."""
-        return len(self._regions) >= BATCH
+        """Whether `take` is due; never in the midst of a snapshot."""
+        return not self.open_found and len(self._regions) >= BATCH
 
     def add(self, start: int, end: int, found: float) -> None:
         """A region of the snapshot that is being read."""

@@ -7,7 +7,9 @@ heat, of which chance disturbs hot and cold pages alike:
     cost = f1 f2 / (f1 + f2) * sum over phases of w (sqrt(h1) - sqrt(h2))^2
 
 f share of the pages, h accesses per page over their mean in the phase, w share of the phase in the accesses. Summed up
-it is twice the square of Hellinger's distance between the accesses as recorded and with runs alike everywhere.
+it is twice the square of Hellinger's distance between the accesses as recorded and with runs alike everywhere. What
+chance makes of it is a quarter of the same between the even and the odd rows of the record, each of which is twice as
+uncertain as all of them; `CERTAINTY` times that is joined, too.
 """
 
 import heapq
@@ -19,6 +21,8 @@ from numpy.typing import NDArray
 TOLERANCE = 5e-4
 """Cost up to which runs are joined though there is room for them: with 2 d^2 = 5e-4 for Hellinger's distance d, two
 accesses in a hundred at most, sqrt(2) d, fall elsewhere."""
+CERTAINTY = 2.0
+"""Times what chance makes of it that may be joined beyond that."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,26 @@ class Runs:
     """Share of the accesses that falls elsewhere when the heat of each run is alike everywhere; chance counts, too."""
 
 
-def join_runs(accesses: NDArray[np.float64], column_bytes: NDArray[np.int64], most: int) -> Runs:
+def chance_cost(even: NDArray[np.float64], odd: NDArray[np.float64]) -> float:
+    """What the columns would cost if they were alike and joined, by two halves of a record, float64[P, K] each."""
+    if not (even.any() and odd.any()):
+        return 0.0
+    return float(((np.sqrt(even / even.sum()) - np.sqrt(odd / odd.sum())) ** 2).sum()) / 4
+
+
+def join_runs(accesses: NDArray[np.float64], column_bytes: NDArray[np.int64], most: int, chance: float) -> Runs:
     """Columns joined to at most so many runs.
 
     Args:
         accesses: float64[P, K], of each column in each phase.
         column_bytes: int64[K].
         most: runs.
+        chance: see `chance_cost`.
     """
     mass = accesses / accesses.sum()
     pages = column_bytes / column_bytes.sum()
     joined = _Joined(mass, pages)
-    joined.join(most)
+    joined.join(most, TOLERANCE + CERTAINTY * chance)
     first = joined.firsts
     page_share = np.add.reduceat(pages, first)
     run_mass = np.add.reduceat(mass, first, axis=1)
@@ -81,7 +93,7 @@ class _Joined:
         """First columns of the runs there are."""
         return [column for column, is_run in enumerate(self._is_run) if is_run]
 
-    def join(self, most: int) -> None:
+    def join(self, most: int, tolerance: float) -> None:
         """Join neighbours, see above."""
         left, spent = len(self._pages), 0.0
         while self._costs:
@@ -90,7 +102,7 @@ class _Joined:
             if neighbour < 0 or (self._version[column], self._version[neighbour]) != (version, next_version):
                 continue  # one of the two has changed since
             spent += cost
-            if left <= most and spent > TOLERANCE:
+            if left <= most and spent > tolerance:
                 break
             self._merge(column, neighbour)
             left -= 1

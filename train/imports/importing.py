@@ -11,7 +11,7 @@ from tierenv.errors import ConfigError, close_match
 from tierenv.progress import ReportProgress, unreported
 from tierenv.records import validate_record
 from tierenv.train.imports import FORMATS
-from tierenv.train.imports.classes import Runs, join_runs
+from tierenv.train.imports.classes import Runs, chance_cost, join_runs
 from tierenv.train.imports.heat_map import Heat, HeatMap
 from tierenv.train.imports.observations import Findings, ReadOptions
 from tierenv.train.imports.phases import MOST_PHASES, find_phases
@@ -163,8 +163,9 @@ class _Importer:
             findings.note(f"the heat changes at least {MOST_PHASES} times: only so many phases are told apart")
         end_s = self._phase_end_s(first_rows)
         accesses = self._accesses(first_rows, end_s)
+        halves = [self._accesses(first_rows, end_s, half) for half in (0, 1)]
         column_bytes, accesses = self._sized(accesses)
-        runs = join_runs(accesses, column_bytes, num_classes)
+        runs = join_runs(accesses, column_bytes, num_classes, chance_cost(*halves))
         size_bytes = max(1, round(column_bytes.sum() / PAGE_BYTES)) * PAGE_BYTES
         run_s = facts.run_s or findings.run_s or (end_s[-1] if findings.has_time and end_s[-1] > 0 else None)
         self._note(runs, len(set(heat.column_space.tolist())))
@@ -189,17 +190,20 @@ class _Importer:
         cuts_s = [heat.start_s + row * heat.row_s for row in first_rows[1:]]
         return [end_s - start_s for end_s in [*cuts_s, heat.last_s + observation_s / 2]]
 
-    def _accesses(self, first_rows: list[int], end_s: list[float]) -> NDArray[np.float64]:
-        """Accesses to each column in each phase, float64[P, K].
+    def _accesses(self, first_rows: list[int], end_s: list[float], half: int | None = None) -> NDArray[np.float64]:
+        """Accesses to each column in each phase, float64[P, K], by all rows or by the even or the odd ones (0, 1).
 
         A page that is accessed at random is found by a check with probability p = 1 - exp(-a), where a is the accesses
         to it between two checks; p is the mean over the checks of a column in a phase, and at most what is half a check
         short of all of them.
         """
-        found = np.add.reduceat(self._heat.found, first_rows, axis=0)
+        is_used = np.full((len(self._heat.found), 1), True)
+        if half is not None:
+            is_used[1 - half :: 2] = False
+        found = np.add.reduceat(self._heat.found * is_used, first_rows, axis=0)
         if self._findings.check_interval_s is None:
             return found
-        checked = np.add.reduceat(self._heat.checked, first_rows, axis=0)
+        checked = np.add.reduceat(self._heat.checked * is_used, first_rows, axis=0)
         column_bytes = self._heat.column_bytes
         share = np.divide(found, checked, out=np.zeros_like(found), where=checked > 0)
         most = np.maximum(1 - column_bytes / np.maximum(2 * checked, column_bytes), 0.5)
