@@ -16,6 +16,7 @@ from tierenv.platform import MemoryTier, Platform
 from tierenv.reading import read_yaml
 from tierenv.records import load_record, packaged
 from tierenv.scenario import load_scenario
+from tierenv.train.imports import FORMATS as IMPORT_FORMATS
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
 
@@ -112,6 +113,10 @@ def _formats() -> list[list[str]]:
     return [[name, ", ".join(row.takes), row.summary, ", ".join(row.targets) or "-"] for name, row in FORMATS.items()]
 
 
+def _imports() -> list[list[str]]:
+    return [[name, row.summary] for name, row in IMPORT_FORMATS.items()]
+
+
 def _targets() -> list[list[str]]:
     return [
         [name, row.summary, *(row.tunables.get(tunable, "not applied") for tunable in TUNABLES)]
@@ -132,6 +137,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "policies", "what it is", "targets"], _formats),
+    "imports": (["format", "what it is"], _imports),
     "targets": (["target", "what it is", *(name.replace("_", " ") for name in TUNABLES)], _targets),
 }
 """Kind to columns and rows; a new kind is a line here."""

@@ -19,6 +19,7 @@ from tierenv.scenario import Scenario
 from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
 from tierenv.train.fidelity import Fidelity
+from tierenv.train.imports.importing import Imported
 from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.replay import Replay
 from tierenv.train.search import SearchResult, SuiteSearchResult
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _COLUMN_INCHES = 5.0
 _HEIGHT_INCHES = 6.0
 _DPI = 100
+MOST_PHASE_COLUMNS = 6
+"""Of a table of an imported workload."""
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table]:
@@ -293,6 +296,45 @@ def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def import_tables(imported: Imported) -> list[Table]:
+    """What was found in a record, its classes, and what it does not tell."""
+    workload, end_s = imported.workload, imported.phase_end_s
+    facts = [
+        ("observations", f"{imported.num_observations:,}"),
+        (
+            "resident memory",
+            f"{format_bytes(imported.size_bytes)}, looked at in steps of {format_bytes(imported.step_bytes)}",
+        ),
+        ("time recorded", f"{end_s[-1]:.4g} s" if end_s else "-"),
+        ("time of the run", "-" if imported.run_s is None else f"{imported.run_s:.4g} s"),
+        ("accesses per page", _four_digits(workload.accesses_per_page)),
+        (
+            "an access of a thread",
+            "-" if imported.access_ns is None else f"{imported.access_ns:.4g} ns, computing and memory",
+        ),
+        ("phases", ", ".join(f"{phase.work:.0%}" for phase in workload.phases) + " of the accesses"),
+        ("misplaced by the classes", f"{imported.misplaced:.1%} of the accesses"),
+    ]
+    classes = [
+        [
+            each.name,
+            format_bytes(each.fraction * imported.size_bytes),
+            f"{each.fraction:.2%}",
+            *(f"{phase.access_share.get(each.name, 0.0):.2%}" for phase in workload.phases[:MOST_PHASE_COLUMNS]),
+        ]
+        for each in workload.classes
+    ]
+    columns = ["class", "size", "pages", *(phase.name for phase in workload.phases[:MOST_PHASE_COLUMNS])]
+    class_table = plain_table("classes, in order of address, and their shares of the accesses", columns, classes)
+    if len(workload.phases) > MOST_PHASE_COLUMNS:
+        class_table.caption = f"and {len(workload.phases) - MOST_PHASE_COLUMNS} phases more, in the file"
+    return [
+        plain_table(f"{imported.record}: {imported.format}", ["what", "value"], facts),
+        class_table,
+        plain_table("what was assumed, left out or cannot be known", [""], ([note] for note in imported.notes)),
+    ]
 
 
 def bench_table(result: dict[str, Any]) -> Table:

@@ -30,6 +30,7 @@ VERBS = (
     "bench",
     "list",
     "platform",
+    "import",
 )
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 

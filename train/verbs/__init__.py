@@ -13,6 +13,7 @@ from tierenv.train.verbs.distil import Distil
 from tierenv.train.verbs.evaluate import Evaluate
 from tierenv.train.verbs.export import Export, export_description
 from tierenv.train.verbs.fidelity import Fidelity
+from tierenv.train.verbs.import_ import Import
 from tierenv.train.verbs.init import Init
 from tierenv.train.verbs.list import List
 from tierenv.train.verbs.platform import Platform
@@ -28,6 +29,7 @@ Verb = (
     | Annotated[Distil, subcommand("distil")]
     | Annotated[Export, subcommand("export", description=export_description())]
     | Annotated[Platform, subcommand("platform")]
+    | Annotated[Import, subcommand("import")]
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Fidelity, subcommand("fidelity")]
     | Annotated[Replay, subcommand("replay")]

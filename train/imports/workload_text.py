@@ -1,0 +1,95 @@
+"""An imported workload as a file, with comments that say where it comes from and what it does not know."""
+
+import json
+import textwrap
+from typing import Any
+
+import yaml
+
+from tierenv.train.imports.importing import Imported
+from tierenv.units import format_bytes, format_seconds
+from tierenv.workload import Workload
+
+_WIDTH = 118
+
+
+def workload_text(imported: Imported) -> str:
+    """The text of a workload file."""
+    workload = imported.workload
+    head = [
+        f"From {json.dumps(imported.record.name)}, {imported.format}, by `tierenv import`: "
+        f"{imported.num_observations} observations, addresses in steps of {format_bytes(imported.step_bytes)}.",
+        f"In a scenario its size is {imported.size_bytes}B ({format_bytes(imported.size_bytes)}).",
+        *imported.notes,
+    ]
+    lines = [*_comment(head[:2], "# "), *[line for note in head[2:] for line in _comment([note], "# - ")]]
+    summary = f"imported: {len(workload.classes)} classes in order of address, {len(workload.phases)} phases"
+    lines += [
+        f"summary: {_scalar(summary)}",
+        f"threads: {workload.threads}",
+        f"think: {format_seconds(workload.think)}",
+        f"memory_parallelism: {_number(workload.memory_parallelism)}",
+        f"store_share: {_number(workload.store_share)}",
+        f"accesses_per_page: {_number(workload.accesses_per_page)}{_access_comment(imported)}",
+        f"layout: {workload.layout}",
+        "classes:",
+    ]
+    for each in workload.classes:
+        size = format_bytes(each.fraction * imported.size_bytes)
+        lines.append(f"  - {{name: {_scalar(each.name)}, fraction: {_number(each.fraction)}}}  # {size}")
+    lines.append("phases:")
+    starts_s = [0.0, *imported.phase_end_s]
+    for number, phase in enumerate(workload.phases):
+        when = f"  # {starts_s[number]:.6g} to {starts_s[number + 1]:.6g} s" if imported.phase_end_s else ""
+        lines += [f"  - name: {_scalar(phase.name)}{when}", f"    work: {_number(phase.work)}", "    access_share:"]
+        lines += [f"      {_scalar(name)}: {_number(share)}" for name, share in phase.access_share.items()]
+    text = "\n".join(lines) + "\n"
+    _check(text, workload)
+    return text
+
+
+def _check(text: str, workload: Workload) -> None:
+    """A text that says something else than it should is a fault of this module."""
+    values: dict[str, Any] = yaml.safe_load(text)
+    read = Workload.model_validate({"name": workload.name, "summary": workload.summary} | values)
+    assert read.model_copy(update={"summary": workload.summary}) == workload, "the text of a workload is another one"
+
+
+def _access_comment(imported: Imported) -> str:
+    if imported.access_ns is None:
+        return ""
+    return f"  # an access of a thread every {imported.access_ns:.4g} ns, computing and memory together"
+
+
+def _comment(paragraphs: list[str], mark: str) -> list[str]:
+    """Lines of comment; nothing in them ends a line."""
+    printable = ["".join(char if char.isprintable() else "?" for char in text) for text in paragraphs]
+    return [
+        line
+        for text in printable
+        for line in textwrap.wrap(
+            text,
+            _WIDTH,
+            initial_indent=mark,
+            subsequent_indent="#   " if mark == "# - " else "# ",
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML: plain where it is a plain word, else in double quotes, in which JSON's escapes hold."""
+    is_plain = text.replace("-", "").isalnum() and text.isascii() and not text[:1].isdigit()
+    return (
+        text
+        if is_plain and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off")
+        else json.dumps(text)
+    )
+
+
+def _number(number: float) -> str:
+    """A number as YAML and people read it: never 1e-07, which YAML takes for a text."""
+    if number == round(number) and abs(number) < 1e15:
+        return str(int(number))
+    text = f"{number:.12f}".rstrip("0") if number < 1 else repr(number)
+    return text if "e" not in text else f"{number:.17e}"
