@@ -18,6 +18,7 @@ from tierenv.train.verbs.init import Init
 from tierenv.train.verbs.list import List
 from tierenv.train.verbs.platform import Platform
 from tierenv.train.verbs.replay import Replay
+from tierenv.train.verbs.report import Report
 from tierenv.train.verbs.train import Train
 from tierenv.train.verbs.tune import Tune
 
@@ -33,6 +34,7 @@ Verb = (
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Fidelity, subcommand("fidelity")]
     | Annotated[Replay, subcommand("replay")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )

@@ -1,0 +1,171 @@
+"""What a report says of what `calibrate` wrote beside a fitted platform."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tierenv.records import validate_record
+from tierenv.train.html_report import reproduce
+from tierenv.train.html_report.charts import Dot, Line, dot_chart
+from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
+from tierenv.train.html_report.document import Part as ReportPart
+from tierenv.train.html_report.texts import listed, percent
+from tierenv.train.results import Interval, Part, Seconds
+
+INFORMED = 0.5
+"""Share of the prior's standard deviation that measurements must not leave more of to have told something."""
+INTERVAL_SDS = 1.96
+"""Half width of a 95 % interval in standard deviations."""
+
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+
+
+class StoredParameter(Part):
+    """What was fitted."""
+
+    field: str
+    unit: str = ""
+    value: float
+    ci95: Interval | None = None
+    prior: float | None = None
+    prior_log_sd: float | None = None
+    source: str = ""
+
+    @property
+    def left_of_prior(self) -> float | None:
+        """Share of the prior's standard deviation that is left; None where it is not known."""
+        if self.ci95 is None or not self.prior_log_sd or min(self.ci95) <= 0:
+            return None
+        return math.log(self.ci95[1] / self.ci95[0]) / (2 * INTERVAL_SDS) / self.prior_log_sd
+
+
+class StoredCell(Part):
+    """A measured time."""
+
+    size_gb: float | None = None
+    system: str = ""
+    measured_s: Seconds
+    modelled_s: Seconds
+    error: float
+    error_left_out: float | None = None
+
+
+class StoredCalibration(Part):
+    """A whole file."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    platform: str = ""
+    workload: str = ""
+    measurements: str = ""
+    mean_absolute_error: float | None = None
+    worst_error: float | None = None
+    worst_error_left_out: float | None = None
+    keeps_order: bool | None = None
+    parameters: tuple[StoredParameter, ...]
+    correlations: tuple[tuple[float, ...], ...] = ()
+    cells: Annotated[tuple[StoredCell, ...], Field(min_length=1)]
+
+
+def section(content: Mapping[str, Any], path: str) -> Section:
+    """The section of a calibration. Raises `ConfigError`."""
+    result = validate_record(StoredCalibration, content, path)
+    errors = [abs(cell.error) for cell in result.cells]
+    words = f"Mean absolute error {percent(sum(errors) / len(errors))}, worst {percent(max(errors))}"
+    if result.worst_error_left_out is not None:
+        words += f", worst where the fit had not seen the measurement {percent(result.worst_error_left_out)}"
+    if result.keeps_order is not None:
+        words += f"; the order of the systems is {'kept' if result.keeps_order else 'not kept'} everywhere"
+    summary = [
+        Text(f"{len(result.cells)} measured times, {len(result.parameters)} parameters fitted to them."),
+        Text(f"{words}.", is_verdict=True),
+    ]
+    parts = [ReportPart("Residuals", _residuals(result)), ReportPart("Parameters", _parameters(result))]
+    how = reproduce.known(
+        platform=result.platform,
+        workload=result.workload,
+        measurements=result.measurements,
+        git_revision=_text(content, "git_revision"),
+        versions=reproduce.versions_text(content.get("versions")),
+    )
+    return Section(f"Calibration of {result.platform or 'a platform'}", path, summary, parts, how)
+
+
+def _text(content: Mapping[str, Any], key: str) -> str | None:
+    value = content.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _name(cell: StoredCell) -> str:
+    size = "" if cell.size_gb is None else f"{cell.size_gb:g} GB"
+    return " ".join(part for part in (cell.system, size) if part) or "measurement"
+
+
+def _residuals(result: StoredCalibration) -> list[Block]:
+    rows = [
+        [
+            _name(cell),
+            f"{cell.measured_s:.2f}",
+            f"{cell.modelled_s:.2f}",
+            percent(cell.error, signed=True),
+            percent(cell.error_left_out, signed=True),
+        ]
+        for cell in result.cells
+    ]
+    columns = ["measurement", "measured [s]", "modelled [s]", "error", "error where it was left out"]
+    charts = []
+    for system in dict.fromkeys(cell.system for cell in result.cells):
+        dots = [Dot(_name(cell), 100 * cell.error) for cell in result.cells if cell.system == system]
+        title = system or "all"
+        charts.append(dot_chart(title, "modelled over measured [%]", dots, [Line(0, "no error")]))
+    return [
+        Table("Measured and modelled times", columns, rows),
+        Charts("Errors of the fitted model, by system.", charts),
+    ]
+
+
+def _parameters(result: StoredCalibration) -> list[Block]:
+    if not result.parameters:
+        return [Text("Nothing was fitted.")]
+    rows = [
+        [
+            each.field,
+            f"{each.value:g} {each.unit}".strip(),
+            "-" if each.ci95 is None else f"{each.ci95[0]:.3g} to {each.ci95[1]:.3g}",
+            _prior(each),
+            percent(each.left_of_prior, 0),
+            each.source,
+        ]
+        for each in result.parameters
+    ]
+    columns = ["parameter", "value", "95 % interval", "prior, one sd", "of the prior's sd left", "source of the prior"]
+    blocks: list[Block] = [Table("Fitted values", columns, rows, numbers_from=6)]
+    vague = [each.field for each in result.parameters if (each.left_of_prior or 0) > INFORMED]
+    if vague:
+        blocks.append(Text(f"The measurements tell little more than the prior of {listed(vague)}."))
+    dots = [
+        Dot(each.field, each.value / each.prior, *((end / each.prior for end in each.ci95) if each.ci95 else ()))
+        for each in result.parameters
+        if each.prior
+    ]
+    if dots:
+        chart = dot_chart("Values over their priors", "value over prior", dots, [Line(1, "the prior")])
+        blocks.append(Charts("Fitted values in units of their priors, with 95 % intervals.", [chart]))
+    if result.correlations:
+        blocks.append(_correlations(result))
+    return blocks
+
+
+def _prior(parameter: StoredParameter) -> str:
+    if parameter.prior is None:
+        return "-"
+    if parameter.prior_log_sd is None:
+        return f"{parameter.prior:g}"
+    return f"{parameter.prior:g} x/ {math.exp(min(parameter.prior_log_sd, 100.0)):.2f}"
+
+
+def _correlations(result: StoredCalibration) -> Table:
+    names = [each.field for each in result.parameters]
+    rows = [[name, *(f"{value:+.2f}" for value in row)] for name, row in zip(names, result.correlations, strict=False)]
+    return Table("Correlations of the estimates", ["", *names], rows)

@@ -1,0 +1,214 @@
+"""What a report says of `evaluate --json`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tierenv.errors import ConfigError
+from tierenv.records import validate_record
+from tierenv.train.html_report import reproduce
+from tierenv.train.html_report.charts import Dot, Line, dot_chart
+from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
+from tierenv.train.html_report.texts import percent, percent_interval, with_interval
+from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
+from tierenv.train.html_report.verdicts import (
+    CLASSES,
+    harm_words,
+    mean_excess,
+    mean_gap_closed,
+    same_policies,
+    stake_words,
+    verdict,
+    worst,
+)
+from tierenv.train.outcomes import Outcome
+from tierenv.train.results import EvaluationResult, ResultRow
+from tierenv.train.seeds import EVALUATION
+from tierenv.train.statistics import mean_estimate
+
+MOST_TIMELINES = 400
+
+
+class ReportedEvaluation(EvaluationResult):
+    """A file with its timelines, if it has any."""
+
+    timelines: tuple[StoredTimeline, ...] = ()
+
+
+def section(content: Mapping[str, Any], path: str) -> Section:
+    """The section of an evaluation. Raises `ConfigError`."""
+    result = validate_record(ReportedEvaluation, content, path)
+    _check(result, path)
+    outcomes = result.outcomes()
+    parts = [part for entry in CLASSES for part in _stake_parts(result, outcomes, *entry)]
+    if not outcomes:
+        parts.append(Part("Times", [_time_table(result, result.scenarios, {})]))
+    parts += _process_parts(result)
+    parts += _timeline_parts(result)
+    name = result.suite or Path(path).name
+    return Section(f"Evaluation of {name}", path, _summary(result, outcomes), parts, _reproduce(result, content))
+
+
+def _check(result: ReportedEvaluation, path: str) -> None:
+    """Refuse what is of the right form and says nothing. Raises `ConfigError`."""
+    for index, timeline in enumerate(result.timelines):
+        if timeline.problem:
+            raise ConfigError(f"{path}: timelines[{index}]: {timeline.problem}")
+    if len(result.timelines) > MOST_TIMELINES:
+        raise ConfigError(f"{path}: timelines: must be at most {MOST_TIMELINES}, got {len(result.timelines)}")
+    seen = set()
+    for index, row in enumerate(result.rows):
+        if (row.scenario, row.policy) in seen:
+            raise ConfigError(f"{path}: rows[{index}]: has the scenario and the policy of a row before")
+        seen.add((row.scenario, row.policy))
+
+
+def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Text]:
+    number = len(result.rows[0].seconds.runs)
+    objective = f" Judged by {result.objective}." if result.objective else ""
+    texts = [
+        Text(
+            f"{len(result.policies)} policies on {len(result.scenarios)} scenarios, {number} episodes each, all "
+            f"modelled.{objective} Intervals are of 95 %: Student's of a scenario's means, the stratified bootstrap's "
+            "of means over scenarios, and of differences episode by episode."
+        )
+    ]
+    given_up = sum(row.truncated_runs for row in result.rows)
+    if given_up:
+        texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
+    if len(outcomes) > 1 and (overall := verdict(outcomes)):
+        texts.append(Text(f"Over all scenarios: {overall.words} {harm_words(outcomes)}", is_verdict=True))
+    return texts
+
+
+def _stake_parts(
+    result: ReportedEvaluation, outcomes: Sequence[Outcome], title: str, low: float, high: float
+) -> list[Part]:
+    """The part on scenarios with so much at stake; none without any."""
+    chosen = [outcome for outcome in outcomes if low < outcome.at_stake <= high]
+    if not chosen:
+        return []
+    names = [outcome.scenario for outcome in chosen]
+    blocks: list[Block] = [Text(f"Here {stake_words(low, high)}: {', '.join(names)}.")]
+    if found := verdict(chosen):
+        blocks.append(Text(f"{found.words} {harm_words(chosen)}", is_verdict=True))
+    if len(chosen) > 1 and same_policies(chosen):
+        blocks.append(_mean_table(chosen))
+    by_scenario = {outcome.scenario: outcome for outcome in chosen}
+    blocks += [_verdict_table(chosen), _time_table(result, names, by_scenario), _stake_charts(chosen)]
+    return [Part(title, blocks)]
+
+
+def _mean_table(outcomes: Sequence[Outcome]) -> Table:
+    policies = same_policies(outcomes)
+    rows = []
+    for policy in sorted(policies, key=lambda policy: mean_excess(outcomes, policy).value):
+        share, scenario = worst(outcomes, policy)
+        rows.append(
+            [
+                policy,
+                percent_interval(mean_excess(outcomes, policy), signed=True),
+                percent(mean_gap_closed(outcomes, policy), 0),
+                f"{percent(share, signed=True)} ({scenario})",
+            ]
+        )
+    columns = ["policy", "mean time against no migration", "gap closed", "worst against no migration"]
+    return Table(f"Means over {len(outcomes)} scenarios, best first", columns, rows)
+
+
+def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
+    rows = []
+    for outcome in outcomes:
+        found = verdict([outcome])
+        assert found is not None
+        rows.append(
+            [
+                outcome.scenario,
+                percent(outcome.at_stake),
+                found.winner,
+                "-" if found.runner_up is None else found.runner_up,
+                percent_interval(found.lead, 2, signed=True),
+                ", ".join(found.equals) or "none",
+            ]
+        )
+    columns = ["scenario", "at stake", "least mean", "next", "difference to the next", "not told apart from it"]
+    return Table("Who wins, by scenario; shares of the time without migration", columns, rows, numbers_from=6)
+
+
+def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Mapping[str, Outcome]) -> Table:
+    rows = [_time_row(row, outcomes.get(scenario)) for scenario in scenarios for row in _rows_of(result, scenario)]
+    columns = ["scenario", "policy", "daemon", "time [s]", "against no migration", "gap closed"]
+    return Table("Mean times, by scenario and policy", columns, rows, numbers_from=3)
+
+
+def _rows_of(result: EvaluationResult, scenario: str) -> list[ResultRow]:
+    return [row for row in result.rows if row.scenario == scenario]
+
+
+def _time_row(row: ResultRow, outcome: Outcome | None) -> list[str]:
+    seconds = mean_estimate(row.seconds.runs)
+    time = ("≥ " if row.truncated_runs else "") + with_interval(seconds.value, seconds.interval)
+    cells = [row.scenario, row.policy, row.daemon, time]
+    if outcome is None:
+        return [*cells, "-", "-"]
+    gaps = outcome.gap_closed(row.policy)
+    gap = None if gaps is None else float(gaps.mean())
+    return [*cells, percent_interval(outcome.excess(row.policy), signed=True), percent(gap, 0)]
+
+
+def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:
+    charts = []
+    for outcome in outcomes:
+        dots = []
+        for policy in outcome.runs:
+            estimate = outcome.excess(policy)
+            low, high = estimate.interval or (None, None)
+            dots.append(Dot(policy, *(_in_percent(number) for number in (estimate.value, low, high))))
+        lines = [Line(0, "no migration"), Line(-100 * outcome.at_stake, "the clairvoyant", is_dashed=True)]
+        charts.append(dot_chart(outcome.scenario, "time against no migration [%]", dots, lines))
+    caption = "Mean time against no migration (solid line), with 95 % intervals; dashed: what no policy beats."
+    return Charts(caption, charts)
+
+
+def _in_percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _process_parts(result: EvaluationResult) -> list[Part]:
+    """When each of several processes was done; nothing where there is one in every scenario."""
+    rows = [
+        [row.scenario, row.policy, process.workload, with_interval(process.mean, process.ci95)]
+        for row in result.rows
+        if len(row.process_seconds) > 1
+        for process in row.process_seconds
+    ]
+    if not rows:
+        return []
+    columns = ["scenario", "policy", "process", "done after [s]"]
+    return [Part("Processes", [Table("Mean times of each process", columns, rows, numbers_from=3)])]
+
+
+def _timeline_parts(result: ReportedEvaluation) -> list[Part]:
+    scenarios = dict.fromkeys(timeline.scenario for timeline in result.timelines)
+    blocks = [
+        timelines_of(scenario, [entry for entry in result.timelines if entry.scenario == scenario])
+        for scenario in scenarios
+    ]
+    return [Part("Over time", blocks)] if blocks else []
+
+
+def _reproduce(result: ReportedEvaluation, content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    daemons = ", ".join(dict.fromkeys(row.daemon for row in result.rows))
+    is_evaluation = result.seeds == tuple(range(EVALUATION, EVALUATION + len(result.seeds)))
+    words = [text for policy in result.policies for text in ("--policy", policy)]
+    words += ["--json", "FILE", *(["--timelines"] if result.timelines else [])]
+    command = None
+    if result.suite and result.seeds and is_evaluation:
+        command = reproduce.command("evaluate", result.suite, "--seeds", str(len(result.seeds)), *words)
+    return reproduce.known(
+        command=command,
+        daemons=f"{daemons} (give --daemon where it is not the scenarios' own)",
+        git_revision=result.git_revision,
+        seeds=reproduce.seeds_text(result.seeds),
+        versions=reproduce.versions_text(content.get("versions")),
+    )

@@ -1,0 +1,158 @@
+"""What a report says of `tune --json`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tierenv.records import validate_record
+from tierenv.train.html_report import reproduce
+from tierenv.train.html_report.charts import Dot, dot_chart
+from tierenv.train.html_report.document import Charts, Section, Table, Text
+from tierenv.train.html_report.document import Part as ReportPart
+from tierenv.train.html_report.texts import four_digits, with_interval
+from tierenv.train.results import Interval, Part, Seconds
+
+
+class FinalistSeconds(Part):
+    """Time of a setting on fresh seeds [s]."""
+
+    mean: Seconds
+    ci95: Interval | None = None
+
+
+class StoredFinalist(Part):
+    """One of the best settings of a scenario."""
+
+    policy: str
+    setting: dict[str, float | None] = {}
+    screening_s: Seconds | None = None
+    seconds: FinalistSeconds
+
+
+class StoredBudget(Part):
+    """What the search cost."""
+
+    trials: int | None = None
+    episodes: int | None = None
+    env_steps: int | None = None
+    wall_s: float | None = None
+
+
+class StoredSearch(Part):
+    """A search on one scenario."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    scenario: str
+    daemon: str = ""
+    sampler: str = ""
+    git_revision: str | None = None
+    budget: StoredBudget = StoredBudget()
+    finalists: Annotated[tuple[StoredFinalist, ...], Field(min_length=1)]
+
+
+class CommonFinalist(Part):
+    """One of the best settings for all scenarios together."""
+
+    policy: str
+    screening: float | None = None
+    relative_time: float
+
+
+class StoredSuiteSearch(Part):
+    """A search on the scenarios of a suite."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    suite: str
+    git_revision: str | None = None
+    scenarios: Annotated[tuple[StoredSearch, ...], Field(min_length=1)]
+    for_all: Annotated[tuple[CommonFinalist, ...], Field(min_length=1)]
+
+
+def section(content: Mapping[str, Any], path: str) -> Section:
+    """The section of a search. Raises `ConfigError`."""
+    if "for_all" not in content:
+        search = validate_record(StoredSearch, content, path)
+        return _section(search.scenario, path, [search], [], search.git_revision, content)
+    suite = validate_record(StoredSuiteSearch, content, path)
+    return _section(suite.suite, path, suite.scenarios, [_common_part(suite)], suite.git_revision, content)
+
+
+def _section(
+    name: str,
+    path: str,
+    searches: "tuple[StoredSearch, ...] | list[StoredSearch]",
+    parts: list[ReportPart],
+    git_revision: str | None,
+    content: Mapping[str, Any],
+) -> Section:
+    first = searches[0]
+    summary = Text(
+        "The best static settings that were found. They were picked on some seeds and judged on others: the times of "
+        "the latter count, those of the former are what they looked like when they were picked."
+    )
+    words = ["tune", name, *(["--sampler", first.sampler] if first.sampler else [])]
+    if first.budget.trials and first.sampler == "random":
+        words += ["--trials", str(first.budget.trials)]
+    how = reproduce.known(
+        command=reproduce.command(*words, "--json", "FILE"),
+        daemon=", ".join(dict.fromkeys(search.daemon for search in searches)),
+        git_revision=git_revision,
+        versions=reproduce.versions_text(content.get("versions")),
+    )
+    return Section(f"Search of {name or Path(path).name}", path, [summary], [*parts, *map(_part, searches)], how)
+
+
+def _common_part(suite: StoredSuiteSearch) -> ReportPart:
+    rows = [
+        [each.policy, f"{each.relative_time:.4f}", "-" if each.screening is None else f"{each.screening:.4f}"]
+        for each in suite.for_all
+    ]
+    columns = ["setting", "time over time without migration", "when picked"]
+    best = Text(f"One setting for all scenarios: {suite.for_all[0].policy}.", is_verdict=True)
+    return ReportPart(
+        "One setting for all", [best, Table(f"Means over {len(suite.scenarios)} scenarios", columns, rows)]
+    )
+
+
+def _part(search: StoredSearch) -> ReportPart:
+    names = list(dict.fromkeys(name for finalist in search.finalists for name in finalist.setting))
+    rows = [
+        [
+            finalist.policy,
+            with_interval(finalist.seconds.mean, finalist.seconds.ci95, ".2f"),
+            "-" if finalist.screening_s is None else f"{finalist.screening_s:.2f}",
+            *(_value(finalist, name) for name in names),
+        ]
+        for finalist in search.finalists
+    ]
+    table = Table("Finalists, best first", ["setting", "time [s]", "when picked [s]", *names], rows)
+    dots = [
+        Dot(finalist.policy, finalist.seconds.mean, *(finalist.seconds.ci95 or (None, None)))
+        for finalist in search.finalists
+    ]
+    chart = dot_chart(search.scenario, "time on fresh seeds [s]", dots)
+    charts = Charts("Times of the finalists with 95 % intervals.", [chart])
+    return ReportPart(f"Settings for {search.scenario}", [Text(_verdict(search), is_verdict=True), table, charts])
+
+
+def _verdict(search: StoredSearch) -> str:
+    best = search.finalists[0]
+    words = f"{best.policy} is the best of {search.budget.trials or 'the'} settings"
+    words += f", {with_interval(best.seconds.mean, best.seconds.ci95, '.2f')} s."
+    if best.seconds.ci95 is None:
+        return words
+    near = [
+        each.policy
+        for each in search.finalists[1:]
+        if each.seconds.ci95 is not None and each.seconds.ci95[0] <= best.seconds.ci95[1]
+    ]
+    return f"{words} The intervals of {len(near)} of the other {len(search.finalists) - 1} finalists overlap with its."
+
+
+def _value(finalist: StoredFinalist, name: str) -> str:
+    if name not in finalist.setting:
+        return "-"
+    value = finalist.setting[name]
+    return "unlimited" if value is None else four_digits(value)

@@ -1,0 +1,54 @@
+"""What policies come to on one scenario, beside what is at stake there, from the runs of an evaluation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
+
+AT_STAKE = 0.02
+"""Share of the time without migration above which something is at stake."""
+MUCH_AT_STAKE = 0.08
+"""And above which it is much."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Policies on one scenario, on the same episodes."""
+
+    scenario: str
+    runs: Mapping[str, Floats]
+    """By policy, float64[episodes]: completion times [s]."""
+    clairvoyant_s: float
+    """Mean time that no policy beats [s]."""
+    no_migration_s: float
+    """Mean time of doing nothing [s]."""
+
+    @property
+    def at_stake(self) -> float:
+        """Share of the time without migration that the clairvoyant saves."""
+        return 1 - self.clairvoyant_s / self.no_migration_s
+
+    def saved(self, baseline: str, policy: str) -> Estimate:
+        """Share of the baseline's mean time that a policy saves, episode by episode."""
+        before, after = self.runs[baseline], self.runs[policy]
+        return mean_estimate((before - after) / before.mean())
+
+    def excess(self, policy: str) -> Estimate:
+        """Mean time over time without migration, less one: above 0 is slower than doing nothing."""
+        return mean_estimate(self.runs[policy] / self.no_migration_s - 1)
+
+    def difference(self, first: str, second: str) -> Estimate | None:
+        """First less second, paired, in units of the time without migration; None if they did not run the same."""
+        if len(self.runs[first]) != len(self.runs[second]):
+            return None
+        return paired_difference(self.runs[first] / self.no_migration_s, self.runs[second] / self.no_migration_s)
+
+    def gap_closed(self, policy: str) -> Floats | None:
+        """float64[episodes]: 0 as slow as no migration, 1 as fast as the clairvoyant; None without a gap."""
+        gap = self.no_migration_s - self.clairvoyant_s
+        return (self.no_migration_s - self.runs[policy]) / gap if gap > 0 else None
