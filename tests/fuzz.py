@@ -89,8 +89,9 @@ HEATS = [
     b"drift: {share_per_s: 0.01, classes: 4, steps: 4}\nload: {daily: {low: 0.2, period: 60s, steps: 4}}\n",
     b"like: skewed\nheat: {normal: {deviation: 0.1, classes: 4}}\ngrowth: {from: 0.5, to: 1.0, over: 9s, steps: 2}\n"
     b"load: {bursts: {on: 1s, off: 2s, low: 0.5}}\n",
-    b"like: skewed\nphases:\n- {name: a, duration: 1s, heat: {histogram: [[0.1, 0.9], [0.9, 0.1]]}}\n"
-    b"- {name: b, duration: 2s, shift: 0.5, heat: {classes: {hot: {pages: 0.1, accesses: 1, visits: stream}, c: {}}}}\n",
+    b"like: skewed\nphases:\n"
+    b"- {name: a, duration: 1s, heat: {classes: {a: {pages: 0.5, visits: stream}, b: {accesses: 0.1}}}}\n"
+    b"- {name: b, duration: 2s, shift: 0.5, heat: {classes: {hot: {pages: 0.1, accesses: 1}, c: {}}}}\n",
 ]
 """Workloads in short, of every form."""
 HEAT_FILES = [

@@ -122,6 +122,9 @@ def test_files_in_the_documents_are_read(tmp_path: Path) -> None:
     assert len(files) == sum(language in FILES for language, _ in blocks(text)) > 12, "each has a name of its own"
     for name, content in files.items():
         (tmp_path / name).write_text(content)
+    assert len(yaml.safe_load(files["moving.yaml"])) == len(yaml.safe_load(files["shop.yaml"])) == 5
+    moving = load_record("workloads", Workload, str(tmp_path / "moving.yaml"))
+    assert len(moving.classes) * len(moving.phases) == 256
     said: set[str] = set()
     for name in files:
         keys = yaml.safe_load(files[name]) if name.endswith(".yaml") else {}

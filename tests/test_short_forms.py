@@ -15,6 +15,7 @@ from tierenv.errors import ConfigError
 from tierenv.heat import Heat
 from tierenv.records import load_record, validate_record, with_changes
 from tierenv.scenario import Scenario, load_scenario
+from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.workload import Workload
 
 HOT_TENTH = {"histogram": [[0.1, 0.9], [0.9, 0.1]]}
@@ -195,6 +196,19 @@ PHASE = {"name": "p", "heat": HOT_TENTH}
         ),
         ({"heat": HOT_TENTH, "load": 3}, "load=3: must be a list"),
         ({"heat": HOT_TENTH, "load": {"bursts": {True: "0s", False: "1s", "low": 1}}}, "load.bursts.on='0s': must be"),
+        (
+            {"heat": HOT_TENTH, "drift": {"share_per_s": 1e-6, "steps": 2}},
+            "drift: steps=2: each would take 500000s; must",
+        ),
+        (
+            {"heat": HOT_TENTH, "growth": {"from": 0.5, "to": 1, "over": "1ms"}},
+            "growth: steps=8: each would take 125us; must take 1ms to 86400s",
+        ),
+        (
+            {"heat": HOT_TENTH, "growth": {"from": 2, "to": 1, "over": "1ms"}},
+            "growth.from=2: must be less than or equal",
+        ),
+        ({"load": {"daily": {"low": 0.5, "period": "2ms"}}}, "load.daily: steps=24: each would take 83.3333us"),
         ({"haet": HOT_TENTH}, "haet: unknown key; did you mean 'heat'?"),
     ],
 )
@@ -266,3 +280,34 @@ def test_what_was_expanded_is_self_contained(short: dict[str, Any]) -> None:
     again = validate_record(Workload, yaml.safe_load(yaml.safe_dump(mine.model_dump())), "again")
     assert again == mine and again.identity == mine.identity
     assert BASE.keys() <= mine.model_dump().keys() and not {"heat", "drift", "growth"} & mine.model_dump().keys()
+
+
+def test_a_model_runs_what_was_expanded() -> None:
+    small = {"size": "256MiB", "fast_capacity": "64MiB", "regions": 2}
+    base = {"like": "skewed", "heat": {"histogram": [[0.25, 0.75], [0.75, 0.25]]}, "accesses_per_page": 20000}
+    growth = {"growth": {"from": 0.25, "to": 1, "over": "4s", "steps": 2}}
+    drift = {
+        "drift": {"share_per_s": 0.1, "classes": 4, "steps": 8},
+        "load": {"bursts": {"on": "1s", "off": "2s", "low": 0.1}},
+    }
+    scenarios = [load_scenario("skewed").replace(workload=base | short, **small) for short in (growth, drift)]
+    machines = LumpedSystem(scenarios)
+    machines.reset(np.array([1, 1], np.uint64), ["training", "training"])
+    resident = []
+    for _ in range(3):
+        resident.append(machines.resident_pages[0] / scenarios[0].pages)
+        machines.advance(2.5)
+    assert resident == pytest.approx([0.25, 0.625, 1], abs=0.01)
+    assert machines.phase[1] == 6
+    machines.run_to_end()
+    assert machines.is_done.all()
+
+
+def test_workloads_to_start_from_run() -> None:
+    small = {"size": "64MiB", "fast_capacity": "16MiB", "regions": 1}
+    names = ("database", "cache", "stream", "batch")
+    scenarios = [load_scenario("skewed").replace(workload=name, **small) for name in names]
+    machines = LumpedSystem(scenarios)
+    machines.reset(np.ones(4, np.uint64), ["training"] * 4)
+    machines.run_to_end()
+    assert machines.is_done.all() and (machines.elapsed_s < 60).all()

@@ -12,16 +12,27 @@ from pydantic import Field, model_validator
 
 from tierenv.heat import Heat, PageShare
 from tierenv.records import Fraction, Name, Record, Seconds
+from tierenv.units import DAY_S, format_seconds
 
 Work = Annotated[float, Field(ge=1e-6, le=1e6)]
 """Relative amount of work of a phase."""
 ActiveShare = Annotated[float, Field(gt=0, le=1)]
 """Share of the threads that work."""
-Stretch = Annotated[Seconds, Field(ge=1e-3)]
+MIN_STEP_S = 1e-3
+Stretch = Annotated[Seconds, Field(ge=MIN_STEP_S)]
 """How long something lasts that ends by the clock."""
 
 MAX_SHARES = 8192
 """Access shares that a short form may stand for, classes times phases: a file that holds them must be read, too."""
+
+
+def _check_steps(whole_s: float, steps: int) -> None:
+    """Refuse steps of a time that would be no `Stretch`."""
+    if not MIN_STEP_S <= whole_s / steps <= DAY_S:
+        raise ValueError(
+            f"steps={steps}: each would take {format_seconds(whole_s / steps)}; must take {format_seconds(MIN_STEP_S)} "
+            f"to {format_seconds(DAY_S)}"
+        )
 
 
 class Drift(Record):
@@ -44,6 +55,7 @@ class Drift(Record):
             raise ValueError(
                 f"steps={self.steps}: with {self.classes} classes must be at most {MAX_SHARES // self.classes}"
             )
+        _check_steps(1 / self.share_per_s, self.steps)
         return self
 
 
@@ -65,6 +77,7 @@ class Growth(Record):
             raise ValueError(f"from={self.from_:g}: it or to must be 1, the size of the process; got to={self.to:g}")
         if self.from_ == self.to:
             raise ValueError("to=1: must differ from from=1")
+        _check_steps(self.over, self.steps)
         return self
 
 
@@ -88,6 +101,11 @@ class DailyLoad(_Levels):
     """Time of one round."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 24
     """Steps of a period."""
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        _check_steps(self.period, self.steps)
+        return self
 
 
 class Bursts(_Levels):
@@ -154,7 +172,7 @@ OF_CLASSES = ("classes", "phases", "layout", "phase_order", "phase_length_jitter
 """What belongs to classes that `heat` is put over: none of it says anything about others."""
 
 
-def replaced(below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
+def keys_replaced(below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
     """Keys of a workload file that say nothing any more when those of another are put over it."""
     gone: set[str] = set()
     if is_given(above, "heat") or has_heats(above.get("phases")):

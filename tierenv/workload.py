@@ -8,12 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from tierenv import short_forms
 from tierenv.expansion import expand
 from tierenv.heat import Visits
 from tierenv.phase_orders import PhaseOrders, ShuffledOrders
 from tierenv.records import Bytes, Fraction, Name, NamedRecord, Record, Seconds
-from tierenv.short_forms import ActiveShare, ShortForms, Stretch, Work
+from tierenv.short_forms import ActiveShare, ShortForms, Stretch, Work, keys_replaced
 from tierenv.units import CACHE_LINE_BYTES, PAGE_BYTES
 
 
@@ -117,7 +116,7 @@ class Workload(NamedRecord):
     @classmethod
     def replaced(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
         """What of another file says nothing any more beside a heat, or classes, of this one."""
-        return short_forms.replaced(below, above)
+        return keys_replaced(below, above)
 
     @model_validator(mode="before")
     @classmethod

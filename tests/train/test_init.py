@@ -147,6 +147,12 @@ def test_questions_are_asked_until_there_is_an_answer(tmp_path: Path, monkeypatc
     assert load_scenario(str(scenario)).platform.cxl.bandwidth == pytest.approx(10e9)
 
 
+def test_help_names_every_form_of_heat(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--help"]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in init.HEATS)
+
+
 def test_input_that_ends_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: (_ for _ in ()).throw(EOFError))
     with pytest.raises(ConfigError, match="no answer to: Memory the program uses"):

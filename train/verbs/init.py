@@ -19,7 +19,7 @@ Rate = Annotated[str | None, arg(metavar="RATE")]
 class Init:
     """Write a platform, a workload and a scenario of your own into a new folder, to be changed and evaluated.
 
-    Without any option it asks, on a terminal; what no option says has the default that help of a question shows.
+    Without any option it asks, on a terminal; what no option says has a default.
     """
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")] = Path("mine")
