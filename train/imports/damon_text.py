@@ -35,7 +35,7 @@ def read_trace(record: RecordFile, options: ReadOptions, findings: Findings) -> 
             continue
         columns = list(zip(*rows, strict=True))
         time_s = np.fromiter(map(float, columns[0]), np.float64, len(rows))
-        space = np.fromiter(map(spaces.number, columns[1]), np.int64, len(rows))
+        space = spaces.numbers(columns[1])
         start, end, found = (np.fromiter(map(int, column), np.int64, len(rows)) for column in columns[2:])
         try:
             if not checks:

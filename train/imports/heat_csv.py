@@ -7,10 +7,11 @@ with semicolons or tabs decimals may have a comma. Lines that start with # are c
 """
 
 import csv
-import math
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,9 @@ _UNITS: dict[str, dict[str, float]] = {
 }
 _NAME = re.compile(r"([a-z]+)(?:_([a-z]+)| ?\[([a-z]+)\]| ?\(([a-z]+)\))?")
 _WHOLE = re.compile(r"\d{1,20}")
-_MOST_ACCESSES = 1e18
+_MOST = dict.fromkeys(("start", "end", "size"), float(MAX_ADDRESS)) | {"accesses": 1e18, "time": MAX_TIME_S}
+_ODD = (b'"', b"#", b"_")
+"""What makes a line more than numbers, or a number that Python alone takes for one."""
 
 
 @dataclass(frozen=True)
@@ -55,65 +58,111 @@ class _Column:
     has_commas: bool
     """Whether decimals may be written with a comma."""
 
-    def values(self, texts: Sequence[str]) -> list[float]:
-        """Its values, whole ones exact. Raises ValueError."""
-        factor = self.factor
-        if factor == 1 and all(map(_WHOLE.fullmatch, texts)):
-            return list(map(int, texts))
-        return [self.value(text) for text in texts]
+    @property
+    def most(self) -> float:
+        """Largest value."""
+        return _MOST[self.name]
+
+    def values(self, texts: Sequence[str], is_plain: bool) -> NDArray[Any]:
+        """Its values, whole ones exact. Raises ValueError.
+
+        Args:
+            texts: as they stand in the lines.
+            is_plain: whether they are free of `_ODD`.
+        """
+        for kind in (int, float) if is_plain else ():
+            try:
+                numbers = np.array(list(map(kind, texts)), dtype=kind)
+            except (ValueError, OverflowError):
+                continue
+            if numbers.min() >= 0 and numbers.max() <= self.most / self.factor:
+                return numbers * self.factor
+        return np.array([self.value(text) for text in texts])
 
     def value(self, text: str) -> float:
-        """A value. Raises ValueError for what is no number that is finite and not negative."""
+        """A value. Raises ValueError for what is no number, negative or too large."""
         text = text.strip()
         if _WHOLE.fullmatch(text):
-            return int(text) * self.factor
-        if text[:2] in ("0x", "0X"):
-            if len(text) > 18 or self.name not in ("start", "end", "size"):
-                raise ValueError
-            return int(text, 16) * self.factor
-        number = float(text.replace(",", ".") if self.has_commas else text) * self.factor
-        if not (math.isfinite(number) and number >= 0) or len(text) > 40:
-            raise ValueError
+            number = int(text) * self.factor
+        elif text[:2] in ("0x", "0X") and len(text) <= 18 and self.most == MAX_ADDRESS:
+            number = int(text, 16) * self.factor
+        elif len(text) <= 40 and "_" not in text:
+            number = float(text.replace(",", ".") if self.has_commas else text) * self.factor
+        else:
+            raise ValueError("is no number")
+        if not 0 <= number <= self.most:
+            raise ValueError("is negative or too large")
         return number
+
+
+@dataclass
+class _Lines:
+    """Lines of a record behind the one that names the columns."""
+
+    record: RecordFile
+    first: int
+    """Number of the first."""
+    block: bytes
+    delimiter: str
+    num_columns: int
+
+    def columns(self) -> tuple[bool, list[Sequence[str]]]:
+        """Whether they are plain numbers, and the texts of each column. Raises `ConfigError`."""
+        if not any(mark in self.block for mark in _ODD) and self.block.isascii() and self._is_grid():
+            flat = self.block.rstrip(b"\n").decode("ascii").replace("\n", self.delimiter).split(self.delimiter)
+            return True, [flat[place :: self.num_columns] for place in range(self.num_columns)]
+        rows = [row for _, row in self.rows()]
+        return False, [[row[place] for row in rows] for place in range(self.num_columns)]
+
+    def _is_grid(self) -> bool:
+        """Whether every line has all columns, none more."""
+        content = np.frombuffer(self.block.rstrip(b"\n") + b"\n", dtype=np.uint8)
+        marks = np.cumsum(content == ord(self.delimiter))[content == ord("\n")]
+        return bool((np.diff(marks, prepend=0) == self.num_columns - 1).all())
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Number and values of every line that is no comment. Raises `ConfigError`."""
+        for number, line in enumerate(self.block.split(b"\n"), self.first):
+            if not line.strip() or line.startswith(b"#"):
+                continue
+            row = _split(self.record, number, line, self.delimiter)
+            if len(row) != self.num_columns:
+                cause = f"has {len(row)} values; the first line names {self.num_columns} columns"
+                raise self.record.bad_line(number, cause)
+            yield number, row
 
 
 def read_heat_csv(record: RecordFile, _options: ReadOptions, findings: Findings) -> Iterator[Observations]:
     """Every line. Raises `ConfigError` that names line and column."""
     findings.format = "a table of accesses"
     columns: list[_Column] = []
-    delimiter = ","
-    num_columns = 0
+    delimiter, num_columns = ",", 0
     for first, block in record.blocks():
-        try:
-            text = block.decode("utf-8-sig" if first == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            number = first + block[: error.start].count(b"\n")
-            raise record.bad_line(number, f"not UTF-8: {error.reason}") from None
-        lines = [
-            (number, line)
-            for number, line in enumerate(text.split("\n"), first)
-            if line.strip() and not line.startswith("#")
-        ]
-        if lines and not columns:
-            number, head = lines.pop(0)
-            delimiter = next((mark for mark in ";\t" if mark in head), ",")
-            names = _split([(number, head)], delimiter, record)[0]
-            num_columns = len(names)
-            columns = _columns(record, number, names, delimiter)
-            findings.has_time = any(column.name == "time" for column in columns)
-        if lines:
-            yield _observations(record, lines, columns, num_columns, delimiter)
+        content = block.removeprefix(b"\xef\xbb\xbf") if first == 1 else block
+        while not columns and content:
+            line, _, content = content.partition(b"\n")
+            if line.strip() and not line.startswith(b"#"):
+                delimiter = next((mark for mark in ";\t" if mark.encode() in line), ",")
+                names = _split(record, first, line, delimiter)
+                num_columns, columns = len(names), _columns(record, first, names, delimiter)
+            first += 1
+        findings.has_time = any(column.name == "time" for column in columns)
+        if content.strip():
+            yield from _observations(_Lines(record, first, content, delimiter, num_columns), columns)
     if not columns:
         raise ConfigError(f"{record.path}: is empty; its first line must name the columns {', '.join(_COLUMNS)}")
     if not findings.has_time:
         findings.note("the table knows no time: the heat is one phase (say --seconds for what the run took)")
 
 
-def _split(lines: list[tuple[int, str]], delimiter: str, record: RecordFile) -> list[list[str]]:
+def _split(record: RecordFile, number: int, line: bytes, delimiter: str) -> list[str]:
     try:
-        return list(csv.reader((line for _, line in lines), delimiter=delimiter))
-    except csv.Error as error:
-        raise record.bad_line(lines[0][0], f"not CSV from here on: {error}") from None
+        rows = list(csv.reader([line.decode("utf-8")], delimiter=delimiter))
+    except UnicodeDecodeError as error:
+        raise record.bad_line(number, f"not UTF-8: {error.reason}") from None
+    except csv.Error:
+        raise record.bad_line(number, "is no line of CSV") from None
+    return rows[0] if rows else []
 
 
 def _columns(record: RecordFile, number: int, names: list[str], delimiter: str) -> list[_Column]:
@@ -140,50 +189,39 @@ def _columns(record: RecordFile, number: int, names: list[str], delimiter: str) 
     return list(columns.values())
 
 
-def _observations(
-    record: RecordFile, lines: list[tuple[int, str]], columns: list[_Column], num_columns: int, delimiter: str
-) -> Observations:
-    rows = _split(lines, delimiter, record)
-    values: dict[str, NDArray[np.float64]] = {}
-    if len(rows) != len(lines) or any(len(row) != num_columns for row in rows):
-        for (number, _), row in zip(lines, rows, strict=False):
-            if len(row) != num_columns:
-                raise record.bad_line(number, f"has {len(row)} values; the first line names {num_columns} columns")
-        raise record.bad_line(lines[0][0], "a quoted value goes over several lines from here on")
-    texts = list(zip(*rows, strict=True))
+def _observations(lines: _Lines, columns: list[_Column]) -> Iterator[Observations]:
+    is_plain, texts = lines.columns()
+    values: dict[str, NDArray[Any]] = {}
     for column in columns:
-        most = {"accesses": _MOST_ACCESSES, "time": MAX_TIME_S}.get(column.name, MAX_ADDRESS)
-        kind = np.float64 if column.name in ("accesses", "time") else np.int64
         try:
-            numbers = column.values(texts[column.place])
-            if max(numbers) > most:
-                raise ValueError
-            values[column.name] = np.array(numbers).astype(kind)
+            values[column.name] = column.values(texts[column.place], is_plain)
         except (ValueError, OverflowError):
-            raise _bad_value(record, lines, texts, column, most) from None
-    end = values["end"] if "end" in values else values["start"] + values["size"]
-    is_bad = (end <= values["start"]) | (end > MAX_ADDRESS)
-    if is_bad.any():
-        raise record.bad_line(lines[int(np.argmax(is_bad))][0], "a range must end behind its start, at most at 2^58")
-    count = len(lines)
-    return Observations(
-        time_s=values.get("time", np.zeros(count)),
+            raise _bad_value(lines, column) from None
+    count = len(values["start"])
+    if not count:
+        return
+    start = np.rint(values["start"]).astype(np.int64)
+    end = np.rint(values["end"] if "end" in values else values["start"] + values["size"]).astype(np.int64)
+    if ((end <= start) | (end > MAX_ADDRESS)).any():
+        worst = int(np.argmax((end <= start) | (end > MAX_ADDRESS)))
+        number = next(itertools.islice(lines.rows(), worst, None))[0]
+        raise lines.record.bad_line(number, "a range must end behind its start, at most at 2^58")
+    yield Observations(
+        time_s=values.get("time", np.zeros(count)).astype(np.float64),
         space=np.zeros(count, dtype=np.int64),
-        start=values["start"].astype(np.int64),
-        end=end.astype(np.int64),
-        found=values["accesses"],
+        start=start,
+        end=end,
+        found=values["accesses"].astype(np.float64),
         checks=np.zeros(count),
     )
 
 
-def _bad_value(
-    record: RecordFile, lines: list[tuple[int, str]], texts: list[tuple[str, ...]], column: _Column, most: float
-) -> ConfigError:
-    for (number, _), text in zip(lines, texts[column.place], strict=True):
+def _bad_value(lines: _Lines, column: _Column) -> ConfigError:
+    for number, row in lines.rows():
+        text = row[column.place]
         try:
-            if column.value(text) <= most:
-                continue
+            column.value(text)
         except (ValueError, OverflowError):
-            pass
-        return record.bad_line(number, f"{column.name}={text[:40]!r}: must be a number from 0 to {most:.4g}")
-    return record.bad_line(lines[0][0], f"{column.name}: must be numbers from 0 to {most:.4g}")
+            cause = f"{column.name}={text[:40]!r}: must be a number from 0 to {column.most / column.factor:.4g}"
+            return lines.record.bad_line(number, cause)
+    return lines.record.bad_line(lines.first, f"{column.name}: must be numbers")

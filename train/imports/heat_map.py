@@ -152,8 +152,8 @@ class HeatMap:
         numbers = (self._first_row + np.arange(TIME_BINS)) // 2
         self._first_row //= 2
         self._width_s *= 2
-        self._found = _summed(self._found, numbers - self._first_row, TIME_BINS)
-        self._checked = _summed(self._checked, numbers - self._first_row, TIME_BINS)
+        self._found = summed(self._found, numbers - self._first_row, TIME_BINS)
+        self._checked = summed(self._checked, numbers - self._first_row, TIME_BINS)
 
     # columns
 
@@ -188,12 +188,20 @@ class HeatMap:
         low, high = np.full(len(keys), self._step, dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
         np.minimum.at(low, place, self._low)
         np.maximum.at(high, place, self._high)
-        self._found = _summed(self._found.T, place, len(keys)).T
-        self._checked = _summed(self._checked.T, place, len(keys)).T
+        self._found = summed(self._found.T, place, len(keys)).T
+        self._checked = summed(self._checked.T, place, len(keys)).T
         self._keys, self._low, self._high = keys, low, high
 
     def _cover(self, batch: Observations, first: NDArray[np.int64], last: NDArray[np.int64]) -> None:
-        """Note which bytes of their columns the batch speaks of."""
+        """Note which bytes of their columns the batch speaks of: mostly none that no batch before did."""
+        is_part = np.cumsum(np.concatenate(([False], (self._low > 0) | (self._high < self._step))))
+        is_new = (
+            (self._low[first] > batch.start % self._step)
+            | (self._high[last] < (batch.end - 1) % self._step + 1)
+            | ((last > first) & ((self._high[first] < self._step) | (self._low[last] > 0)))
+            | ((last > first + 1) & (is_part[last] > is_part[np.minimum(first + 1, last)]))
+        )
+        batch, first, last = batch.chosen(is_new), first[is_new], last[is_new]
         np.minimum.at(self._low, first, batch.start % self._step)
         np.minimum.at(self._low, last[last > first], 0)
         np.maximum.at(self._high, last, (batch.end - 1) % self._step + 1)
@@ -264,10 +272,12 @@ def _union(first: NDArray[np.int64], last: NDArray[np.int64]) -> tuple[NDArray[n
     return first[begins], reach[ends]
 
 
-def _summed(table: NDArray[np.float64], place: NDArray[np.int64], length: int) -> NDArray[np.float64]:
-    """Rows of a table, added up where they go to."""
+def summed(table: NDArray[np.float64], place: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    """Rows of a table, added up where they go to, in rising order: float64[length, columns]."""
     out = np.zeros((length, table.shape[1]))
-    np.add.at(out, place, table)
+    if len(table):
+        starts = np.flatnonzero(np.diff(place, prepend=place[0] - 1))
+        out[place[starts]] = np.add.reduceat(table, starts, axis=0)
     return out
 
 

@@ -1,6 +1,7 @@
 """What every record of heat is read into: how often something was found accessed, where and when."""
 
 from collections import Counter as Tally
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,6 +89,11 @@ class Spaces:
     def number(self, name: object) -> int:
         """The number of a space, a new one for a new name."""
         return self._numbers.setdefault(name, len(self._numbers))
+
+    def numbers(self, names: Sequence[object]) -> NDArray[np.int64]:
+        """The numbers of n spaces, int64[n]."""
+        known = {name: self.number(name) for name in dict.fromkeys(names)}
+        return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -70,7 +70,7 @@ def _observations(
     page = (address[is_used] // PAGE_BYTES).astype(np.int64) * PAGE_BYTES
     return Observations(
         time_s=np.fromiter(map(float, times), np.float64, count)[is_used],
-        space=np.fromiter(map(spaces.number, processes), np.int64, count)[is_used],
+        space=spaces.numbers(processes)[is_used],
         start=page,
         end=page + PAGE_BYTES,
         found=found[is_used],

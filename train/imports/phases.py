@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.train.imports.heat_map import summed
+
 PIECES = 256
 CHANGE = 0.1
 CERTAINTY = 2.0
@@ -48,8 +50,7 @@ def find_phases(found: NDArray[np.float64], column_bytes: NDArray[np.int64], wan
     is_seen = found.sum(axis=1) > 0
     rows = np.flatnonzero(is_seen)
     places = np.minimum((np.cumsum(column_bytes) - column_bytes / 2) * PIECES // column_bytes.sum(), PIECES - 1)
-    pieces = np.zeros((len(rows), PIECES))
-    np.add.at(pieces.T, places.astype(np.int64), found[rows].T)
+    pieces = summed(found[rows].T, places.astype(np.int64), PIECES).T
     sums = np.concatenate((np.zeros((1, PIECES)), np.cumsum(pieces, axis=0)))
     starts = [0, len(rows)]
     cuts = {0: _best_cut(sums, pieces, 0, len(rows))}
