@@ -17,7 +17,10 @@ from tierenv.train.cli import main
 
 WriteConfig = Callable[..., Path]
 
-VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "fidelity", "replay", "bench", "list", "platform")
+VERBS = (
+    *("train", "evaluate", "tune", "distil", "export", "platform", "calibrate", "fidelity", "replay", "bench"),
+    "list",
+)
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
 

@@ -1,9 +1,9 @@
 """Files as a machine's tools write them: those that are committed, and those of machines that are made up.
 
 The layouts of `files/mlc-*` are MLC's (its readme, and outputs of v3.5 to v3.11b that people show), those of
-`files/numactl-*` numactl's (2.0.16-one-node is a real one); the numbers in them are made up. `files/sysfs-*` are real: of
-guests of QEMU with an HMAT of latencies and bandwidths, or of latencies alone, under Debian's kernels 6.12 and 6.1, of
-meminfo and cpuinfo the first lines.
+`files/numactl-*` numactl's (2.0.16-one-node is a real one); the numbers in them are made up. `files/sysfs-*` are real:
+of guests of QEMU with an HMAT of latencies and bandwidths, or of latencies alone, under Debian's kernels 6.12 and 6.1,
+of meminfo and cpuinfo the first lines.
 """
 
 from collections.abc import Sequence
