@@ -15,6 +15,8 @@ Cost = Annotated[Seconds, Field(ge=1e-9)]
 class MemoryTier(Record):
     """One memory tier as a socket's threads see it."""
 
+    takes_marks = True
+
     idle_latency: Cost
     """Load-to-use latency of an unloaded tier."""
     queueing_latency: Seconds
@@ -47,6 +49,8 @@ class MemoryTier(Record):
 
 class Platform(NamedRecord):
     """A machine: its tiers and what the kernel's actions cost on it. Sources stand in the YAML file."""
+
+    takes_marks = True
 
     dram: MemoryTier
     """The fast tier: a socket's own DRAM."""

@@ -2,7 +2,8 @@
 
 Every record refuses unknown keys and values outside their range with a `ConfigError` that names file, field, value and
 what is allowed. A bare word names a packaged file under `tierenv.configs`; anything else is a path, relative to the
-file it stands in. `like:` puts a record over another of its kind.
+file it stands in. `like:` puts a record over another of its kind. Of a machine or a program a number may stand with its
+source and with how well it is known: {value: 130ns, prior: 1.3, source: MLC}; the record holds the value alone.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin, overload
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin, overload
 
 from pydantic import (
     AfterValidator,
@@ -103,6 +104,48 @@ def _no_boolean(allowed: str, value: object) -> object:
     return value
 
 
+MARKS = ("value", "prior", "source")
+"""Keys of a number that stands with where it comes from."""
+
+
+def has_marks(content: object) -> bool:
+    """Whether what a file holds looks like a number with MARKS."""
+    return isinstance(content, dict) and "value" in content and content.keys() <= set(MARKS)
+
+
+def _without_marks(number: object) -> object:
+    """The value of a number that stands with marks; any other as it is."""
+    if not isinstance(number, Mapping):
+        return number
+    unknown = [str(key) for key in number if key not in MARKS]
+    if unknown:  # the last: the first may be the `like` of a mapping over a text, which this was taken for
+        text = f"{unknown[-1]}: unknown key{close_match(unknown[-1], MARKS)}; allowed: {', '.join(MARKS)}"
+        raise PydanticCustomError("mark", "{text}", {"text": text})
+    for key, problem in (
+        ("value", "required key is missing" if "value" not in number else ""),
+        ("prior", _prior_problem(number["prior"]) if "prior" in number else ""),
+        ("source", "must be a text" if not isinstance(number.get("source", ""), str) else ""),
+    ):
+        if problem:
+            raise PydanticCustomError("mark", "{text}", {"text": f"{key}: {problem}"})
+    return cast("object", number["value"])
+
+
+FIXED = "fixed"
+"""The prior of what no calibration may change."""
+MAX_PRIOR = 100.0
+"""Above it a prior says nothing; numbers of half a dozen digits are another quantity by mistake."""
+
+
+def _prior_problem(prior: object) -> str:
+    """What is wrong with a prior; "" where nothing is."""
+    is_number = isinstance(prior, int | float) and not isinstance(prior, bool)
+    if prior == FIXED or (is_number and 1 < cast("float", prior) <= MAX_PRIOR):
+        return ""
+    shown = f"got {prior!r}, " if is_number else ""
+    return f"{shown}must be a factor of one standard deviation, above 1 and at most {MAX_PRIOR:g}, or the word {FIXED}"
+
+
 _PARTS = ("schema", "fields", "choices", "items_schema", "values_schema", "definitions")
 """Keys under which a schema has others."""
 
@@ -112,16 +155,19 @@ def _with_strict_numbers(schema: Any, record: type["Record"]) -> Any:
     if isinstance(schema, list):
         return [_with_strict_numbers(part, record) for part in schema]
     kind = schema.get("type")
-    if kind == "function-before" and getattr(schema["function"]["function"], "func", None) in (_number, _no_boolean):
+    before = schema["function"]["function"] if kind == "function-before" else None
+    if before is _without_marks or getattr(before, "func", None) in (_number, _no_boolean):
         return schema  # pydantic asks for a schema more than once
     if kind == "int":
-        return core_schema.no_info_before_validator_function(partial(_number, "a whole number"), schema)
+        return _number_of(record, partial(_number, "a whole number"), schema)
     if kind == "float":
-        return core_schema.no_info_before_validator_function(partial(_number, "a number"), schema)
+        return _number_of(record, partial(_number, "a number"), schema)
     if kind == "literal" and any(isinstance(value, int) for value in schema["expected"]):
         *others, last = map(repr, schema["expected"])
         allowed = f"{', '.join(others)} or {last}" if others else last
-        return core_schema.no_info_before_validator_function(partial(_no_boolean, allowed), schema)
+        return _number_of(record, partial(_no_boolean, allowed), schema)
+    if before in QUANTITIES and record.takes_marks:
+        return core_schema.no_info_before_validator_function(_without_marks, schema)
     is_another = kind == "model" and schema["cls"] is not record
     takes_either = kind == "union" and any(choice.get("type") == "bool" for choice in schema["choices"])
     if is_another or takes_either:
@@ -131,10 +177,19 @@ def _with_strict_numbers(schema: Any, record: type["Record"]) -> Any:
     return schema | {key: _with_strict_numbers(schema[key], record) for key in _PARTS if key in schema}
 
 
+def _number_of(record: type["Record"], check: Callable[[object], object], schema: Any) -> CoreSchema:
+    """The schema of a number that is checked before, its marks taken off where the record's may have them."""
+    checked = core_schema.no_info_before_validator_function(check, schema)
+    return core_schema.no_info_before_validator_function(_without_marks, checked) if record.takes_marks else checked
+
+
 class Record(BaseModel):
     """A frozen record that refuses unknown keys, and what is no number in place of one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    takes_marks: ClassVar[bool] = False
+    """Whether its numbers may stand with MARKS: those of machines and programs, which a calibration reads."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -305,12 +360,16 @@ def _over_what_it_is_like(
 def _put_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """A mapping with other values, those of nested mappings key by key.
 
-    A mapping over a text changes what the text refers to; one that says `like` itself stands for itself.
+    A mapping over a text changes what the text refers to; one that says `like` itself stands for itself, and so does a
+    number with marks. Marks without a value are put on the one that is there.
     """
     merged = base | values
     for key in base.keys() & values.keys():
         below, above = base[key], values[key]
-        if isinstance(above, dict) and "like" not in above:
+        if isinstance(above, dict) and above and above.keys() <= set(MARKS):
+            if "value" not in above:
+                merged[key] = (below if isinstance(below, dict) else {"value": below}) | above
+        elif isinstance(above, dict) and "like" not in above:
             if isinstance(below, str):
                 below = {"like": below}
             if isinstance(below, dict):
@@ -384,7 +443,7 @@ _COUNTS = {"too_short": ("min_length", "at least"), "too_long": ("max_length", "
 
 def _first_problem(record: Any, values: object, error: ValidationError) -> str:
     problem = min(error.errors(), key=_rank)
-    kind, context = problem["type"], problem.get("ctx", {})
+    kind, context, given = problem["type"], problem.get("ctx", {}), problem["input"]
     place = _place(record, values, problem["loc"])
     if kind.startswith("union_tag"):
         place.words.append(context["discriminator"].strip("'"))
@@ -394,6 +453,9 @@ def _first_problem(record: Any, values: object, error: ValidationError) -> str:
     if kind == "invalid_key" or problem["loc"][-1:] == ("[key]",):
         field = ".".join(place.words[:-1])
         return f"{field}{': ' * bool(field)}keys must be texts, got {problem['input']!r}"
+    if place.is_marked and kind != "mark":
+        field += ".value"
+        given = given["value"] if isinstance(given, Mapping) else given
     match kind:
         case "extra_forbidden":
             word = place.words[-1]
@@ -402,11 +464,13 @@ def _first_problem(record: Any, values: object, error: ValidationError) -> str:
             return f"{field}: required key is missing"
         case "union_tag_invalid":
             return f"{field}={context['tag']!r}: must be one of {context['expected_tags']}"
+        case "mark":
+            return f"{field}.{context['text']}"
         case "value_error":
             message = problem["msg"].removeprefix("Value error, ")
             return f"{field}: {message}" if field else message
     allowed = _allowed(kind, context, place.field) or problem["msg"].replace("Input should", "must")
-    return f"{field}={problem['input']!r}: {allowed}"
+    return f"{field}={given!r}: {allowed}"
 
 
 def _rank(problem: Mapping[str, Any]) -> tuple[bool, int, bool]:
@@ -447,6 +511,8 @@ class _Place:
     """The fields there are around its end."""
     field: FieldInfo | None
     """The last field on the way."""
+    is_marked: bool = False
+    """Whether a number with MARKS stands there."""
 
 
 def _place(record: Any, values: object, location: tuple[int | str, ...]) -> _Place:
@@ -466,7 +532,10 @@ def _place(record: Any, values: object, location: tuple[int | str, ...]) -> _Pla
         values = inside[keys[str(part)]]  # type: ignore[index]
         fields = [each.model_fields[part] for each in here if part in each.model_fields]
         place.field = fields[0] if fields else place.field
-        here = [inner for field in fields for inner in records_in(field.annotation)] or here
+        inner_records = [inner for field in fields for inner in records_in(field.annotation)]
+        is_number = place.field is not None and not inner_records and any(each.takes_marks for each in here)
+        place.is_marked = is_number and has_marks(values)
+        here = inner_records or here
     return place
 
 

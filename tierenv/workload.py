@@ -15,6 +15,8 @@ from tierenv.units import CACHE_LINE_BYTES
 class PageClass(Record):
     """Pages of equal heat and like visits in every phase."""
 
+    takes_marks = True
+
     name: Name
     """By which `access_share` calls it."""
     fraction: Annotated[float, Field(gt=0, le=1)]
@@ -28,6 +30,8 @@ class PageClass(Record):
 class Phase(Record):
     """A stretch of work with one distribution of accesses."""
 
+    takes_marks = True
+
     name: Name
     """For people."""
     work: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
@@ -38,6 +42,8 @@ class Phase(Record):
 
 class Workload(NamedRecord):
     """A closed-loop application: threads that access pages of a few classes of heat."""
+
+    takes_marks = True
 
     threads: Annotated[int, Field(ge=1, le=1 << 20)]
     """Threads, which work side by side."""
