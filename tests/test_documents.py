@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools import SBIN, needs
+from tests.train.machine.made import carry_over
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,6 +74,7 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / ".venv/bin" / name
         path.write_text(f"#!/bin/sh\n{command}\n")
         path.chmod(0o755)
+    carry_over(tmp_path)  # what docs/machine.md brings from another machine
     return tmp_path
 
 

@@ -201,15 +201,8 @@ def _quantity(name: str, value: float) -> Any:
 
 def _checked(text: str, base: Platform, output: Path) -> Platform:
     """The platform that a text stands for. Raises `ConfigError` for values that no platform can have."""
-    values = {key: value for key, value in _unmarked(yaml.safe_load(text)).items() if key != "like"}
-    return with_changes(base, {"name": output.stem or "machine"} | values, str(output))
-
-
-def _unmarked(value: Any) -> Any:
-    """Values without their sources."""
-    if not isinstance(value, dict):
-        return value
-    return value["value"] if "value" in value else {key: _unmarked(content) for key, content in value.items()}
+    values = {key: value for key, value in yaml.safe_load(text).items() if key != "like"}
+    return with_changes(base, {"name": output.stem} | values, str(output))
 
 
 def _known_rows(found: Findings) -> list[Row]:

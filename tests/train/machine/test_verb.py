@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.machine.made import FILES, unpack
+from tests.test_documents import blocks
+from tests.train.machine.made import FILES, carry_over, unpack
 from tierenv.train.cli import main
 
 MLC, CXL = str(FILES / "mlc-3.11-default.txt"), str(FILES / "mlc-3.11-cxl.txt")
@@ -30,6 +31,23 @@ def test_files_carried_over_become_a_platform_file_and_a_table(tmp_path: Path) -
     assert lines[-1] == "wrote m.yaml"
     fields = {row["field"]: row["value"] for row in json.loads((tmp_path / "m.json").read_text())["fields"]}
     assert fields["cxl.bandwidth"] == "26.8GB/s"
+
+
+def test_the_table_of_the_document_is_the_one_that_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carry_over(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    document = (FILES.parents[3] / "docs/machine.md").read_text()
+    given = ["--mlc", "mlc.txt", "--mlc", "cxl.txt", "--sysfs", "machine"]
+    assert f"$ tierenv platform --output machine.yaml {' '.join(given)}\n" in document
+    assert main(["platform", "--output", "machine.yaml", *given]) == 0
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    [table] = [content for language, content in blocks(document) if language == ""]
+    rows = [line.split() for line in table.splitlines()]
+    assert len(rows) == 12 and [row for row in printed if row in rows] == rows
+    [value] = [content for language, content in blocks(document) if language == "yaml"]
+    assert value in Path("machine.yaml").read_text()
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
