@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutations import Files, spoiled
+from tests.train.machine.made import unpack
 from tests.train.tiny_training import write_scenario, write_training
 from tierenv.agents import bundle
 from tierenv.agents.best_static import packaged_path, read_best_static
@@ -53,6 +54,7 @@ from tierenv.train.config import Suite, TrainingConfig, load_training_config
 from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
 from tierenv.train.learn import learn
+from tierenv.train.machine.platform_file import platform_of
 from tierenv.train.progress_csv import STEPS, ProgressCsv
 from tierenv.train.recorded import open_record
 from tierenv.train.run_dir import RunDirectory
@@ -242,6 +244,25 @@ def _machine_records() -> list[Files]:
     return [{"mine.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in [header, *samples])}]
 
 
+def _machines() -> list[Files]:
+    """What tools and the kernel say of a machine, each alone and all together."""
+    files = ROOT / "tests/train/machine/files"
+    two_sockets = (files / "numactl-2.0.16-two-sockets.txt").read_bytes()
+    mlc = [{"mlc.txt": path.read_bytes()} for path in sorted(files.glob("mlc-*")) if path.name != "mlc-3.11-cxl.txt"]
+    numactl = [{"numactl.txt": path.read_bytes()} for path in sorted(files.glob("numactl-*"))]
+    with tempfile.TemporaryDirectory() as temporary:
+        root = unpack("sysfs-6.12-two-tiers.txt", Path(temporary))
+        wanted = [path for path in root.rglob("*") if path.is_file() and "access0" not in path.parts]
+        sysfs = {str(path.relative_to(root)): path.read_bytes() for path in wanted}
+    return [*mlc, *numactl, sysfs, mlc[-1] | {"numactl.txt": two_sockets}]
+
+
+def _load_machine(folder: Path) -> object:
+    given = {name: [folder / f"{name}.txt"] for name in ("mlc", "numactl") if (folder / f"{name}.txt").exists()}
+    made = platform_of(given or {"sysfs": [folder]}, "amd-epyc-cxl", folder / "m.yaml")
+    return json.dumps(made.to_json(), allow_nan=False)
+
+
 def _load_machine_record(folder: Path) -> object:
     with open_record(folder / "mine.jsonl") as (header, samples):
         return header.fast_pages, sum(len(sample.counters) for sample in samples)
@@ -306,6 +327,7 @@ TARGETS: dict[str, Target] = {
     "best-static": Target(
         lambda: [{"mine.json": packaged_path().read_bytes()}], lambda folder: read_best_static(folder / "mine.json")
     ),
+    "machine": Target(_machines, _load_machine),
     "machine-record": Target(_machine_records, _load_machine_record),
     "run": Target(_runs, _load_run, finish=packed),
 }

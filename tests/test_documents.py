@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.tools import SBIN, needs
+from tests.train.machine.made import carry_over
 from tierenv.heat import Heat
 from tierenv.records import load_record
 from tierenv.scenario import load_scenario
@@ -83,6 +84,7 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / ".venv/bin" / name
         path.write_text(f"#!/bin/sh\n{command}\n")
         path.chmod(0o755)
+    carry_over(tmp_path)  # what docs/machine.md brings from another machine
     return tmp_path
 
 

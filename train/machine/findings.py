@@ -61,7 +61,7 @@ def findings(machine: Observation, tiers: Tiers, like: Platform) -> Findings:
     targets = [rate.target for rate in machine.bandwidths] + [table.target for table in machine.loaded]
     if None in targets and not any(node.has_cpus for node in machine.nodes.values()):
         found.remarks.append(
-            "nobody tells how many nodes have CPUs, so what MLC read of all of them is taken for one node's: give --numactl"
+            "nobody tells how many nodes have CPUs, so what MLC read of all is taken for one node's: give --numactl"
         )
     fast = _Node(machine, tiers, tiers.fast, found.remarks).read(like.dram.idle_latency)
     fast_idle_s = fast["idle_latency"].value if "idle_latency" in fast else like.dram.idle_latency

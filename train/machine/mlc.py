@@ -7,7 +7,7 @@ it each CPU reads its own node's.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,16 @@ import numpy as np
 
 from tierenv.errors import ConfigError
 from tierenv.reading import read_text
-from tierenv.train.machine.observed import MAX_NODE, Bandwidth, Latency, LoadedLatencies, Observation, Said
+from tierenv.train.machine.observed import (
+    MAX_LATENCY_NS,
+    MAX_MB_PER_S,
+    MAX_NODE,
+    Bandwidth,
+    Latency,
+    LoadedLatencies,
+    Observation,
+    Said,
+)
 
 MAX_BYTES = 1 << 20
 """A default run prints 4 KB."""
@@ -104,9 +113,11 @@ class _Reader:
         number = self._lines[min(at, len(self._lines) - 1)][0]
         return ConfigError(f"{self._path}:{number}: {text}")
 
-    def _number(self, word: str) -> float:
+    def _number(self, word: str, most: float = MAX_MB_PER_S) -> float:
         if not _NUMBER.fullmatch(word):
             raise self._error("what stands for a number is none; give the output as MLC printed it")
+        if float(word) > most:
+            raise self._error(f"a number above {most:g}: no memory has that")
         return float(word)
 
     def _check_unit(self, text: str, unit: str, what: str) -> None:
@@ -129,7 +140,7 @@ class _Reader:
         if not found:
             raise self._error("--idle_latency is cut off")
         self._check_unit(found[2], "ns", "latencies are")
-        latency_ns = self._number(found[1])
+        latency_ns = self._number(found[1], MAX_LATENCY_NS)
         if self._is_of_a_cache(run, "--idle_latency"):
             return
         if re.search(r"(?:^|\s)-J", run.command):
@@ -147,7 +158,7 @@ class _Reader:
         line = self._lines[self._at][1]
         unit = re.search(r"\(in ([A-Za-z]+)\)", line)
         self._check_unit(unit[1] if unit else "ns", "ns", "latencies are")
-        cells = self._matrix("--latency_matrix")
+        cells = self._matrix("--latency_matrix", MAX_LATENCY_NS)
         if self._is_of_a_cache(run, "--latency_matrix"):
             return
         said = self._said("--latency_matrix")
@@ -158,7 +169,7 @@ class _Reader:
     def bandwidth_matrix(self, run: _Run) -> None:
         """--bandwidth_matrix: likewise."""
         share = self._read_share(run, "--bandwidth_matrix", _MATRIX_COLUMNS)
-        cells = self._matrix("--bandwidth_matrix")
+        cells = self._matrix("--bandwidth_matrix", MAX_MB_PER_S)
         if share is not None:
             said = self._said(f"--bandwidth_matrix{_mixed(run)}")
             self._seen.bandwidths += [
@@ -199,7 +210,7 @@ class _Reader:
             raise self._error("--loaded_latency is cut off: no units follow")
         self._check_unit(units[1].strip("()"), "ns", "latencies are")
         self._check_unit(units[2], "MB/sec", "bandwidths are")
-        rows = self._rows("--loaded_latency", 2)
+        rows = self._rows("--loaded_latency", [MAX_LATENCY_NS, MAX_MB_PER_S])
         points = [(latency_ns, mb_per_s) for _, (latency_ns, mb_per_s) in rows if latency_ns and mb_per_s]
         if not points:
             raise self._error("--loaded_latency holds zeros alone: nothing was measured")
@@ -236,7 +247,7 @@ class _Reader:
         self._remark(f"{mode} with a buffer of less than {MIN_BUFFER_MIB} MiB is left out: a cache may hold that")
         return True
 
-    def _matrix(self, mode: str) -> dict[tuple[int, int], float]:
+    def _matrix(self, mode: str, most: float) -> dict[tuple[int, int], float]:
         """Cells by row and column, without those that are zero or have no number."""
         while (line := self._peek()) and (self._is_preamble(line) or line in ("Numa node", "Memory node")):
             self._at += 1
@@ -248,7 +259,7 @@ class _Reader:
         if len(set(columns)) < len(columns):
             raise self._error(f"{mode} has a node twice")
         cells: dict[tuple[int, int], float] = {}
-        for row, values in self._rows(mode, len(columns)):
+        for row, values in self._rows(mode, [most] * len(columns)):
             self._see(row, has_cpus=True)
             cells |= {(row, column): value for column, value in zip(columns, values, strict=True) if value}
         for column in columns:
@@ -257,17 +268,18 @@ class _Reader:
             raise self._error(f"{mode} holds zeros alone: nothing was measured")
         return cells
 
-    def _rows(self, mode: str, num_values: int) -> list[tuple[int, list[float]]]:
-        """Rows of a number and so many others; "-" is zero."""
+    def _rows(self, mode: str, limits: Sequence[float]) -> list[tuple[int, list[float]]]:
+        """Rows of a number and others, at most so large; "-" is zero."""
         rows: list[tuple[int, list[float]]] = []
         while (line := self._peek()) and (re.match(r"[0-9]+( |$)", line) or set(line) == {"="}):
             self._at += 1
             if line[0] == "=":
                 continue
             first, *words = line.split()
-            if len(words) != num_values:
-                raise self._error(f"{mode} is cut off: a row of {len(words)} numbers, not {num_values}")
-            values = [0.0 if word == "-" else self._number(word) for word in words]
+            if len(words) != len(limits):
+                raise self._error(f"{mode} is cut off: a row of {len(words)} numbers, not {len(limits)}")
+            pairs = zip(words, limits, strict=True)
+            values = [0.0 if word == "-" else self._number(word, most) for word, most in pairs]
             rows.append((int(self._number(first)), values))
             if len(rows) > MAX_ROWS:
                 raise self._error(f"{mode} has more than {MAX_ROWS} rows")

@@ -10,7 +10,6 @@ import yaml
 from rich.table import Table
 
 from tierenv.errors import ConfigError
-from tierenv.files import atomic_write_text
 from tierenv.platform import MemoryTier, Platform
 from tierenv.records import (
     NamedRecord,
@@ -92,22 +91,22 @@ class MachinePlatform:
         return plain_table(self.platform.name, ["field", "value", "known", "prior, one sd", "source"], cells)
 
 
-def write_platform(
-    output: Path,
+def platform_of(
     given: Mapping[str, Sequence[Path]],
     like: str,
+    output: Path,
     fast_node: int | None = None,
     slow_nodes: Sequence[int] = (),
 ) -> MachinePlatform:
-    """Write the platform file of a machine, whole or not at all, and return what stands in it.
+    """A platform of what is said of a machine, and the text of its file, which is yet to be written.
 
     Raises `ConfigError` for an unknown platform to be like, for sources that cannot be read or are not of one machine,
     and where they do not tell a slow node.
 
     Args:
-        output: the file.
         given: files and folders by the name of their source; without any this machine is asked.
         like: name or path of the platform that has everything unknown.
+        output: where the file is to stand.
         fast_node: as of `tiers_of_machine`.
         slow_nodes: likewise.
     """
@@ -116,7 +115,7 @@ def write_platform(
     tiers = tiers_of_machine(machine, fast_node, slow_nodes)
     found = findings(machine, tiers, base)
     text = _text(found, machine, tiers, base, _as_seen_from(output, like))
-    made = MachinePlatform(
+    return MachinePlatform(
         platform=_checked(text, base, output),
         text=text,
         rows=[*_known_rows(found), *(Row(*pair, "assumed", base.name) for pair in _unknown(found, base))],
@@ -124,8 +123,6 @@ def write_platform(
         fast_node=tiers.fast,
         slow_nodes=tiers.slow,
     )
-    atomic_write_text(output, text)
-    return made
 
 
 def _platform_below(like: str, output: Path) -> Platform:
@@ -204,15 +201,8 @@ def _quantity(name: str, value: float) -> Any:
 
 def _checked(text: str, base: Platform, output: Path) -> Platform:
     """The platform that a text stands for. Raises `ConfigError` for values that no platform can have."""
-    values = {key: value for key, value in _unmarked(yaml.safe_load(text)).items() if key != "like"}
-    return with_changes(base, {"name": output.stem or "machine"} | values, str(output))
-
-
-def _unmarked(value: Any) -> Any:
-    """Values without their sources."""
-    if not isinstance(value, dict):
-        return value
-    return value["value"] if "value" in value else {key: _unmarked(content) for key, content in value.items()}
+    values = {key: value for key, value in yaml.safe_load(text).items() if key != "like"}
+    return with_changes(base, {"name": output.stem} | values, str(output))
 
 
 def _known_rows(found: Findings) -> list[Row]:

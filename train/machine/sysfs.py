@@ -17,15 +17,20 @@ from pathlib import Path
 from tierenv.errors import ConfigError
 from tierenv.live.files import Refused, read_text
 from tierenv.live.machine import NODES, TIERS, tiers_of, total_pages
-from tierenv.train.machine.observed import MAX_NODE, Bandwidth, Latency, Observation, Said
+from tierenv.train.machine.observed import (
+    MAX_LATENCY_NS,
+    MAX_MB_PER_S,
+    MAX_NODE,
+    Bandwidth,
+    Latency,
+    Observation,
+    Said,
+)
 from tierenv.units import MAX_BYTES, PAGE_BYTES
 
 CPUINFO = "/proc/cpuinfo"
 MAX_NAME_LENGTH = 80
 """Characters of a processor's name."""
-MAX_LATENCY_NS = 1_000_000
-MAX_MB_PER_S = 100_000_000
-"""More is no memory's: the firmware's way to say that it does not know (0xffff of a large unit)."""
 
 
 def read_sysfs(folder: Path) -> Observation:
@@ -88,7 +93,7 @@ def _read_access(seen: Observation, folder: str, number: int) -> None:
 
 
 def _attribute(path: str, most: int) -> int:
-    """A number of the kernel's, 0 where it is unknown."""
+    """A number of the kernel's, 0 where it is unknown; more than any memory has is a firmware's way to say that."""
     text = _text(path, is_needed=False).strip()
     if not text:
         return 0

@@ -41,7 +41,8 @@ def tiers_of_machine(machine: Observation, fast: int | None, slow: Sequence[int]
     if fast is None:
         if not fast_nodes:
             raise ConfigError(
-                f"no fast node found: {_what_is_there(machine)}; name one by --fast-node, or give --numactl or --sysfs"
+                f"no fast node found: {machine.origin} has {_what_is_there(machine)}; name one by --fast-node, or give "
+                "--numactl or --sysfs"
             )
         fast = min(fast_nodes, key=lambda number: (_far(machine, number, candidates[0]), number))
     near = fast

@@ -34,11 +34,13 @@ class Platform:
     def run(self) -> int:
         """Write it."""
         check_outputs(self.output, self.json)
-        from tierenv.train.machine.platform_file import write_platform
+        from tierenv.files import atomic_write_text
+        from tierenv.train.machine.platform_file import platform_of
         from tierenv.train.machine.sources import SOURCES
 
         given = {name: getattr(self, name) for name in SOURCES}
-        made = write_platform(self.output, given, self.like, self.fast_node, self.slow_node)
+        made = platform_of(given, self.like, self.output, self.fast_node, self.slow_node)
+        atomic_write_text(self.output, made.text)
         write_json_output(self.json, made.to_json)
         print_results(made.table(), *made.remarks, f"wrote {self.output}", beside=self.json)
         return 0

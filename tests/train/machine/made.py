@@ -1,9 +1,9 @@
 """Files as a machine's tools write them: those that are committed, and those of machines that are made up.
 
 The layouts of `files/mlc-*` are MLC's (its readme, and outputs of v3.5 to v3.11b that people show), those of
-`files/numactl-*` numactl's (2.0.16-one-node is a real one); the numbers in them are made up. `files/sysfs-*` are real: of
-guests of QEMU with an HMAT of latencies and bandwidths, or of latencies alone, under Debian's kernels 6.12 and 6.1, of
-meminfo and cpuinfo the first lines.
+`files/numactl-*` numactl's (2.0.16-one-node is a real one); the numbers in them are made up. `files/sysfs-*` are real:
+of guests of QEMU with an HMAT of latencies and bandwidths, or of latencies alone, under Debian's kernels 6.12 and 6.1,
+of meminfo and cpuinfo the first lines.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.platform import MemoryTier
+from tierenv.train.machine.numactl import read_numactl
 
 FILES = Path(__file__).parent / "files"
 
@@ -94,3 +95,30 @@ def run(options: str, lines: Sequence[str]) -> str:
     """What MLC prints of a run, its first lines put before."""
     first = ["Intel(R) Memory Latency Checker - v3.11b", f"Command line parameters: {options} ", ""]
     return "\n".join([*first, "Using buffer size of 100.000MiB/thread for reads", *lines]) + "\n\n"
+
+
+def carry_over(folder: Path) -> None:
+    """Writes what somebody brings from a machine of two sockets and a CXL node, as docs/machine.md names it."""
+    sources = {"mlc": "mlc-3.11-default", "cxl": "mlc-3.11-cxl", "numactl": "numactl-2.0.16-two-sockets"}
+    for name, source in sources.items():
+        (folder / f"{name}.txt").write_text((FILES / f"{source}.txt").read_text())
+    seen = read_numactl(folder / "numactl.txt")
+    nodes = folder / "machine/sys/devices/system/node"
+    for number, node in seen.nodes.items():
+        files = {
+            "meminfo": f"Node {number} MemTotal:       {(node.memory_bytes or 0) >> 10} kB",
+            "cpulist": f"{8 * number}-{8 * number + 7}" if node.has_cpus else "",
+            "distance": " ".join(str(seen.distances[number, other]) for other in seen.nodes),
+            "access1/initiators/read_latency": "80" if node.has_cpus else "250",
+            "access1/initiators/read_bandwidth": "0",
+        }
+        for name, content in files.items():
+            (nodes / f"node{number}" / name).parent.mkdir(parents=True, exist_ok=True)
+            (nodes / f"node{number}" / name).write_text(f"{content}\n")
+    (nodes / "has_cpu").write_text("0-1\n")
+    for tier, numbers in ((4, "0-1"), (22, "2")):
+        file = folder / f"machine/sys/devices/virtual/memory_tiering/memory_tier{tier}/nodelist"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{numbers}\n")
+    (folder / "machine/proc").mkdir()
+    (folder / "machine/proc/cpuinfo").write_text("processor : 0\nmodel name : A Processor\n")
