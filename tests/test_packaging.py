@@ -55,7 +55,7 @@ LAYERS = [
     {"shrink", "system", "sim", "bounds", "measurements", "experiments"},
     {"observation", "action", "score", "reward"},
     {"task"},
-    {"env", "vector_env", "render", "wrappers", "calibration"},
+    {"env", "vector_env", "palette", "render", "wrappers", "calibration"},
 ]
 
 
