@@ -71,7 +71,7 @@ def process_colours(scenario: Scenario) -> list[Any]:
 
 def _bands(process: Process, most: int) -> list[list[int]]:
     """Classes of a process by heat, the hottest first, in bands of about the same share of accesses and pages."""
-    pages = np.array(process.class_pages) / process.pages
+    pages = np.array([page_class.fraction for page_class in process.workload.classes])
     accesses = _access_shares(process)
     if len(pages) <= most:
         return [[index] for index in range(len(pages))]
