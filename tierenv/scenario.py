@@ -494,6 +494,13 @@ class Scenario(NamedRecord):
         ]
 
     @property
+    def process_names(self) -> list[str]:
+        """Name of each process: that of its workload, numbered from the second that has it."""
+        names = [process.workload.name for process in self.processes]
+        before = [names[:index].count(name) for index, name in enumerate(names)]
+        return [f"{name} {count + 1}" if count else name for name, count in zip(names, before, strict=True)]
+
+    @property
     def migration_s(self) -> float:
         """Migrator time for one promotion at the footprint of all processes [s]."""
         growth = (self.pages * PAGE_BYTES / (8 * GIB)) ** self.platform.migration_footprint_exponent

@@ -1,6 +1,5 @@
 """What each process of a scenario came to: when it ended, how much slower it was than alone, what its accesses took."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,19 +61,8 @@ def process_results(scenario: Scenario, episodes: Episodes) -> list[ProcessResul
     """What each process came to in episodes of a scenario."""
     return [
         _result(number, name, process, episodes)
-        for number, (name, process) in enumerate(zip(process_names(scenario), scenario.processes, strict=True))
+        for number, (name, process) in enumerate(zip(scenario.process_names, scenario.processes, strict=True))
     ]
-
-
-def process_names(scenario: Scenario) -> list[str]:
-    """Name of each process: that of its workload, numbered where several have it."""
-    names = [process.workload.name for process in scenario.processes]
-    seen: Counter[str] = Counter()
-    numbered = []
-    for name in names:
-        seen[name] += 1
-        numbered.append(name if seen[name] == 1 else f"{name} {seen[name]}")
-    return numbered
 
 
 def ends_whatever(results: list[list[ProcessResult]]) -> list[ProcessResult]:

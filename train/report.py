@@ -14,7 +14,7 @@ from rich.table import Table
 from tierenv.experiments import Experiment
 from tierenv.files import atomic_write_bytes
 from tierenv.objective import objective_row, objective_words
-from tierenv.render import Timeline, add_legend, add_panels, printed
+from tierenv.render import Timeline, add_legend, add_panels, num_rows_for, printed
 from tierenv.scenario import Scenario
 from tierenv.train.distil import TOLERANCE, Distillation
 from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMN_INCHES = 5.0
-_HEIGHT_INCHES = 6.0
+_LEAST_INCHES = 7.5
+"""Width of a figure, for its legend."""
 _DPI = 100
 MOST_PHASE_COLUMNS = 6
 """Of a table of an imported workload."""
@@ -355,18 +356,17 @@ def write_plot(path: Path, timelines: dict[str, Timeline]) -> None:
 
 
 def timeline_figure(timelines: dict[str, Timeline]) -> "Figure":
-    """A column for each policy, on common axes: fast tier by class, tunables, phase changes as lines."""
+    """Panels for each policy, on common axes: fast tier by class, tunables, phase changes as lines."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures alive and wants a display
 
-    size = (_COLUMN_INCHES * len(timelines), _HEIGHT_INCHES)
-    figure = Figure(figsize=size, layout="constrained")
-    columns, tunables = add_panels(figure, *timelines.values())
-    for axes, (policy, timeline) in zip(columns.T, timelines.items(), strict=True):
-        classes = timeline.draw(axes, tunables)
-        axes[0].sharey(columns[0, 0])  # the tunables' axes differ: ranges belong to the daemon variant
+    columns = math.ceil(len(timelines) / num_rows_for(len(timelines)))
+    figure = Figure(figsize=(max(_LEAST_INCHES, _COLUMN_INCHES * columns), 1.0), layout="constrained")
+    named: list[tuple[str, Any]] = []
+    for panels, (policy, timeline) in zip(add_panels(figure, *timelines.values()), timelines.items(), strict=True):
+        named = timeline.draw(panels)
         title = f"{printed(policy, most_characters=40)}: {timeline.elapsed_s[-1]:.1f} s"
-        axes[0].set_title(title, fontsize="medium", parse_math=False)
-    add_legend(figure, classes)
+        panels.occupancy.set_title(title, fontsize="medium", parse_math=False)
+    add_legend(figure, named)
     return figure
 
 
