@@ -1,9 +1,12 @@
 """Every command and every program in the documents works, in the order in which a reader would try them.
 
-Commands of the project run shortened (tests/shortened.py says how far); targets of make are looked up and not made;
-what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left out, for tests/agents/test_export_static.py does that.
+Commands of the project run shortened (tests/shortened.py says how far); targets of make and scripts are looked up and
+not run, for tests/test_quickstart.py does that, and what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left
+out, for tests/agents/test_export_static.py does.
+A block of YAML or Python that begins with the name of a file, as a comment, is that file's content.
 """
 
+import json
 import os
 import re
 import shlex
@@ -16,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools import SBIN, needs
+from tests.train.test_replay import recorded_by_the_model
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,6 +29,10 @@ PROGRAMS = ("tierenv", "make", "python", ".venv/bin/tierenv", ".venv/bin/python"
 NOT_RUN = ("sudo", "tuned-adm")
 BUILDS_A_MODULE = "make -C "
 """What takes headers of a kernel; tests/kernel runs it."""
+
+FILE_NAME = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")
+RECORD = "host.jsonl"
+"""What `tierenv live record` has written on a host, for the documents that go on from it."""
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
 
@@ -39,6 +47,8 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 def commands(language: str, content: str) -> str:
     """Returns what a shell runs of a block, nothing if it holds no program."""
+    if language in ("yaml", "python") and (name := FILE_NAME.match(content)):
+        return f"cat > {name[1]} <<'END'\n{content}END\n"
     if language == "python":
         return f"$PYTHON - <<'END'\n{content}END\n"
     if language == "console":
@@ -58,7 +68,7 @@ def script(document: Path) -> str:
 SHORTENED = f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.shortened'
 STAND_INS = {
     "tierenv": f'{SHORTENED} tierenv.train "$@"',
-    "python": f'[ "$1" = -m ] && shift && {SHORTENED} "$@"',
+    "python": f'[ "$1" != -m ] && exec test -f "{ROOT}/$1"; shift && {SHORTENED} "$@"',
     "make": f'exec "{shutil.which("make")}" --directory "{ROOT}" --dry-run "$@" > /dev/null',
 }
 """What a document's programs are replaced by."""
@@ -73,6 +83,7 @@ def folder(tmp_path: Path) -> Path:
         path = tmp_path / ".venv/bin" / name
         path.write_text(f"#!/bin/sh\n{command}\n")
         path.chmod(0o755)
+    (tmp_path / RECORD).write_text("".join(f"{json.dumps(line)}\n" for line in recorded_by_the_model({})))
     return tmp_path
 
 
@@ -99,9 +110,11 @@ def test_blocks_of_every_form_are_found() -> None:
     text = (
         "    make demo   # all\n\n    t = think\n\n```console\n$ ls a\nb\n$ sudo rm a\n```\n"
         "```python\nprint(1)\n```\n```\nT = 1\n```\n```c\nint x;\n```\n"
+        "```yaml\n# a.yaml\nlike: b\n```\n```yaml\nlike: b\n```\n"
     )
     assert [commands(*block) for block in blocks(text)] == [
-        "make demo   # all\n", "", "ls a\n", "$PYTHON - <<'END'\nprint(1)\nEND\n", "", ""
+        "make demo   # all\n", "", "ls a\n", "$PYTHON - <<'END'\nprint(1)\nEND\n", "", "",
+        "cat > a.yaml <<'END'\n# a.yaml\nlike: b\nEND\n", "",
     ]  # fmt: skip
 
 
