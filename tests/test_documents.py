@@ -1,9 +1,12 @@
 """Every command and every program in the documents works, in the order in which a reader would try them.
 
-Commands of the project run shortened (tests/shortened.py says how far); targets of make are looked up and not made;
-what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left out, for tests/agents/test_export_static.py does that.
+Commands of the project run shortened (tests/shortened.py says how far); targets of make and scripts are looked up and
+not run, for tests/test_quickstart.py does that, and what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left
+out, for tests/agents/test_export_static.py does.
+A block of YAML or Python that begins with the name of a file, as a comment, is that file's content.
 """
 
+import json
 import os
 import re
 import shlex
@@ -18,6 +21,7 @@ import yaml
 
 from tests.tools import SBIN, needs
 from tests.train.machine.made import carry_over
+from tests.train.test_replay import recorded_by_the_model
 from tierenv.heat import Heat
 from tierenv.records import load_record
 from tierenv.scenario import load_scenario
@@ -30,10 +34,14 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 PROGRAMS = ("tierenv", "make", "python", ".venv/bin/tierenv", ".venv/bin/python")
 """What an indented block that holds commands begins with; other such blocks are formulas."""
 FILES = ("yaml", "csv")
-"""Languages of blocks that are files: the first line names one, behind a `# `."""
+"""Languages of blocks that are files, if the first line names one, behind a `# `; so may Python be."""
 NOT_RUN = ("sudo", "tuned-adm")
 BUILDS_A_MODULE = "make -C "
 """What takes headers of a kernel; tests/kernel runs it."""
+
+FILE_NAME = re.compile(r"# ([\w-]+\.\w+)\n")
+RECORD = "host.jsonl"
+"""What `tierenv live record` has written on a host, for the documents that go on from it."""
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.DOTALL | re.MULTILINE)
 
@@ -48,10 +56,10 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 def commands(language: str, content: str) -> str:
     """Returns what a shell runs of a block, nothing if it holds no program."""
+    if language in (*FILES, "python") and (name := FILE_NAME.match(content)):
+        return f"cat > {name[1]} <<'END'\n{content}END\n"
     if language == "python":
         return f"$PYTHON - <<'END'\n{content}END\n"
-    if language in FILES and content.startswith("# "):
-        return f"cat > {shlex.quote(content.splitlines()[0][2:])} <<'END'\n{content}END\n"
     if language == "console":
         lines = [line[2:] for line in content.splitlines() if line.startswith("$ ")]
         lines = [line for line in lines if not line.startswith(BUILDS_A_MODULE)]
@@ -69,7 +77,7 @@ def script(document: Path) -> str:
 SHORTENED = f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.shortened'
 STAND_INS = {
     "tierenv": f'{SHORTENED} tierenv.train "$@"',
-    "python": f'[ "$1" = -m ] && shift && {SHORTENED} "$@"',
+    "python": f'[ "$1" != -m ] && exec test -f "{ROOT}/$1"; shift && {SHORTENED} "$@"',
     "make": f'exec "{shutil.which("make")}" --directory "{ROOT}" --dry-run "$@" > /dev/null',
 }
 """What a document's programs are replaced by."""
@@ -85,6 +93,7 @@ def folder(tmp_path: Path) -> Path:
         path.write_text(f"#!/bin/sh\n{command}\n")
         path.chmod(0o755)
     carry_over(tmp_path)  # what docs/machine.md brings from another machine
+    (tmp_path / RECORD).write_text("".join(f"{json.dumps(line)}\n" for line in recorded_by_the_model({})))
     return tmp_path
 
 
@@ -110,11 +119,12 @@ def test_commands_of_the_documents_work(document: Path, folder: Path) -> None:
 def test_blocks_of_every_form_are_found() -> None:
     text = (
         "    make demo   # all\n\n    t = think\n\n```console\n$ ls a\nb\n$ sudo rm a\n```\n"
-        "```python\nprint(1)\n```\n```\nT = 1\n```\n```c\nint x;\n```\n```yaml\n# a.yaml\nb: 1\n```\n"
+        "```python\nprint(1)\n```\n```\nT = 1\n```\n```c\nint x;\n```\n"
+        "```yaml\n# a.yaml\nlike: b\n```\n```yaml\nlike: b\n```\n"
     )
     assert [commands(*block) for block in blocks(text)] == [
         "make demo   # all\n", "", "ls a\n", "$PYTHON - <<'END'\nprint(1)\nEND\n", "", "",
-        "cat > a.yaml <<'END'\n# a.yaml\nb: 1\nEND\n",
+        "cat > a.yaml <<'END'\n# a.yaml\nlike: b\nEND\n", "",
     ]  # fmt: skip
 
 
