@@ -25,10 +25,16 @@ time before (after) it, on average over the work of the step at most
 since the step never holds more than F + P. Therefore, for single classes and for their sum,
 
     A_k - F_k <= Q_k,   F_(k+1) - A_k <= Q_k
+
+Where phases end by time, or the load changes, the work of a step is not known ahead, and the bound is a simpler one:
+at any time nobody is faster than with the hottest pages there are on the fast tier, as many as it holds or fewer, and
+with all threads at work that the load lets. The best access rate is integrated over time until the work is done.
+Classes that are absent relax the linear programme as they are: fast pages of theirs may stay, and take room, or go.
 """
 
-from collections.abc import Callable
-from functools import partial
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +51,8 @@ NUM_STEPS = 150
 LAST_TO_FIRST_STEP = 30.0
 """The steps of a phase grow geometrically, fine where pages move."""
 NUM_LINES = 8
+NUM_FLUID_SAMPLES = 129
+"""Fast shares at which the fluid's access time is sampled."""
 NUM_SAMPLES = 513
 """Fast shares at which the access time is sampled, and lines drawn below it."""
 
@@ -56,25 +64,112 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
     does then.
     """
     scenario = system.scenarios[index]
-    stall_s = scenario.platform.shootdown_receiver
-    is_by_faults = scenario.daemon.mechanism == "hint-faults"
     return max(
         process.start
-        + clairvoyant_seconds(
-            access_shares=system.access_share(index, number),
-            work=system.phase_work(index, number),
-            class_pages=system.class_pages(index, number),
-            fast_pages_at_start=system.fast_pages_by_class(index, number),
-            capacity_pages=scenario.fast_capacity_pages,
-            # at hint faults every thread promotes, and works less by what it takes
-            promotions_per_s=(process.threads if is_by_faults else 1) / scenario.migration_s,
-            stall_s_per_promotion=stall_s / process.count + is_by_faults * scenario.migration_s / process.threads,
-            threads=process.threads,
-            access_time_s=partial(access_time_s, scenario, process_index=number),
+        + (
+            _fluid_seconds_of(system, index, number)
+            if process.workload.is_timed or process.workload.load
+            else _clairvoyant_seconds_of(system, index, number)
         )
         for number, process in enumerate(scenario.processes)
         if process.lifetime == "once"
     )
+
+
+def _clairvoyant_seconds_of(system: ModelledSystem, index: int, number: int) -> float:
+    """`clairvoyant_seconds` of a process of a machine, by its number."""
+    scenario = system.scenarios[index]
+    process = scenario.processes[number]
+    is_by_faults = scenario.daemon.mechanism == "hint-faults"
+    stall_s = scenario.platform.shootdown_receiver / process.count
+    return clairvoyant_seconds(
+        access_shares=system.access_share(index, number),
+        work=system.phase_work(index, number),
+        class_pages=system.class_pages(index, number),
+        fast_pages_at_start=system.fast_pages_by_class(index, number),
+        capacity_pages=scenario.fast_capacity_pages,
+        # at hint faults every thread promotes, and works less by what it takes
+        promotions_per_s=(process.threads if is_by_faults else 1) / scenario.migration_s,
+        stall_s_per_promotion=stall_s + is_by_faults * scenario.migration_s / process.threads,
+        threads=process.threads,
+        access_time_s=partial(access_time_s, scenario, process_index=number),
+    )
+
+
+def _fluid_seconds_of(system: ModelledSystem, index: int, number: int) -> float:
+    """The bound of a process of a machine whose phases end by time or whose load changes, from its start [s]."""
+    scenario = system.scenarios[index]
+    process = scenario.processes[number]
+    pages = system.class_pages(index, number).astype(np.float64)
+    best_share = []
+    for share in system.access_share(index, number):
+        hottest_first = np.argsort(-share / pages)
+        room = scenario.fast_capacity_pages - np.concatenate(([0.0], np.cumsum(pages[hottest_first])[:-1]))
+        best_share.append(float((share[hottest_first] * np.clip(room / pages[hottest_first], 0.0, 1.0)).sum()))
+
+    def rate(fast_share: float, load: float) -> float:
+        # where the slow tier is the faster one, or lends its bandwidth, a smaller share may be better
+        shares = np.linspace(0.0, fast_share, NUM_FLUID_SAMPLES)
+        times = access_time_s(scenario, shares, process_index=number, working_share=load)
+        return process.threads * load / float(times.min())
+
+    steps = [(step.duration, step.share) for step in process.workload.load] or [(math.inf, 1.0)]
+    return fluid_seconds(
+        best_share=best_share,
+        phase_work=system.phase_work(index, number),
+        phase_s=system.phase_seconds(index, number),
+        load=steps,
+        rate=rate,
+        accesses=process.total_accesses,
+    )
+
+
+def fluid_seconds(
+    *,
+    best_share: Sequence[float],
+    phase_work: Sequence[float],
+    phase_s: Sequence[float],
+    load: Sequence[tuple[float, float]],
+    rate: Callable[[float, float], float],
+    accesses: float,
+) -> float:
+    """Time in which work is done at the best access rates there can be, as phases and load change [s].
+
+    Phases that end by work end as soon at these rates as they can, so that nobody has done more in any of them by then.
+
+    Args:
+        best_share: float[phases], the largest share of the accesses that can land on the fast tier.
+        phase_work: float[phases], accesses in each phase; not looked at where it ends by time.
+        phase_s: float[phases], time after which each ends and the next begins, after the last the first; infinite
+            where it ends by work.
+        load: seconds and share of the threads at work of each step, which repeat.
+        rate: accesses per second at a largest share and a load.
+        accesses: the work.
+    """
+    rate_at = cache(rate)
+    phase, step = 0, 0
+    now_s, done = 0.0, 0.0
+    phase_until_s, load_until_s, phase_until = phase_s[0], load[0][0], phase_work[0]
+    while True:
+        speed = rate_at(best_share[phase], load[step][1])
+        until = accesses if math.isfinite(phase_s[phase]) else min(accesses, phase_until)
+        next_s = min(phase_until_s, load_until_s)
+        if done + speed * (next_s - now_s) >= until:
+            now_s += (until - done) / speed
+            done = until
+            if done >= accesses or phase + 1 == len(best_share):
+                return now_s
+            phase += 1
+            phase_until += phase_work[phase]
+            continue
+        done += speed * (next_s - now_s)
+        now_s = next_s
+        if phase_until_s <= now_s:
+            phase = (phase + 1) % len(best_share)
+            phase_until_s += phase_s[phase]
+        if load_until_s <= now_s:
+            step = (step + 1) % len(load)
+            load_until_s += load[step][0]
 
 
 def clairvoyant_seconds(

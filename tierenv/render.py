@@ -208,10 +208,10 @@ def _shown_classes(scenario: Scenario) -> list[int]:
     """Classes with a colour of their own: those with most accesses, in their order."""
     accesses = [
         process.total_accesses
-        * sum(phase.work * phase.access_share.get(page_class.name, 0.0) for phase in phases)
-        / work
+        * sum(phase.length * phase.access_share.get(page_class.name, 0.0) for phase in phases)
+        / length
         for process in scenario.processes
-        for phases, work in [(process.workload.phases, sum(phase.work for phase in process.workload.phases))]
+        for phases, length in [(process.workload.phases, sum(phase.length for phase in process.workload.phases))]
         for page_class in process.workload.classes
     ]
     if len(accesses) <= MOST_SHOWN_CLASSES:

@@ -118,6 +118,9 @@ class ModelledSystem(System, Protocol):
     def phase_work(self, index: int, process: int = 0) -> NDArray[np.float64]:
         """float64[phases]: accesses in each phase of a process's episode; not a number where phases end by time."""
 
+    def phase_seconds(self, index: int, process: int = 0) -> NDArray[np.float64]:
+        """float64[phases]: time after which each phase of a process's episode ends; infinite where it ends by work."""
+
     def access_share(self, index: int, process: int = 0) -> NDArray[np.float64]:
         """float64[phases, classes]: share of a process's accesses on each of its classes, in its phases' order."""
 

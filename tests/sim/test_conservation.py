@@ -21,7 +21,7 @@ from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
 from tierenv.tunables import Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
-from tierenv.workload import Workload
+from tierenv.workload import LoadStep, Phase, Workload
 
 DAEMONS = {
     daemon.name: daemon for daemon in map(load_daemon, packaged("daemons")) if daemon.mechanism == "accessed-bits"
@@ -32,6 +32,9 @@ Ints = NDArray[np.int64]
 
 
 # What is drawn
+
+
+STRETCH = st.floats(0.05, 30.0)
 
 
 @st.composite
@@ -45,7 +48,7 @@ def workloads(draw: st.DrawFn, is_late: bool = False) -> Workload:
             "classes": tuple(
                 page_class.model_copy(
                     update={
-                        "visits": draw(st.sampled_from(["random", "random", "stride"])),
+                        "visits": draw(st.sampled_from(["random", "random", "stride", "stream"])),
                         "fast_at_start": draw(fast_at_start),
                     }
                 )
@@ -58,8 +61,24 @@ def workloads(draw: st.DrawFn, is_late: bool = False) -> Workload:
             "traffic_per_access": draw(st.sampled_from([64, 64, 256])),
             "cache_hit_share": draw(st.sampled_from([0.0, 0.0, 0.8])),
             "store_share": draw(st.sampled_from([0.0, 0.3, 1.0])),
+            "load": tuple(draw(st.lists(st.builds(LoadStep, duration=STRETCH, share=st.floats(0.05, 1)), max_size=3))),
         }
+        | draw(phases(workload))
     )
+
+
+@st.composite
+def phases(draw: st.DrawFn, workload: Workload) -> dict[str, object]:
+    """Phases of a workload as they are, by time, or with one beside them in which some classes are absent."""
+    own, order = workload.phases, workload.phase_order
+    if draw(st.booleans()):
+        first, *others = (page_class.name for page_class in workload.classes)
+        absent = tuple(name for name in others if draw(st.booleans()))
+        small = Phase(name="small", access_share={first: 1.0}, absent=absent)
+        own, order = tuple(draw(st.permutations([*own, small]))), "fixed"
+    if draw(st.booleans()):
+        own = tuple(phase.model_copy(update={"duration": draw(STRETCH)}) for phase in own)
+    return {"phases": own, "phase_order": order}
 
 
 @st.composite
@@ -91,7 +110,8 @@ def corunners(draw: st.DrawFn, most_bytes: int) -> tuple[Process, ...]:
             start=start_s,
             cpu_node=draw(st.sampled_from([0, 1])),
             scan_scale=draw(st.integers(0, 10)),
-            lifetime=draw(st.sampled_from(["once", "once", "endless", "repeating"])),
+            lifetime=(lifetime := draw(st.sampled_from(["once", "once", "endless", "repeating", "periodic"]))),
+            every=draw(st.floats(1.0, 40.0)) if lifetime == "periodic" else None,
         )
         for start_s in starts
     )
@@ -210,8 +230,8 @@ def check_fast_tier(scenario: Scenario, begin: Moment, before: Moment, now: Mome
     )
     exited = (now.finished_s > 0) & (before.finished_s == 0)
     most = sum(process.pages for process, is_gone in zip(scenario.processes, exited, strict=True) if is_gone)
-    if any(process.lifetime == "repeating" for process in scenario.processes):
-        most = math.inf  # nobody is told how often it has exited
+    if any(process.comes_and_goes for process in scenario.processes):
+        most = math.inf  # nobody is told how often it has
     assert 0 <= freed - freed_before <= most
 
 

@@ -281,7 +281,9 @@ def _all_fast_rates(arrays: ScenarioArrays) -> Callable[[NDArray[np.void]], NDAr
     return rates
 
 
-def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int = 0) -> NDArray[np.float64]:
+def access_time_s(
+    scenario: Scenario, fast_share: ArrayLike, process_index: int = 0, working_share: float = 1.0
+) -> NDArray[np.float64]:
     """Time of one access of one thread of a process alone on its machine, when nothing migrates [s].
 
     Args:
@@ -289,9 +291,11 @@ def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int 
         fast_share: share of the accesses that lands on the process's own node of the fast tier; any shape, also that
             of the result.
         process_index: which of the scenario's processes.
+        working_share: share of its threads that work.
     """
     arrays = scenario_arrays(scenario)
     process = arrays.processes[process_index]
+    process["working_threads"] *= working_share
     found = np.empty(np.shape(fast_share))
     for index, share in np.ndenumerate(np.asarray(fast_share, dtype=np.float64)):
         found[index] = _access_time_s(arrays, process, share)

@@ -4,7 +4,7 @@ from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.lumps import clear, fast_pages, fast_place, slow_pages
 from tierenv.sim.lumped.migrator import invalidate_entries
 from tierenv.sim.lumped.numa import forget_marks
-from tierenv.sim.lumped.scanner import schedule_scan
+from tierenv.sim.lumped.scanner import refit_chunk, schedule_scan
 from tierenv.sim.lumped.state import (
     AS_TOUCHED,
     CLASS,
@@ -70,14 +70,12 @@ def change_memory(machine, index):
         free(machine, index)
     allocate(machine, index)
     fit_numa_periods(machine, process)
+    refit_chunk(machine, index)
 
 
 @njit
 def free(machine, index):
-    """Take the pages of a process's classes that are not resident from wherever they are; their entries are stale.
-
-    MODEL: a chunk that is under way takes as long as if they were there.
-    """
+    """Take the pages of a process's classes that are not resident from wherever they are; their entries are stale."""
     parameters = machine.parameters
     process = machine.processes[index]
     mm = machine.mms[index]

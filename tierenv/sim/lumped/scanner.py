@@ -142,6 +142,23 @@ def count_chunk_pages(machine, index):
     return min(left, int(mm.size_bytes) // PAGE_BYTES, own_pages(machine.processes[index]))
 
 
+@njit_inlined
+def refit_chunk(machine, index):
+    """Fix anew how long the next chunk of a process is, or what is left of one under way, as its memory has changed.
+
+    MODEL: such a chunk ends after the pages it was to walk, though in the kernel where it was to end.
+    """
+    state = machine.state
+    if index != state.scan_process or state.scan_end_s == math.inf:
+        return
+    begin_s = max(state.now_s, state.scan_start_s)
+    left = 1.0
+    if begin_s > state.scan_start_s:
+        left = (state.scan_end_s - begin_s) / (state.scan_end_s - state.scan_start_s)
+    state.chunk_pages = count_chunk_pages(machine, index)
+    state.scan_end_s = begin_s + left * state.chunk_pages * machine.parameters.scan_s
+
+
 @njit
 def scan(machine):
     """Walk one chunk, adapt if the kernel's rule is in charge, and schedule the next.

@@ -31,7 +31,7 @@ from tierenv.sim.lumped.state import (
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, scenario_arrays
-from tierenv.sim.records import KNOB_FIELDS, LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
+from tierenv.sim.records import KNOB_FIELDS, LINK, MODEL_COUNTERS, NODE, PARAMETERS, PHASE_S, PROCESS
 from tierenv.sim.resident import resident_pages
 from tierenv.sim.settings import TunablesInForce
 from tierenv.sim.threads import Sharing
@@ -210,6 +210,10 @@ class LumpedSystem:
         if self.scenarios[index].processes[process].workload.is_timed:
             return np.full(num_phases, np.nan)
         return np.diff(self._machines.phase_end[index, :num_phases, process], prepend=0.0)
+
+    def phase_seconds(self, index: int, process: int = 0) -> NDArray[np.float64]:
+        """float64[phases]: time after which each phase of a process's episode ends; infinite where it ends by work."""
+        return self._machines.timetable[index, : len(self._phase_orders[index][process]), process, PHASE_S].copy()
 
     def access_share(self, index: int, process: int = 0) -> NDArray[np.float64]:
         """float64[phases, classes]: share of a process's accesses on each of its classes, in its phases' order."""
