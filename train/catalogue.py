@@ -16,6 +16,7 @@ from tierenv.platform import MemoryTier, Platform
 from tierenv.reading import read_yaml
 from tierenv.records import load_record, packaged
 from tierenv.scenario import load_scenario
+from tierenv.train.machine.sources import SOURCES
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
 
@@ -119,6 +120,10 @@ def _targets() -> list[list[str]]:
     ]
 
 
+def _sources() -> list[list[str]]:
+    return [[name, row.summary] for name, row in SOURCES.items()]
+
+
 KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "policies": (["policy", "what it does"], _policies),
     "scenarios": (["scenario", "what it is", "where it runs"], _scenarios),
@@ -132,6 +137,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "policies", "what it is", "targets"], _formats),
+    "sources": (["source", "what it says of a machine to `tierenv platform`"], _sources),
     "targets": (["target", "what it is", *(name.replace("_", " ") for name in TUNABLES)], _targets),
 }
 """Kind to columns and rows; a new kind is a line here."""
