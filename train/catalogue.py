@@ -17,6 +17,7 @@ from tierenv.reading import read_yaml
 from tierenv.records import load_record, packaged
 from tierenv.scenario import load_scenario
 from tierenv.train.imports import FORMATS as IMPORT_FORMATS
+from tierenv.train.machine.sources import SOURCES
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
 
@@ -124,6 +125,10 @@ def _targets() -> list[list[str]]:
     ]
 
 
+def _sources() -> list[list[str]]:
+    return [[name, row.summary] for name, row in SOURCES.items()]
+
+
 KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "policies": (["policy", "what it does"], _policies),
     "scenarios": (["scenario", "what it is", "where it runs"], _scenarios),
@@ -138,6 +143,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "policies", "what it is", "targets"], _formats),
     "imports": (["format", "what it is"], _imports),
+    "sources": (["source", "what it says of a machine to `tierenv platform`"], _sources),
     "targets": (["target", "what it is", *(name.replace("_", " ") for name in TUNABLES)], _targets),
 }
 """Kind to columns and rows; a new kind is a line here."""

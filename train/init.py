@@ -157,7 +157,6 @@ def check_folder(folder: Path) -> None:
 
 def write_scenario(folder: Path, answers: Answers) -> list[Path]:
     """Write the three files into a new folder. Returns their paths. Raises `ConfigError`; then nothing is written."""
-    check_folder(folder)
     platform = _platform_text(answers)
     # as much work as takes about RUN_S, two digits of it
     draft = _scenario(folder, answers, platform, _workload_text(answers, 1000))

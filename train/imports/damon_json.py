@@ -50,9 +50,8 @@ def read_json(record: RecordFile, options: ReadOptions, findings: Findings) -> I
                 reader.other(prefix, event, value)
                 if reader.batches.is_full:
                     yield reader.batches.take()
-    except ijson.JSONError as error:
-        cause = "cut off" if isinstance(error, ijson.IncompleteJSONError) else "not valid"
-        raise ConfigError(f"{record.path}: JSON that is {cause}, {reader.place}") from None
+    except ijson.JSONError:
+        raise ConfigError(f"{record.path}: JSON that is not valid or cut off, {reader.place}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{record.path}: not UTF-8, {reader.place}") from None
     except (ValueError, OverflowError) as error:

@@ -15,10 +15,11 @@ from tierenv.train.imports.record_file import RecordFile
 _EVENT = b"damon_aggregated:"
 _TRACE = re.compile(
     rb"(\d{1,10}\.\d{1,9}): +(?:damon:)?damon_aggregated: +target_id=(\d{1,20}) nr_regions=\d{1,9} "
-    rb"(\d{1,18})-(\d{1,18}): (-?\d{1,9})(?: -?\d{1,10}| None)?[ \r]*$",
+    rb"(\d{1,18})-(\d{1,18}): (-?\d{1,9})(?: \S{1,12})?[ \r]*$",
     re.MULTILINE,
 )
-"""Time, target, start, end, nr_accesses of a line; an age stands behind them since Linux 5.18."""
+"""Time, target, start, end, nr_accesses of a line; an age stands behind them since Linux 5.18, or a
+mark for want of one."""
 _TRACE_EXAMPLE = "'TIME: damon:damon_aggregated: target_id=N nr_regions=N START-END: NR_ACCESSES AGE'"
 
 

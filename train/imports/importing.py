@@ -116,10 +116,23 @@ def import_record(
         num_phases: at most; None for as many as are certain.
         report_progress: told how far the record is read.
     """
+    findings = Findings(format_name)
+    heat = read_heat(format_name, path, read_options, findings, report_progress)
+    return _Importer(path, heat, findings, facts).imported(num_classes, num_phases)
+
+
+def read_heat(
+    format_name: str,
+    path: Path,
+    read_options: ReadOptions,
+    findings: Findings,
+    report_progress: ReportProgress = unreported,
+) -> Heat:
+    """What a record found accessed; `findings` is told the rest. Raises `ConfigError`."""
     if format_name not in FORMATS:
         known = ", ".join(FORMATS)
         raise ConfigError(f"unknown format {format_name!r}{close_match(format_name, FORMATS)}; formats: {known}")
-    findings, heat_map = Findings(format_name), HeatMap()
+    heat_map = HeatMap()
     found_bytes = saturated_bytes = 0.0
     with open_record_file(path, report_progress) as record:
         for batch in FORMATS[format_name].read(record, read_options, findings):
@@ -127,15 +140,15 @@ def import_record(
             found = (batch.end - batch.start) * batch.found
             found_bytes += float(found.sum())
             saturated_bytes += float(found[batch.found == batch.checks].sum())
-        heat = _within(path, heat_map.heat)
+        heat: Heat = _within(path, heat_map.heat)
     if not heat.found.any():
         raise ConfigError(f"{path}: holds no access")
-    if found_bytes and saturated_bytes / found_bytes >= SATURATED:
+    if saturated_bytes / found_bytes >= SATURATED:
         findings.note(
             f"{saturated_bytes / found_bytes:.0%} of the accesses found were found at every check: that memory is at "
             "least as hot as is written; only a shorter sampling interval would tell"
         )
-    return _Importer(path, heat, findings, facts).imported(num_classes, num_phases)
+    return heat
 
 
 def _within(path: Path, call: Any, *arguments: Any) -> Any:

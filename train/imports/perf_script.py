@@ -22,7 +22,7 @@ _SAMPLE = re.compile(
 """Process (of PID/TID), time, period, event and data address."""
 _NO_SAMPLE = re.compile(rb"[ \t]*(?:#.*|[0-9a-f]{1,16} .*|)\r?", re.DOTALL)
 """A line that is none and need not be: a comment, empty, or a caller, in the chain of the sample before."""
-_INSTRUCTION = re.compile(rb"[ \t]+\S+\+0x[0-9a-f]+ \(.*\)[ \t\r]*", re.DOTALL)
+_INSTRUCTION = re.compile(rb"[ \t]+\S+\+0x[0-9a-f]+ \([^)]*\)[ \t\r]*")
 """What follows an instruction's address, if perf was not asked for data: its symbol alone."""
 _FIELDS = "perf script -F comm,pid,tid,time,period,event,addr"
 

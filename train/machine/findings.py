@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 
 from tierenv.platform import MemoryTier, Platform
 from tierenv.train.machine.loaded_latency import Fitted, fit
-from tierenv.train.machine.observed import Bandwidth, Kind, LoadedLatencies, Observation, Said
+from tierenv.train.machine.observed import (
+    Bandwidth,
+    Kind,
+    LoadedLatencies,
+    Observation,
+    Said,
+    in_gb_per_s,
+    in_ns,
+)
 from tierenv.train.machine.tiers import NO_DISTANCE, Tiers
-from tierenv.units import MIB, format_bytes_per_s, format_seconds
+from tierenv.units import MIB
 
 MEASURED_LATENCY, MEASURED_BANDWIDTH, MEASURED_DIFFERENCE = 1.02, 1.05, 1.1
 """One standard deviation of what a benchmark measures, as a factor: about what runs of it differ by, on one machine."""
@@ -86,17 +94,13 @@ class _Node:
 
     def read(self, fast_idle_s: float) -> dict[str, Finding]:
         """Findings by field of `MemoryTier`; the fast node's idle latency is what distances are multiples of."""
-        known: dict[str, Finding] = {}
-        idle = self._best("idle latency", [*self._idle_latencies(), *self._by_distance(fast_idle_s)], format_seconds)
-        known |= self._loaded(idle)
-        if idle and (idle.said.kind == "measured" or "idle_latency" not in known):
+        latencies = self._idle_latencies()
+        known = self._loaded(next((each for each in latencies if each.said.kind == "measured"), None))
+        fitted = [known["idle_latency"]] if "idle_latency" in known else []
+        idle = self._best("idle latency", [*latencies, *fitted, *self._by_distance(fast_idle_s)], in_ns)
+        if idle:
             known["idle_latency"] = idle
-            if idle.said.kind == "distances":
-                self._remarks.append(
-                    f"the latency of node {self._number} is a guess by distances, which may be off by a factor of 2 or "
-                    "3: measure it"
-                )
-        reads = self._best("bandwidth", self._bandwidths(1.0), format_bytes_per_s)
+        reads = self._best("bandwidth", self._bandwidths(1.0), in_gb_per_s)
         if reads:
             known.setdefault("bandwidth", reads)
         if cost := self._cost_of_writes(reads):
@@ -141,19 +145,19 @@ class _Node:
         return [Finding(fast_idle_s * distance / OWN_DISTANCE, said, BY_DISTANCE)]
 
     def _loaded(self, idle: Finding | None) -> dict[str, Finding]:
-        """Constants of the law, from the first table of reads."""
+        """Constants of the law, from the first table of reads; where the idle latency was measured, the other two."""
         tables = [table for table in self._machine.loaded if table.read_share == 1 and self._is_here(table.target)]
         if not tables:
             return {}
         table = tables[0]
-        measured_s = idle.value if idle and idle.said.kind == "measured" else None
-        law = fit(table.bytes_per_s / self._num_nodes(table), table.seconds, measured_s)
+        law = fit(table.bytes_per_s / self._num_nodes(table), table.seconds, idle.value if idle else None)
         if law is None:
             self._remarks.append(
                 f"{table.said.source}: latencies do not rise as the law has it, so queueing_latency is assumed"
             )
             return {}
-        return _of_law(law, Said("measured", f"{table.said.source}, fitted"))
+        constants = _of_law(law, Said("measured", f"{table.said.source}, fitted"))
+        return constants if idle is None else {name: constants[name] for name in ("queueing_latency", "bandwidth")}
 
     def _bandwidths(self, read_share: float) -> list[Finding]:
         """Of a mix: those of this node first, then its part of all nodes' and the most beside a table's latencies."""
@@ -210,6 +214,11 @@ class _Node:
         if not known:
             return None
         best, *others = sorted(known, key=lambda finding: _RANK[finding.said.kind])
+        if best.said.kind == "distances":
+            self._remarks.append(
+                f"the latency of node {self._number} is a guess by distances, which may be off by a factor of 2 or 3: "
+                "measure it"
+            )
         for other in others:
             if other.said.kind != "distances" and abs(math.log(other.value / best.value)) > math.log(FAR_APART):
                 self._remarks.append(

@@ -161,6 +161,16 @@ def _check_is_same_machine(one: Observation, other: Observation) -> None:
             )
 
 
+def in_ns(seconds: float) -> str:
+    """A latency as tools print it, with the digits that mean something."""
+    return f"{1e9 * seconds:.4g}ns"
+
+
+def in_gb_per_s(bytes_per_s: float) -> str:
+    """A bandwidth, likewise."""
+    return f"{1e-9 * bytes_per_s:.4g}GB/s"
+
+
 def listed(numbers: Iterable[int]) -> str:
     """Node numbers for people."""
     return ", ".join(map(str, sorted(numbers)))

@@ -21,7 +21,7 @@ from tierenv.records import (
     with_changes,
 )
 from tierenv.train.machine.findings import Finding, Findings, findings
-from tierenv.train.machine.observed import Kind, Observation, listed
+from tierenv.train.machine.observed import Kind, Observation, in_gb_per_s, in_ns, listed
 from tierenv.train.machine.sources import read_machine
 from tierenv.train.machine.tiers import Tiers, tiers_of_machine
 from tierenv.train.report import plain_table
@@ -195,8 +195,8 @@ def _quantity(name: str, value: float) -> Any:
         size, unit = (GIB, "GiB") if value % GIB == 0 else (MIB, "MiB")
         return f"{int(value) // size}{unit}"
     if name.endswith("latency"):
-        return f"{1e9 * value:.4g}ns"
-    return f"{1e-9 * value:.4g}GB/s"
+        return in_ns(value)
+    return in_gb_per_s(value)
 
 
 def _checked(text: str, base: Platform, output: Path) -> Platform:

@@ -1,5 +1,6 @@
 """Which node of a machine is modelled as the fast tier and which as the slow one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,9 +45,8 @@ def tiers_of_machine(machine: Observation, fast: int | None, slow: Sequence[int]
                 f"no fast node found: {machine.origin} has {_what_is_there(machine)}; name one by --fast-node, or give "
                 "--numactl or --sysfs"
             )
-        fast = min(fast_nodes, key=lambda number: (_far(machine, number, candidates[0]), number))
-    near = fast
-    chosen = tuple(slow) or (min(candidates, key=lambda number: (_far(machine, near, number), number)),)
+        fast = _nearest(machine, [(number, candidates[0]) for number in fast_nodes])[0]
+    chosen = tuple(slow) or (_nearest(machine, [(fast, number) for number in candidates])[1],)
     others = tuple(number for number in fast_nodes if number != fast)
     return Tiers(fast, chosen, others, _remarks(machine, fast, chosen, candidates, others))
 
@@ -79,14 +79,12 @@ def _slow_nodes(machine: Observation, fast: int | None) -> tuple[int, ...]:
     return _without_cpus(machine) or tuple(unknown if _with_cpus(machine) or fast is not None else ())
 
 
-def _far(machine: Observation, cpu_node: int, memory_node: int) -> tuple[float, float]:
-    """By what was measured, then by distance; infinite where nobody tells."""
-    measured = (
-        latency.seconds
-        for latency in machine.latencies
-        if (latency.initiator, latency.target) == (cpu_node, memory_node) and not latency.is_store
-    )
-    return next(measured, float("inf")), float(machine.distances.get((cpu_node, memory_node), NO_DISTANCE))
+def _nearest(machine: Observation, pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of pairs of a CPU's and a memory's node the nearest: by what was measured, by distances, by number."""
+    measured_s = {
+        (latency.initiator, latency.target): latency.seconds for latency in machine.latencies if not latency.is_store
+    }
+    return min(pairs, key=lambda pair: (measured_s.get(pair, math.inf), machine.distances.get(pair, NO_DISTANCE), pair))
 
 
 def _what_is_there(machine: Observation) -> str:

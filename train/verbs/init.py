@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from tierenv.train.verbs.common import print_results, stderr_console
+from tierenv.train.verbs.common import stderr_console
 
 Size = Annotated[str | None, arg(metavar="SIZE")]
 Time = Annotated[str | None, arg(metavar="TIME")]
@@ -57,7 +57,7 @@ class Init:
         is_asking = not given and sys.stdin.isatty() and sys.stderr.isatty()
         paths = write_scenario(self.folder, ask(stderr_console()) if is_asking else with_defaults(given))
         if not given and not is_asking:
-            print_results("no terminal to ask on, and no option: written with defaults (tierenv init --help)")
-        print_results(*(f"wrote {path}" for path in paths))
-        print_results(f"next: tierenv evaluate {shlex.quote(str(paths[-1]))} --policy no-migration --policy numab2")
+            print("no terminal to ask on, and no option: written with defaults (tierenv init --help)")
+        print(*(f"wrote {path}" for path in paths), sep="\n")
+        print(f"next: tierenv evaluate {shlex.quote(str(paths[-1]))} --policy no-migration --policy numab2")
         return 0

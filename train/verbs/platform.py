@@ -8,7 +8,7 @@ from tyro.conf import UseAppendAction, arg
 
 from tierenv.train.verbs.common import JsonFile, check_outputs, print_results, write_json_output
 
-Files = Annotated[tuple[Path, ...], UseAppendAction]
+Files = UseAppendAction[tuple[tuple[Path, ...], ...]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Platform:
         from tierenv.train.machine.platform_file import platform_of
         from tierenv.train.machine.sources import SOURCES
 
-        given = {name: getattr(self, name) for name in SOURCES}
+        given = {name: [path for paths in getattr(self, name) for path in paths] for name in SOURCES}
         made = platform_of(given, self.like, self.output, self.fast_node, self.slow_node)
         atomic_write_text(self.output, made.text)
         write_json_output(self.json, made.to_json)
