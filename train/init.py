@@ -1,9 +1,12 @@
 """A first scenario of one's own: a platform, a workload and a scenario file in a new folder, with comments.
 
-What is not asked for is as on a packaged platform. Everything is validated before anything is written, and the folder
+What is not asked for is as on a packaged platform. Files that exist already, such as `tierenv platform` and `tierenv
+import` write, are referred to in place of new ones. Everything is validated before anything is written, and the folder
 appears whole or not at all.
 """
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +110,13 @@ QUESTIONS: dict[str, Question] = {
 """In the order in which they are asked; the options of `tierenv init` have the same names."""
 
 
+OWN_FILES = {
+    "platform": (LIKE, "cxl", "dram_latency", "cxl_latency", "dram_bandwidth", "cxl_bandwidth"),
+    "workload": ("threads", "heat"),
+}
+"""What may be a file, or a packaged name, of the user's, and the questions that it answers."""
+
+
 def checked_answer(name: str, text: str) -> str:
     """An answer without spaces, as a file can hold it. Raises `ConfigError`, without the name of the question."""
     answer = "".join(text.split())
@@ -155,30 +165,61 @@ def check_folder(folder: Path) -> None:
         raise ConfigError(f"{folder}: already exists; name a new folder")
 
 
-def write_scenario(folder: Path, answers: Answers) -> list[Path]:
-    """Write the three files into a new folder. Returns their paths. Raises `ConfigError`; then nothing is written."""
-    platform = _platform_text(answers)
-    # as much work as takes about RUN_S, two digits of it
-    draft = _scenario(folder, answers, platform, _workload_text(answers, 1000))
-    access_s = float(access_time_s(draft, 1.0))
-    accesses = float(f"{RUN_S * draft.workload.threads / access_s / draft.pages:.2g}")
-    texts = {
-        "platform.yaml": platform,
-        "workload.yaml": _workload_text(answers, accesses),
-        "scenario.yaml": _scenario_text(answers),
-    }
-    _scenario(folder, answers, platform, texts["workload.yaml"])
+def check_own_files(own: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for an answer to what a file of the user's says."""
+    for kind, path in own.items():
+        for name in OWN_FILES[kind]:
+            if name in given:
+                raise ConfigError(f"--{name.replace('_', '-')}: is what {path} says (--{kind}); leave one of them out")
+
+
+def write_scenario(folder: Path, answers: Answers, own: Mapping[str, str] | None = None) -> list[Path]:
+    """Write what is missing of the three files into a new folder. Returns their paths.
+
+    Raises `ConfigError`; then nothing is written.
+
+    Args:
+        folder: to make.
+        answers: to all questions.
+        own: of `OWN_FILES`, those that exist: name or path.
+    """
+    own = own or {}
+    texts = {kind: make(answers) for kind, make in (("platform", _platform_text), ("workload", _draft_text))}
+    parts = texts | {kind: _Own(path) for kind, path in own.items()}
+    if "workload" not in own:
+        draft = _scenario(folder, answers, parts)
+        # as much work as takes about RUN_S, two digits of it
+        access_s = float(access_time_s(draft, 1.0))
+        accesses = float(f"{RUN_S * draft.workload.threads / access_s / draft.pages:.2g}")
+        parts["workload"] = _workload_text(answers, accesses)
+    _scenario(folder, answers, parts)
+    parts["scenario"] = _scenario_text(answers, {kind: _reference(folder, kind, own) for kind in OWN_FILES})
+    written = {f"{kind}.yaml": text for kind, text in parts.items() if not isinstance(text, _Own)}
     with atomic_folder(folder) as temporary:
-        for name, text in texts.items():
+        for name, text in written.items():
             (temporary / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    return [folder / name for name in written]
 
 
-def _scenario(folder: Path, answers: Answers, platform: str, workload: str) -> Scenario:
+class _Own(str):
+    """Name or path of a file of the user's, in place of a text to write."""
+
+
+def _reference(folder: Path, kind: str, own: Mapping[str, str]) -> str:
+    """What the scenario calls a part of it, as YAML."""
+    if kind not in own:
+        return f"{kind}.yaml"
+    path = own[kind]
+    return path if is_bare_word(path) else json.dumps(os.path.relpath(path, folder))
+
+
+def _scenario(folder: Path, answers: Answers, parts: Mapping[str, str]) -> Scenario:
     """What the files will be read as."""
-    parts = {"platform": platform, "workload": workload}
-    contents = {kind: {"name": kind} | yaml.safe_load(text) for kind, text in parts.items()}
-    values = {"name": "scenario"} | yaml.safe_load(_scenario_text(answers)) | contents
+    contents = {
+        kind: str(text) if isinstance(text, _Own) else {"name": kind} | yaml.safe_load(text)
+        for kind, text in parts.items()
+    }
+    values = {"name": "scenario"} | yaml.safe_load(_scenario_text(answers, dict.fromkeys(OWN_FILES, "null"))) | contents
     return validate_record(Scenario, values, str(folder / "scenario.yaml"))
 
 
@@ -195,6 +236,10 @@ cxl:
   bandwidth: {answers["cxl_bandwidth"]}
   capacity: {answers["cxl"]}
 """
+
+
+def _draft_text(answers: Answers) -> str:
+    return _workload_text(answers, 1000)
 
 
 def _workload_text(answers: Answers, accesses_per_page: float) -> str:
@@ -215,11 +260,11 @@ initial_placement: random    # a random part of the pages fills DRAM, the others
 """
 
 
-def _scenario_text(answers: Answers) -> str:
+def _scenario_text(answers: Answers, references: Mapping[str, str]) -> str:
     return f"""\
 # Try it: tierenv evaluate THIS_FILE --policy no-migration --policy numab2
-platform: platform.yaml
-workload: workload.yaml
+platform: {references["platform"]}
+workload: {references["workload"]}
 daemon: {answers["daemon"]}       # what promotes: tierenv list daemons
 size: {answers["memory"]}                  # memory of the program
 fast_capacity: {answers["dram"]}         # DRAM it can have

@@ -59,6 +59,28 @@ def test_every_option_stands_in_the_file_that_it_is_about(heat: str, tmp_path: P
     assert set(init.QUESTIONS) == {name.replace("-", "_") for name in options}
 
 
+def test_files_that_exist_are_referred_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my machine: 1.yaml").write_text("like: one-x8-card\n")
+    Path("program.yaml").write_text("like: skewed\nthreads: 7\n")
+    own = ["--platform", "my machine: 1.yaml", "--workload", "program.yaml"]
+    assert main(["init", "deep/mine", *own, "--memory", "32GiB", "--dram", "8GiB"]) == 0
+    assert [path.name for path in Path("deep/mine").iterdir()] == ["scenario.yaml"]
+    mine = load_scenario("deep/mine/scenario.yaml")
+    assert (mine.platform.name, mine.workload.threads, mine.fast_capacity) == ("my machine: 1", 7, 8 << 30)
+    assert main(["init", "other", "--workload", "gups", "--memory", "32GiB"]) == 0
+    assert sorted(path.name for path in Path("other").iterdir()) == ["platform.yaml", "scenario.yaml"]
+    assert load_scenario("other/scenario.yaml").workload.name == "gups"
+    capsys.readouterr()
+    assert main(["init", "third", *own, "--heat", "zipf"]) == 2
+    assert capsys.readouterr().err == (
+        "tierenv: --heat: is what program.yaml says (--workload); leave one of them out\n"
+    )
+    assert not Path("third").exists()
+
+
 def test_lines_that_are_comments_are_valid_when_they_are_none(tmp_path: Path) -> None:
     init.write_scenario(tmp_path / "mine", init.with_defaults({}))
     for line in ("# drift:", "# load:", "# growth:"):

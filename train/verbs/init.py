@@ -24,6 +24,10 @@ class Init:
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")] = Path("mine")
     """Folder to make; one that holds anything is left alone."""
+    platform: Annotated[str | None, arg(metavar="FILE")] = None
+    """Platform that exists, such as `tierenv platform` writes, in place of a new one: a path, or a packaged name."""
+    workload: Annotated[str | None, arg(metavar="FILE")] = None
+    """Workload that exists, such as `tierenv import` writes, in place of a new one: a path, or a packaged name."""
     memory: Size = None
     """Memory the program uses, such as 256GiB."""
     threads: Annotated[str | None, arg(metavar="N")] = None
@@ -49,14 +53,17 @@ class Init:
 
     def run(self) -> int:
         """Ask if nothing is said, and write."""
-        from tierenv.train.init import ask, check_folder, with_defaults, write_scenario
+        from tierenv.train.init import OWN_FILES, ask, check_folder, check_own_files, with_defaults, write_scenario
 
         check_folder(self.folder)
         options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
-        given = {name: text for name, text in options.items() if text is not None}
-        is_asking = not given and sys.stdin.isatty() and sys.stderr.isatty()
-        paths = write_scenario(self.folder, ask(stderr_console()) if is_asking else with_defaults(given))
-        if not given and not is_asking:
+        said = {name: text for name, text in options.items() if text is not None}
+        own = {name: text for name, text in said.items() if name in OWN_FILES}
+        given = {name: text for name, text in said.items() if name not in OWN_FILES}
+        check_own_files(own, given)
+        is_asking = not said and sys.stdin.isatty() and sys.stderr.isatty()
+        paths = write_scenario(self.folder, ask(stderr_console()) if is_asking else with_defaults(given), own)
+        if not said and not is_asking:
             print("no terminal to ask on, and no option: written with defaults (tierenv init --help)")
         print(*(f"wrote {path}" for path in paths), sep="\n")
         print(f"next: tierenv evaluate {shlex.quote(str(paths[-1]))} --policy no-migration --policy numab2")
