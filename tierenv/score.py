@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError
-from tierenv.objective import OBJECTIVES, AccessTimeObjective, objective_name, objective_row
+from tierenv.objective import OBJECTIVES, AccessTimeObjective, Objective, objective_name, objective_row
 from tierenv.scenario import Scenario
 from tierenv.system import ModelledSystem
 
@@ -89,8 +89,7 @@ class _Group:
     def __init__(self, system: ModelledSystem, machines: Sequence[int], control_interval_s: float) -> None:
         self.machines = np.array(machines)
         scenarios = [system.scenarios[index] for index in machines]
-        objective = scenarios[0].objective
-        self.row = objective_row(objective)
+        self._objective = objective = scenarios[0].objective
         self._system = system
         self.reference_s = system.reference_s[self.machines]
         self.alone_s = system.alone_s[self.machines]
@@ -103,6 +102,11 @@ class _Group:
             self.all_fast_access_s = threads * self.alone_s[:, 0] / accesses
             percentile = objective.access_time.percentile
             self._access_times = _AccessTimes(threads, LEAST_INTERVAL * control_interval_s, percentile)
+
+    @property
+    def row(self) -> Objective:
+        """What is judged; looked up, for the functions of a row cannot be copied to another process."""
+        return objective_row(self._objective)
 
     def _by_process(self, scenarios: Sequence[Scenario], field: str, beyond: float = 0.0) -> Floats:
         """float64[k, P]: a field of every process."""
