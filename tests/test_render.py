@@ -14,7 +14,7 @@ import tierenv  # noqa: F401  registers the environment
 from tests.databases import database_and_batch
 from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
-from tierenv.palette import MOST_LAYERS, class_layers, process_colours
+from tierenv.palette import MOST_LAYERS, class_layers, layer_colours, process_colours
 from tierenv.render import Timeline
 from tierenv.task import simulated_task
 from tierenv.train.report import timeline_figure
@@ -184,7 +184,7 @@ def test_every_class_is_drawn_once_and_bands_are_of_falling_heat(
     drawn = [index for layer in layers for index in layer.classes]
     assert sorted(drawn) == list(range(len(scenario.class_names))) and len(layers) <= MOST_LAYERS
     assert len({layer.label for layer in layers}) == len(layers) or num_others == 0
-    assert len({str(layer.colour) for layer in layers}) == len(layers)
+    assert len(set(map(str, layer_colours(scenario, layers)))) == len(layers)
     if len(drawn) > MOST_LAYERS:
         heat = np.array([touched / pages for pages, touched in classes])
         bands = [heat[layer.classes] for layer in layers if max(layer.classes) < len(classes)]

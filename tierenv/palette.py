@@ -5,6 +5,7 @@ heat share a band, from red for the hottest to blue. Where there are several pro
 its bands are shades of it, the hottest darkest.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -32,14 +33,15 @@ class Layer(NamedTuple):
     label: str
     classes: list[int]
     """Of the scenario (`Scenario.class_names`)."""
-    colour: Any
+    process: int | None
+    """Whose they are; None for several."""
 
 
 def class_layers(scenario: Scenario) -> list[Layer]:
     """The layers of a scenario from the bottom up, at most `MOST_LAYERS`, each class in one of them."""
     processes = scenario.processes
     if len(processes) == 1 and len(scenario.class_pages) <= MOST_LAYERS:
-        return [Layer(name, [index], f"C{index}") for index, name in enumerate(scenario.class_names)]
+        return [Layer(name, [index], 0) for index, name in enumerate(scenario.class_names)]
     layers, first = [], 0
     shown = min(len(processes), len(HUES))
     is_few = len(processes) == shown and len(scenario.class_pages) <= MOST_LAYERS
@@ -48,19 +50,30 @@ def class_layers(scenario: Scenario) -> list[Layer]:
     for number, (process, name) in enumerate(zip(processes, scenario.process_names, strict=True)):
         names = [page_class.name for page_class in process.workload.classes]
         if number < shown:
-            bands = _bands(process, most)
-            colours = _shades(HUES[number], len(bands)) if len(processes) > 1 else _rainbow(len(bands))
             prefix = f"{name}/" if len(processes) > 1 else ""
             layers += [
-                Layer(prefix + _label(names, band), [first + index for index in band], colour)
-                for band, colour in zip(bands, colours, strict=True)
+                Layer(prefix + _label(names, band), [first + index for index in band], number)
+                for band in _bands(process, most)
             ]
         else:
             others += range(first, first + len(names))
         first += len(names)
     if others:
-        layers.append(Layer(f"{len(processes) - shown} other processes", others, _shades(GREY_HUE, 2)[-1]))
+        layers.append(Layer(f"{len(processes) - shown} other processes", others, None))
     return layers
+
+
+def layer_colours(scenario: Scenario, layers: Sequence[Layer]) -> list[Any]:
+    """A colour for each layer of a scenario, as matplotlib takes it."""
+    if len(scenario.processes) == 1 and len(scenario.class_pages) <= MOST_LAYERS:
+        return [f"C{index}" for index in range(len(layers))]
+    if len(scenario.processes) == 1:
+        return _rainbow(len(layers))
+    colours: list[Any] = []
+    for process, group in itertools.groupby(layers, key=lambda layer: layer.process):
+        number = len(list(group))
+        colours += [_shades(GREY_HUE, 2)[-1]] if process is None else _shades(HUES[process], number)
+    return colours
 
 
 def process_colours(scenario: Scenario) -> list[Any]:

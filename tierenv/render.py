@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError
-from tierenv.palette import LABEL_CHARACTERS, class_layers, process_colours
+from tierenv.palette import LABEL_CHARACTERS, class_layers, layer_colours, process_colours
 from tierenv.scenario import Scenario
 from tierenv.system import ModelledSystem
 from tierenv.tunables import TUNABLES, setting_of
@@ -232,7 +232,7 @@ class Timeline:
         areas = panels.occupancy.stackplot(
             self.elapsed_s,
             [fast_gib[layer.classes].sum(axis=0) for layer in layers],
-            colors=[layer.colour for layer in layers],
+            colors=layer_colours(scenario, layers),
             edgecolor="white",
             linewidth=_EDGE_POINTS,
         )

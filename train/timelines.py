@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tierenv.agents.policies import PolicyLoader, load_policy
+from tierenv.palette import MOST_LAYERS, class_layers
 from tierenv.progress import ReportProgress, unreported
-from tierenv.render import MOST_SHOWN_CLASSES, Timeline
+from tierenv.render import Timeline
 from tierenv.scenario import Scenario
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import run_episodes
@@ -52,43 +52,29 @@ def record_timelines(
     names = list(dict.fromkeys(policy_names))
     entries: list[dict[str, Any]] = []
     number = len(scenarios) * len(names)
-    columns = MOST_SHOWN_CLASSES + len(TUNABLES)
+    columns = MOST_LAYERS + len(TUNABLES)
     points = min(MOST_POINTS, max(LEAST_POINTS, MOST_NUMBERS // (number * columns)))
     for scenario in scenarios:
-        timelines = {}
         for name in names:
-            report_progress(len(entries) + len(timelines), number, f"{scenario.name}: {name}, over time")
+            report_progress(len(entries), number, f"{scenario.name}: {name}, over time")
             policy = load(name, scenario)
             task = evaluation_task(policy, scenario, 1)
-            timelines[name] = (Timeline(task.system), task)
-            run_episodes(task, policy, [seed], timelines[name][0])
-        shown = _shown_classes([timeline for timeline, _ in timelines.values()])
-        for name, (timeline, task) in timelines.items():
+            timeline = Timeline(task.system)
+            run_episodes(task, policy, [seed], timeline)
             played = task.system.scenarios[0]
             entry = {"scenario": scenario.name, "policy": name, "daemon": played.daemon.name, "seed": seed}
-            entries.append(entry | _columns(timeline, played, task.system.phase_names(0), shown, points))
+            entries.append(entry | _columns(timeline, played, task.system.phase_names(0), points))
     return entries
 
 
-def _shown_classes(timelines: Sequence[Timeline]) -> NDArray[np.intp]:
-    """Classes that are told apart: those that hold most of the fast tier under some policy, in their order."""
-    most_held = np.max([np.mean(timeline.fast_pages, axis=0) for timeline in timelines], axis=0)
-    if len(most_held) <= MOST_SHOWN_CLASSES:
-        return np.arange(len(most_held))
-    order = np.argsort(-most_held, kind="stable")
-    return np.sort(order[: MOST_SHOWN_CLASSES - 1])
-
-
-def _columns(
-    timeline: Timeline, scenario: Scenario, phase_names: Sequence[str], shown: NDArray[np.intp], points: int
-) -> dict[str, Any]:
+def _columns(timeline: Timeline, scenario: Scenario, phase_names: Sequence[str], points: int) -> dict[str, Any]:
     """What an episode comes to at some of its records, among them the first and the last."""
     kept = np.unique(np.linspace(0, len(timeline.elapsed_s) - 1, points).round().astype(np.intp))
     fast_gib = np.array(timeline.fast_pages)[kept].T * (PAGE_BYTES / GIB)
-    classes = [{"name": scenario.class_names[index], "fast_gib": _rounded(fast_gib[index])} for index in shown]
-    if others := len(fast_gib) - len(shown):
-        rest = np.delete(fast_gib, shown, axis=0).sum(axis=0)
-        classes.append({"name": f"{others} others", "fast_gib": _rounded(rest)})
+    classes = [
+        {"name": layer.label, "fast_gib": _rounded(fast_gib[layer.classes].sum(axis=0))}
+        for layer in class_layers(scenario)
+    ]
     settings = dict(zip(TUNABLES, np.array(timeline.tunables)[kept].T, strict=True))
     changes = [0, *(np.flatnonzero(np.diff(timeline.phase)) + 1)]
     return {
