@@ -137,7 +137,7 @@ def test_windows_of_numa_balancing_come_as_the_running_threads_have_time(system_
         system = begin(system_type, scenario.model_copy(update={"numa_balancing": numa}))
         system.advance(11.5)
         marked[share] = int(system.counters[0, NUMA_PTE_UPDATES])
-    assert (marked[1.0], marked[0.05]) == (11 * 64, 3 * 64)
+    assert (marked[1.0], marked[0.05]) == (pytest.approx(11 * 64, abs=2), pytest.approx(3 * 64, abs=2))
 
 
 def with_another(lifetime: str, seconds: float, **changes: Any) -> Scenario:

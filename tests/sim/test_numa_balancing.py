@@ -27,6 +27,7 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.state import FAULTED, FRESH, MOVED
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.parameters import scenario_arrays
 from tierenv.sim.records import CONTROL_OFF
 
 WINDOW = 65536
