@@ -77,7 +77,8 @@ def findings(machine: Observation, tiers: Tiers, like: Platform) -> Findings:
     for tier, known, assumed in (("dram", fast, like.dram), ("cxl", _together(nodes, found.remarks), like.cxl)):
         known |= _in_proportion(known, assumed, like.name)
         found.fields |= {f"{tier}.{name}": known[name] for name in MemoryTier.model_fields if name in known}
-    found.fields["sockets"] = Finding(2 if tiers.others else 1, Said("kernel", "nodes with CPUs and memory"), None)
+    if any(node.has_cpus for node in machine.nodes.values()):
+        found.fields["sockets"] = Finding(2 if tiers.others else 1, Said("kernel", "nodes with CPUs and memory"), None)
     if remote := _remote_latency(machine, tiers):
         found.fields["remote_latency"] = remote
     return found

@@ -172,5 +172,11 @@ def in_gb_per_s(bytes_per_s: float) -> str:
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """Node numbers for people."""
-    return ", ".join(map(str, sorted(numbers)))
+    """Node numbers for people, more than two in a row as 3 to 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)

@@ -9,7 +9,7 @@ from tierenv.errors import ConfigError
 from tierenv.platform import MemoryTier, Platform
 from tierenv.records import load_record
 from tierenv.train.machine.findings import Findings, findings
-from tierenv.train.machine.observed import Bandwidth, Observation, Said
+from tierenv.train.machine.observed import Bandwidth, Observation, Said, listed
 from tierenv.train.machine.sources import SOURCES, read_machine
 from tierenv.train.machine.tiers import Tiers, tiers_of_machine
 from tierenv.train.verbs.platform import Platform as Verb
@@ -162,9 +162,15 @@ def test_without_a_slow_node_what_is_there_and_the_options_are_said(tmp_path: Pa
 
 def test_a_node_that_mlc_alone_names_is_slow_beside_a_fast_one() -> None:
     mlc = FILES / "mlc-3.11-cxl.txt"
-    assert found(mlc=mlc, fast=0).fields["cxl.idle_latency"].value == pytest.approx(262.7e-9)
+    known = found(mlc=mlc, fast=0).fields
+    assert known["cxl.idle_latency"].value == pytest.approx(262.7e-9)
+    assert "sockets" not in known, "nobody has counted them"
     with pytest.raises(ConfigError, match="has memory at node 2; name one by --slow-node"):
         found(mlc=mlc)
+
+
+def test_many_nodes_are_listed_shortly() -> None:
+    assert listed([9, 0, 1, 2, 3, 5, 6]) == "0 to 3, 5, 6, 9"
 
 
 @pytest.mark.parametrize(
