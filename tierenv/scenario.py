@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
-from tierenv.objective import ObjectiveField
+from tierenv.objective import ObjectiveField, objective_name
 from tierenv.platform import Platform
 from tierenv.records import (
     Bytes,
@@ -525,7 +525,8 @@ class Scenario(NamedRecord):
         """One line for people."""
         fast = format_bytes(self.fast_capacity + self.remote_fast_capacity)
         resident = format_bytes(self.pages * PAGE_BYTES)
-        return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
+        objective = "" if self.objective == "last-end" else f", objective {objective_name(self.objective)}"
+        return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}{objective}"
 
 
 def _check_names_differ(scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:

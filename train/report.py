@@ -199,15 +199,16 @@ def _search_table(result: SearchResult) -> Table:
 
 def distillation_table(result: Distillation) -> Table:
     """A tree beside its teacher."""
-    headings = (
-        _heading(result.rows[0].scenario, title) for title in ("teacher", "tree", "difference", "on held-out orders")
-    )
+    units = {objective_row(row.scenario.objective).shown_unit for row in result.rows}
+    is_mixed = len(units) > 1  # then a row tells its own
+    titles = ("teacher", "tree", "difference", "on held-out orders")
+    headings = titles if is_mixed else (_heading(result.rows[0].scenario, title) for title in titles)
     columns = ["scenario", *headings, "agreement"]
     teacher = result.source.origin.policy
     table = _table(f"{result.tree.num_leaves} leaves, depth {result.tree.depth}, distilled from {teacher}", columns)
     for row in result.rows:
         table.add_row(
-            row.scenario.name,
+            _heading(row.scenario, row.scenario.name) if is_mixed else row.scenario.name,
             _judged(row.scenario, mean_estimate(row.teacher.objective)),
             _judged(row.scenario, mean_estimate(row.tree.objective)),
             _judged(row.scenario, row.difference, sign="+", more_digits=1),
