@@ -53,6 +53,9 @@ from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.config import Suite, TrainingConfig, load_training_config
 from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
+from tierenv.train.imports.importing import ProgramFacts, import_record
+from tierenv.train.imports.observations import ReadOptions
+from tierenv.train.imports.workload_text import workload_text
 from tierenv.train.learn import learn
 from tierenv.train.machine.platform_file import platform_of
 from tierenv.train.progress_csv import STEPS, ProgressCsv
@@ -268,6 +271,32 @@ def _load_machine_record(folder: Path) -> object:
         return header.fast_pages, sum(len(sample.counters) for sample in samples)
 
 
+_HEAT = ROOT / "tests/train/imports"
+_HEAT_RECORDS = {
+    "damon": ["damo-2.0.0.json", "damo-3.4.3.json_compressed", "damo-3.4.3.perf_script", "damo-2.0.0.report"],
+    "perf-script": ["perf-6.1.data-source"],
+    "abench": ["abench.jsonl"],
+}
+
+
+def _heat_records() -> list[Files]:
+    """Records of every format, in files that are called by it."""
+    table = b"start_kib;size [pages];accesses;time_ms\n0;0x10;5e3;0\n64;16;7;500\n64;2;7,5;900\n"
+    inputs: list[Files] = [{"heat-csv.csv": table}]
+    for name, files in _HEAT_RECORDS.items():
+        for file in files:
+            suffix = {".json": ".json", ".json_compressed": ".zlib"}.get(Path(file).suffix, ".txt")
+            inputs.append({f"{name}{suffix}": (_HEAT / file).read_bytes()})
+    return inputs
+
+
+def _load_heat_record(folder: Path) -> object:
+    [path] = folder.iterdir()
+    facts = ProgramFacts(threads=2, accesses_per_page=100.0)
+    imported = import_record(path.stem, path, ReadOptions(), facts)
+    return workload_text(imported), json.dumps(imported.workload.model_dump(mode="json"), allow_nan=False)
+
+
 @cache
 def _runs() -> list[Files]:
     """A run's folder, with what is in its model's archives under names of their own."""
@@ -329,6 +358,7 @@ TARGETS: dict[str, Target] = {
     ),
     "machine": Target(_machines, _load_machine),
     "machine-record": Target(_machine_records, _load_machine_record),
+    "heat-record": Target(_heat_records, _load_heat_record),
     "run": Target(_runs, _load_run, finish=packed),
 }
 """All that reads files."""

@@ -152,6 +152,7 @@ MUTATORS: dict[str, list[Callable[[bytes, random.Random], bytes]]] = {
     ".yaml": [other_line, other_line, other_word, other_structure, other_bytes],
     ".json": [other_structure, other_structure, other_word, other_bytes],
     ".csv": [other_line, other_word, other_word, other_bytes],
+    ".txt": [other_line, other_word, other_word, other_bytes],
     ".safetensors": [other_tensors, other_bytes],
 }
 """What happens to a file, by its suffix; to any other `other_bytes`."""

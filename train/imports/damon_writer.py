@@ -75,7 +75,7 @@ def write_damon_record(
             _snapshots(scenario, seed, sample_interval_s, aggregation_interval_s, regions, report_progress)
         ),
     }
-    atomic_write_bytes(path, zlib.compress(json.dumps([record], indent=4).encode()))
+    atomic_write_bytes(path, zlib.compress(json.dumps([record]).encode()))
 
 
 def _snapshots(
