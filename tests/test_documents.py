@@ -3,7 +3,7 @@
 Commands of the project run shortened (tests/shortened.py says how far); targets of make and scripts are looked up and
 not run, for tests/test_quickstart.py does that, and what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left
 out, for tests/agents/test_export_static.py does.
-A block of YAML or Python that begins with the name of a file, as a comment, is that file's content.
+A block that begins with the name of a file, as a comment, is that file's content.
 """
 
 import json
@@ -30,7 +30,9 @@ NOT_RUN = ("sudo", "tuned-adm")
 BUILDS_A_MODULE = "make -C "
 """What takes headers of a kernel; tests/kernel runs it."""
 
-FILE_NAME = re.compile(r"# ([\w-]+\.(?:yaml|py))\n")
+FILES = ("yaml", "csv")
+"""Languages of blocks that are files, as those of Python are: the first line names one, behind a `# `."""
+FILE_NAME = re.compile(r"# ([\w.-]+\.(?:yaml|csv|py))\n")
 RECORD = "host.jsonl"
 """What `tierenv live record` has written on a host, for the documents that go on from it."""
 
@@ -47,7 +49,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 def commands(language: str, content: str) -> str:
     """Returns what a shell runs of a block, nothing if it holds no program."""
-    if language in ("yaml", "python") and (name := FILE_NAME.match(content)):
+    if language in (*FILES, "python") and (name := FILE_NAME.match(content)):
         return f"cat > {name[1]} <<'END'\n{content}END\n"
     if language == "python":
         return f"$PYTHON - <<'END'\n{content}END\n"
