@@ -2,7 +2,7 @@
 
 Arguments are parsed by the real parser. Then
 
-* `train` does one rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
+* `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
   its daemon, and `tune` takes three settings, which it does not save;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
 * `calibrate`, `fidelity`, `bench` and the studies end there;
@@ -18,10 +18,20 @@ from typing import Any
 import tyro
 
 from tierenv.records import packaged
-from tierenv.train import distil, verbs
-from tierenv.train.config import load_suite
+from tierenv.train import config, distil, verbs
+from tierenv.train.config import TrainingConfig, load_suite
 
 parse = tyro.cli
+load_training_config = config.load_training_config
+
+
+def load_and_shorten(name_or_path: str) -> TrainingConfig:
+    """What load_training_config returns, with fewer machines, steps of a rollout and episodes of the selection."""
+    loaded = load_training_config(name_or_path)
+    small = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
+    return loaded.with_overrides(
+        num_envs=8, hyperparameters=loaded.hyperparameters | small, evaluation={"interval": 1000, "seeds": 1}
+    )
 
 
 def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
@@ -50,6 +60,7 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
 
 if __name__ == "__main__":
     tyro.cli = parse_and_shorten
+    config.load_training_config = load_and_shorten
     distil.distil.__kwdefaults__.update(num_rounds=2, num_episodes=2)
     distil.SELECTION_EPISODES = 2
     sys.argv[:2] = [sys.argv[1]]

@@ -3,7 +3,7 @@
 Commands of the project run shortened (tests/shortened.py says how far); targets of make and scripts are looked up and
 not run, for tests/test_quickstart.py does that, and what needs root or a TuneD daemon (`sudo`, `tuned-adm`) is left
 out, for tests/agents/test_export_static.py does.
-A block of YAML or Python that begins with the name of a file, as a comment, is that file's content.
+A block that begins with the name of a file, as a comment, is that file's content.
 """
 
 import json
@@ -33,13 +33,13 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 PROGRAMS = ("tierenv", "make", "python", ".venv/bin/tierenv", ".venv/bin/python")
 """What an indented block that holds commands begins with; other such blocks are formulas."""
-FILES = ("yaml", "csv")
-"""Languages of blocks that are files, if the first line names one, behind a `# `; so may Python be."""
 NOT_RUN = ("sudo", "tuned-adm")
 BUILDS_A_MODULE = "make -C "
 """What takes headers of a kernel; tests/kernel runs it."""
 
-FILE_NAME = re.compile(r"# ([\w-]+\.\w+)\n")
+FILES = ("yaml", "csv")
+"""Languages of blocks that are files, as those of Python are: the first line names one, behind a `# `."""
+FILE_NAME = re.compile(r"# ([\w.-]+\.(?:yaml|csv|py))\n")
 RECORD = "host.jsonl"
 """What `tierenv live record` has written on a host, for the documents that go on from it."""
 

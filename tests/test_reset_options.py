@@ -295,3 +295,20 @@ def test_a_bad_seed_changes_nothing_either() -> None:
         with pytest.raises(ConfigError, match="^seed"):
             bad.reset(seed=-1, options={"scenario": LARGE, "phase_orders": "held-out"})
         assert "training" in bad.task.phase_orders and bad.task.system.scenarios[0] is SMALL
+
+
+@pytest.mark.parametrize("make", [lambda: TieredMemoryEnv(SMALL), lambda: TieredMemoryVectorEnv(2, SMALL)])
+def test_after_an_interrupted_reset_another_one_is_asked_for(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    env, control = make(), make()
+    for each in (env, control):
+        each.reset(seed=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(LumpedSystem, "reset", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            env.reset(options={"scenario": LARGE})
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(np.zeros(env.action_space.shape, np.float32))
+    assert same(env.reset(seed=2), control.reset(seed=2, options={"scenario": LARGE}))

@@ -12,8 +12,9 @@ from gymnasium.vector import SyncVectorEnv
 import tierenv  # noqa: F401  registers the environment
 from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
+from tierenv.errors import ConfigError
 from tierenv.vector_env import TieredMemoryVectorEnv
-from tierenv.wrappers import DiscreteMenu, InfoReward, MultiplicativeAction, VectorInfoReward
+from tierenv.wrappers import DiscreteMenu, InfoReward, MultiplicativeAction, VectorDiscreteMenu, VectorInfoReward
 
 SCENARIOS = [tiny(), tiny("skewed"), tiny(size="256MiB")]
 
@@ -88,3 +89,10 @@ def test_wrapped_environments_are_made_again_from_their_specification() -> None:
     specification = MultiplicativeAction(base, max_factor=4.0).spec
     assert specification is not None
     assert gymnasium.make(EnvSpec.from_json(specification.to_json())).action_space == base.action_space
+
+
+def test_another_environment_is_refused() -> None:
+    many = SyncVectorEnv([lambda: TieredMemoryEnv(tiny())])
+    for wrap in (lambda: MultiplicativeAction(gymnasium.make("Pendulum-v1")), lambda: VectorDiscreteMenu(many)):
+        with pytest.raises(ConfigError, match="must be, or be around, a TieredMemoryEnv or a TieredMemoryVectorEnv$"):
+            wrap()

@@ -93,6 +93,7 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         choice = read_options(options, OF_ONE, self.task, self._daemon, self._control)
         super().reset(seed=None if seed is None else seed_of(seed))
         seeds = self.np_random.integers(EPISODE_SEEDS, size=1, dtype=np.uint64)
+        self._needs_reset = True  # whatever interrupts the next line
         observation, info = begin(self.task, choice, seeds)
         self._needs_reset = False
         if self._timeline is not None:

@@ -340,14 +340,14 @@ class SimulatedTask(ModelledTask):
         control interval must be the task's.
         """
         daemon, own = scenario.daemon, self.system.daemons[index]
-        names, own_names = ({row.name for row in supplied_features(each)} for each in (daemon, own))
-        differing = {*daemon.tunables} | {*own.tunables}
-        differing = {name for name in differing if daemon.tunables.get(name) != own.tunables.get(name)}
-        if differing or names != own_names:
+        tunables = {*daemon.tunables, *own.tunables}
+        differing = {name for name in tunables if daemon.tunables.get(name) != own.tunables.get(name)}
+        differing = differing or {row.name for row in {*supplied_features(daemon)} ^ {*supplied_features(own)}}
+        if differing:
             raise ConfigError(
                 f"scenario {scenario.name}: its daemon {daemon.name} must have the tunables, ranges included, and the "
                 f"features of daemon {own.name}, which the environment was made with; they differ in "
-                f"{', '.join(sorted(differing | (names ^ own_names)))}"
+                f"{', '.join(sorted(differing))}"
             )
         if scenario.control_interval != self.control_interval_s:
             raise ConfigError(

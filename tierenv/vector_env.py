@@ -133,8 +133,10 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         for index in np.flatnonzero(mask):
             if (own_seed := seeds[index]) is not None:
                 self._generators[index], self._generator_seeds[index] = seeding.np_random(own_seed)
+        self._is_fresh = True  # whatever interrupts the next line
+        observation, info = self._restart(choice)
         self._is_fresh = False
-        return self._restart(choice)
+        return observation, info
 
     def step(self, actions: NDArray[np.float32]) -> tuple[NDArray[np.float32], Floats, Flags, Flags, dict[str, Any]]:
         """Let one control interval pass in all environments; see `gymnasium.vector.VectorEnv.step`.

@@ -235,5 +235,8 @@ def _own_arrays(info: dict[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def _task(env: Any) -> TieredMemoryTask:
-    task: TieredMemoryTask = env.unwrapped.task
+    """The task of an environment, which wrappers may be around. Raises `ConfigError` for another environment."""
+    task = getattr(env.unwrapped, "task", None)
+    if not isinstance(task, TieredMemoryTask):
+        raise ConfigError(f"{env}: must be, or be around, a TieredMemoryEnv or a TieredMemoryVectorEnv")
     return task
