@@ -51,7 +51,7 @@ LAYERS = [
         "history",
         "features",
     },
-    {"shrink", "system", "sim", "bounds", "measurements", "experiments"},
+    {"shrink", "system", "sim", "bounds", "quantities", "measurements", "experiments"},
     {"observation", "action", "reward"},
     {"task"},
     {"env", "vector_env", "render", "wrappers", "calibration"},

@@ -34,7 +34,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.reading import FileText, read_yaml
+from tierenv.reading import FileText, parse_yaml, read_yaml
 from tierenv.units import (
     DAY_S,
     MAX_BYTES,
@@ -319,6 +319,24 @@ def _fields_of(record: Any) -> frozenset[str]:
     return frozenset(name for each in records_in(record) for name in each.model_fields)
 
 
+def record_of_text(kind: str, record: type[RecordType], text: str, path: Path) -> RecordType:
+    """What `load_record` would read if a text stood in the file at a path. Raises `ConfigError`."""
+    return validate_record(record, _over_its_base(kind, path, parse_yaml(text, path), _fields_of(record)), str(path))
+
+
+def content_of(kind: str, record: type[Record], given: Any) -> dict[str, Any]:
+    """What the files of a record hold, put over each other, numbers with their marks. Raises `ConfigError`.
+
+    Args:
+        kind: of the record.
+        record: its type.
+        given: its name or path, or what stands for it in another file.
+    """
+    if isinstance(given, str):
+        return read_values(kind, resolve(kind, given), _fields_of(record))
+    return _over_what_it_is_like(kind, given, _fields_of(record))
+
+
 def read_values(kind: str, path: Path, fields: frozenset[str], seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The mapping of a file, put over that of the file it is like. Raises `ConfigError`.
 
@@ -328,7 +346,13 @@ def read_values(kind: str, path: Path, fields: frozenset[str], seen: tuple[str, 
         fields: keys of such a file, one of which it must have: of another file nothing is to be told, not even keys.
         seen: files that led here.
     """
-    own = read_yaml(path)
+    return _over_its_base(kind, path, read_yaml(path), fields, seen)
+
+
+def _over_its_base(
+    kind: str, path: Path, own: dict[str, Any], fields: frozenset[str], seen: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """What a file holds, put over the file that it is like: see `read_values`."""
     if not own.keys() & (fields | {"like"}):
         raise ConfigError(f"{path}: has none of the keys of a {kind.removesuffix('s')} file; see docs/configuration.md")
     values = {"name": path.stem} | own
