@@ -1,9 +1,10 @@
 """Least squares under priors for a model that is slow and a little rough: few evaluations, in batches, coarse to fine.
 
 Points are logarithms of parameters over the medians of their priors. Slopes are taken by differences in one batch,
-kept up to date by what is evaluated anyway (Broyden's update), and taken again where the search has ended. It is made
-with a coarse model; with the fine one it is only brought to its end, with the slopes of the coarse one, for which the
-fine one's own residuals make up. Broyden, A class of methods for solving nonlinear simultaneous equations, 1965.
+kept up to date by what is evaluated anyway (Broyden's update). The search is made with a coarse model; the fine one
+begins where that has ended, with its slopes, for which the residuals of the fine one make up. The fine one's own slopes
+are taken where it ends, for the last steps and for what is known there. Broyden, A class of methods for solving nonlinear
+simultaneous equations, 1965.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,22 +116,26 @@ class _Search:
         coarse, fine = problem.resolutions[0], problem.resolutions[-1]
         self._cost = {coarse: 1, fine: 1 if fine == coarse else FINE_COST}
         self._done = 0
-        self._expected = 3 * len(problem.prior_sds) + USUAL_EVALUATIONS + (fine != coarse) * 4 * FINE_COST
+        num_parameters = len(problem.prior_sds)
+        on_the_way = 3 * num_parameters if fine != coarse else num_parameters
+        self._expected = (
+            on_the_way + USUAL_EVALUATIONS + self._cost[fine] * (2 * num_parameters + USUAL_EVALUATIONS // 2)
+        )
 
     def solve(self) -> Posterior:
         """See `Problem.solve`."""
         problem, coarse, fine = self._problem, self._problem.resolutions[0], self._problem.resolutions[-1]
         offsets = np.clip(np.zeros(len(problem.prior_sds)), *problem.bounds)
         offsets = self._go_down(offsets, self._slopes(offsets, coarse, both_ways=False), coarse)
+        if fine != coarse:
+            offsets = self._go_down(offsets, self._slopes(offsets, coarse), fine)
         for _ in range(MOST_ROUNDS):
-            start, slopes = offsets, self._slopes(offsets, coarse)
-            offsets = self._go_down(start, slopes, coarse)
-            posterior = self._posterior(offsets, slopes, coarse)
+            start, slopes = offsets, self._slopes(offsets, fine)
+            offsets = self._go_down(start, slopes, fine)
+            posterior = self._posterior(offsets, slopes, fine)
             if (offsets - start) @ np.linalg.solve(posterior.covariance, offsets - start) < NEAR**2:
                 break
-        if fine != coarse:
-            offsets = self._go_down(offsets, slopes, fine)
-        return self._posterior(offsets, slopes, fine)
+        return posterior
 
     def _posterior(self, offsets: Floats, slopes: Floats, regions: int) -> Posterior:
         problem = self._problem

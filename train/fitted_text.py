@@ -78,10 +78,10 @@ def fitted_text(start: Start, part: str, scenario: Scenario, estimates: Sequence
     record: NamedRecord = getattr(scenario, part)
     own = [estimate for estimate in estimates if estimate.parameter.field.startswith(f"{part}.")]
     try:
-        text = _edited(start, own, path)
-        found = scenario.model_copy(update={part: record_of_text(start.kind, type(record), text, path)})
-        if _is_fitted(found, scenario, part, own):
-            return text
+        here = start.folder / path.name  # where its paths lead already; the folder of the other may not be there yet
+        content = record_of_text(start.kind, type(record), _edited(start, own, here), here)
+        if _is_fitted(scenario.model_copy(update={part: content}), scenario, part, own):
+            return _edited(start, own, path)
     except (ConfigError, yaml.YAMLError, LookupError, ValueError):
         pass
     log.warning("%s: is written anew, without the comments of the %s it started from", path, part)
@@ -135,8 +135,11 @@ def _move_like(root: yaml.MappingNode, start: Start, path: Path, edits: _Edits) 
     if not isinstance(like, yaml.ScalarNode) or is_bare_word(like.value) or os.path.isabs(like.value):
         return
     here, there = os.path.realpath(start.folder), os.path.realpath(path.parent)
+    leads_to = os.path.realpath(locate(FileText(like.value, Path(here))))
+    if leads_to == os.path.realpath(path):
+        raise LookupError("like leads to the file itself")
     if here != there:
-        led = os.path.relpath(locate(FileText(like.value, Path(here))), there)
+        led = os.path.relpath(leads_to, there)
         moved = led if os.sep in led or "." in led else f".{os.sep}{led}"
         edits.replaced.append((like.start_mark.index, like.end_mark.index, json.dumps(moved, ensure_ascii=False)))
 
