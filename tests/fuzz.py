@@ -45,9 +45,10 @@ from tierenv.agents.export.learned_source import learned_source
 from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
-from tierenv.experiments import Outcome, is_times, load_experiment, packaged_experiments
+from tierenv.experiments import is_times, load_experiment, packaged_experiments
 from tierenv.measurements import check_sizes, read_measurements
 from tierenv.platform import Platform
+from tierenv.quantities import Outcome
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.config import Suite, TrainingConfig, load_training_config
@@ -166,7 +167,7 @@ def _experiments() -> list[Files]:
 def _load_experiment(folder: Path) -> object:
     """As the verb does, short of the runs."""
     mine = load_experiment(str(folder / "mine.yaml"))
-    nothing = Outcome(seconds=1.0, counted_s=0.0, accesses=0.0, counters=np.zeros(NUM_COUNTERS))
+    nothing = Outcome(seconds=1.0, counted_s=0.0, accesses=0.0, traffic_bytes=0.0, counters=np.zeros(NUM_COUNTERS))
     outcomes = {run.identity: nothing for run in mine.planned.values()}
     rows = [JudgedRow(mine, row, modelled(mine, row, outcomes)) for row in mine.all_rows]
     return json.dumps([row.to_json() for row in rows], allow_nan=False)

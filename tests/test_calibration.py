@@ -1,26 +1,25 @@
-"""Reading measurements, fitting, and the fit that is shipped."""
+"""Fitting to rows of all kinds, and the fit that is shipped."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-from tierenv.calibration import PARAMETERS, Parameter, calibrate, with_values
+from tierenv.calibration import Calibration, calibrate
 from tierenv.errors import ConfigError
-from tierenv.measurements import SYSTEMS, Cell, check_sizes, read_measurements
-from tierenv.platform import Platform
-from tierenv.records import load_record, packaged
+from tierenv.measurements import Cell, check_runs, read_measurements
+from tierenv.priors import PARAMETERS, with_values
+from tierenv.quantities import QUANTITIES
+from tierenv.records import packaged, with_changes
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
-from tierenv.train.calibrate import calibration_tables, fitted_text, report_path, run_calibration, workload_path
-from tierenv.train.cli import main
-from tierenv.workload import Workload
+from tierenv.train.calibrate import calibration_tables, report_path
 
 FITTED = "amd-epyc-cxl"
-HEADER = "size_gb,system,seconds,stdev_percent\n"
+TIMED = ("no-migration", "numab1", "numab2", "kmmscand-v0", "kmmscand-v1")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +30,6 @@ def cells() -> list[Cell]:
 @pytest.fixture(scope="module")
 def fitted() -> Scenario:
     return load_scenario("abench-8g")
-
-
-def value_of(parameter: Parameter, scenario: Scenario) -> float:
-    """Returns a scenario's value in the parameter's unit."""
-    value: Any = scenario
-    for part in parameter.field.split("."):
-        value = getattr(value, part)
-    return value / parameter.scale
 
 
 def modelled_s(cells: list[Cell], like: Scenario) -> np.ndarray:
@@ -58,10 +49,10 @@ def test_the_packaged_measurements_are_the_twelve_cells_of_the_series(cells):
 
 def test_the_fitted_platform_meets_the_bars(cells, fitted):
     times = dict(zip(((cell.size_gib, cell.system) for cell in cells), modelled_s(cells, fitted), strict=True))
-    errors = np.array([times[cell.size_gib, cell.system] / cell.seconds - 1 for cell in cells])
+    errors = np.array([times[cell.size_gib, cell.system] / cell.value - 1 for cell in cells])
     assert np.abs(errors).mean() <= 0.025
     assert np.abs(errors).max() <= 0.05
-    measured = {(cell.size_gib, cell.system): cell.seconds for cell in cells}
+    measured = {(cell.size_gib, cell.system): cell.value for cell in cells}
     for size in (8, 16, 32, 64):
         assert times[size, "kmmscand-v1"] < times[size, "numab2"] < times[size, "numab1"]
         gain, published = (1 - row[size, "kmmscand-v1"] / row[size, "numab2"] for row in (times, measured))
@@ -70,10 +61,8 @@ def test_the_fitted_platform_meets_the_bars(cells, fitted):
 
 def test_the_stored_report_is_of_the_fitted_platform_and_workload(cells, fitted):
     report = json.loads(report_path(packaged("platforms")[FITTED]).read_text())
-    assert [row["value"] for row in report["parameters"]] == pytest.approx(
-        [value_of(row, fitted) for row in PARAMETERS]
-    )
-    stored = {(row["size_gb"], row["system"]): row["modelled_s"] for row in report["cells"]}
+    assert [row["value"] for row in report["parameters"]] == pytest.approx([row.value_of(fitted) for row in PARAMETERS])
+    stored = {(row["size_gb"], row["system"]): row["modelled"] for row in report["cells"]}
     times = modelled_s(cells, fitted)
     assert [stored[cell.size_gib, cell.system] for cell in cells] == pytest.approx(times, rel=2e-3)
     assert report["worst_error_left_out"] <= 0.10
@@ -84,9 +73,9 @@ def test_fewer_than_ten_parameters_each_with_a_source_and_none_of_a_size_or_syst
     start = load_scenario("abench-8g")
     for parameter in PARAMETERS:
         assert parameter.source and parameter.prior > 0 and parameter.prior_sd > 0
-        assert value_of(parameter, start) > 0
+        assert parameter.value_of(start) > 0
     values = [2 * parameter.prior for parameter in PARAMETERS]
-    assert [value_of(row, with_values(start, values)) for row in PARAMETERS] == pytest.approx(values)
+    assert [row.value_of(with_values(start, PARAMETERS, values)) for row in PARAMETERS] == pytest.approx(values)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +83,8 @@ def known() -> tuple[list[Cell], Scenario]:
     """Returns times made by the model itself with known parameters, at sizes that take it milliseconds."""
     values = np.resize([0.8, 1.3, 1.2], len(PARAMETERS))
     start = load_scenario("abench-8g")
-    truth = with_values(start, [parameter.prior * factor for parameter, factor in zip(PARAMETERS, values, strict=True)])
-    cells = [Cell(size, system, 1.0, 0.1) for size in (0.5, 1, 2) for system in ("no-migration", *list(SYSTEMS)[1:])]
+    truth = with_values(start, PARAMETERS, [row.prior * factor for row, factor in zip(PARAMETERS, values, strict=True)])
+    cells = [Cell(size, system, 1.0, 0.1) for size in (0.5, 1, 2) for system in TIMED]
     times = modelled_s(cells, truth)
     return [Cell(c.size_gib, c.system, float(s), 0.1) for c, s in zip(cells, times, strict=True)], truth
 
@@ -112,7 +101,7 @@ def test_a_fit_to_the_model_s_own_times_reproduces_them(recovered):
 
 def test_a_fit_to_the_model_s_own_times_finds_the_truth_within_its_intervals(known, recovered):
     truth = known[1]
-    inside = [row.low <= value_of(row.parameter, truth) <= row.high for row in recovered.estimates]
+    inside = [row.low <= row.parameter.value_of(truth) <= row.high for row in recovered.estimates]
     assert sum(inside) >= len(inside) - 1
     for estimate in recovered.estimates:
         assert estimate.low < estimate.value < estimate.high
@@ -125,126 +114,200 @@ def test_correlations_are_those_of_a_covariance(recovered):
 
 
 def test_the_order_counts_as_kept_only_where_it_is(recovered):
-    swapped = recovered.modelled_s.copy()
+    swapped = recovered.modelled.copy()
     swapped[[0, 1]] = swapped[[1, 0]]
-    assert not type(recovered)(**vars_of(recovered) | {"modelled_s": swapped}).keeps_order
-
-
-def vars_of(calibration) -> dict:
-    return {name: getattr(calibration, name) for name in calibration.__dataclass_fields__}
+    assert not replace(recovered, modelled=swapped).keeps_order
 
 
 def test_tables_show_every_cell_and_parameter(known, recovered):
     residuals, gains, parameters, correlations = calibration_tables(recovered)
-    assert residuals.row_count == len(known[0]) == 3 * len(SYSTEMS)
-    assert gains.row_count == 3 * (len(SYSTEMS) - 1), "over numab2"
+    assert residuals.row_count == len(known[0]) == 3 * len(TIMED)
+    assert gains.row_count == 3 * (len(TIMED) - 1), "over numab2"
     assert parameters.row_count == correlations.row_count == len(PARAMETERS)
 
 
-def read_as(kind: type[Platform] | type[Workload], text: str, name: str) -> Platform | Workload:
-    return kind.model_validate({"name": name} | yaml.safe_load(text))
-
-
 @pytest.mark.parametrize(
-    ("part", "kind", "name"), [("platform", Platform, "amd-epyc-cxl"), ("workload", Workload, "abench")]
-)
-def test_a_fitted_file_keeps_what_was_not_fitted_and_loads_as_what_was(recovered, part, kind, name):
-    record = getattr(recovered.scenario, part)
-    text = packaged(f"{part}s")[name].read_text()
-    found = fitted_text(part, record, text, recovered.estimates)
-    assert read_as(kind, found, name) == record
-    others = [line for line in text.splitlines() if "assumed" in line or line.startswith("#")]
-    assert others and set(others) <= set(found.splitlines())
-    # of another layout it is written anew
-    start = getattr(load_scenario("abench-8g"), part).model_dump(exclude={"name"})
-    flow = fitted_text(part, record, yaml.safe_dump(start, default_flow_style=True), recovered.estimates)
-    assert read_as(kind, flow, name) == record
-
-
-def test_calibrating_writes_the_platform_its_workload_and_its_report(known, tmp_path):
-    rows = "".join(f"{cell.size_gib},{cell.system},{cell.seconds},0.1\n" for cell in known[0])
-    measurements, output = tmp_path / "mine.csv", tmp_path / "fitted.yaml"
-    measurements.write_text("# a comment\n" + HEADER + rows)
-    calibration = run_calibration(str(measurements), "amd-epyc-cxl", output, "abench-8g")
-    platform = load_record("platforms", Platform, str(output))
-    assert platform.model_copy(update={"name": "amd-epyc-cxl"}) == calibration.scenario.platform
-    assert workload_path(output).name == "fitted.workload.yaml"
-    workload = load_record("workloads", Workload, str(workload_path(output)))
-    assert workload.model_copy(update={"name": "abench"}) == calibration.scenario.workload
-    report = json.loads((tmp_path / "fitted.calibration.json").read_text())
-    assert len(report["cells"]) == len(known[0]) and report["measurements"] == "mine.csv"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
+    ("cells", "message"),
     [
-        ("", "is empty; its first line must name the columns size_gb, system, seconds, stdev_percent"),
-        ("size_gb,system\n8,numab1\n", "lacks column seconds; the columns are"),
-        ("size_gb,system,seconds,colour\n", "has an unknown column 'colour'; the columns are"),
-        (HEADER + "8,numab1,-3,1\n", ":2: seconds='-3': must be a number above 0"),
-        (HEADER + "8,numab1,nan,1\n", ":2: seconds='nan': must be a number above 0"),
-        (HEADER + "8,numab1,12s,1\n", ":2: seconds='12s': must be a number above 0"),
-        (HEADER + "0,numab1,12,1\n", ":2: size_gb='0': must be a number above 0"),
-        (HEADER + "8,numab1,12,-1\n", ":2: stdev_percent='-1': must be a number of at least 0"),
-        (HEADER + "8,numab3,12,1\n", ":2: system='numab3': unknown; did you mean 'numab2'?; allowed: no-migration, "),
-        (HEADER + "8,numab1,12\n", ":2: has 3 values, the header names 4"),
-        (HEADER + "8,numab1,12,1\n8,numab1,13,1\n", ":3: numab1 at 8 GiB is given twice"),
-        (HEADER + "1e308,numab1,12,1\n", ":2: size_gb='1e308': must be a number above 0, and 1e+09 at most"),
-        ("size_gb,system,seconds,seconds\n8,numab1,12,1\n", "has a column twice; the columns are"),
-        ("size_gb;system;seconds\n8;numab1;1.278,98\n", ":2: seconds='1.278,98': must be a number above 0"),
-        (HEADER + "8," + "x" * 140_000 + ",12,1\n", "mine.csv: holds more than 65536 bytes"),
+        ([], "mine.csv: has no row"),
+        ([Cell(1e-6, "numab1", 1.0, 0.0)], "mine.csv: numab1, size_gb=1e-06: size"),
+        ([Cell(None, "numab1", 1.0, 0.0), Cell(8.0, "numab1", 1.0, 0.0)], "mine.csv: numab1 at 8 GiB, the size of"),
+        ([Cell(999, "all-slow", 1.0, 0.0)], ""),
     ],
 )
-def test_a_bad_row_is_one_clear_line(tmp_path, content, message):
-    path = tmp_path / "mine.csv"
-    path.write_text(content)
-    with pytest.raises(ConfigError) as error:
-        read_measurements(str(path))
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda text: "\ufeff" + text,
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: "\ufeff" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n"),
-        lambda text: text.replace(",", "\t"),
-    ],
-    ids=["byte order mark", "CRLF", "decimal commas", "tabs"],
-)
-def test_what_spreadsheets_write_is_read(cells, tmp_path, change):
-    text = packaged("measurements")["abench_rfc_v1"].read_text()
-    rows = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
-    path = tmp_path / "mine.csv"
-    path.write_bytes(change(rows).encode())
-    assert read_measurements(str(path)) == cells
-
-
-def test_too_few_rows_and_sizes_are_refused(cells, fitted):
-    least = len(PARAMETERS)
-    with pytest.raises(
-        ConfigError, match=f"mine.csv: has 3 rows at 1 sizes; fitting {least} parameters takes at least {least} rows"
-    ):
-        calibrate([cell for cell in cells if cell.size_gib == 8], fitted, "mine.csv")
-
-
-def test_a_size_no_scenario_can_have_is_refused():
-    with pytest.raises(ConfigError, match="mine.csv: size_gb=1e-06: size"):
-        check_sizes([Cell(1e-6, "numab1", 1.0, 0.0)], load_scenario("abench-8g"), "mine.csv")
-
-
-def test_the_command_answers_bad_input_with_one_line_and_code_2(tmp_path, capsys):
-    path = tmp_path / "mine.csv"
-    path.write_text(HEADER + "8,numab1,-3,1\n")
-    output = tmp_path / "fitted.yaml"
-    assert main(["calibrate", str(path), "--platform", "amd-epyc-cxl", "--output", str(output)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert main(["calibrate", "abench_rfc_v1", "--platform", "nowhere", "--output", str(output)]) == 2
-    assert "unknown platform 'nowhere'" in capsys.readouterr().err
-    assert not output.exists()
+def test_rows_of_which_no_scenario_can_be_made_are_refused(cells, message):
+    like = load_scenario("abench-8g")
+    if not message:
+        check_runs(cells, like, "mine.csv")  # on one tier there is room for all
+        return
+    with pytest.raises(ConfigError, match=message):
+        calibrate(cells, like, "mine.csv")
 
 
 def test_reports_beside_platforms_are_not_platforms():
     assert all(Path(path).suffix == ".yaml" for path in packaged("platforms").values())
+
+
+SYSTEMS_OF_FOUR_TIMES = ("no-migration", "numab1", "numab2", "all-slow")
+
+
+def large() -> Scenario:
+    """256 GiB in sixteen classes of Zipf's law, half of it in DRAM, beside a card of eight lanes."""
+    edges = np.cumsum(1.6 ** np.arange(16))
+    edges = np.concatenate(([0.0], edges / edges[-1]))
+    heat = np.diff(edges**0.1)
+    names = [f"c{index}" for index in range(16)]
+    shares, fractions = np.round(heat / heat.sum(), 8), np.round(np.diff(edges), 8)
+    shares[-1], fractions[-1] = 1 - shares[:-1].sum(), 1 - fractions[:-1].sum()
+    changes = {
+        "platform": {"like": "one-x8-card", "dram": {"capacity": "160GiB"}, "cxl": {"capacity": "300GiB"}},
+        "size": "256GiB",
+        "fast_capacity": "128GiB",
+        "workload": {
+            "like": "skewed",
+            "think": "60ns",
+            "memory_parallelism": 2.0,
+            "accesses_per_page": 400,
+            "initial_placement": "address-order",
+            "classes": [{"name": name, "fraction": f} for name, f in zip(names, fractions.tolist(), strict=True)],
+            "phases": [{"name": "run", "access_share": dict(zip(names, shares.tolist(), strict=True))}],
+        },
+    }
+    return with_changes(load_scenario("skewed"), changes, "large")
+
+
+class Counted:
+    """Points that a fit had evaluated, by regions."""
+
+    def __init__(self) -> None:
+        self.points: dict[int, int] = {}
+
+    def __call__(self, decides, evaluate):
+        self.points[decides[0]] = self.points.get(decides[0], 0) + len(decides[1])
+        return evaluate()
+
+
+def test_a_large_program_of_many_classes_is_searched_coarsely_and_judged_finely():
+    start = large()
+    truth = with_values(start, PARAMETERS, [2.2, 50, 10, 1.6, 0.02])
+    cells = [Cell(None, system, 1.0, 0.5) for system in SYSTEMS_OF_FOUR_TIMES]
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.01, len(cells)))
+    cells = [replace(cell, value=float(s)) for cell, s in zip(cells, modelled_s(cells, truth) * noise, strict=True)]
+    counted = Counted()
+    found = calibrate(cells, start, remember=counted)
+    assert set(counted.points) == {4, start.regions}
+    assert counted.points[start.regions] <= 3 * 2 * len(PARAMETERS), "each takes several times as long as a coarse one"
+    assert counted.points[4] <= 5 * 2 * len(PARAMETERS)
+    assert found.modelled == pytest.approx(modelled_s(cells, found.scenario))
+    assert np.abs(found.errors).max() < 0.02
+    for estimate in found.estimates:
+        assert estimate.low < estimate.parameter.value_of(truth) < estimate.high
+
+
+def four_times(like: Scenario) -> list[Cell]:
+    cells = [Cell(None, system, 1.0, 0.5) for system in SYSTEMS_OF_FOUR_TIMES]
+    return [replace(cell, value=float(s)) for cell, s in zip(cells, modelled_s(cells, like), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def small() -> Scenario:
+    """A program whose parameters are those of the priors, of a size that takes milliseconds."""
+    start = with_changes(load_scenario("abench-8g"), {"size": "1GiB", "fast_capacity": "512MiB"}, "small")
+    return with_values(start, PARAMETERS, [row.prior for row in PARAMETERS])
+
+
+def estimates_of(calibration: Calibration) -> dict:
+    return {estimate.parameter.field.rpartition(".")[2]: estimate for estimate in calibration.estimates}
+
+
+def test_one_row_moves_what_it_tells_of_and_leaves_all_else_at_its_prior(small):
+    [cell] = [cell for cell in four_times(small) if cell.system == "all-slow"]
+    found = calibrate([replace(cell, value=1.3 * cell.value)], small)
+    rows = estimates_of(found)
+    for name in ("numa_start_period_factor", "numa_shared_move_share"):
+        assert rows[name].value == pytest.approx(rows[name].parameter.prior, rel=1e-3)
+        assert rows[name].log_sd == pytest.approx(rows[name].parameter.prior_sd)
+        assert rows[name].share_of_rows == 0 and not rows[name].is_informed
+    assert rows["memory_parallelism"].value < 0.95 * rows["memory_parallelism"].parameter.prior
+    assert abs(found.errors[0]) < 0.01
+    assert found.left_out == "" and np.isnan(found.left_out_errors).all()
+    json.dumps(found.to_json(), allow_nan=False)
+    calibration_tables(found)
+
+
+def test_of_rows_at_one_size_each_is_left_out_in_turn(small):
+    cells = four_times(small)
+    cells[-1] = replace(cells[-1], value=1.5 * cells[-1].value)
+    found = calibrate(cells, small)
+    assert found.left_out == "row"
+    assert abs(found.left_out_errors[-1]) > abs(found.errors[-1]), "what was fitted to is met better"
+    rest = calibrate(cells[:-1], small)
+    times = modelled_s(cells[-1:], rest.scenario)
+    assert found.left_out_errors[-1] == pytest.approx(times[0] / cells[-1].value - 1, abs=0.06), "to first order"
+
+
+def test_what_a_file_fixes_never_moves_and_what_it_knows_well_hardly(small):
+    cells = [replace(cell, value=1.5 * cell.value) for cell in four_times(small)]
+    files = {
+        "platform": {
+            "cxl": {
+                "idle_latency": {"value": "250ns", "prior": 1.01},
+                "bandwidth": {"value": "48GB/s"},
+            },
+            "page_walk_per_doubling": {"value": "8ns", "prior": "fixed"},
+        },
+        "workload": {"memory_parallelism": {"value": 2.5, "prior": 1.02, "source": "counted"}},
+    }
+    found = calibrate(cells, small, files=files)
+    rows = estimates_of(found)
+    assert "page_walk_per_doubling" not in rows and [row.field for row in found.fixed] == [
+        "platform.page_walk_per_doubling"
+    ]
+    assert found.scenario.platform.page_walk_per_doubling == small.platform.page_walk_per_doubling
+    assert found.scenario.platform.cxl.bandwidth == small.platform.cxl.bandwidth, "measured, and without a prior"
+    assert "bandwidth" not in rows
+    assert rows["idle_latency"].parameter.unit == "ns"
+    assert abs(math.log(rows["idle_latency"].value / 250)) < 3.5 * math.log(1.01)
+    assert rows["memory_parallelism"].parameter.source == "counted"
+    assert abs(math.log(rows["memory_parallelism"].value / 2.5)) < 3.5 * math.log(1.02)
+    assert rows["think"].value > 1.3 * rows["think"].parameter.prior, "what is left moves instead"
+
+
+KINDS = {
+    "traffic_mb_per_s": "all-slow",
+    "accesses_per_s": "all-fast",
+    "numa_hint_faults_per_s": "numab1",
+    "pgpromote_success_per_s": "numab2",
+    "pgdemote_kswapd_per_s": "numab2",
+    "promoted_mb_per_s": "kmmscand-v1",
+}
+
+
+def test_rows_of_every_kind_are_met_together(small):
+    cells = four_times(small)
+    for quantity, system in KINDS.items():
+        cells.append(Cell(None, system, 1.0, 0.0, quantity))
+    first = calibrate(cells, small)  # for what the model makes of each at its start
+    known = [replace(cell, value=float(value)) for cell, value in zip(first.cells, first.modelled, strict=True)]
+    found = calibrate(known, first.scenario)
+    by_kind = dict(zip(((cell.quantity, cell.system) for cell in found.cells), found.normalised_errors, strict=True))
+    assert len(by_kind) == len(cells)
+    assert all(abs(by_kind[kind]) < 2 for kind in KINDS.items()), by_kind
+    traffic = {cell.quantity: value for cell, value in zip(found.cells, found.modelled, strict=True)}
+    time = found.modelled[[(cell.quantity, cell.system) for cell in found.cells].index(("seconds", "all-slow"))]
+    bytes_moved = found.scenario.total_accesses * found.scenario.workload.traffic_per_access
+    assert traffic["traffic_mb_per_s"] == pytest.approx(bytes_moved / time / 1e6)
+    assert {row["unit"] for row in found.to_json()["cells"]} == {"s", "MB/s", "1/s", "pages/s"}
+    assert calibration_tables(found)[0].row_count == len(cells)
+
+
+def test_on_one_tier_nothing_moves_and_memory_costs_what_the_tier_does(small):
+    fast, slow = modelled_s([Cell(4.0, name, 1.0, 0.0) for name in ("all-fast", "all-slow")], small)
+    assert fast < 0.9 * slow
+    assert Cell(None, "all-slow", 1.0, 0.0).scenario(small).size == small.size
+    unplaced = modelled_s([Cell(4.0, "no-migration", 1.0, 0.0)], small)
+    assert unplaced == pytest.approx(slow), "abench starts on the slow node"
+
+
+def test_a_rate_is_a_quantity_of_the_table():
+    assert set(KINDS) < set(QUANTITIES)

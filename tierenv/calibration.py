@@ -1,92 +1,55 @@
-"""Fitting what is unknown of a platform and of the program measured on it to completion times (docs/model.md).
+"""Fitting what is unknown of a platform and of the program measured on it to what was measured (docs/model.md).
 
-What is fitted is a short table of physical quantities, each with a unit, a prior and the prior's source; none belongs
-to one size or one system. The fit maximises the posterior under log-normal priors and errors:
+What is fitted is a short list of physical quantities, each with a unit, a prior and the prior's source
+(`tierenv.priors`); none belongs to one size or one system. The fit maximises the posterior under log-normal priors and
+errors:
 
     minimise  e' C^-1 e + sum_p (log value_p - log prior_p)^2 / s_p^2 ,   e = log modelled - log measured
 
-a bounded least-squares problem. A measured time is off the model by what all times of its size share (SIZE_ERROR:
-memory laid out anew, cache conflicts), by an error of its own (CELL_ERROR) and by the spread of its repeats; C is the
-covariance that follows. Intervals and correlations come from the curvature at the optimum. Leaving out one size at a
-time and predicting it shows what the fit is worth where nothing was measured.
+a bounded least-squares problem, for any number of rows: where they say little the priors carry the rest. A measured
+time is off the model by what all times of its size share (SIZE_ERROR: memory laid out anew, cache conflicts), by an
+error of its own (OWN_ERRORS) and by the spread of its repeats; other quantities have only the last two. C is the
+covariance that follows. Intervals and correlations come from the curvature at the optimum.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from tierenv.errors import ConfigError
-from tierenv.measurements import Cell, check_sizes
+from tierenv.fit import Floats, Posterior, Problem, Remember, evaluated_anew
+from tierenv.measurements import TIME, Cell, at_size, check_runs
+from tierenv.priors import Parameter, bounds_of, priors_of, with_values
 from tierenv.progress import ReportProgress, unreported
-from tierenv.scenario import Scenario
+from tierenv.quantities import QUANTITIES, Outcome, traffic_per_access
+from tierenv.records import validate_record
+from tierenv.scenario import MAX_REGION_PAGES, Scenario
 from tierenv.sim.lumped.system import LumpedSystem
-
-Floats = NDArray[np.float64]
+from tierenv.units import PAGE_BYTES
 
 SIZE_ERROR = 0.02
 """Standard deviation of the logarithm of what all times at one size share."""
-CELL_ERROR = 0.012
-"""Standard deviation of the logarithm of what is a time's own."""
-STEP = 0.05
-"""Step of the finite differences in the logarithm of a parameter: far above what a run's random draws do."""
-MAX_PRIOR_SDS = 3.5
-"""Bounds of a parameter in standard deviations of its prior."""
-TOLERANCE = 3e-4
-"""Relative change of cost or parameters at which the search stops; a run's random draws do as much."""
+OWN_ERRORS = {TIME: 0.012, "accesses_per_s": 0.025, "traffic_mb_per_s": 0.1}
+"""Standard deviation of the logarithm of what is a row's own. A rate of accesses is off as a time is, shared part
+included. Counters of memory controllers also see page tables, other programs and what the kernel copies."""
+KERNEL_RATE_ERROR = 0.3
+"""The same of what the kernel counts: by a tenth to a half of such rates models and machines differ (docs/model.md)"""
+LEAST_RATES = {"promoted_mb_per_s": PAGE_BYTES / 1e6}
+LEAST_RATE = 1.0
+"""What is added to rates before their logarithm is taken: one event a second, below which none says anything."""
+LEAST_LUMPS = 64
+"""Regions times classes with which the search is made; the end of it, and what is reported, has the scenario's."""
 INTERVAL_SDS = 1.96
 """Half width of a 95 % interval in standard deviations."""
+INFORMED = 0.75
+"""Share of what is known of a parameter that has to come from the rows for it to be theirs: half the prior's spread."""
 SIGNIFICANT_DIGITS = 4
 """Digits of a fitted value that are kept."""
-LEAST_SIZES = 2
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table of what is fitted."""
-
-    field: str
-    """Field of `Scenario`, dotted: of its platform or its workload."""
-    unit: str
-    """As in YAML; "" for a plain number."""
-    scale: float
-    """One `unit` in the field's own unit."""
-    prior: float
-    """Median [unit]."""
-    prior_sd: float
-    """Standard deviation of the logarithm."""
-    source: str
-
-
-PARAMETERS = (
-    Parameter(
-        "workload.memory_parallelism",
-        "",
-        1,
-        2.5,
-        0.5,
-        "independent accesses: as many as the core finds among its instructions",
-    ),
-    Parameter("workload.think", "ns", 1e-9, 40, 0.5, "assumed: a random number, a division and a loop for each access"),
-    Parameter("platform.page_walk_per_doubling", "ns", 1e-9, 8, 0.7, "assumed: one walk in ten more goes to memory"),
-    Parameter(
-        "platform.numa_start_period_factor",
-        "",
-        1,
-        1.4,
-        0.5,
-        "the rules give 1, or 2 where all threads look a moment early",
-    ),
-    Parameter("platform.numa_shared_move_share", "", 1, 0.01, 1.0, "assumed: base NUMAB1 promotes little"),
-)
-"""What a run of a benchmark tells and nothing else does. Latencies and bandwidths of the tiers are measured with other
-programs: the times cannot tell a near, narrow card from a far, wide one."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +60,18 @@ class Estimate:
     value: float
     low: float
     high: float
+    log_sd: float
+    """Standard deviation of the logarithm after the rows have been seen."""
+
+    @property
+    def share_of_rows(self) -> float:
+        """Share of the prior's variance that the rows take away: how much of what is known comes from them."""
+        return max(0.0, 1 - (self.log_sd / self.parameter.prior_sd) ** 2)
 
     @property
     def is_informed(self) -> bool:
-        """Whether the measurements at least halve the prior's standard deviation."""
-        return math.log(self.high / self.low) / (2 * INTERVAL_SDS) <= 0.5 * self.parameter.prior_sd
+        """Whether the rows at least halve the prior's standard deviation."""
+        return self.share_of_rows >= INFORMED
 
 
 @dataclass(frozen=True)
@@ -111,58 +81,83 @@ class Calibration:
     scenario: Scenario
     """That of the measurements, with the fitted values."""
     estimates: list[Estimate]
+    fixed: list[Parameter]
+    """What the files keep from being fitted; `prior` is the value."""
     correlations: Floats
     """float64[parameters, parameters], of the logarithms."""
     cells: list[Cell]
-    modelled_s: Floats
-    """float64[cells], at the fitted values as rounded."""
-    left_out_s: Floats
-    """float64[cells], each predicted by a fit without its size."""
+    modelled: Floats
+    """float64[cells], at the fitted values as rounded, in the units of the quantities."""
+    left_out_log_errors: Floats
+    """float64[cells]: logarithm of what a fit without the row's size would make of it, over what was measured; of rows
+    at one size without the row; NaN for a single row. To first order: the slopes at the optimum tell where it would lie
+    (`tierenv.fit.Posterior.left_out`)."""
 
     @cached_property
     def errors(self) -> Floats:
-        """float64[cells]: modelled over measured time, less one."""
-        return self.modelled_s / _seconds(self.cells) - 1
+        """float64[cells]: modelled over measured, less one."""
+        return np.exp(self._log_errors) - 1
 
     @cached_property
     def left_out_errors(self) -> Floats:
-        """float64[cells]: `errors` of `left_out_s`."""
-        return self.left_out_s / _seconds(self.cells) - 1
+        """float64[cells]: as `errors`, of fits without the row."""
+        return np.exp(self.left_out_log_errors) - 1
+
+    @cached_property
+    def normalised_errors(self) -> Floats:
+        """float64[cells]: logarithm of modelled over measured in standard deviations of the row's error."""
+        return self._log_errors / np.sqrt(np.diag(_covariance(self.cells)))
+
+    @cached_property
+    def _log_errors(self) -> Floats:
+        return _logs(self.cells, self.modelled) - _logs(self.cells, _measured(self.cells))
+
+    @property
+    def left_out(self) -> str:
+        """What the fits of `left_out_errors` do without: size, row or, for a single row, "" for nothing."""
+        return "size" if len({cell.size_gib for cell in self.cells}) > 1 else "row" if len(self.cells) > 1 else ""
 
     def gains(self, system: str, baseline: str) -> list[tuple[float, float, float]]:
         """Size in GiB, measured and modelled share of the baseline's time a system saves, where both were measured."""
-        rows = {(cell.size_gib, cell.system): index for index, cell in enumerate(self.cells)}
+        times = self._times()
         gains = []
-        for size_gib in sorted({cell.size_gib for cell in self.cells}):
-            pair = [rows.get((size_gib, name)) for name in (system, baseline)]
-            if None not in pair:
-                measured, modelled = (1 - times[pair[0]] / times[pair[1]] for times in self._times)
-                gains.append((size_gib, float(measured), float(modelled)))
+        for size_gib in sorted({size for size, _ in times}):
+            if (size_gib, system) in times and (size_gib, baseline) in times:
+                ratios = [
+                    own / other for own, other in zip(times[size_gib, system], times[size_gib, baseline], strict=True)
+                ]
+                gains.append((size_gib, 1 - ratios[0], 1 - ratios[1]))
         return gains
 
     @property
     def keeps_order(self) -> bool:
         """Whether at every size the modelled times order the systems as the measured ones do."""
-        sizes = np.array([cell.size_gib for cell in self.cells])
-        measured, modelled = self._times
-        return all(
-            np.array_equal(np.argsort(measured[sizes == size]), np.argsort(modelled[sizes == size]))
-            for size in np.unique(sizes)
-        )
+        times = self._times()
+        for size in {size for size, _ in times}:
+            measured, modelled = zip(*(pair for (at, _), pair in times.items() if at == size), strict=True)
+            if not np.array_equal(np.argsort(measured), np.argsort(modelled)):
+                return False
+        return True
 
-    @property
-    def _times(self) -> tuple[Floats, Floats]:
-        return _seconds(self.cells), self.modelled_s
+    def _times(self) -> dict[tuple[float, str], tuple[float, float]]:
+        """Measured and modelled time by size and system."""
+        return {
+            (cell.size_gib or 0.0, cell.system): (cell.value, float(modelled))
+            for cell, modelled in zip(self.cells, self.modelled, strict=True)
+            if cell.quantity == TIME
+        }
 
     def to_json(self) -> dict[str, Any]:
         """What is stored beside the platform file."""
+        worst_left_out = float(np.abs(self.left_out_errors).max()) if self.left_out else None
         return {
-            "schema": 1,
+            "schema": 2,
             "platform": self.scenario.platform.name,
             "workload": self.scenario.workload.name,
             "mean_absolute_error": float(np.abs(self.errors).mean()),
             "worst_error": float(np.abs(self.errors).max()),
-            "worst_error_left_out": float(np.abs(self.left_out_errors).max()),
+            "left_out": self.left_out or None,
+            "worst_error_left_out": worst_left_out,
             "keeps_order": self.keeps_order,
             "parameters": [
                 {
@@ -170,24 +165,33 @@ class Calibration:
                     "unit": estimate.parameter.unit,
                     "value": estimate.value,
                     "ci95": [estimate.low, estimate.high],
+                    "log_sd": round(estimate.log_sd, 5),
                     "prior": estimate.parameter.prior,
                     "prior_log_sd": estimate.parameter.prior_sd,
+                    "share_of_rows": round(estimate.share_of_rows, 4),
+                    "informed": estimate.is_informed,
                     "source": estimate.parameter.source,
                 }
                 for estimate in self.estimates
+            ],
+            "fixed": [
+                {"field": row.field, "unit": row.unit, "value": row.prior, "source": row.source} for row in self.fixed
             ],
             "correlations": self.correlations.round(3).tolist(),
             "cells": [
                 {
                     "size_gb": cell.size_gib,
                     "system": cell.system,
-                    "measured_s": cell.seconds,
-                    "modelled_s": round(float(modelled), 2),
+                    "quantity": cell.quantity,
+                    "unit": QUANTITIES[cell.quantity].unit,
+                    "measured": cell.value,
+                    "modelled": _rounded(float(modelled), 6),
                     "error": round(float(error), 5),
-                    "error_left_out": round(float(left_out), 5),
+                    "normalised_error": round(float(normalised), 3),
+                    "error_left_out": round(float(left_out), 5) if math.isfinite(left_out) else None,
                 }
-                for cell, modelled, error, left_out in zip(
-                    self.cells, self.modelled_s, self.errors, self.left_out_errors, strict=True
+                for cell, modelled, error, normalised, left_out in zip(
+                    self.cells, self.modelled, self.errors, self.normalised_errors, self.left_out_errors, strict=True
                 )
             ],
         }
@@ -198,116 +202,138 @@ def calibrate(
     like: Scenario,
     origin: str = "measurements",
     report_progress: ReportProgress = unreported,
+    files: Mapping[str, Any] | None = None,
+    remember: Remember = evaluated_anew,
 ) -> Calibration:
-    """Fit PARAMETERS to measured times. Raises `ConfigError`.
+    """Fit what is unknown to what was measured. Raises `ConfigError`.
 
     Args:
-        cells: what was measured.
+        cells: what was measured, one row at least.
         like: scenario of the measurements; what is not fitted of its platform and its workload stays as it is.
         origin: where the cells come from, for messages.
         report_progress: told what is being fitted.
+        files: what the files of `platform` and `workload` hold, marks included: see `tierenv.priors.priors_of`.
+        remember: keeps what points of the search were found to give.
     """
-    cells = sorted(cells, key=lambda cell: cell.size_gib)
-    sizes = sorted({cell.size_gib for cell in cells})
-    if len(cells) < len(PARAMETERS) or len(sizes) < LEAST_SIZES:
-        raise ConfigError(
-            f"{origin}: has {len(cells)} rows at {len(sizes)} sizes; fitting {len(PARAMETERS)} parameters takes at "
-            f"least {len(PARAMETERS)} rows at {LEAST_SIZES} sizes"
-        )
-    check_sizes(cells, like, origin)
-    report_progress(0, 1 + len(sizes), "all sizes")
-    model = _Model(cells, like)
-    offsets, covariance = model.fit(np.zeros(len(PARAMETERS)), np.ones(len(cells), dtype=np.bool_))
-    sds = np.sqrt(np.diag(covariance))
-    spread = np.exp(INTERVAL_SDS * sds)
-    values = [_rounded(value) for value in model.values(offsets)]
-    fitted = with_values(like, values)
-    left_out = np.empty(len(cells))
-    for done, size in enumerate(sizes, start=1):
-        report_progress(done, 1 + len(sizes), f"all but {size:g} GiB")
-        is_left_out = np.array([cell.size_gib == size for cell in cells])
-        refitted, _ = model.fit(offsets, ~is_left_out)
-        left_out[is_left_out] = model.seconds([with_values(like, model.values(refitted))])[0, is_left_out]
+    if not cells:
+        raise ConfigError(f"{origin}: has no row")
+    cells = sorted(at_size(cells, like, origin), key=lambda cell: cell.size_gib or 0.0)
+    check_runs(cells, like, origin)
+    priors = priors_of(like, files or {})
+    parameters = priors.fitted
+    if not parameters:
+        raise ConfigError(f"{origin}: nothing is left to be fitted: platform and workload fix it all")
+    runs = _Runs(cells, like, parameters)
+    problem = Problem(
+        log_measured=_logs(cells, _measured(cells)),
+        covariance=_covariance(cells),
+        prior_sds=np.array([parameter.prior_sd for parameter in parameters]),
+        bounds=np.array([bounds_of(parameter, like, parameters) for parameter in parameters]).T,
+        evaluate=lambda points, regions: remember(
+            [regions, points.tolist()], lambda: _logs(cells, runs.modelled(runs.scenarios(points), regions))
+        ),
+        resolutions=_resolutions(like),
+    )
+    posterior = problem.solve(report_progress)
+    values = [_rounded(value) for value in runs.values(posterior.offsets)]
+    fitted = with_values(like, parameters, values)
+    validate_record(Scenario, fitted.model_dump(), f"{origin}: fitted values")
+    sds = np.sqrt(np.diag(posterior.covariance))
     return Calibration(
         scenario=fitted,
         estimates=[
-            Estimate(parameter, value, _rounded(value / factor), _rounded(value * factor))
-            for parameter, value, factor in zip(PARAMETERS, values, spread, strict=True)
+            Estimate(parameter, value, *(_rounded(value * math.exp(way * INTERVAL_SDS * sd)) for way in (-1, 1)), sd)
+            for parameter, value, sd in zip(parameters, values, sds.tolist(), strict=True)
         ],
-        correlations=covariance / np.outer(sds, sds),
+        fixed=list(priors.fixed),
+        correlations=posterior.covariance / np.outer(sds, sds),
         cells=cells,
-        modelled_s=model.seconds([fitted])[0],
-        left_out_s=left_out,
+        modelled=runs.modelled([fitted], like.regions)[0],
+        left_out_log_errors=_left_out(cells, posterior),
     )
 
 
-def with_values(scenario: Scenario, values: Sequence[float]) -> Scenario:
-    """The scenario with other values of PARAMETERS, in their units."""
-    for parameter, value in zip(PARAMETERS, values, strict=True):
-        outer, inner = parameter.field.split(".")
-        record = getattr(scenario, outer).model_copy(update={inner: value * parameter.scale})
-        scenario = scenario.model_copy(update={outer: record})
-    return scenario
+class _Runs:
+    """What the model makes of the cells; those that differ only in quantity are one run."""
 
-
-class _Model:
-    """Modelled times of the cells as a function of the logarithms of parameters over priors."""
-
-    def __init__(self, cells: Sequence[Cell], like: Scenario) -> None:
+    def __init__(self, cells: Sequence[Cell], like: Scenario, parameters: Sequence[Parameter]) -> None:
         self._cells = cells
         self._like = like
-        self._log_measured = np.log(_seconds(cells))
-        sizes = np.array([cell.size_gib for cell in cells])
-        own_variance = CELL_ERROR**2 + (0.01 * np.array([cell.stdev_percent for cell in cells])) ** 2
-        self._covariance = SIZE_ERROR**2 * (sizes[:, None] == sizes) + np.diag(own_variance)
-        self._prior_sds = np.array([parameter.prior_sd for parameter in PARAMETERS])
+        self._parameters = parameters
+        self._runs = {(cell.size_gib, cell.system): cell for cell in cells}
 
     def values(self, offsets: Floats) -> list[float]:
-        """Parameters in their units."""
-        return [parameter.prior * math.exp(offset) for parameter, offset in zip(PARAMETERS, offsets, strict=True)]
+        """Parameters in their units, of logarithms over their priors."""
+        return [row.prior * math.exp(offset) for row, offset in zip(self._parameters, offsets, strict=True)]
 
-    def seconds(self, like: Sequence[Scenario]) -> Floats:
-        """float64[scenarios, cells]: modelled times."""
-        scenarios = [cell.scenario(scenario) for scenario in like for cell in self._cells]
+    def scenarios(self, points: Floats) -> list[Scenario]:
+        """What was measured at points, float64[points, parameters], of the logarithms."""
+        return [with_values(self._like, self._parameters, self.values(point)) for point in points]
+
+    def modelled(self, like: Sequence[Scenario], regions: int) -> Floats:
+        """float64[scenarios, cells]: what the model makes of each; one batch, so that all processors take part."""
+        coarse = [scenario.model_copy(update={"regions": regions}) for scenario in like]
+        scenarios = [cell.scenario(scenario) for scenario in coarse for cell in self._runs.values()]
         system = LumpedSystem(scenarios)
         system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
         system.run_to_end()
-        return system.elapsed_s.reshape(len(like), -1)
-
-    def fit(self, start: Floats, is_used: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Offsets that fit the cells used best, and the covariance of their error."""
-        whiten = np.linalg.inv(np.linalg.cholesky(self._covariance[np.ix_(is_used, is_used)]))
-
-        def residuals(offsets: Floats) -> Floats:
-            error = (self._log_seconds([offsets])[0] - self._log_measured)[is_used]
-            return np.concatenate((whiten @ error, offsets / self._prior_sds))
-
-        def jacobian(offsets: Floats) -> Floats:
-            steps = STEP * np.eye(len(offsets))
-            up, down = np.split(self._log_seconds([*(offsets + steps), *(offsets - steps)]), 2)
-            slopes = ((up - down) / (2 * STEP)).T[is_used]
-            return np.concatenate((whiten @ slopes, np.diag(1 / self._prior_sds)))
-
-        limit = MAX_PRIOR_SDS * self._prior_sds
-        found = least_squares(
-            residuals,
-            start,
-            jac=jacobian,
-            bounds=(-limit, limit),
-            x_scale=self._prior_sds,
-            ftol=TOLERANCE,
-            xtol=TOLERANCE,
+        accesses = np.array([scenario.total_accesses for scenario in scenarios])
+        traffic = accesses * [traffic_per_access(scenario) for scenario in scenarios]
+        numbers = zip(system.elapsed_s, system.elapsed_s, accesses, traffic, system.counters, strict=True)
+        outcomes = [Outcome(*(float(number) for number in row[:4]), counters=row[4].astype(float)) for row in numbers]
+        place = {run: index for index, run in enumerate(self._runs)}
+        return np.array(
+            [
+                [_value(cell, outcomes[first + place[cell.size_gib, cell.system]]) for cell in self._cells]
+                for first in range(0, len(outcomes), len(place))
+            ]
         )
-        return found.x, np.linalg.inv(found.jac.T @ found.jac)
-
-    def _log_seconds(self, offsets: Sequence[Floats]) -> Floats:
-        """A batch, so that all processors take part."""
-        return np.log(self.seconds([with_values(self._like, self.values(row)) for row in offsets]))
 
 
-def _seconds(cells: Sequence[Cell]) -> Floats:
-    return np.array([cell.seconds for cell in cells])
+def _value(cell: Cell, outcome: Outcome) -> float:
+    of_run: Callable[[Outcome], float] | None = QUANTITIES[cell.quantity].of_run
+    assert of_run is not None  # of MEASURED_QUANTITIES
+    return of_run(outcome)
 
 
-def _rounded(number: float) -> float:
-    return float(f"{number:.{SIGNIFICANT_DIGITS}g}")
+def _resolutions(like: Scenario) -> tuple[int, ...]:
+    """Regions of the search, and those of its end: the same where there are few classes."""
+    fewest = math.ceil(max(process.pages for process in like.processes) / MAX_REGION_PAGES)
+    coarse = max(fewest, math.ceil(LEAST_LUMPS / len(like.class_pages)))
+    return (coarse, like.regions) if coarse < like.regions else (like.regions,)
+
+
+def _measured(cells: Sequence[Cell]) -> Floats:
+    return np.array([cell.value for cell in cells])
+
+
+def _logs(cells: Sequence[Cell], values: Floats) -> Floats:
+    """Logarithms of what was measured or modelled, float64[..., cells], of rates with what makes none of them 0."""
+    least = [0.0 if cell.quantity == TIME else LEAST_RATES.get(cell.quantity, LEAST_RATE) for cell in cells]
+    return np.log(values + least)
+
+
+def _covariance(cells: Sequence[Cell]) -> Floats:
+    """float64[cells, cells]: covariance of the rows' errors."""
+    sizes = np.array([cell.size_gib for cell in cells])
+    is_time = np.array([cell.quantity == TIME for cell in cells])
+    own = np.array([OWN_ERRORS.get(cell.quantity, KERNEL_RATE_ERROR) for cell in cells])
+    repeats = 0.01 * np.array([cell.stdev_percent for cell in cells])
+    shared = (sizes[:, None] == sizes) & is_time & is_time[:, None]
+    return SIZE_ERROR**2 * shared + np.diag(own**2 + repeats**2)
+
+
+def _left_out(cells: Sequence[Cell], posterior: Posterior) -> Floats:
+    """float64[cells]: see `Calibration.left_out_log_errors`."""
+    sizes = np.array([cell.size_gib for cell in cells])
+    groups = [sizes == size for size in np.unique(sizes)]
+    if len(groups) == 1:
+        groups = list(np.eye(len(cells), dtype=np.bool_))
+    found = np.full(len(cells), np.nan)
+    for group in groups if len(cells) > 1 else []:
+        found[group] = posterior.left_out(group)
+    return found
+
+
+def _rounded(number: float, digits: int = SIGNIFICANT_DIGITS) -> float:
+    return float(f"{number:.{digits}g}")

@@ -7,20 +7,16 @@ and rows that say which quantity of which run was published and how near a model
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from tierenv.counters import COUNTERS, MIGRATED, MM_SCANS, PGPROMOTE_SUCCESS, Counter
 from tierenv.errors import close_match
-from tierenv.measurements import Cell, check_sizes, read_measurements
-from tierenv.platform import MemoryTier
+from tierenv.measurements import Cell, at_size, check_runs, read_measurements
+from tierenv.quantities import QUANTITIES
 from tierenv.records import (
     BytesPerSecond,
     Fraction,
@@ -36,8 +32,6 @@ from tierenv.records import (
     with_changes,
 )
 from tierenv.scenario import Scenario
-from tierenv.sim.parameters import access_time_s
-from tierenv.units import PAGE_BYTES
 
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 Role = Literal["fitted", "check"]
@@ -248,7 +242,7 @@ class Experiment(NamedRecord):
                         f"runs: {', '.join(self.runs)}"
                     )
         if self.times is not None:
-            check_sizes(self._cells, self.scenario, self.times)
+            check_runs(self._cells, self.scenario, self.times)
         _ = self.planned  # raises where a run cannot be
         return self
 
@@ -266,7 +260,7 @@ class Experiment(NamedRecord):
     def all_rows(self) -> tuple[Row, ...]:
         """The rows, those of `times` included."""
         return self.rows or tuple(
-            Row(id=_cell_id(cell), quantity="seconds", run=_cell_id(cell), published=cell.seconds)
+            Row(id=_row_id(cell), quantity=cell.quantity, run=_cell_id(cell), published=cell.value)
             for cell in self._cells
         )
 
@@ -276,7 +270,9 @@ class Experiment(NamedRecord):
 
     @cached_property
     def _cells(self) -> list[Cell]:
-        return [] if self.times is None else read_measurements(self.times)
+        if self.times is None:
+            return []
+        return at_size(read_measurements(self.times), self.scenario, self.times)
 
 
 def _absolute(name_or_path: Any) -> Any:
@@ -288,6 +284,10 @@ def _absolute(name_or_path: Any) -> Any:
 
 def _cell_id(cell: Cell) -> str:
     return f"{cell.system}, {cell.size_gib:g} GiB"
+
+
+def _row_id(cell: Cell) -> str:
+    return _cell_id(cell) if cell.quantity == "seconds" else f"{_cell_id(cell)}: {cell.quantity}"
 
 
 def load_experiment(name_or_path: str) -> Experiment:
@@ -307,97 +307,3 @@ def is_times(path: Path) -> bool:
 def packaged_experiments() -> list[str]:
     """Names of the experiments that come with the package."""
     return [name for name, path in packaged("measurements").items() if not is_times(path)]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What of a run was counted: means over its seeds."""
-
-    seconds: float
-    """From its start to its end, or until it was cut off."""
-    counted_s: float
-    """Of these those that were counted."""
-    accesses: float
-    """Accesses in them of the processes that a run waits for."""
-    counters: NDArray[np.float64]
-    """float64[NUM_COUNTERS]: growth in them, gauges at their end."""
-
-    def per_s(self, count: float) -> float:
-        """A count as a rate; NaN if the run was over before anything was counted."""
-        return count / self.counted_s if self.counted_s > 0 else math.nan
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One row of the table of what can be published: read from a run or, without one, computed from a scenario."""
-
-    unit: str
-    meaning: str
-    of_run: Callable[[Outcome], float] | None = None
-    of_scenario: Callable[[Scenario, Row], float] | None = None
-    takes: tuple[str, ...] = ()
-    """Fields of the row that it needs."""
-
-
-def _access_time_ns(scenario: Scenario, row: Row) -> float:
-    assert row.fast_share is not None
-    return 1e9 * float(access_time_s(scenario, row.fast_share))
-
-
-def _slowdown(scenario: Scenario, row: Row) -> float:
-    assert row.fast_share is not None
-    mixed_s, all_fast_s = access_time_s(scenario, [row.fast_share, 1.0])
-    return float(mixed_s / all_fast_s)
-
-
-def _loaded_latency_ns(scenario: Scenario, row: Row) -> float:
-    tier: MemoryTier = getattr(scenario.platform, str(row.tier))
-    return 1e9 * tier.loaded_latency(row.traffic or 0.0)
-
-
-def _count(counter: Counter) -> Callable[[Outcome], float]:
-    column = COUNTERS.index(counter)
-    return lambda run: float(run.counters[column])
-
-
-def _rate(counter: Counter) -> Callable[[Outcome], float]:
-    column = COUNTERS.index(counter)
-    return lambda run: run.per_s(float(run.counters[column]))
-
-
-def _per_chunk(counter: Counter) -> Callable[[Outcome], float]:
-    column = COUNTERS.index(counter)
-    return lambda run: float(run.counters[column] / run.counters[MM_SCANS]) if run.counters[MM_SCANS] else math.nan
-
-
-def _promoted_mb_per_s(run: Outcome) -> float:
-    pages = float(run.counters[MIGRATED] + run.counters[PGPROMOTE_SUCCESS])
-    return run.per_s(pages * PAGE_BYTES / 1e6)
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "seconds": Quantity("s", "completion time of the processes that a run waits for", lambda run: run.seconds),
-    "accesses_per_s": Quantity(
-        "1/s", "accesses of the processes that a run waits for", lambda run: run.per_s(run.accesses)
-    ),
-    "promoted_mb_per_s": Quantity("MB/s", "memory promoted, by whatever promotes", _promoted_mb_per_s),
-    "access_time": Quantity(
-        "ns", "time of an access of one thread", of_scenario=_access_time_ns, takes=("fast_share",)
-    ),
-    "slowdown": Quantity("x", "that time over the one with all fast", of_scenario=_slowdown, takes=("fast_share",)),
-    "loaded_latency": Quantity(
-        "ns", "latency of a tier that carries traffic", of_scenario=_loaded_latency_ns, takes=("tier", "traffic")
-    ),
-    **{row.symbol: Quantity(row.unit, row.meaning, _count(row)) for row in COUNTERS},
-    **{
-        f"{row.symbol}_per_s": Quantity(f"{row.unit}/s", row.meaning, _rate(row))
-        for row in COUNTERS
-        if not row.is_gauge
-    },
-    **{
-        f"{row.symbol}_per_chunk": Quantity(f"{row.unit}/chunk", row.meaning, _per_chunk(row))
-        for row in COUNTERS
-        if not row.is_gauge and row is not COUNTERS[MM_SCANS]
-    },
-}
-"""What a row can be about; another is a line here."""

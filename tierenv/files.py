@@ -8,8 +8,9 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tierenv.errors import ConfigError
@@ -32,21 +33,47 @@ def atomic_write_text(path: str | Path, text: str, *, executable: bool = False) 
 
 def atomic_write_bytes(path: str | Path, content: bytes, *, executable: bool = False) -> None:
     """As `atomic_write_text`, for bytes."""
-    with _refused_by_name(path):
-        target = _where_it_leads(path)
-        if target.is_dir():
-            raise OSError(errno.EISDIR, "is a folder, not a file")
-        if target.exists() and not target.is_file():
-            target.write_bytes(content)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary_file(target) as (temporary, descriptor):
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(content)
-            os.fsync(descriptor)
-            if executable:
-                os.chmod(descriptor, os.stat(descriptor).st_mode | 0o111)
-            temporary.replace(target)
+    with _refused_by_name(path), _written_beside(path, content, executable) as put_in_place:
+        put_in_place()
+
+
+def atomic_write_texts(texts: Mapping[Path, str]) -> None:
+    """Write files that belong together, as `atomic_write_text` does: the first appears when all are on the disk."""
+    with ExitStack() as stack:
+        written = {}
+        for path, text in texts.items():
+            with _refused_by_name(path):
+                written[path] = stack.enter_context(_written_beside(path, text.encode()))
+        for path, put_in_place in written.items():
+            with _refused_by_name(path):
+                put_in_place()
+
+
+@contextmanager
+def _written_beside(path: str | Path, content: bytes, executable: bool = False) -> Iterator[Callable[[], None]]:
+    """Write a file under a temporary name; yields what puts it in place."""
+    target = _where_it_leads(path)
+    if target.is_dir():
+        raise OSError(errno.EISDIR, "is a folder, not a file")
+    if target.exists() and not target.is_file():
+        yield partial(_write_directly, target, content)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_file(target) as (temporary, descriptor):
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.fsync(descriptor)
+        if executable:
+            os.chmod(descriptor, os.stat(descriptor).st_mode | 0o111)
+        yield partial(_rename, temporary, target)
+
+
+def _write_directly(target: Path, content: bytes) -> None:
+    target.write_bytes(content)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    temporary.replace(target)
 
 
 @contextmanager

@@ -34,7 +34,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises `ConfigError` for unreadable files, keys given twice and content other than a mapping.
     """
-    text = read_text(path, MAX_YAML_BYTES)
+    return parse_yaml(read_text(path, MAX_YAML_BYTES), path)
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """The mapping that a text would be as the file at a path: see `read_yaml`. Raises `ConfigError`."""
     try:
         content = _Loader(text, path).get_single_data()
     except RecursionError:

@@ -34,7 +34,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tierenv.errors import ConfigError, close_match
-from tierenv.reading import FileText, read_yaml
+from tierenv.reading import FileText, parse_yaml, read_yaml
 from tierenv.units import (
     DAY_S,
     MAX_BYTES,
@@ -338,6 +338,24 @@ def _inside(fields: Iterable[FieldInfo]) -> list[type[Record]]:
     return [record for field in fields for record in records_in(field.annotation)]
 
 
+def record_of_text(kind: str, record: type[RecordType], text: str, path: Path) -> RecordType:
+    """What `load_record` would read if a text stood in the file at a path. Raises `ConfigError`."""
+    return validate_record(record, _over_its_base(kind, path, parse_yaml(text, path), record), str(path))
+
+
+def content_of(kind: str, record: type[Record], given: Any) -> dict[str, Any]:
+    """What the files of a record hold, put over each other, numbers with their marks. Raises `ConfigError`.
+
+    Args:
+        kind: of the record.
+        record: its type.
+        given: its name or path, or what stands for it in another file.
+    """
+    if isinstance(given, str):
+        return read_values(kind, resolve(kind, given), record)
+    return _over_what_it_is_like(kind, given, record)
+
+
 def read_values(kind: str, path: Path, record: Any, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """The mapping of a file, put over that of the file it is like. Raises `ConfigError`.
 
@@ -348,7 +366,13 @@ def read_values(kind: str, path: Path, record: Any, seen: tuple[str, ...] = ()) 
             keys.
         seen: files that led here.
     """
-    own = read_yaml(path)
+    return _over_its_base(kind, path, read_yaml(path), record, seen)
+
+
+def _over_its_base(
+    kind: str, path: Path, own: dict[str, Any], record: Any, seen: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """What a file holds, put over the file that it is like: see `read_values`."""
     if not own.keys() & {*keys_in(records_in(record)), "like"}:
         raise ConfigError(f"{path}: has none of the keys of a {kind.removesuffix('s')} file; see docs/configuration.md")
     values = {"name": path.stem} | own

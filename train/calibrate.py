@@ -1,27 +1,29 @@
 """Calibrating a platform file from a file of measurements, and what a person reads about it."""
 
 import math
-import re
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
 from rich.table import Table
 
 from tierenv.calibration import Calibration, Estimate, calibrate
-from tierenv.files import atomic_write_text
-from tierenv.measurements import read_measurements
+from tierenv.files import atomic_write_texts
+from tierenv.measurements import TIME, read_measurements
 from tierenv.platform import Platform
 from tierenv.progress import ReportProgress, unreported
-from tierenv.records import NamedRecord, load_record, packaged, resolve
-from tierenv.scenario import load_scenario
+from tierenv.quantities import QUANTITIES
+from tierenv.reading import MAX_YAML_BYTES, read_text
+from tierenv.records import content_of, load_record, resolve
+from tierenv.scenario import Scenario, load_scenario
+from tierenv.train.fitted_text import Start, fitted_text, start_of, start_within
+from tierenv.train.journal import journal_of
 from tierenv.train.report import plain_table
-from tierenv.train.run_dir import write_json
+from tierenv.train.run_dir import to_json
+from tierenv.units import format_number
+from tierenv.workload import Workload
 
 BASELINE = "numab2"
 """The system gains are counted from, as in the series."""
-
-COMMENT_COLUMN = 31
 
 
 def run_calibration(
@@ -31,22 +33,50 @@ def run_calibration(
     scenario: str,
     report_progress: ReportProgress = unreported,
 ) -> Calibration:
-    """Fit, and write the platform and, beside it, the workload and the report. Raises `ConfigError`."""
+    """Fit, and write the platform and, beside it, the workload and the report: all or none. Raises `ConfigError`.
+
+    What points of the search gave is kept, so that a command that was stopped goes on.
+    """
     start = load_record("platforms", Platform, platform)
     cells = read_measurements(measurements)
     like = load_scenario(scenario).model_copy(update={"platform": start})
-    calibration = calibrate(cells, like, measurements, report_progress)
-    fitted, estimates = calibration.scenario, calibration.estimates
-    texts = {
-        workload_path(output): fitted_text("workload", fitted.workload, _packaged_text(like.workload.name), estimates),
-        output: fitted_text(
-            "platform", fitted.platform, resolve("platforms", platform).read_text(encoding="utf-8"), estimates
-        ),
+    workload = content_of("scenarios", Scenario, scenario)["workload"]
+    files = {
+        "platform": content_of("platforms", Platform, platform),
+        "workload": content_of("workloads", Workload, workload),
     }
-    for path, text in texts.items():
-        atomic_write_text(path, text)
-    write_json(report_path(output), calibration.to_json() | {"measurements": Path(measurements).name})
+    decides = [like.model_dump(mode="json"), [vars(cell) for cell in cells], _without_folders(files)]
+    with journal_of("calibrate", *decides) as journal:
+        calibration = calibrate(cells, like, measurements, report_progress, files, journal.numbers)
+    path = resolve("platforms", platform)
+    starts = {
+        "workload": (workload_path(output), _workload_start(workload)),
+        "platform": (output, start_of("platforms", path, read_text(path, MAX_YAML_BYTES))),
+    }
+    texts = {
+        target: fitted_text(text, part, calibration.scenario, calibration.estimates, target)
+        for part, (target, text) in starts.items()
+    }
+    report = calibration.to_json() | {"measurements": Path(measurements).name}
+    atomic_write_texts(texts | {report_path(output): to_json(report)})
     return calibration
+
+
+def _workload_start(workload: Any) -> Start:
+    """The text of a scenario's workload: its file's or, where it stands in the scenario, what it would have there."""
+    if not isinstance(workload, str):
+        return start_within("workloads", workload)
+    path = resolve("workloads", workload)
+    return start_of("workloads", path, read_text(path, MAX_YAML_BYTES))
+
+
+def _without_folders(content: Any) -> Any:
+    """What files hold, for JSON."""
+    if isinstance(content, dict):
+        return {str(key): _without_folders(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_folders(value) for value in content]
+    return content if content is None or isinstance(content, bool | int | float) else str(content)
 
 
 def report_path(output: Path) -> Path:
@@ -57,45 +87,6 @@ def report_path(output: Path) -> Path:
 def workload_path(output: Path) -> Path:
     """Where the workload that belongs to a fitted platform file stands."""
     return output.with_suffix(".workload.yaml")
-
-
-def _packaged_text(workload: str) -> str:
-    """The file of a packaged workload; nothing for any other, which may stand within its scenario."""
-    path = packaged("workloads").get(workload)
-    return "" if path is None else path.read_text(encoding="utf-8")
-
-
-def fitted_text(part: str, record: NamedRecord, start_text: str, estimates: Sequence[Estimate]) -> str:
-    """The text the fit started from with the fitted values of a part of it put in, all other lines as they are.
-
-    A text that is not laid out one key a line is written anew.
-    """
-    lines = start_text.splitlines()
-    for estimate in estimates:
-        if estimate.parameter.field.startswith(f"{part}."):
-            _put(lines, estimate)
-    text = "\n".join(lines) + "\n"
-    try:
-        if type(record).model_validate({"name": record.name} | yaml.safe_load(text)) == record:
-            return text
-    except (yaml.YAMLError, ValueError):
-        pass
-    return yaml.safe_dump(record.model_dump(exclude={"name"}), sort_keys=False)
-
-
-def _put(lines: list[str], estimate: Estimate) -> None:
-    """Replace a value and its comment, or append a value that was left out."""
-    key = estimate.parameter.field.partition(".")[2]
-    entry = f"{key}: {estimate.value!r}{estimate.parameter.unit}"
-    comment = f"# fitted, 95 % interval {estimate.low:.3g} to {estimate.high:.3g}"
-    line = f"{entry:<{COMMENT_COLUMN - 1}} {comment}"
-    for number, old in enumerate(lines):
-        if re.match(rf"{key}:\s", old):
-            lines[number] = line
-            while number + 1 < len(lines) and re.match(r"\s+#", lines[number + 1]):
-                del lines[number + 1]  # the old comment went on there
-            return
-    lines.append(line)
 
 
 def calibration_tables(calibration: Calibration) -> list[Table]:
@@ -109,32 +100,44 @@ def calibration_tables(calibration: Calibration) -> list[Table]:
 
 
 def _residual_table(calibration: Calibration) -> Table:
+    is_times = all(cell.quantity == TIME for cell in calibration.cells)
     rows = [
         (
-            f"{cell.size_gib:g}",
+            f"{cell.size_gib:.4g}",
             cell.system,
-            f"{cell.seconds:.2f}",
-            f"{modelled:.2f}",
+            *([] if is_times else [f"{cell.quantity} [{QUANTITIES[cell.quantity].unit}]"]),
+            *(_four_digits(number) for number in (cell.value, modelled)),
             f"{error:+.1%}",
-            f"{left_out:+.1%}",
+            f"{normalised:+.1f}",
+            f"{left_out:+.1%}" if math.isfinite(left_out) else "-",
         )
-        for cell, modelled, error, left_out in zip(
+        for cell, modelled, error, normalised, left_out in zip(
             calibration.cells,
-            calibration.modelled_s,
+            calibration.modelled,
             calibration.errors,
+            calibration.normalised_errors,
             calibration.left_out_errors,
             strict=True,
         )
     ]
-    columns = ["size [GiB]", "system", "measured [s]", "modelled [s]", "error", "error, size left out"]
-    table = plain_table("residuals", columns, rows)
-    errors, left_out = abs(calibration.errors), abs(calibration.left_out_errors)
+    unit = " [s]" if is_times else ""
+    columns = ["size [GiB]", "system", *([] if is_times else ["quantity"]), f"measured{unit}", f"modelled{unit}"]
+    left_out = f"error, {calibration.left_out or 'nothing'} left out"
+    table = plain_table("residuals", [*columns, "error", "in sds", left_out], rows)
+    errors = abs(calibration.errors)
+    without = "one row: nothing can be left out"
+    if calibration.left_out:
+        worst = abs(calibration.left_out_errors).max()
+        without = f"worst with its {calibration.left_out} left out {worst:.1%} (to first order)"
     order = "order of the systems kept" if calibration.keeps_order else "order of the systems not kept"
     table.caption = (
-        f"mean absolute error {errors.mean():.1%}, worst {errors.max():.1%}, worst with its size left out "
-        f"{left_out.max():.1%}; {order} at every size"
+        f"mean absolute error {errors.mean():.1%}, worst {errors.max():.1%}; {without}; {order} at every size"
     )
     return table
+
+
+def _four_digits(number: float) -> str:
+    return f"{number:.2f}" if 1 <= number < 1e5 else f"{number:.4g}"
 
 
 def _gain_tables(calibration: Calibration) -> list[Table]:
@@ -154,18 +157,40 @@ def _parameter_table(calibration: Calibration) -> Table:
             estimate.parameter.field,
             f"{estimate.value:g} {estimate.parameter.unit}".strip(),
             f"{estimate.low:.3g} to {estimate.high:.3g}",
-            f"{estimate.parameter.prior:g} x/ {math.exp(estimate.parameter.prior_sd):.2f}",
+            f"{format_number(estimate.parameter.prior)} x/ {math.exp(estimate.parameter.prior_sd):.2f}",
+            f"x/ {math.exp(estimate.log_sd):.2f}",
+            f"{estimate.share_of_rows:.0%}",
+            _verdict(estimate),
             estimate.parameter.source,
         )
         for estimate in calibration.estimates
     ]
-    table = plain_table(
-        "parameters", ["parameter", "value", "95 % interval", "prior, one sd", "source of the prior"], rows
-    )
+    rows += [
+        (row.field, f"{row.prior:g} {row.unit}".strip(), "-", "fixed", "-", "-", "fixed", row.source)
+        for row in calibration.fixed
+    ]
+    columns = [
+        "parameter",
+        "value",
+        "95 % interval",
+        "prior, one sd",
+        "after",
+        "from the rows",
+        "",
+        "source of the prior",
+    ]
+    table = plain_table("parameters", columns, rows)
     vague = [estimate.parameter.field for estimate in calibration.estimates if not estimate.is_informed]
     if vague:
-        table.caption = f"little more than their prior: {', '.join(vague)}"
+        table.caption = f"{LITTLE_MORE}: {', '.join(vague)}"
     return table
+
+
+LITTLE_MORE = "little more than its prior"
+
+
+def _verdict(estimate: Estimate) -> str:
+    return "moved" if estimate.is_informed else LITTLE_MORE
 
 
 def _correlation_table(calibration: Calibration) -> Table:

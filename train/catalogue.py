@@ -10,9 +10,10 @@ from tierenv.agents.policies import POLICIES
 from tierenv.counters import COUNTERS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
-from tierenv.experiments import QUANTITIES, is_times, load_experiment
+from tierenv.experiments import is_times, load_experiment
 from tierenv.measurements import read_measurements
 from tierenv.platform import MemoryTier, Platform
+from tierenv.quantities import QUANTITIES
 from tierenv.reading import read_yaml
 from tierenv.records import load_record, packaged
 from tierenv.scenario import load_scenario

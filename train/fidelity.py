@@ -10,8 +10,9 @@ import numpy as np
 
 from tierenv.counters import COUNTERS
 from tierenv.errors import ConfigError
-from tierenv.experiments import QUANTITIES, Experiment, Outcome, PlannedRun, Row, load_experiment, packaged_experiments
+from tierenv.experiments import Experiment, PlannedRun, Row, load_experiment, packaged_experiments
 from tierenv.progress import ReportProgress, unreported
+from tierenv.quantities import QUANTITIES, Outcome, traffic_per_access
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.provenance import git_revision
@@ -237,10 +238,13 @@ def _simulate_together(runs: Sequence[PlannedRun], seeds: Sequence[int]) -> list
     counted_s = (system.elapsed_s - start_s).reshape(shape).mean(axis=1)
     work = (system.work_done - work_before).reshape(shape).mean(axis=1)
     accesses = work * [run.scenario.total_accesses for run in runs]
+    traffic = accesses * [traffic_per_access(run.scenario) for run in runs]
     counters = grown.reshape(*shape, -1).mean(axis=1)
     return [
         Outcome(*numbers)
-        for numbers in zip(seconds.tolist(), counted_s.tolist(), accesses.tolist(), counters, strict=True)
+        for numbers in zip(
+            seconds.tolist(), counted_s.tolist(), accesses.tolist(), traffic.tolist(), counters, strict=True
+        )
     ]
 
 

@@ -1,8 +1,8 @@
 """What a long command has done so far, so that the same command goes on where it was stopped or killed.
 
-A journal is a file in the user's state folder, one line for each batch of episodes. Its name is a digest of all that
-decides them, the sources included: whatever changes, the work begins anew. It is removed when the command succeeds.
-Where there is no such folder, nothing is kept.
+A journal is a file in the user's state folder, one line for each piece of work: a batch of episodes, or numbers. Its
+name is a digest of all that decides them, the sources included: whatever changes, the work begins anew. It is removed
+when the command succeeds. Where there is no such folder, nothing is kept.
 """
 
 import fcntl
@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tierenv.agents
 import tierenv.train
@@ -27,12 +28,14 @@ from tierenv.train.provenance import versions
 
 log = logging.getLogger(__name__)
 
+Work = TypeVar("Work")
+
 KEPT_DAYS = 30
 """After so long nobody continues."""
 
 
 class Journal:
-    """Episodes by what decides them.
+    """Work by what decides it.
 
     Args:
         file: to append to; None keeps nothing.
@@ -46,7 +49,7 @@ class Journal:
 
     @property
     def num_kept(self) -> int:
-        """Batches of episodes that survive this process."""
+        """Pieces of work that survive this process."""
         return len(self._known)
 
     def once(self, decides: list[Any] | None, run: Callable[[], Episodes]) -> Episodes:
@@ -56,31 +59,46 @@ class Journal:
             decides: all that decides them, for JSON; None where that is not known: they are run and not kept.
             run: makes them.
         """
+        return self._once(decides, run, _to_json, _from_json)
+
+    def numbers(self, decides: list[Any], run: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """As `once`, of an array of finite numbers."""
+        return self._once(
+            decides, run, lambda array: {"numbers": array.tolist()}, lambda kept: np.array(kept["numbers"])
+        )
+
+    def _once(
+        self,
+        decides: list[Any] | None,
+        run: Callable[[], Work],
+        to_json: Callable[[Work], dict[str, Any]],
+        from_json: Callable[[dict[str, Any]], Work],
+    ) -> Work:
         if decides is None or self._file is None:
             return run()
         key = digest(decides)
         if key in self._known:
-            return _from_json(self._known[key])
-        episodes = run()
-        content = _to_json(episodes)
+            return from_json(self._known[key])
+        work = run()
+        content = to_json(work)
         try:
-            self._file.write(json.dumps({"key": key, "episodes": content, "digest": digest(content)}).encode() + b"\n")
+            self._file.write(json.dumps({"key": key, "work": content, "digest": digest(content)}).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
             self._known[key] = content
         except OSError as error:
             log.warning("%s: %s; nothing more is kept of this command", self._file.name, error.strerror)
             self._file = None
-        return episodes
+        return work
 
     def _read(self, file: IO[bytes]) -> None:
         whole = 0
         for line in file:
             try:
                 entry = json.loads(line)
-                if entry["digest"] != digest(entry["episodes"]):
+                if entry["digest"] != digest(entry["work"]):
                     break
-                self._known[str(entry["key"])] = entry["episodes"]
+                self._known[str(entry["key"])] = entry["work"]
             except (ValueError, LookupError, TypeError, RecursionError):
                 break  # a kill tore it; what follows, if anything, is not to be trusted
             whole += len(line)

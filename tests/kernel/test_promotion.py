@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.kernel.qemu import Boot
-from tierenv.experiments import QUANTITIES, PlannedRun, load_experiment
+from tierenv.experiments import PlannedRun, load_experiment
+from tierenv.quantities import QUANTITIES
 from tierenv.records import with_changes
 from tierenv.scenario import Scenario
 from tierenv.sim.parameters import access_time_s

@@ -15,15 +15,8 @@ from tests.tiny import tiny
 from tierenv.counters import COUNTER_INDEX, COUNTERS, NUM_COUNTERS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
-from tierenv.experiments import (
-    QUANTITIES,
-    Experiment,
-    Outcome,
-    PlannedRun,
-    Tolerance,
-    load_experiment,
-    packaged_experiments,
-)
+from tierenv.experiments import Experiment, PlannedRun, Tolerance, load_experiment, packaged_experiments
+from tierenv.quantities import QUANTITIES, Outcome
 from tierenv.records import packaged, validate_record
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import access_time_s
@@ -58,7 +51,7 @@ def outcome(seconds: float, **counters: float) -> Outcome:
     counts = np.zeros(NUM_COUNTERS)
     for name, count in counters.items():
         counts[COUNTER_INDEX[name]] = count
-    return Outcome(seconds=seconds, counted_s=seconds / 2, accesses=100.0, counters=counts)
+    return Outcome(seconds=seconds, counted_s=seconds / 2, accesses=100.0, traffic_bytes=6400.0, counters=counts)
 
 
 CHANGE = {"beside": "off", "compare": "change"}
@@ -94,7 +87,7 @@ def test_a_number_is_read_from_the_run_and_the_one_beside_it(row: dict[str, Any]
 
 def test_nothing_counted_is_no_rate() -> None:
     mine = experiment({"published": 1, "quantity": "accesses_per_s"})
-    nothing = Outcome(seconds=1.0, counted_s=0.0, accesses=0.0, counters=np.zeros(NUM_COUNTERS))
+    nothing = Outcome(seconds=1.0, counted_s=0.0, accesses=0.0, traffic_bytes=0.0, counters=np.zeros(NUM_COUNTERS))
     assert modelled(mine, mine.rows[0], {mine.planned["on"].identity: nothing}) is None
 
 

@@ -184,7 +184,7 @@ def _percent(cell: str | float) -> str:
 
 def _time(row: Cell) -> str:
     error, left_out = 100 * row["error"], 100 * row["error_left_out"]
-    return f"{row['measured_s']:.1f} s, {row['modelled_s']:.1f} s, {error:+.1f} % ({left_out:+.1f} %)"
+    return f"{row['measured']:.1f} s, {row['modelled']:.1f} s, {error:+.1f} % ({left_out:+.1f} %)"
 
 
 def main() -> int:

@@ -115,7 +115,7 @@ def calibration() -> str:
     cells = {(row["system"], row["size_gb"]): row for row in report["cells"]}
     sizes = dict.fromkeys(size for _, size in cells)
     gains = ", ".join(
-        f"{_saved(cells, size, 'measured_s'):.1f} ({_saved(cells, size, 'modelled_s'):.1f})" for size in sizes
+        f"{_saved(cells, size, 'measured'):.1f} ({_saved(cells, size, 'modelled'):.1f})" for size in sizes
     )
     times = measured_times(report, "measured [s], error of the model", _error)
     return f"{times} Time kmmscand-v1 saves against numab2, measured (modelled): {gains} %."
@@ -220,7 +220,7 @@ def _held(count: dict[str, int]) -> str:
 
 
 def _error(cell: Cell) -> str:
-    return f"{cell['measured_s']:.1f}, {100 * cell['error']:+.1f} %"
+    return f"{cell['measured']:.1f}, {100 * cell['error']:+.1f} %"
 
 
 def _saved(cells: dict[tuple[str, float], Cell], size: float, key: str) -> float:

@@ -12,23 +12,29 @@ from tierenv.train.verbs.common import check_outputs, print_results, stderr_cons
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Fit a platform's unknowns to completion times measured on it."""
+    """Fit a platform's unknowns to what was measured on it: four times are enough, one is something."""
 
     measurements: Annotated[Positional[str], arg(metavar="MEASUREMENTS.csv")]
-    """Columns size_gb, system, seconds, stdev_percent: a path, or a name from `tierenv list measurements`."""
+    """Columns system, seconds and, if need be, size_gb and stdev_percent; or quantity and value in place of seconds. A
+    path, or a name from `tierenv list measurements`."""
     platform: Annotated[str, arg(metavar="START")]
-    """Platform whose other values stay as they are: a path, or a name from `tierenv list platforms`."""
+    """Platform whose other values stay as they are; values that it marks with a prior move within it. A path, or a name
+    from `tierenv list platforms`."""
     output: Annotated[Path, arg(metavar="FITTED.yaml")]
-    """Platform file to write; FITTED.calibration.json beside it reports on the fit."""
+    """Platform file to write; beside it come the program, FITTED.workload.yaml, and a report,
+    FITTED.calibration.json."""
     scenario: Annotated[str, arg(metavar="SCENARIO")] = "abench-8g"
-    """What was measured: workload and fast tier of this scenario; each row says how large and under which system."""
+    """What was measured: workload and fast tier of this scenario; each row says under which system and, where it is not
+    the scenario's size, how large."""
 
     def run(self) -> int:
         """Calibrate."""
-        check_outputs(self.output)
-        from tierenv.train.calibrate import calibration_tables, report_path, run_calibration
+        from tierenv.train.calibrate import calibration_tables, report_path, run_calibration, workload_path
+
+        outputs = (workload_path(self.output), self.output, report_path(self.output))
+        check_outputs(*outputs)
 
         with shown_progress("fitting", stderr_console()) as report_progress:
             calibration = run_calibration(self.measurements, self.platform, self.output, self.scenario, report_progress)
-        print_results(*calibration_tables(calibration), f"wrote {self.output} and {report_path(self.output)}")
+        print_results(*calibration_tables(calibration), f"wrote {', '.join(map(str, outputs))}")
         return 0
