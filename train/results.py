@@ -11,7 +11,12 @@ from tierenv.records import Record, validate_record
 from tierenv.train.outcomes import Outcome
 
 Seconds = Annotated[float, Field(ge=1e-9, le=1e9)]
-Interval = Annotated[tuple[float, ...], Field(min_length=2, max_length=2)]
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+"""Of which a picture can be made."""
+Interval = Annotated[tuple[Number, ...], Field(min_length=2, max_length=2)]
+
+
+MOST_ROWS = 20_000
 
 
 class Part(Record):
@@ -65,7 +70,7 @@ class EvaluationResult(Part):
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
     objective: str | None = None
-    rows: Annotated[tuple[ResultRow, ...], Field(min_length=1)]
+    rows: Annotated[tuple[ResultRow, ...], Field(min_length=1, max_length=MOST_ROWS)]
 
     @property
     def scenarios(self) -> list[str]:

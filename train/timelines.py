@@ -11,6 +11,7 @@ from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.progress import ReportProgress, unreported
 from tierenv.render import MOST_SHOWN_CLASSES, Timeline
 from tierenv.scenario import Scenario
+from tierenv.task import ModelledTask
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import run_episodes
 from tierenv.train.evaluate import evaluation_task
@@ -55,7 +56,7 @@ def record_timelines(
     columns = MOST_SHOWN_CLASSES + len(TUNABLES)
     points = min(MOST_POINTS, max(LEAST_POINTS, MOST_NUMBERS // (number * columns)))
     for scenario in scenarios:
-        timelines = {}
+        timelines: dict[str, tuple[Timeline, ModelledTask]] = {}
         for name in names:
             report_progress(len(entries) + len(timelines), number, f"{scenario.name}: {name}, over time")
             policy = load(name, scenario)

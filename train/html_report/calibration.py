@@ -12,7 +12,7 @@ from tierenv.train.html_report.charts import Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import listed, percent
-from tierenv.train.results import Interval, Part, Seconds
+from tierenv.train.results import Interval, Number, Part, Seconds
 
 INFORMED = 0.5
 """Share of the prior's standard deviation that measurements must not leave more of to have told something."""
@@ -27,10 +27,10 @@ class StoredParameter(Part):
 
     field: str
     unit: str = ""
-    value: float
+    value: Number
     ci95: Interval | None = None
-    prior: float | None = None
-    prior_log_sd: float | None = None
+    prior: Number | None = None
+    prior_log_sd: Number | None = None
     source: str = ""
 
     @property
@@ -44,12 +44,12 @@ class StoredParameter(Part):
 class StoredCell(Part):
     """A measured time."""
 
-    size_gb: float | None = None
+    size_gb: Number | None = None
     system: str = ""
     measured_s: Seconds
     modelled_s: Seconds
-    error: float
-    error_left_out: float | None = None
+    error: Number
+    error_left_out: Number | None = None
 
 
 class StoredCalibration(Part):
@@ -59,12 +59,12 @@ class StoredCalibration(Part):
     platform: str = ""
     workload: str = ""
     measurements: str = ""
-    mean_absolute_error: float | None = None
-    worst_error: float | None = None
-    worst_error_left_out: float | None = None
+    mean_absolute_error: Number | None = None
+    worst_error: Number | None = None
+    worst_error_left_out: Number | None = None
     keeps_order: bool | None = None
     parameters: tuple[StoredParameter, ...]
-    correlations: tuple[tuple[float, ...], ...] = ()
+    correlations: tuple[tuple[Number, ...], ...] = ()
     cells: Annotated[tuple[StoredCell, ...], Field(min_length=1)]
 
 
@@ -167,5 +167,9 @@ def _prior(parameter: StoredParameter) -> str:
 
 def _correlations(result: StoredCalibration) -> Table:
     names = [each.field for each in result.parameters]
-    rows = [[name, *(f"{value:+.2f}" for value in row)] for name, row in zip(names, result.correlations, strict=False)]
-    return Table("Correlations of the estimates", ["", *names], rows)
+    rows = [
+        [f"{number} {name}", *(f"{value:+.2f}" for value in row)]
+        for number, (name, row) in enumerate(zip(names, result.correlations, strict=False), start=1)
+    ]
+    columns = ["", *(str(number) for number in range(1, len(names) + 1))]
+    return Table("Correlations of the estimates", columns, rows)

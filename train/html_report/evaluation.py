@@ -7,9 +7,9 @@ from typing import Any
 from tierenv.errors import ConfigError
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
-from tierenv.train.html_report.charts import Dot, Line, dot_chart
+from tierenv.train.html_report.charts import Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
-from tierenv.train.html_report.texts import percent, percent_interval, with_interval
+from tierenv.train.html_report.texts import percent, percent_interval, short, with_interval
 from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
 from tierenv.train.html_report.verdicts import (
     CLASSES,
@@ -27,6 +27,8 @@ from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import mean_estimate
 
 MOST_TIMELINES = 400
+MOST_CHARTS = 60
+"""Of scenarios with about as much at stake; of more the tables alone tell."""
 
 
 class ReportedEvaluation(EvaluationResult):
@@ -53,13 +55,13 @@ def _check(result: ReportedEvaluation, path: str) -> None:
     """Refuse what is of the right form and says nothing. Raises `ConfigError`."""
     for index, timeline in enumerate(result.timelines):
         if timeline.problem:
-            raise ConfigError(f"{path}: timelines[{index}]: {timeline.problem}")
+            raise ConfigError(f"{path}: timelines.{index}: {timeline.problem}")
     if len(result.timelines) > MOST_TIMELINES:
         raise ConfigError(f"{path}: timelines: must be at most {MOST_TIMELINES}, got {len(result.timelines)}")
     seen = set()
     for index, row in enumerate(result.rows):
         if (row.scenario, row.policy) in seen:
-            raise ConfigError(f"{path}: rows[{index}]: has the scenario and the policy of a row before")
+            raise ConfigError(f"{path}: rows.{index}: has the scenario and the policy of a row before")
         seen.add((row.scenario, row.policy))
 
 
@@ -69,15 +71,16 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
     texts = [
         Text(
             f"{len(result.policies)} policies on {len(result.scenarios)} scenarios, {number} episodes each, all "
-            f"modelled.{objective} Intervals are of 95 %: Student's of a scenario's means, the stratified bootstrap's "
-            "of means over scenarios, and of differences episode by episode."
+            f"modelled.{objective} Intervals are Student's, of 95 %; differences are taken episode by episode, and "
+            "over several scenarios every scenario counts the same."
         )
     ]
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
     if len(outcomes) > 1 and (overall := verdict(outcomes)):
-        texts.append(Text(f"Over all scenarios: {overall.words} {harm_words(outcomes)}", is_verdict=True))
+        texts.append(Text(f"Over all scenarios: {overall.words}", is_verdict=True))
+        texts.append(Text(harm_words(outcomes), is_verdict=True))
     return texts
 
 
@@ -91,7 +94,7 @@ def _stake_parts(
     names = [outcome.scenario for outcome in chosen]
     blocks: list[Block] = [Text(f"Here {stake_words(low, high)}: {', '.join(names)}.")]
     if found := verdict(chosen):
-        blocks.append(Text(f"{found.words} {harm_words(chosen)}", is_verdict=True))
+        blocks += [Text(found.words, is_verdict=True), Text(harm_words(chosen), is_verdict=True)]
     if len(chosen) > 1 and same_policies(chosen):
         blocks.append(_mean_table(chosen))
     by_scenario = {outcome.scenario: outcome for outcome in chosen}
@@ -151,27 +154,18 @@ def _time_row(row: ResultRow, outcome: Outcome | None) -> list[str]:
     cells = [row.scenario, row.policy, row.daemon, time]
     if outcome is None:
         return [*cells, "-", "-"]
-    gaps = outcome.gap_closed(row.policy)
-    gap = None if gaps is None else float(gaps.mean())
+    gap = mean_gap_closed([outcome], row.policy)
     return [*cells, percent_interval(outcome.excess(row.policy), signed=True), percent(gap, 0)]
 
 
 def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:
     charts = []
-    for outcome in outcomes:
-        dots = []
-        for policy in outcome.runs:
-            estimate = outcome.excess(policy)
-            low, high = estimate.interval or (None, None)
-            dots.append(Dot(policy, *(_in_percent(number) for number in (estimate.value, low, high))))
+    for outcome in outcomes[:MOST_CHARTS]:
+        dots = [dot_of(short(policy), outcome.excess(policy), 100) for policy in outcome.runs]
         lines = [Line(0, "no migration"), Line(-100 * outcome.at_stake, "the clairvoyant", is_dashed=True)]
         charts.append(dot_chart(outcome.scenario, "time against no migration [%]", dots, lines))
     caption = "Mean time against no migration (solid line), with 95 % intervals; dashed: what no policy beats."
     return Charts(caption, charts)
-
-
-def _in_percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def _process_parts(result: EvaluationResult) -> list[Part]:

@@ -12,7 +12,10 @@ from tierenv.train.html_report.charts import Dot, dot_chart
 from tierenv.train.html_report.document import Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import four_digits, with_interval
-from tierenv.train.results import Interval, Part, Seconds
+from tierenv.train.results import Interval, Number, Part, Seconds
+from tierenv.tunables import TUNABLES
+
+_TUNABLES = {tunable.symbol: tunable for tunable in TUNABLES.values()}
 
 
 class FinalistSeconds(Part):
@@ -26,7 +29,7 @@ class StoredFinalist(Part):
     """One of the best settings of a scenario."""
 
     policy: str
-    setting: dict[str, float | None] = {}
+    setting: dict[str, Number | None] = {}
     screening_s: Seconds | None = None
     seconds: FinalistSeconds
 
@@ -37,7 +40,7 @@ class StoredBudget(Part):
     trials: int | None = None
     episodes: int | None = None
     env_steps: int | None = None
-    wall_s: float | None = None
+    wall_s: Number | None = None
 
 
 class StoredSearch(Part):
@@ -56,8 +59,8 @@ class CommonFinalist(Part):
     """One of the best settings for all scenarios together."""
 
     policy: str
-    screening: float | None = None
-    relative_time: float
+    screening: Number | None = None
+    relative_time: Number
 
 
 class StoredSuiteSearch(Part):
@@ -120,17 +123,20 @@ def _part(search: StoredSearch) -> ReportPart:
     names = list(dict.fromkeys(name for finalist in search.finalists for name in finalist.setting))
     rows = [
         [
-            finalist.policy,
+            str(rank),
             with_interval(finalist.seconds.mean, finalist.seconds.ci95, ".2f"),
             "-" if finalist.screening_s is None else f"{finalist.screening_s:.2f}",
             *(_value(finalist, name) for name in names),
+            finalist.policy,
         ]
-        for finalist in search.finalists
+        for rank, finalist in enumerate(search.finalists, start=1)
     ]
-    table = Table("Finalists, best first", ["setting", "time [s]", "when picked [s]", *names], rows)
+    titles = [_TUNABLES[name].name.replace("_", " ") if name in _TUNABLES else name for name in names]
+    columns = ["rank", "time [s]", "when picked [s]", *titles, "as a policy"]
+    table = Table("Finalists, best first", columns, rows)
     dots = [
-        Dot(finalist.policy, finalist.seconds.mean, *(finalist.seconds.ci95 or (None, None)))
-        for finalist in search.finalists
+        Dot(f"rank {rank}", finalist.seconds.mean, *(finalist.seconds.ci95 or (None, None)))
+        for rank, finalist in enumerate(search.finalists, start=1)
     ]
     chart = dot_chart(search.scenario, "time on fresh seeds [s]", dots)
     charts = Charts("Times of the finalists with 95 % intervals.", [chart])
@@ -155,4 +161,6 @@ def _value(finalist: StoredFinalist, name: str) -> str:
     if name not in finalist.setting:
         return "-"
     value = finalist.setting[name]
-    return "unlimited" if value is None else four_digits(value)
+    if value is None:
+        return "unlimited"
+    return _TUNABLES[name].quantity.text(value) if name in _TUNABLES else four_digits(value)
