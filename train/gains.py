@@ -55,15 +55,15 @@ def _gain(path: Path, own: ResultRow, other: ResultRow) -> Gain:
     for row in (own, other):
         if row.truncated_runs:
             raise ConfigError(f"{path}: {row.policy} was given up in {row.truncated_runs} runs of {row.scenario}")
-    if len(own.seconds.runs) != len(other.seconds.runs):
+    if len(own.runs) != len(other.runs):
         raise ConfigError(f"{path}: {own.policy} and {other.policy} have different numbers of runs on {own.scenario}")
-    saved = paired_difference(other.seconds.runs, own.seconds.runs)
-    scale = math.fsum(other.seconds.runs) / len(other.seconds.runs)
+    saved = paired_difference(other.runs, own.runs)
+    scale = math.fsum(other.runs) / len(other.runs)
     interval = None if saved.interval is None else (saved.low / scale, saved.high / scale)
     return Gain(
         scenario=own.scenario,
         against=other.policy,
         share=saved.value / scale,
         ci95=interval,
-        episodes=len(own.seconds.runs),
+        episodes=len(own.runs),
     )

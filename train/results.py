@@ -1,5 +1,6 @@
 """Reading what `tierenv evaluate --json` wrote: what of it is of interest to others; the rest is left unread."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,32 @@ class RunSeconds(Part):
     """Of each episode [s]."""
 
 
+class JudgedBy(Part):
+    """What a policy is judged by on a scenario, if that is not the time to the end of all."""
+
+    name: str = "last-end"
+    unit: str = "s"
+    runs: Annotated[tuple[Annotated[float, Field(ge=1e-12, le=1e9)], ...], Field(min_length=1)]
+    """Of each episode."""
+
+
+class MeanWithInterval(Part):
+    """A mean over episodes."""
+
+    mean: Number
+    ci95: Interval | None = None
+
+
+class ProcessResult(Part):
+    """What one of several processes came to."""
+
+    process: str
+    end_s: MeanWithInterval | None = None
+    slowdown: MeanWithInterval | None = None
+    """Over its time alone on the machine with all memory fast."""
+    access_s: MeanWithInterval | None = None
+
+
 class ProcessSeconds(Part):
     """When one of several processes was done."""
 
@@ -41,11 +68,10 @@ class ProcessSeconds(Part):
 
 
 class RowBounds(Part):
-    """Means over the episodes of what no policy changes [s]."""
+    """Means over the episodes of what no policy changes [s]; None where what is judged is no time."""
 
-    clairvoyant: Seconds
-    no_migration: Seconds
-    all_fast: Seconds | None = None
+    clairvoyant: Seconds | None = None
+    no_migration: Seconds | None = None
 
 
 class ResultRow(Part):
@@ -56,10 +82,17 @@ class ResultRow(Part):
     daemon: str
     """Variant it ran on."""
     seconds: RunSeconds
+    objective: JudgedBy | None = None
+    processes: tuple[ProcessResult, ...] = ()
     process_seconds: tuple[ProcessSeconds, ...] = ()
     truncated_runs: Annotated[int, Field(ge=0)] = 0
     """Episodes that were given up."""
     bounds: RowBounds | None = None
+
+    @property
+    def runs(self) -> tuple[float, ...]:
+        """What is judged of each episode."""
+        return (self.objective or self.seconds).runs
 
 
 class EvaluationResult(Part):
@@ -84,17 +117,17 @@ class EvaluationResult(Part):
 
     def outcomes(self) -> list[Outcome]:
         """The scenarios of which the file holds bounds."""
-        return [
-            Outcome(
-                scenario,
-                {row.policy: np.array(row.seconds.runs) for row in rows},
-                rows[0].bounds.clairvoyant,
-                rows[0].bounds.no_migration,
-            )
-            for scenario in self.scenarios
-            for rows in [[row for row in self.rows if row.scenario == scenario]]
-            if rows[0].bounds is not None
-        ]
+        found = (_outcome([row for row in self.rows if row.scenario == scenario]) for scenario in self.scenarios)
+        return [outcome for outcome in found if outcome is not None]
+
+
+def _outcome(rows: Sequence[ResultRow]) -> Outcome | None:
+    """Of the rows of a scenario; None without bounds."""
+    bounds = rows[0].bounds
+    if bounds is None or bounds.clairvoyant is None or bounds.no_migration is None:
+        return None
+    runs = {row.policy: np.array(row.runs) for row in rows}
+    return Outcome(rows[0].scenario, runs, bounds.clairvoyant, bounds.no_migration)
 
 
 def read_evaluation(path: Path) -> EvaluationResult:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.progress import ReportProgress, unreported
-from tierenv.render import MOST_SHOWN_CLASSES, Timeline
+from tierenv.render import Timeline
 from tierenv.scenario import Scenario
 from tierenv.task import ModelledTask
 from tierenv.train.config import load_suite
@@ -18,6 +18,8 @@ from tierenv.train.evaluate import evaluation_task
 from tierenv.tunables import TUNABLES
 from tierenv.units import GIB, PAGE_BYTES
 
+MOST_CLASSES = 10
+"""That are told apart; those that hold least of more share one entry."""
 MOST_POINTS = 200
 """In time, of one episode."""
 LEAST_POINTS = 20
@@ -53,7 +55,7 @@ def record_timelines(
     names = list(dict.fromkeys(policy_names))
     entries: list[dict[str, Any]] = []
     number = len(scenarios) * len(names)
-    columns = MOST_SHOWN_CLASSES + len(TUNABLES)
+    columns = MOST_CLASSES + len(TUNABLES)
     points = min(MOST_POINTS, max(LEAST_POINTS, MOST_NUMBERS // (number * columns)))
     for scenario in scenarios:
         timelines: dict[str, tuple[Timeline, ModelledTask]] = {}
@@ -74,10 +76,10 @@ def record_timelines(
 def _shown_classes(timelines: Sequence[Timeline]) -> NDArray[np.intp]:
     """Classes that are told apart: those that hold most of the fast tier under some policy, in their order."""
     most_held = np.max([np.mean(timeline.fast_pages, axis=0) for timeline in timelines], axis=0)
-    if len(most_held) <= MOST_SHOWN_CLASSES:
+    if len(most_held) <= MOST_CLASSES:
         return np.arange(len(most_held))
     order = np.argsort(-most_held, kind="stable")
-    return np.sort(order[: MOST_SHOWN_CLASSES - 1])
+    return np.sort(order[: MOST_CLASSES - 1])
 
 
 def _columns(
@@ -95,7 +97,7 @@ def _columns(
     return {
         "capacity_gib": scenario.fast_capacity_pages * PAGE_BYTES / GIB,
         "phases": [
-            {"from_s": timeline.elapsed_s[index], "name": phase_names[timeline.phase[index]]}
+            {"from_s": timeline.elapsed_s[index], "name": phase_names[timeline.phase[index] % len(phase_names)]}
             for index in changes[:MOST_PHASES]
         ],
         "time_s": _rounded(np.array(timeline.elapsed_s)[kept]),

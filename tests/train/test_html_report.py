@@ -216,6 +216,52 @@ def test_scenarios_are_grouped_by_what_is_at_stake(tmp_path: Path) -> None:
     )
 
 
+def told(folder: Path, content: dict[str, Any]) -> tuple[list[str], str]:
+    """Returns the titles of the parts of a section on this content, and all its texts."""
+    path = folder / "a.json"
+    path.write_text(json.dumps(content))
+    section = read_section(path)
+    return [part.title for part in section.parts], str(section)
+
+
+def test_what_is_judged_is_told_and_where_it_is_no_time_there_is_no_stake(tmp_path: Path) -> None:
+    content = report_inputs.evaluation(timelines=[])
+    for row in content["rows"]:
+        runs = [2 * seconds for seconds in row["seconds"]["runs"]]
+        row["objective"] = {"name": "application", "unit": "s", "mean": 1.0, "ci95": None, "runs": runs}
+        row["bounds"] = {key: 2 * seconds for key, seconds in row["bounds"].items()}
+        row["processes"] = [
+            {"process": "mine", "end_s": {"mean": 50.0, "ci95": [49.0, 51.0]}, "slowdown": {"mean": 1.5, "ci95": None}},
+            {"process": "theirs", "end_s": None, "slowdown": None, "access_s": {"mean": 2e-7, "ci95": None}},
+        ]
+    for row in content["rows"][:3]:
+        row["bounds"] = dict.fromkeys(row["bounds"])
+    titles, text = told(tmp_path, content)
+    assert titles == ["Something at stake", "Much at stake", "Without bounds", "Processes"]
+    assert "application: 182 [177, 187] s" in text
+    assert "'-9.0 % [-11.5, -6.5]'" in text, "of what is judged, not of the time"
+    assert "['little', 'numab2', 'mine', '50.0 [49.0, 51.0]', '1.50', '-']" in text
+    assert "['little', 'numab2', 'theirs', '-', '-', '200']" in text
+
+
+def test_calibrations_to_other_quantities_than_times_are_told(tmp_path: Path) -> None:
+    content = report_inputs.calibration() | {"schema": 2}
+    cell = {"size_gb": None, "system": "numab2", "quantity": "latency", "unit": "ns", "error": 0.1}
+    content["cells"].append(cell | {"measured": 250.0, "modelled": 275.0, "error_left_out": None})
+    content["fixed"] = [{"field": "platform.sockets", "unit": "", "value": 1, "source": "lscpu"}]
+    _, text = told(tmp_path, content)
+    assert "['numab2 latency', '250 ns', '275 ns', '+10.0 %', '-']" in text
+    assert "['platform.sockets', '1', 'lscpu']" in text
+
+
+def test_searches_by_another_objective_are_told(tmp_path: Path) -> None:
+    content = report_inputs.search() | {"objective": {"name": "worst-slowdown", "unit": "1"}}
+    for finalist in content["finalists"]:
+        finalist |= {"objective": {"mean": 1.25, "ci95": [1.2, 1.3]}, "screening": 1.24, "screening_s": None}
+    _, text = told(tmp_path, content)
+    assert "worst-slowdown [1]" in text and "1.25 [1.2, 1.3]" in text and "'1.24'" in text
+
+
 def test_a_run_that_goes_on_is_told_of_as_far_as_it_is(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     assert [part.title for part in read_section(run).parts] == ["Learning curve", "Rollouts"]

@@ -1,6 +1,6 @@
 """What a report says of `evaluate --json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ from tierenv.train.html_report.verdicts import (
     worst,
 )
 from tierenv.train.outcomes import Outcome
-from tierenv.train.results import EvaluationResult, ResultRow
+from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow
 from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import mean_estimate
 
+BEST_STATIC = "best-static"
+LAST_END = "last-end"
+"""The objective that is the time."""
 MOST_TIMELINES = 400
 MOST_CHARTS = 60
 """Of scenarios with about as much at stake; of more the tables alone tell."""
@@ -43,8 +46,12 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     _check(result, path)
     outcomes = result.outcomes()
     parts = [part for entry in CLASSES for part in _stake_parts(result, outcomes, *entry)]
-    if not outcomes:
-        parts.append(Part("Times", [_time_table(result, result.scenarios, {})]))
+    known = [outcome.scenario for outcome in outcomes]
+    if others := [scenario for scenario in result.scenarios if scenario not in known]:
+        words = Text(
+            "What is judged here is no time, or the file does not say what is at stake: there is no bound to it."
+        )
+        parts.append(Part("Without bounds", [words, _time_table(result, others, {})]))
     parts += _process_parts(result)
     parts += _timeline_parts(result)
     name = result.suite or Path(path).name
@@ -75,6 +82,8 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
             "over several scenarios every scenario counts the same."
         )
     ]
+    if BEST_STATIC in result.policies and len(result.scenarios) > 1:
+        texts.append(Text(f"{BEST_STATIC} is the best setting of each scenario, another on each."))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
@@ -139,23 +148,39 @@ def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Mapping[str, Outcome]) -> Table:
-    rows = [_time_row(row, outcomes.get(scenario)) for scenario in scenarios for row in _rows_of(result, scenario)]
-    columns = ["scenario", "policy", "daemon", "time [s]", "against no migration", "gap closed"]
-    return Table("Mean times, by scenario and policy", columns, rows, numbers_from=3)
+    has_objective = any(row.objective is not None and row.objective.name != LAST_END for row in result.rows)
+    columns: dict[str, Callable[[ResultRow], str]] = {
+        "scenario": lambda row: row.scenario,
+        "policy": lambda row: row.policy,
+        "daemon": lambda row: row.daemon,
+        "time [s]": _time,
+    }
+    if has_objective:
+        columns["objective"] = _objective
+    if outcomes:
+        columns["against no migration"] = lambda row: percent_interval(
+            outcomes[row.scenario].excess(row.policy), signed=True
+        )
+        columns["gap closed"] = lambda row: percent(mean_gap_closed([outcomes[row.scenario]], row.policy), 0)
+    rows = [[cell(row) for cell in columns.values()] for scenario in scenarios for row in _rows_of(result, scenario)]
+    return Table("Means, by scenario and policy", list(columns), rows, numbers_from=3)
+
+
+def _time(row: ResultRow) -> str:
+    seconds = mean_estimate(row.seconds.runs)
+    return ("≥ " if row.truncated_runs else "") + with_interval(seconds.value, seconds.interval)
+
+
+def _objective(row: ResultRow) -> str:
+    if row.objective is None:
+        return "-"
+    estimate = mean_estimate(row.objective.runs)
+    numbers = with_interval(estimate.value, estimate.interval, ".4g")
+    return f"{row.objective.name}: {numbers} {row.objective.unit}".strip()
 
 
 def _rows_of(result: EvaluationResult, scenario: str) -> list[ResultRow]:
     return [row for row in result.rows if row.scenario == scenario]
-
-
-def _time_row(row: ResultRow, outcome: Outcome | None) -> list[str]:
-    seconds = mean_estimate(row.seconds.runs)
-    time = ("≥ " if row.truncated_runs else "") + with_interval(seconds.value, seconds.interval)
-    cells = [row.scenario, row.policy, row.daemon, time]
-    if outcome is None:
-        return [*cells, "-", "-"]
-    gap = mean_gap_closed([outcome], row.policy)
-    return [*cells, percent_interval(outcome.excess(row.policy), signed=True), percent(gap, 0)]
 
 
 def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:
@@ -170,16 +195,47 @@ def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:
 
 def _process_parts(result: EvaluationResult) -> list[Part]:
     """When each of several processes was done; nothing where there is one in every scenario."""
-    rows = [
-        [row.scenario, row.policy, process.workload, with_interval(process.mean, process.ci95)]
-        for row in result.rows
-        if len(row.process_seconds) > 1
-        for process in row.process_seconds
-    ]
+    rows = [cells for row in result.rows for cells in _process_rows(row)]
     if not rows:
         return []
-    columns = ["scenario", "policy", "process", "done after [s]"]
-    return [Part("Processes", [Table("Mean times of each process", columns, rows, numbers_from=3)])]
+    columns = ["scenario", "policy", "process", "done after [s]", "slowdown", "access [ns]"]
+    used = [index for index in range(len(columns)) if index < 4 or any(cells[index] != "-" for cells in rows)]
+    table = Table(
+        "Means of each process",
+        [columns[index] for index in used],
+        [[cells[index] for index in used] for cells in rows],
+        numbers_from=3,
+    )
+    return [Part("Processes", [table])]
+
+
+def _process_rows(row: ResultRow) -> list[list[str]]:
+    """A line for each of several processes of a row."""
+    if len(row.processes) > 1:
+        return [
+            [
+                row.scenario,
+                row.policy,
+                each.process,
+                _mean(each.end_s, 1, ".1f"),
+                _mean(each.slowdown, 1, ".2f"),
+                _mean(each.access_s, 1e9, ".0f"),
+            ]
+            for each in row.processes
+        ]
+    if len(row.process_seconds) > 1:
+        return [
+            [row.scenario, row.policy, each.workload, with_interval(each.mean, each.ci95), "-", "-"]
+            for each in row.process_seconds
+        ]
+    return []
+
+
+def _mean(value: MeanWithInterval | None, scale: float, number: str) -> str:
+    if value is None:
+        return "-"
+    interval = None if value.ci95 is None else [scale * end for end in value.ci95]
+    return with_interval(scale * value.mean, interval, number)
 
 
 def _timeline_parts(result: ReportedEvaluation) -> list[Part]:

@@ -9,8 +9,8 @@ from tierenv.train.html_report.texts import listed, percent, percent_interval
 from tierenv.train.outcomes import AT_STAKE, MUCH_AT_STAKE, Outcome
 from tierenv.train.statistics import Estimate, stratified_mean
 
-STATIC = ("best-static", "one-static:", "static:")
-"""What the name of a policy begins with that holds one setting."""
+STATIC = ("one-static:", "static:")
+"""What the name of a policy begins with that holds one setting; so does best-static."""
 NOTHING = "no-migration"
 """The policy that nobody installs to win."""
 UNSEEN = 5e-5
@@ -39,7 +39,7 @@ def stake_words(low: float, high: float) -> str:
 
 def is_static(policy: str) -> bool:
     """Whether a policy holds one setting, whatever happens."""
-    return policy.startswith(STATIC)
+    return policy == "best-static" or policy.startswith(STATIC)
 
 
 def same_policies(outcomes: Sequence[Outcome]) -> list[str]:
