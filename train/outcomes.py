@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
+from tierenv.train.statistics import Estimate, mean_estimate
 
 AT_STAKE = 0.02
 """Share of the time without migration above which something is at stake."""
@@ -41,14 +41,3 @@ class Outcome:
     def excess(self, policy: str) -> Estimate:
         """Mean time over time without migration, less one: above 0 is slower than doing nothing."""
         return mean_estimate(self.runs[policy] / self.no_migration_s - 1)
-
-    def difference(self, first: str, second: str) -> Estimate | None:
-        """First less second, paired, in units of the time without migration; None if they did not run the same."""
-        if len(self.runs[first]) != len(self.runs[second]):
-            return None
-        return paired_difference(self.runs[first] / self.no_migration_s, self.runs[second] / self.no_migration_s)
-
-    def gap_closed(self, policy: str) -> Floats | None:
-        """float64[episodes]: 0 as slow as no migration, 1 as fast as the clairvoyant; None without a gap."""
-        gap = self.no_migration_s - self.clairvoyant_s
-        return (self.no_migration_s - self.runs[policy]) / gap if gap > 0 else None

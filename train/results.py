@@ -1,5 +1,6 @@
 """Reading what `tierenv evaluate --json` wrote: what of it is of interest to others; the rest is left unread."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,12 @@ from tierenv.records import Record, validate_record
 from tierenv.train.outcomes import Outcome
 
 Seconds = Annotated[float, Field(ge=1e-9, le=1e9)]
-Interval = Annotated[tuple[float, ...], Field(min_length=2, max_length=2)]
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+"""Of which a picture can be made."""
+Interval = Annotated[tuple[Number, ...], Field(min_length=2, max_length=2)]
+
+
+MOST_ROWS = 20_000
 
 
 class Part(Record):
@@ -27,13 +33,30 @@ class RunSeconds(Part):
     """Of each episode [s]."""
 
 
-class RowObjective(Part):
-    """What a policy came to by the scenario's objective (`tierenv.objective`)."""
+class JudgedBy(Part):
+    """What a policy is judged by on a scenario, if that is not the time to the end of all."""
 
     name: str = "last-end"
     unit: str = "s"
     runs: Annotated[tuple[Annotated[float, Field(ge=1e-12, le=1e9)], ...], Field(min_length=1)]
-    """Of each episode [unit]."""
+    """Of each episode."""
+
+
+class MeanWithInterval(Part):
+    """A mean over episodes."""
+
+    mean: Number
+    ci95: Interval | None = None
+
+
+class ProcessResult(Part):
+    """What one of several processes came to."""
+
+    process: str
+    end_s: MeanWithInterval | None = None
+    slowdown: MeanWithInterval | None = None
+    """Over its time alone on the machine with all memory fast."""
+    access_s: MeanWithInterval | None = None
 
 
 class ProcessSeconds(Part):
@@ -45,11 +68,10 @@ class ProcessSeconds(Part):
 
 
 class RowBounds(Part):
-    """Means over the episodes of what no policy changes [s]; an objective that is no time has none."""
+    """Means over the episodes of what no policy changes [s]; None where what is judged is no time."""
 
     clairvoyant: Seconds | None = None
     no_migration: Seconds | None = None
-    all_fast: Seconds | None = None
 
 
 class ResultRow(Part):
@@ -60,8 +82,8 @@ class ResultRow(Part):
     daemon: str
     """Variant it ran on."""
     seconds: RunSeconds
-    objective: RowObjective | None = None
-    """What is judged; the seconds in files of before there were others."""
+    objective: JudgedBy | None = None
+    processes: tuple[ProcessResult, ...] = ()
     process_seconds: tuple[ProcessSeconds, ...] = ()
     truncated_runs: Annotated[int, Field(ge=0)] = 0
     """Episodes that were given up."""
@@ -69,7 +91,7 @@ class ResultRow(Part):
 
     @property
     def runs(self) -> tuple[float, ...]:
-        """What each run came to, by what is judged."""
+        """What is judged of each episode."""
         return (self.objective or self.seconds).runs
 
 
@@ -81,7 +103,7 @@ class EvaluationResult(Part):
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
     objective: str | None = None
-    rows: Annotated[tuple[ResultRow, ...], Field(min_length=1)]
+    rows: Annotated[tuple[ResultRow, ...], Field(min_length=1, max_length=MOST_ROWS)]
 
     @property
     def scenarios(self) -> list[str]:
@@ -95,14 +117,17 @@ class EvaluationResult(Part):
 
     def outcomes(self) -> list[Outcome]:
         """The scenarios of which the file holds bounds."""
-        outcomes = []
-        for scenario in self.scenarios:
-            rows = [row for row in self.rows if row.scenario == scenario]
-            bounds = rows[0].bounds
-            if bounds is not None and bounds.clairvoyant is not None and bounds.no_migration is not None:
-                runs = {row.policy: np.array(row.runs) for row in rows}
-                outcomes.append(Outcome(scenario, runs, bounds.clairvoyant, bounds.no_migration))
-        return outcomes
+        found = (_outcome([row for row in self.rows if row.scenario == scenario]) for scenario in self.scenarios)
+        return [outcome for outcome in found if outcome is not None]
+
+
+def _outcome(rows: Sequence[ResultRow]) -> Outcome | None:
+    """Of the rows of a scenario; None without bounds."""
+    bounds = rows[0].bounds
+    if bounds is None or bounds.clairvoyant is None or bounds.no_migration is None:
+        return None
+    runs = {row.policy: np.array(row.runs) for row in rows}
+    return Outcome(rows[0].scenario, runs, bounds.clairvoyant, bounds.no_migration)
 
 
 def read_evaluation(path: Path) -> EvaluationResult:

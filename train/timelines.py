@@ -80,7 +80,7 @@ def _columns(timeline: Timeline, scenario: Scenario, phase_names: Sequence[str],
     return {
         "capacity_gib": scenario.fast_capacity_pages * PAGE_BYTES / GIB,
         "phases": [
-            {"from_s": timeline.elapsed_s[index], "name": phase_names[timeline.phase[index]]}
+            {"from_s": timeline.elapsed_s[index], "name": phase_names[timeline.phase[index] % len(phase_names)]}
             for index in changes[:MOST_PHASES]
         ],
         "time_s": _rounded(np.array(timeline.elapsed_s)[kept]),

@@ -31,6 +31,7 @@ VERBS = (
     "list",
     "platform",
     "import",
+    "report",
 )
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 

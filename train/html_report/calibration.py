@@ -4,15 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
-from tierenv.train.html_report.texts import listed, percent
-from tierenv.train.results import Interval, Part, Seconds
+from tierenv.train.html_report.texts import four_digits, listed, percent
+from tierenv.train.results import Interval, Number, Part
 
 INFORMED = 0.5
 """Share of the prior's standard deviation that measurements must not leave more of to have told something."""
@@ -27,10 +27,10 @@ class StoredParameter(Part):
 
     field: str
     unit: str = ""
-    value: float
+    value: Number
     ci95: Interval | None = None
-    prior: float | None = None
-    prior_log_sd: float | None = None
+    prior: Number | None = None
+    prior_log_sd: Number | None = None
     source: str = ""
 
     @property
@@ -42,29 +42,41 @@ class StoredParameter(Part):
 
 
 class StoredCell(Part):
-    """A measured time."""
+    """Something measured."""
 
-    size_gb: float | None = None
+    size_gb: Number | None = None
     system: str = ""
-    measured_s: Seconds
-    modelled_s: Seconds
-    error: float
-    error_left_out: float | None = None
+    quantity: str = "seconds"
+    unit: str = "s"
+    measured: Annotated[Number, Field(validation_alias=AliasChoices("measured", "measured_s"))]
+    modelled: Annotated[Number, Field(validation_alias=AliasChoices("modelled", "modelled_s"))]
+    error: Number
+    error_left_out: Number | None = None
+
+
+class StoredFixed(Part):
+    """What was known and not fitted."""
+
+    field: str
+    unit: str = ""
+    value: Number
+    source: str = ""
 
 
 class StoredCalibration(Part):
     """A whole file."""
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    schema_version: Annotated[Literal[1, 2], Field(alias="schema")]
     platform: str = ""
     workload: str = ""
     measurements: str = ""
-    mean_absolute_error: float | None = None
-    worst_error: float | None = None
-    worst_error_left_out: float | None = None
+    mean_absolute_error: Number | None = None
+    worst_error: Number | None = None
+    worst_error_left_out: Number | None = None
     keeps_order: bool | None = None
     parameters: tuple[StoredParameter, ...]
-    correlations: tuple[tuple[float, ...], ...] = ()
+    fixed: tuple[StoredFixed, ...] = ()
+    correlations: tuple[tuple[Number, ...], ...] = ()
     cells: Annotated[tuple[StoredCell, ...], Field(min_length=1)]
 
 
@@ -78,7 +90,7 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     if result.keeps_order is not None:
         words += f"; the order of the systems is {'kept' if result.keeps_order else 'not kept'} everywhere"
     summary = [
-        Text(f"{len(result.cells)} measured times, {len(result.parameters)} parameters fitted to them."),
+        Text(f"{len(result.cells)} measurements, {len(result.parameters)} parameters fitted to them."),
         Text(f"{words}.", is_verdict=True),
     ]
     parts = [ReportPart("Residuals", _residuals(result)), ReportPart("Parameters", _parameters(result))]
@@ -99,35 +111,37 @@ def _text(content: Mapping[str, Any], key: str) -> str | None:
 
 def _name(cell: StoredCell) -> str:
     size = "" if cell.size_gb is None else f"{cell.size_gb:g} GB"
-    return " ".join(part for part in (cell.system, size) if part) or "measurement"
+    quantity = "" if cell.quantity == "seconds" else cell.quantity
+    return " ".join(part for part in (cell.system, size, quantity) if part) or "measurement"
 
 
 def _residuals(result: StoredCalibration) -> list[Block]:
     rows = [
         [
             _name(cell),
-            f"{cell.measured_s:.2f}",
-            f"{cell.modelled_s:.2f}",
+            f"{four_digits(cell.measured)} {cell.unit}".strip(),
+            f"{four_digits(cell.modelled)} {cell.unit}".strip(),
             percent(cell.error, signed=True),
             percent(cell.error_left_out, signed=True),
         ]
         for cell in result.cells
     ]
-    columns = ["measurement", "measured [s]", "modelled [s]", "error", "error where it was left out"]
+    columns = ["measurement", "measured", "modelled", "error", "error where it was left out"]
     charts = []
     for system in dict.fromkeys(cell.system for cell in result.cells):
         dots = [Dot(_name(cell), 100 * cell.error) for cell in result.cells if cell.system == system]
         title = system or "all"
         charts.append(dot_chart(title, "modelled over measured [%]", dots, [Line(0, "no error")]))
     return [
-        Table("Measured and modelled times", columns, rows),
+        Table("Measured and modelled", columns, rows),
         Charts("Errors of the fitted model, by system.", charts),
     ]
 
 
 def _parameters(result: StoredCalibration) -> list[Block]:
+    fixed = [_fixed_table(result)] if result.fixed else []
     if not result.parameters:
-        return [Text("Nothing was fitted.")]
+        return [Text("Nothing was fitted."), *fixed]
     rows = [
         [
             each.field,
@@ -154,7 +168,12 @@ def _parameters(result: StoredCalibration) -> list[Block]:
         blocks.append(Charts("Fitted values in units of their priors, with 95 % intervals.", [chart]))
     if result.correlations:
         blocks.append(_correlations(result))
-    return blocks
+    return [*blocks, *fixed]
+
+
+def _fixed_table(result: StoredCalibration) -> Table:
+    rows = [[each.field, f"{four_digits(each.value)} {each.unit}".strip(), each.source] for each in result.fixed]
+    return Table("What was known and not fitted", ["parameter", "value", "source"], rows, numbers_from=3)
 
 
 def _prior(parameter: StoredParameter) -> str:
@@ -167,5 +186,9 @@ def _prior(parameter: StoredParameter) -> str:
 
 def _correlations(result: StoredCalibration) -> Table:
     names = [each.field for each in result.parameters]
-    rows = [[name, *(f"{value:+.2f}" for value in row)] for name, row in zip(names, result.correlations, strict=False)]
-    return Table("Correlations of the estimates", ["", *names], rows)
+    rows = [
+        [f"{number} {name}", *(f"{value:+.2f}" for value in row)]
+        for number, (name, row) in enumerate(zip(names, result.correlations, strict=False), start=1)
+    ]
+    columns = ["", *(str(number) for number in range(1, len(names) + 1))]
+    return Table("Correlations of the estimates", columns, rows)

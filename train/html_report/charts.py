@@ -1,26 +1,25 @@
-"""Pictures that stand still: specifications of Vega-Lite, drawn as SVG here.
+"""Pictures that stand still: specifications of Vega-Lite, and drawing them as SVG.
 
 Vega draws them (https://vega.github.io/vega-lite, through vl-convert), with colours that the page's style defines:
 whatever a specification names is a custom property there, so that pictures follow the reader's colour scheme. A
 picture is as wide as a narrow screen; on a wide one several stand side by side.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
-from markupsafe import Markup
-
 from tierenv.train.html_report.document import Chart
-from tierenv.train.html_report.texts import short
+from tierenv.train.html_report.texts import cut
+from tierenv.train.statistics import Estimate
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 WIDTH = 340
 """Of a picture [px]: what 400 px leave."""
 _ROW_HEIGHT = 22
-_LABEL_PIXELS = 150
+_LABEL_PIXELS = 165
 _CURVE_HEIGHT = 180
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
@@ -42,9 +41,6 @@ CONFIG: dict[str, Any] = {
     },
 }
 
-_numbers = itertools.count(1)
-"""Of the pictures that were drawn, for their ids."""
-
 
 @dataclass(frozen=True)
 class Dot:
@@ -58,6 +54,12 @@ class Dot:
     """What its shape stands for."""
 
 
+def dot_of(label: str, estimate: Estimate, scale: float = 1.0) -> Dot:
+    """An estimate with its interval, in units of 1 / scale."""
+    low, high = (None, None) if estimate.interval is None else (scale * estimate.low, scale * estimate.high)
+    return Dot(label, scale * estimate.value, low, high)
+
+
 @dataclass(frozen=True)
 class Line:
     """Where the eye may compare, with what it stands for."""
@@ -67,25 +69,20 @@ class Line:
     is_dashed: bool = False
 
 
-def draw(specification: dict[str, Any], title: str, description: str) -> Markup:
+def draw(chart: Chart) -> str:
     """A picture as SVG with its words: text is text, nothing is loaded, and no style stands outside the page's."""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg({"$schema": SCHEMA, "config": CONFIG} | specification)
-    number = next(_numbers)
-    start, end = svg.index("<svg"), svg.index(">")
-    attributes = svg[start + 4 : end].replace(' class="marks"', "")
-    words = Markup('<title id="chart-{0}">{1}</title><desc id="chart-{0}-words">{2}</desc>').format(
-        number, title, description
-    )
-    labels = f'class="marks" role="img" aria-labelledby="chart-{number}" aria-describedby="chart-{number}-words"'
-    return Markup(f"<svg {labels}{attributes}>{words}{svg[end + 1 :]}")
+    svg: str = vl_convert.vegalite_to_svg(chart.specification)
+    start, end = svg.index("<svg") + len("<svg"), svg.index(">")
+    words = f"<title>{escape(chart.title)}</title><desc>{escape(chart.description)}</desc>"
+    return f'<svg role="img"{svg[start:end]}>{words}{svg[end + 1 :]}'
 
 
 def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] = ()) -> Chart:
     """Values one below the other with their intervals, and lines to compare them with."""
     kinds = list(dict.fromkeys(dot.kind for dot in dots))
-    labels = _unique([short(dot.label) for dot in dots])
+    labels = _unique([cut(dot.label) for dot in dots])
     values = [
         {"label": label, "value": dot.value, "low": dot.low, "high": dot.high, "shape": kinds.index(dot.kind)}
         for label, dot in zip(labels, dots, strict=True)
@@ -117,13 +114,15 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] 
         {
             "mark": {"type": "point", "filled": True, "fill": "var(--ink)", "size": 60, "opacity": 1},
             "encoding": {
-                "x": {"field": "value", "type": "quantitative", "axis": x_axis, "scale": {"zero": False}},
+                "x": {"field": "value", "type": "quantitative", "axis": x_axis, "scale": {"zero": False, "padding": 8}},
                 "y": y,
                 "shape": {"field": "shape", "type": "nominal", "scale": shapes, "legend": None},
             },
         },
     ]
     specification = {
+        "$schema": SCHEMA,
+        "config": CONFIG,
         "width": WIDTH,
         "height": _ROW_HEIGHT * len(dots) + 48,
         "autosize": {"type": "fit", "contains": "padding"},
@@ -132,12 +131,14 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] 
     }
     words = f"{axis}, by row: " + "; ".join(f"{dot.label} {dot.value:.3g}" for dot in dots) + "."
     words += "".join(f" A {'dashed' if line.is_dashed else 'solid'} line marks {line.meaning}." for line in lines)
-    return Chart(title, words, draw(specification, title, words))
+    return Chart(title, words, specification)
 
 
 def curve_chart(title: str, x_axis: str, y_axis: str, points: Sequence[tuple[float, float]]) -> Chart:
     """A curve through points, each of which is marked unless there are many."""
     specification = {
+        "$schema": SCHEMA,
+        "config": CONFIG,
         "width": WIDTH,
         "height": _CURVE_HEIGHT,
         "autosize": {"type": "fit", "contains": "padding"},
@@ -163,7 +164,7 @@ def curve_chart(title: str, x_axis: str, y_axis: str, points: Sequence[tuple[flo
     }
     first, last = points[0], points[-1]
     words = f"{y_axis} against {x_axis}: {first[1]:.4g} at {first[0]:,.0f}, {last[1]:.4g} at {last[0]:,.0f}."
-    return Chart(title, words, draw(specification, title, words))
+    return Chart(title, words, specification)
 
 
 def _unique(labels: Sequence[str]) -> list[str]:

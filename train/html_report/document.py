@@ -1,10 +1,11 @@
-"""What a report is made of, whatever it is about; every text in it is plain, and the template escapes it."""
+"""What a report is made of, whatever it is about; every text in it is plain, and the template escapes it.
+
+Nothing is drawn yet: pictures are specifications of Vega-Lite.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Chart:
 
     title: str
     description: str
-    svg: Markup
+    specification: dict[str, Any]
+    """Of Vega-Lite."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,6 @@ class Charts:
 class LiveChart(Chart):
     """A picture that the script draws anew, so that it can be zoomed and filtered."""
 
-    specification: dict[str, Any]
-    """Of Vega-Lite."""
     numbers: Table
     """The same, for who does not see it."""
 

@@ -1,15 +1,15 @@
 """What a report says of `evaluate --json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tierenv.errors import ConfigError
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
-from tierenv.train.html_report.charts import Dot, Line, dot_chart
+from tierenv.train.html_report.charts import Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
-from tierenv.train.html_report.texts import percent, percent_interval, with_interval
+from tierenv.train.html_report.texts import percent, percent_interval, short, with_interval
 from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
 from tierenv.train.html_report.verdicts import (
     CLASSES,
@@ -22,11 +22,16 @@ from tierenv.train.html_report.verdicts import (
     worst,
 )
 from tierenv.train.outcomes import Outcome
-from tierenv.train.results import EvaluationResult, ResultRow
+from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow
 from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import mean_estimate
 
+BEST_STATIC = "best-static"
+LAST_END = "last-end"
+"""The objective that is the time."""
 MOST_TIMELINES = 400
+MOST_CHARTS = 60
+"""Of scenarios with about as much at stake; of more the tables alone tell."""
 
 
 class ReportedEvaluation(EvaluationResult):
@@ -41,8 +46,12 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     _check(result, path)
     outcomes = result.outcomes()
     parts = [part for entry in CLASSES for part in _stake_parts(result, outcomes, *entry)]
-    if not outcomes:
-        parts.append(Part("Times", [_time_table(result, result.scenarios, {})]))
+    known = [outcome.scenario for outcome in outcomes]
+    if others := [scenario for scenario in result.scenarios if scenario not in known]:
+        words = Text(
+            "What is judged here is no time, or the file does not say what is at stake: there is no bound to it."
+        )
+        parts.append(Part("Without bounds", [words, _time_table(result, others, {})]))
     parts += _process_parts(result)
     parts += _timeline_parts(result)
     name = result.suite or Path(path).name
@@ -53,13 +62,13 @@ def _check(result: ReportedEvaluation, path: str) -> None:
     """Refuse what is of the right form and says nothing. Raises `ConfigError`."""
     for index, timeline in enumerate(result.timelines):
         if timeline.problem:
-            raise ConfigError(f"{path}: timelines[{index}]: {timeline.problem}")
+            raise ConfigError(f"{path}: timelines.{index}: {timeline.problem}")
     if len(result.timelines) > MOST_TIMELINES:
         raise ConfigError(f"{path}: timelines: must be at most {MOST_TIMELINES}, got {len(result.timelines)}")
     seen = set()
     for index, row in enumerate(result.rows):
         if (row.scenario, row.policy) in seen:
-            raise ConfigError(f"{path}: rows[{index}]: has the scenario and the policy of a row before")
+            raise ConfigError(f"{path}: rows.{index}: has the scenario and the policy of a row before")
         seen.add((row.scenario, row.policy))
 
 
@@ -69,15 +78,18 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
     texts = [
         Text(
             f"{len(result.policies)} policies on {len(result.scenarios)} scenarios, {number} episodes each, all "
-            f"modelled.{objective} Intervals are of 95 %: Student's of a scenario's means, the stratified bootstrap's "
-            "of means over scenarios, and of differences episode by episode."
+            f"modelled.{objective} Intervals are Student's, of 95 %; differences are taken episode by episode, and "
+            "over several scenarios every scenario counts the same."
         )
     ]
+    if BEST_STATIC in result.policies and len(result.scenarios) > 1:
+        texts.append(Text(f"{BEST_STATIC} is the best setting of each scenario, another on each."))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
     if len(outcomes) > 1 and (overall := verdict(outcomes)):
-        texts.append(Text(f"Over all scenarios: {overall.words} {harm_words(outcomes)}", is_verdict=True))
+        texts.append(Text(f"Over all scenarios: {overall.words}", is_verdict=True))
+        texts.append(Text(harm_words(outcomes), is_verdict=True))
     return texts
 
 
@@ -91,7 +103,7 @@ def _stake_parts(
     names = [outcome.scenario for outcome in chosen]
     blocks: list[Block] = [Text(f"Here {stake_words(low, high)}: {', '.join(names)}.")]
     if found := verdict(chosen):
-        blocks.append(Text(f"{found.words} {harm_words(chosen)}", is_verdict=True))
+        blocks += [Text(found.words, is_verdict=True), Text(harm_words(chosen), is_verdict=True)]
     if len(chosen) > 1 and same_policies(chosen):
         blocks.append(_mean_table(chosen))
     by_scenario = {outcome.scenario: outcome for outcome in chosen}
@@ -136,56 +148,94 @@ def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Mapping[str, Outcome]) -> Table:
-    rows = [_time_row(row, outcomes.get(scenario)) for scenario in scenarios for row in _rows_of(result, scenario)]
-    columns = ["scenario", "policy", "daemon", "time [s]", "against no migration", "gap closed"]
-    return Table("Mean times, by scenario and policy", columns, rows, numbers_from=3)
+    has_objective = any(row.objective is not None and row.objective.name != LAST_END for row in result.rows)
+    columns: dict[str, Callable[[ResultRow], str]] = {
+        "scenario": lambda row: row.scenario,
+        "policy": lambda row: row.policy,
+        "daemon": lambda row: row.daemon,
+        "time [s]": _time,
+    }
+    if has_objective:
+        columns["objective"] = _objective
+    if outcomes:
+        columns["against no migration"] = lambda row: percent_interval(
+            outcomes[row.scenario].excess(row.policy), signed=True
+        )
+        columns["gap closed"] = lambda row: percent(mean_gap_closed([outcomes[row.scenario]], row.policy), 0)
+    rows = [[cell(row) for cell in columns.values()] for scenario in scenarios for row in _rows_of(result, scenario)]
+    return Table("Means, by scenario and policy", list(columns), rows, numbers_from=3)
+
+
+def _time(row: ResultRow) -> str:
+    seconds = mean_estimate(row.seconds.runs)
+    return ("≥ " if row.truncated_runs else "") + with_interval(seconds.value, seconds.interval)
+
+
+def _objective(row: ResultRow) -> str:
+    if row.objective is None:
+        return "-"
+    estimate = mean_estimate(row.objective.runs)
+    numbers = with_interval(estimate.value, estimate.interval, ".4g")
+    return f"{row.objective.name}: {numbers} {row.objective.unit}".strip()
 
 
 def _rows_of(result: EvaluationResult, scenario: str) -> list[ResultRow]:
     return [row for row in result.rows if row.scenario == scenario]
 
 
-def _time_row(row: ResultRow, outcome: Outcome | None) -> list[str]:
-    seconds = mean_estimate(row.seconds.runs)
-    time = ("≥ " if row.truncated_runs else "") + with_interval(seconds.value, seconds.interval)
-    cells = [row.scenario, row.policy, row.daemon, time]
-    if outcome is None:
-        return [*cells, "-", "-"]
-    gaps = outcome.gap_closed(row.policy)
-    gap = None if gaps is None else float(gaps.mean())
-    return [*cells, percent_interval(outcome.excess(row.policy), signed=True), percent(gap, 0)]
-
-
 def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:
     charts = []
-    for outcome in outcomes:
-        dots = []
-        for policy in outcome.runs:
-            estimate = outcome.excess(policy)
-            low, high = estimate.interval or (None, None)
-            dots.append(Dot(policy, *(_in_percent(number) for number in (estimate.value, low, high))))
+    for outcome in outcomes[:MOST_CHARTS]:
+        dots = [dot_of(short(policy), outcome.excess(policy), 100) for policy in outcome.runs]
         lines = [Line(0, "no migration"), Line(-100 * outcome.at_stake, "the clairvoyant", is_dashed=True)]
         charts.append(dot_chart(outcome.scenario, "time against no migration [%]", dots, lines))
     caption = "Mean time against no migration (solid line), with 95 % intervals; dashed: what no policy beats."
     return Charts(caption, charts)
 
 
-def _in_percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
 def _process_parts(result: EvaluationResult) -> list[Part]:
     """When each of several processes was done; nothing where there is one in every scenario."""
-    rows = [
-        [row.scenario, row.policy, process.workload, with_interval(process.mean, process.ci95)]
-        for row in result.rows
-        if len(row.process_seconds) > 1
-        for process in row.process_seconds
-    ]
+    rows = [cells for row in result.rows for cells in _process_rows(row)]
     if not rows:
         return []
-    columns = ["scenario", "policy", "process", "done after [s]"]
-    return [Part("Processes", [Table("Mean times of each process", columns, rows, numbers_from=3)])]
+    columns = ["scenario", "policy", "process", "done after [s]", "slowdown", "access [ns]"]
+    used = [index for index in range(len(columns)) if index < 4 or any(cells[index] != "-" for cells in rows)]
+    table = Table(
+        "Means of each process",
+        [columns[index] for index in used],
+        [[cells[index] for index in used] for cells in rows],
+        numbers_from=3,
+    )
+    return [Part("Processes", [table])]
+
+
+def _process_rows(row: ResultRow) -> list[list[str]]:
+    """A line for each of several processes of a row."""
+    if len(row.processes) > 1:
+        return [
+            [
+                row.scenario,
+                row.policy,
+                each.process,
+                _mean(each.end_s, 1, ".1f"),
+                _mean(each.slowdown, 1, ".2f"),
+                _mean(each.access_s, 1e9, ".0f"),
+            ]
+            for each in row.processes
+        ]
+    if len(row.process_seconds) > 1:
+        return [
+            [row.scenario, row.policy, each.workload, with_interval(each.mean, each.ci95), "-", "-"]
+            for each in row.process_seconds
+        ]
+    return []
+
+
+def _mean(value: MeanWithInterval | None, scale: float, number: str) -> str:
+    if value is None:
+        return "-"
+    interval = None if value.ci95 is None else [scale * end for end in value.ci95]
+    return with_interval(scale * value.mean, interval, number)
 
 
 def _timeline_parts(result: ReportedEvaluation) -> list[Part]:

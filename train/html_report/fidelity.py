@@ -11,7 +11,7 @@ from tierenv.train.html_report.charts import Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import four_digits, listed, percent
-from tierenv.train.results import Part
+from tierenv.train.results import MOST_ROWS, Number, Part
 
 MOST_DOTS = 40
 """Of a picture; of more rows the table alone tells."""
@@ -25,9 +25,9 @@ class StoredRow(Part):
     id: str
     experiment: str
     unit: str = ""
-    published: float
-    modelled: float | None = None
-    error: float | None = None
+    published: Number
+    modelled: Number | None = None
+    error: Number | None = None
     sign_ok: bool | None = None
     tolerance: str | None = None
     within: bool | None = None
@@ -50,8 +50,8 @@ class StoredFidelity(Part):
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
-    experiments: Annotated[tuple[StoredExperiment, ...], Field(min_length=1)]
-    rows: tuple[StoredRow, ...]
+    experiments: Annotated[tuple[StoredExperiment, ...], Field(min_length=1, max_length=500)]
+    rows: Annotated[tuple[StoredRow, ...], Field(max_length=MOST_ROWS)]
 
 
 def section(content: Mapping[str, Any], path: str) -> Section:

@@ -49,7 +49,10 @@ def read_section(path: Path) -> Section:
         if not folder.is_run:
             raise ConfigError(f"{path}: is no run folder: it has no {folder.config_path.name}")
         return run.section(folder)
-    content = clean(read_json(path))
+    try:
+        content = clean(read_json(path))
+    except RecursionError:  # JSON itself may be nested a little deeper
+        raise ConfigError(f"{path}: nested too deeply") from None
     for kind in KINDS:
         if kind.is_content(content):
             return kind.section(content, str(path))

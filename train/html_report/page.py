@@ -2,11 +2,13 @@
 
 import base64
 import hashlib
+import itertools
 from collections.abc import Sequence
 from importlib import resources
 
 from tierenv import __version__
-from tierenv.train.html_report.document import Section, Timelines
+from tierenv.train.html_report.charts import draw
+from tierenv.train.html_report.document import Chart, Section, Timelines
 
 HATCHES = (
     "",
@@ -31,10 +33,12 @@ def page(sections: Sequence[Section]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    numbers = itertools.count(1)
+    environment.filters["drawn"] = lambda chart: Markup(_drawn(chart, next(numbers)))
     is_live = any(isinstance(block, Timelines) for each in sections for part in each.parts for block in part.blocks)
     style, library, script = _file("style.css"), _library() if is_live else "", _file("report.js") if is_live else ""
     title = f"Report: {sections[0].title}" if len(sections) == 1 else f"Report on {len(sections)} inputs"
-    return environment.get_template("report.html").render(
+    text: str = environment.get_template("report.html").render(
         title=title,
         version=__version__,
         sections=sections,
@@ -45,6 +49,15 @@ def page(sections: Sequence[Section]) -> str:
         library_size=f"{len(library.encode()) / 1e6:.1f} MB",
         script=Markup(script),
     )
+    return f"{text.strip()}\n"
+
+
+def _drawn(chart: Chart, number: int) -> str:
+    """A picture with names of its own for what it clips its marks by: Vega names them alike in every picture."""
+    svg = draw(chart)
+    for start in ('id="', "url(#"):
+        svg = svg.replace(f"{start}clip", f"{start}chart-{number}-clip")
+    return svg
 
 
 def _file(name: str) -> str:
@@ -55,7 +68,7 @@ def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, as vl-convert holds it, with nothing that ends a script early."""
     import vl_convert
 
-    text: str = vl_convert.javascript_bundle()
+    text: str = vl_convert.javascript_bundle()  # type: ignore[call-arg] # stubs lack the default: all of Vega
     return text.replace("</script", r"<\/script")
 
 

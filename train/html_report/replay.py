@@ -11,7 +11,7 @@ from tierenv.train.html_report.charts import Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import four_digits, percent
-from tierenv.train.results import Part
+from tierenv.train.results import Number, Part
 
 
 class StoredCounter(Part):
@@ -20,10 +20,10 @@ class StoredCounter(Part):
     counter: str
     unit: str = ""
     is_gauge: bool = False
-    recorded: float
-    modelled: float
-    error: float | None = None
-    interval_error: float | None = None
+    recorded: Number
+    modelled: Number
+    error: Number | None = None
+    interval_error: Number | None = None
 
 
 class StoredReplay(Part):
@@ -37,7 +37,7 @@ class StoredReplay(Part):
     daemon: str = ""
     seed: int | None = None
     compared_intervals: int | None = None
-    compared_s: float | None = None
+    compared_s: Number | None = None
     rows: Annotated[tuple[StoredCounter, ...], Field(min_length=1)]
     notes: tuple[str, ...] = ()
 

@@ -53,7 +53,9 @@ def section(folder: RunFolder) -> Section:
         versions=plain(reproduce.versions_text(manifest.versions)),
         machine=", ".join(plain(f"{key} {value}") for key, value in manifest.machine.items()),
         times_resumed=str(manifest.times_resumed),
-        time_spent=", ".join(plain(f"{key} {value:.0f} s") for key, value in manifest.time_spent.items()),
+        time_spent=", ".join(
+            plain(f"{key.removesuffix('_s')} {value:.0f} s") for key, value in manifest.time_spent.items()
+        ),
     )
     return Section(f"Training run {name}", str(folder.path), summary, parts, how)
 

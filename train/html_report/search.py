@@ -12,23 +12,41 @@ from tierenv.train.html_report.charts import Dot, dot_chart
 from tierenv.train.html_report.document import Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import four_digits, with_interval
-from tierenv.train.results import Interval, Part, Seconds
+from tierenv.train.results import MeanWithInterval, Number, Part
+from tierenv.tunables import TUNABLES
+
+_TUNABLES = {tunable.symbol: tunable for tunable in TUNABLES.values()}
 
 
-class FinalistSeconds(Part):
-    """Time of a setting on fresh seeds [s]."""
+_WORDS = {"last-end": "time"}
 
-    mean: Seconds
-    ci95: Interval | None = None
+
+class StoredObjective(Part):
+    """What settings are judged by."""
+
+    name: str = "last-end"
+    unit: str = "s"
 
 
 class StoredFinalist(Part):
     """One of the best settings of a scenario."""
 
     policy: str
-    setting: dict[str, float | None] = {}
-    screening_s: Seconds | None = None
-    seconds: FinalistSeconds
+    setting: dict[str, Number | None] = {}
+    screening: Number | None = None
+    screening_s: Number | None = None
+    objective: MeanWithInterval | None = None
+    seconds: MeanWithInterval
+
+    @property
+    def judged(self) -> MeanWithInterval:
+        """What it is judged by, on fresh seeds."""
+        return self.objective or self.seconds
+
+    @property
+    def when_picked(self) -> float | None:
+        """The same on the seeds that picked it."""
+        return self.screening_s if self.screening is None else self.screening
 
 
 class StoredBudget(Part):
@@ -37,7 +55,7 @@ class StoredBudget(Part):
     trials: int | None = None
     episodes: int | None = None
     env_steps: int | None = None
-    wall_s: float | None = None
+    wall_s: Number | None = None
 
 
 class StoredSearch(Part):
@@ -47,6 +65,7 @@ class StoredSearch(Part):
     scenario: str
     daemon: str = ""
     sampler: str = ""
+    objective: StoredObjective = StoredObjective()
     git_revision: str | None = None
     budget: StoredBudget = StoredBudget()
     finalists: Annotated[tuple[StoredFinalist, ...], Field(min_length=1)]
@@ -56,8 +75,8 @@ class CommonFinalist(Part):
     """One of the best settings for all scenarios together."""
 
     policy: str
-    screening: float | None = None
-    relative_time: float
+    screening: Number | None = None
+    relative_time: Number
 
 
 class StoredSuiteSearch(Part):
@@ -120,33 +139,37 @@ def _part(search: StoredSearch) -> ReportPart:
     names = list(dict.fromkeys(name for finalist in search.finalists for name in finalist.setting))
     rows = [
         [
-            finalist.policy,
-            with_interval(finalist.seconds.mean, finalist.seconds.ci95, ".2f"),
-            "-" if finalist.screening_s is None else f"{finalist.screening_s:.2f}",
+            str(rank),
+            with_interval(finalist.judged.mean, finalist.judged.ci95, ".4g"),
+            "-" if finalist.when_picked is None else f"{finalist.when_picked:.4g}",
             *(_value(finalist, name) for name in names),
+            finalist.policy,
         ]
-        for finalist in search.finalists
+        for rank, finalist in enumerate(search.finalists, start=1)
     ]
-    table = Table("Finalists, best first", ["setting", "time [s]", "when picked [s]", *names], rows)
+    judged = f"{_WORDS.get(search.objective.name, search.objective.name)} [{search.objective.unit}]"
+    titles = [_TUNABLES[name].name.replace("_", " ") if name in _TUNABLES else name for name in names]
+    columns = ["rank", judged, "when picked", *titles, "as a policy"]
+    table = Table("Finalists, best first", columns, rows)
     dots = [
-        Dot(finalist.policy, finalist.seconds.mean, *(finalist.seconds.ci95 or (None, None)))
-        for finalist in search.finalists
+        Dot(f"rank {rank}", finalist.judged.mean, *(finalist.judged.ci95 or (None, None)))
+        for rank, finalist in enumerate(search.finalists, start=1)
     ]
-    chart = dot_chart(search.scenario, "time on fresh seeds [s]", dots)
-    charts = Charts("Times of the finalists with 95 % intervals.", [chart])
+    chart = dot_chart(search.scenario, f"{judged} on fresh seeds", dots)
+    charts = Charts("The finalists with 95 % intervals.", [chart])
     return ReportPart(f"Settings for {search.scenario}", [Text(_verdict(search), is_verdict=True), table, charts])
 
 
 def _verdict(search: StoredSearch) -> str:
     best = search.finalists[0]
     words = f"{best.policy} is the best of {search.budget.trials or 'the'} settings"
-    words += f", {with_interval(best.seconds.mean, best.seconds.ci95, '.2f')} s."
-    if best.seconds.ci95 is None:
+    words += f", {with_interval(best.judged.mean, best.judged.ci95, '.4g')} {search.objective.unit}."
+    if best.judged.ci95 is None:
         return words
     near = [
         each.policy
         for each in search.finalists[1:]
-        if each.seconds.ci95 is not None and each.seconds.ci95[0] <= best.seconds.ci95[1]
+        if each.judged.ci95 is not None and each.judged.ci95[0] <= best.judged.ci95[1]
     ]
     return f"{words} The intervals of {len(near)} of the other {len(search.finalists) - 1} finalists overlap with its."
 
@@ -155,4 +178,6 @@ def _value(finalist: StoredFinalist, name: str) -> str:
     if name not in finalist.setting:
         return "-"
     value = finalist.setting[name]
-    return "unlimited" if value is None else four_digits(value)
+    if value is None:
+        return "unlimited"
+    return _TUNABLES[name].quantity.text(value) if name in _TUNABLES else four_digits(value)

@@ -10,7 +10,7 @@ from tierenv.train.statistics import Estimate
 
 MOST_CHARACTERS = 300
 """Of a text out of a file."""
-MOST_LABEL_CHARACTERS = 28
+MOST_LABEL_CHARACTERS = 25
 """Of a name in a picture."""
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -39,10 +39,14 @@ def plain(text: str) -> str:
     return shown if len(shown) <= MOST_CHARACTERS else f"{shown[: MOST_CHARACTERS - 1]}…"
 
 
-def short(name: str, most_characters: int = MOST_LABEL_CHARACTERS) -> str:
-    """The end of a name, as long as there is room for in a picture; of a path the last part."""
-    end = Path(name).name if "/" in name and not name.endswith("/") else name
-    return end if len(end) <= most_characters else f"…{end[1 - most_characters :]}"
+def cut(name: str) -> str:
+    """The end of a name, as long as there is room for in a picture."""
+    return name if len(name) <= MOST_LABEL_CHARACTERS else f"…{name[1 - MOST_LABEL_CHARACTERS :]}"
+
+
+def short(policy: str) -> str:
+    """The last part of a path, for policies that are folders."""
+    return Path(policy).name or policy
 
 
 def percent(share: float | None, digits: int = 1, *, signed: bool = False) -> str:

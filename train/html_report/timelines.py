@@ -1,6 +1,7 @@
 """Pictures over time: which classes hold the fast tier and which tunables are in force, a picture for each policy.
 
-Drawn here, and again by the reader's browser, where `begin`, `end`, `cursor` and `shown` are what the reader chose.
+Drawn as all charts are, and again by the reader's browser, where `begin`, `end`, `cursor` and `shown` are the reader's
+choice.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tierenv.train.html_report.charts import CONFIG, SCHEMA, WIDTH, draw
+from tierenv.train.html_report.charts import CONFIG, SCHEMA, WIDTH
 from tierenv.train.html_report.document import LiveChart, Table, Timelines
 from tierenv.train.html_report.texts import four_digits
 from tierenv.train.results import Part
@@ -69,11 +70,11 @@ class StoredTimeline(Part):
     @property
     def problem(self) -> str:
         """What is wrong with it as a whole; empty if nothing is."""
-        columns = [("classes", entry.name, entry.fast_gib) for entry in self.classes]
-        columns += [("tunables", entry.name, entry.values) for entry in self.tunables]
-        for field, _, column in columns:
-            if len(column) != len(self.time_s):
-                return f"{field}: must have as many numbers as time_s, {len(self.time_s)}, got {len(column)}"
+        lengths = [("classes", len(entry.fast_gib)) for entry in self.classes]
+        lengths += [("tunables", len(entry.values)) for entry in self.tunables]
+        for field, length in lengths:
+            if length != len(self.time_s):
+                return f"{field}: must have as many numbers as time_s, {len(self.time_s)}, got {length}"
         if any(later <= earlier for earlier, later in zip(self.time_s, self.time_s[1:], strict=False)):
             return "time_s: must increase"
         return ""
@@ -106,7 +107,7 @@ def _chart(stored: StoredTimeline, end_s: float, capacity_gib: float) -> LiveCha
     words = f"GiB of the fast tier ({stored.capacity_gib:.3g} GiB) held by class: {'; '.join(held)}."
     if stored.tunables:
         words += f" Below it the tunables {', '.join(entry.name for entry in stored.tunables)}."
-    return LiveChart(title, words, draw(specification, title, words), specification, _numbers(stored))
+    return LiveChart(title, words, specification, _numbers(stored))
 
 
 def _numbers(stored: StoredTimeline) -> Table:

@@ -7,12 +7,14 @@ import numpy as np
 
 from tierenv.train.html_report.texts import listed, percent, percent_interval
 from tierenv.train.outcomes import AT_STAKE, MUCH_AT_STAKE, Outcome
-from tierenv.train.statistics import Estimate, stratified_bootstrap
+from tierenv.train.statistics import Estimate, stratified_mean
 
-STATIC = ("best-static", "one-static:", "static:")
-"""What the name of a policy begins with that holds one setting."""
+STATIC = ("one-static:", "static:")
+"""What the name of a policy begins with that holds one setting; so does best-static."""
 NOTHING = "no-migration"
 """The policy that nobody installs to win."""
+UNSEEN = 5e-5
+"""Differences, as shares of the time without migration, that two digits of a percentage do not show: none."""
 HARM = 0.001
 """Share of the time without migration by which a policy must be slower for that to be said."""
 
@@ -37,7 +39,7 @@ def stake_words(low: float, high: float) -> str:
 
 def is_static(policy: str) -> bool:
     """Whether a policy holds one setting, whatever happens."""
-    return policy.startswith(STATIC)
+    return policy == "best-static" or policy.startswith(STATIC)
 
 
 def same_policies(outcomes: Sequence[Outcome]) -> list[str]:
@@ -47,33 +49,31 @@ def same_policies(outcomes: Sequence[Outcome]) -> list[str]:
 
 def mean_excess(outcomes: Sequence[Outcome], policy: str) -> Estimate:
     """Mean over scenarios of time over time without migration, less one; every scenario counts the same."""
-    return _pooled([outcome.runs[policy] / outcome.no_migration_s - 1 for outcome in outcomes])
+    return stratified_mean([outcome.runs[policy] / outcome.no_migration_s - 1 for outcome in outcomes])
 
 
 def mean_difference(outcomes: Sequence[Outcome], first: str, second: str) -> Estimate | None:
     """First less second, episode by episode, in units of the time without migration; None if not the same ran."""
     if any(len(outcome.runs[first]) != len(outcome.runs[second]) for outcome in outcomes):
         return None
-    return _pooled([(outcome.runs[first] - outcome.runs[second]) / outcome.no_migration_s for outcome in outcomes])
+    return stratified_mean(
+        [(outcome.runs[first] - outcome.runs[second]) / outcome.no_migration_s for outcome in outcomes]
+    )
 
 
 def mean_gap_closed(outcomes: Sequence[Outcome], policy: str) -> float | None:
-    """Share of what is at stake on all scenarios together, each over its time without migration, that is saved."""
+    """Share of what is at stake on all scenarios together, each over its time without migration, that is saved.
+
+    None where little is at stake: a share of next to nothing says nothing.
+    """
     stake = sum(outcome.at_stake for outcome in outcomes)
     saved = -sum(float(outcome.runs[policy].mean()) / outcome.no_migration_s - 1 for outcome in outcomes)
-    return saved / stake if stake > 0 else None
+    return saved / stake if stake > AT_STAKE * len(outcomes) else None
 
 
 def worst(outcomes: Sequence[Outcome], policy: str) -> tuple[float, str]:
     """The greatest excess over the time without migration, and the scenario."""
     return max((outcome.excess(policy).value, outcome.scenario) for outcome in outcomes)
-
-
-def _pooled(strata: Sequence[np.ndarray]) -> Estimate:
-    """Mean of the scenarios' means; Student's interval of one of them, the bootstrap's of several."""
-    size = min(map(len, strata))
-    runs = [stratum[:size] for stratum in strata]
-    return stratified_bootstrap(runs, lambda values: values.mean(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,29 @@ class Verdict:
     @property
     def words(self) -> str:
         """One or two sentences."""
-        name = f"{self.winner}, a static setting," if is_static(self.winner) else self.winner
         if self.runner_up is None:
             return f"{self.winner} is the only policy."
         margin = percent_interval(self.lead, 2, signed=True)
         lead = f"{margin} of the time without migration against {self.runner_up}"
         if not self.equals:
-            certain = "a static setting wins: " if is_static(self.winner) else ""
-            start = f"{certain}{self.winner} wins" if not certain else f"A static setting wins: {self.winner}"
-            return f"{start} ({lead}; the interval of the paired difference does not hold 0)."
+            return f"{_win(self.winner)} ({lead}; the interval of the paired difference does not hold 0)."
+        name = f"The static setting {self.winner}" if is_static(self.winner) else self.winner
+        if self.lead is None or self.lead.interval is None:
+            return f"{name} has the least mean ({lead}); there is nothing to tell by how sure that is."
         statics = [policy for policy in self.equals if is_static(policy)]
         tail = ""
         if statics and not is_static(self.winner):
-            tail = f" So no policy is shown to be faster than a static setting, {listed(statics)}."
+            tail = f" So no policy is shown to be faster than a static setting: {listed(statics)}."
         return (
             f"{name} has the least mean ({lead}), but the interval of the paired difference holds 0 against "
-            f"{listed(self.equals)}: these are not told apart.{tail}"
+            f"{listed(self.equals)}: the episodes do not tell which is faster.{tail}"
         )
+
+
+def _win(policy: str) -> str:
+    if policy == NOTHING:
+        return f"Doing nothing wins: {policy}"
+    return f"A static setting wins: {policy}" if is_static(policy) else f"{policy} wins"
 
 
 def verdict(outcomes: Sequence[Outcome]) -> Verdict | None:
@@ -118,12 +124,12 @@ def verdict(outcomes: Sequence[Outcome]) -> Verdict | None:
     ranked = sorted(policies, key=lambda policy: mean_excess(outcomes, policy).value)
     winner, others = ranked[0], ranked[1:]
     differences = {policy: mean_difference(outcomes, winner, policy) for policy in others}
-    equals = [policy for policy, difference in differences.items() if not _is_below_zero(difference)]
+    equals = [policy for policy, difference in differences.items() if not _is_faster(difference)]
     return Verdict(winner, equals, others[0] if others else None, differences[others[0]] if others else None)
 
 
-def _is_below_zero(difference: Estimate | None) -> bool:
-    return difference is not None and difference.interval is not None and difference.high < 0
+def _is_faster(difference: Estimate | None) -> bool:
+    return difference is not None and difference.interval is not None and difference.high < -UNSEEN
 
 
 def harm_words(outcomes: Sequence[Outcome]) -> str:
