@@ -63,6 +63,10 @@ def write_damon_record(
     """
     if len(scenario.processes) > 1:
         raise ConfigError(f"{scenario.name}: corunners: a record is of one process")
+    if scenario.workload.is_timed:
+        raise ConfigError(f"{scenario.name}: phases: a record is of phases that end by work, not by time")
+    if any(phase.absent for phase in scenario.workload.phases):
+        raise ConfigError(f"{scenario.name}: phases: a record is of memory that stays")
     intervals = {"sample_us": sample_interval_s, "aggr_us": aggregation_interval_s, "ops_update_us": 1.0}
     record = {
         "kdamond_idx": 0,
@@ -142,7 +146,9 @@ class _Run:
         self._class_pages = np.array(process.class_pages)
         self.pieces = place_classes(process.workload.layout, self._class_pages, regions, rng)
         """int64[regions, classes]: pages."""
-        self._is_swept = np.array([each.visits == "sequential" for each in process.workload.classes])
+        classes = process.workload.classes
+        self._is_swept = np.array([each.visits != "random" for each in classes])
+        self._accesses_per_visit = np.array([each.accesses_per_visit for each in classes])
         self._total = process.total_accesses
 
     @property
@@ -171,5 +177,6 @@ class _Run:
         Args:
             per_page: accesses to a page of each class, float64[classes].
         """
-        touched = np.where(self._is_swept, np.minimum(per_page, 1.0), -np.expm1(-per_page))
+        visited = np.minimum(per_page / self._accesses_per_visit, 1.0)
+        touched = np.where(self._is_swept, visited, -np.expm1(-per_page))
         return np.asarray(self.pieces @ touched / self.pieces.sum(axis=1))
