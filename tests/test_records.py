@@ -106,7 +106,7 @@ def test_a_number_takes_the_place_of_one_with_marks_and_a_prior_alone_is_put_on_
 ) -> None:
     base = write(tmp_path, "base", "like: amd-epyc-cxl\ncxl: {idle_latency: {value: 300ns, prior: 2, source: MLC}}\n")
     path = write(tmp_path, "mine", f"like: {base}\ncxl: {{idle_latency: {over}}}\n")
-    values = read_values("platforms", Path(path), frozenset(Platform.model_fields))
+    values = read_values("platforms", Path(path), Platform)
     assert values["cxl"]["idle_latency"] == expected
     assert values["cxl"]["bandwidth"] == "48GB/s", "its neighbours stay"
     load_record("platforms", Platform, path)
@@ -114,7 +114,7 @@ def test_a_number_takes_the_place_of_one_with_marks_and_a_prior_alone_is_put_on_
 
 def test_a_number_with_marks_takes_the_place_of_a_plain_one(tmp_path: Path) -> None:
     path = write(tmp_path, "mine", "like: amd-epyc-cxl\ncxl: {idle_latency: {prior: 1.5}}\n")
-    values = read_values("platforms", Path(path), frozenset(Platform.model_fields))
+    values = read_values("platforms", Path(path), Platform)
     assert values["cxl"]["idle_latency"] == {"value": "250ns", "prior": 1.5}
 
 

@@ -131,7 +131,7 @@ def _platform_below(like: str, output: Path) -> Platform:
     try:
         if os.path.realpath(path) == os.path.realpath(output):
             raise ConfigError(f"{like}: is the file to be written")
-        read_values("platforms", path, frozenset(Platform.model_fields), seen=(os.path.realpath(output),))
+        read_values("platforms", path, Platform, seen=(os.path.realpath(output),))
         return load_record("platforms", Platform, like)
     except ConfigError as error:
         raise ConfigError(f"--like: {error}") from None
