@@ -136,7 +136,7 @@ class _Run:
     """
 
     def __init__(self, scenario: Scenario, seed: int, regions: int) -> None:
-        still = scenario.replace(control="off", numa_balancing_mode=0)
+        still = scenario.under(scenario.daemon, control="off", numa_balancing_mode=None)
         process = still.processes[0]
         seeds = episode_seeds([seed])
         self._system = LumpedSystem([still])
