@@ -147,7 +147,10 @@ def test_the_class_that_says_nothing_has_what_the_others_leave() -> None:
         ({"classes": {"a": {"pages": 1}, "b": {}}}, "heat.classes: b.pages: the others leave nothing"),
         ({"classes": {"a": {"visits": "seldom"}}}, "heat.classes.a.visits='seldom': must be 'random', 'stride' or"),
         ({"file": 3}, "heat.file=3: must be a text"),
-        ({"file": "./none.csv"}, "none.csv: No such file or directory"),
+        ({"file": "./none.csv"}, "heat: none.csv: no such file"),
+        ({"file": "a\0b"}, r"heat: a\x00b: no such file"),
+        ({"file": "/dev/zero"}, "heat: /dev/zero: must be a file, not a pipe or a device"),
+        ({"file": ""}, "heat: .: Is a directory"),
     ],
 )
 def test_a_bad_heat_is_one_line_with_its_field(heat: object, message: str) -> None:

@@ -10,6 +10,7 @@ do as well as shares. Regions are put in the order of their addresses; what lies
 
 import csv
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class FileHeat:
 def read_heat_file(path: str) -> FileHeat:
     """Read a file. Raises `ConfigError` that names file, line and column."""
     place = Path(path)
+    if not os.path.exists(path):  # unlike Path.exists this is False for what cannot be a path
+        raise ConfigError(f"{path}: no such file")
     lines = [
         (number, line)
         for number, line in enumerate(read_text(place, MAX_BYTES).splitlines(), 1)
