@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from tests.tiny import setting_of_three
-from tierenv.bounds import NUM_STEPS, clairvoyant_bound_s, clairvoyant_seconds
+from tierenv.bounds import NUM_STEPS, clairvoyant_bound_s, clairvoyant_seconds, fluid_seconds
 from tierenv.scenario import load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.units import GIB, MIB
+from tierenv.workload import LoadStep, Phase
 
 SLOW_S, FAST_S = 200e-9, 100e-9
 THREADS = 10
@@ -139,3 +142,104 @@ def test_no_episode_beats_it(scenario_name: str) -> None:
         system.advance(100.0)
     assert (system.elapsed_s > bound_s * (1 - 1e-4)).all()
     assert bound_s >= system.reference_s[0]
+
+
+# Where phases end by time, or the load changes
+
+
+def linear_rate(share: float, load: float) -> float:
+    return load * THREADS / float(linear_access_time(share))
+
+
+def fluid(**changes: Any) -> float:
+    """Two phases, of which in the first everything is fast at best and in the second half; 100 s of the first's."""
+    episode: dict[str, Any] = {
+        "best_share": [1.0, 0.5],
+        "phase_work": [math.nan, math.nan],
+        "phase_s": [10.0, 15.0],
+        "load": [(math.inf, 1.0)],
+        "rate": linear_rate,
+        "accesses": 100 * THREADS / FAST_S,
+    }
+    return fluid_seconds(**episode | changes)
+
+
+def test_the_fluid_goes_on_at_the_best_rate_of_each_phase() -> None:
+    # 25 s take 10 + 15 * 2 / 3 = 20 s of the first phase's work
+    assert fluid() == pytest.approx(125.0)
+    assert fluid(best_share=[1.0, 1.0]) == pytest.approx(100.0)
+    assert fluid(accesses=15 * THREADS / FAST_S) == pytest.approx(10.0 + 5.0 * 1.5)
+
+
+def test_the_fluid_follows_the_load_through_phases_that_end_by_work_too() -> None:
+    by_work = {"phase_s": [math.inf] * 2, "phase_work": [40 * THREADS / FAST_S, 60 * THREADS / FAST_S]}
+    assert fluid(**by_work) == pytest.approx(40 + 60 * 1.5)
+    assert fluid(**by_work, load=[(5.0, 0.5)]) == pytest.approx(2 * (40 + 60 * 1.5))
+    assert fluid(**by_work, load=[(30.0, 1.0), (10.0, 0.5)]) == pytest.approx(145.0)
+
+
+SHARES = st.lists(st.floats(0.01, 1), min_size=4, max_size=4).map(lambda parts: [part / sum(parts) for part in parts])
+
+
+@settings(max_examples=10)
+@given(
+    shares=st.lists(SHARES, min_size=1, max_size=3),
+    durations=st.lists(st.floats(1.0, 15.0), min_size=3, max_size=3),
+    load=st.lists(
+        st.builds(LoadStep.model_construct, duration=st.floats(0.5, 10.0), share=st.floats(0.1, 1.0)), max_size=2
+    ),
+    is_timed=st.booleans(),
+    fast_share=st.floats(0.05, 1.2),
+)
+def test_nobody_beats_the_fluid_be_his_pages_where_they_like(
+    shares: list[list[float]], durations: list[float], load: list[LoadStep], is_timed: bool, fast_share: float
+) -> None:
+    """Neither daemons nor somebody who has put the hottest pages on the fast tier beforehand."""
+    assume(is_timed or load)  # otherwise the linear programme applies
+    skewed = load_scenario("skewed")
+    names = [page_class.name for page_class in skewed.workload.classes]
+    phases = tuple(
+        Phase(name=str(index), access_share=dict(zip(names, share, strict=True))).model_copy(
+            update={"duration": seconds if is_timed else None}
+        )
+        for index, (share, seconds) in enumerate(zip(shares, durations, strict=False))
+    )
+    pages = np.array(skewed.class_pages, dtype=np.float64)
+    capacity = fast_share * pages.sum()
+    hottest = np.argsort(-np.mean(shares, axis=0) / pages)
+    room = np.clip(0.9 * capacity - np.concatenate(([0.0], np.cumsum(pages[hottest])[:-1])), 0.0, pages[hottest])
+    at_start = dict(zip(np.array(names)[hottest], room / pages[hottest], strict=True))
+    systems = []
+    for is_placed in (False, True):
+        own = tuple(
+            page_class.model_copy(update={"fast_at_start": float(at_start[page_class.name]) if is_placed else None})
+            for page_class in skewed.workload.classes
+        )
+        changes = {"phases": phases, "load": tuple(load), "classes": own, "accesses_per_page": 5e3}
+        workload = skewed.workload.model_copy(update=changes)
+        update = {"workload": workload, "fast_capacity": int(capacity) * 4096, "regions": 8}
+        systems.append(skewed.model_copy(update=update))
+    system = LumpedSystem([*systems, systems[0].model_copy(update={"control": "off"})])
+    system.reset(np.zeros(3, np.uint64), ["training"] * 3)
+    bounds = [clairvoyant_bound_s(system, index) for index in range(3)]
+    system.run_to_end()
+    assert (system.elapsed_s >= np.array(bounds) * (1 - 1e-4)).all()
+    assert bounds == pytest.approx([bounds[0]] * 3)
+
+
+def test_the_fluid_is_near_what_a_machine_does_whose_hottest_pages_are_fast() -> None:
+    skewed = load_scenario("skewed")
+    load = tuple(LoadStep.model_construct(duration=5.0, share=share) for share in (1.0, 0.4))
+    everywhere = {"load": load, "initial_placement": "random"}
+    scenario = skewed.model_copy(
+        update={
+            "workload": skewed.workload.model_copy(update=everywhere),
+            "fast_capacity": 2 * skewed.size,
+            "control": "off",
+        }
+    )
+    system = LumpedSystem([scenario])
+    system.reset(np.zeros(1, np.uint64), ["training"])
+    bound_s = clairvoyant_bound_s(system, 0)
+    system.run_to_end()
+    assert bound_s * (1 - 1e-6) <= system.elapsed_s[0] < 1.01 * bound_s

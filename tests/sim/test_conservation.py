@@ -61,7 +61,13 @@ def workloads(draw: st.DrawFn, is_late: bool = False) -> Workload:
             "traffic_per_access": draw(st.sampled_from([64, 64, 256])),
             "cache_hit_share": draw(st.sampled_from([0.0, 0.0, 0.8])),
             "store_share": draw(st.sampled_from([0.0, 0.3, 1.0])),
-            "load": tuple(draw(st.lists(st.builds(LoadStep, duration=STRETCH, share=st.floats(0.05, 1)), max_size=3))),
+            "load": tuple(
+                draw(
+                    st.lists(
+                        st.builds(LoadStep.model_construct, duration=STRETCH, share=st.floats(0.05, 1)), max_size=3
+                    )
+                )
+            ),
         }
         | draw(phases(workload))
     )

@@ -65,7 +65,7 @@ def test_what_goes_leaves_the_fast_tier_and_comes_back_on_the_slow_node(system_t
 
 @both_models
 def test_phases_that_end_by_work_take_their_memory_along_too(system_type: type) -> None:
-    scenario = small(workload=growing(accesses_per_page=1e6), control="off")
+    scenario = small(workload=growing(accesses_per_page=400.0), control="off")
     system = begin(system_type, scenario)
     process = model_of(system).processes
     while not system.is_done[0]:
@@ -115,7 +115,7 @@ def test_windows_of_a_pass_are_those_of_the_resident_memory(system_type: type) -
 
 @both_models
 def test_no_more_is_marked_than_is_resident(system_type: type) -> None:
-    workload = growing(1000.0, think=1.0)
+    workload = growing(1000.0, think=1e4)
     scenario = small(workload=workload, control="off", numa_balancing_mode=2, fast_capacity=64 * PAGE_BYTES)
     system = begin(system_type, scenario)
     system.advance(30.0)
@@ -144,7 +144,7 @@ def test_pages_come_as_touched_but_nobody_has_touched_them_since(system_type: ty
 @both_models
 def test_a_process_executed_anew_has_the_memory_of_its_first_phase(system_type: type) -> None:
     base = small(control="off")
-    other = base.workload.model_copy(update=growing(1.0, 1000.0, accesses_per_page=2e5))
+    other = base.workload.model_copy(update=growing(1.0, 1000.0, accesses_per_page=300.0))
     like = {"workload": other, "size": f"{PAGES * PAGE_BYTES}B", "lifetime": "repeating"}
     scenario = tiny("skewed", control="off", numa_balancing_mode=2).replace(corunners=[like])
     system = begin(system_type, scenario)

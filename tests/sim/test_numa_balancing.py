@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sim.machines import machine_of
+from tests.sim.machines import machine_of, start
 from tests.tiny import tiny
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
@@ -303,7 +303,7 @@ def test_failed_promotions_wake_kswapd():
     ("size", "least_ms", "most_ms"), [("1GiB", 250, 15000), ("8GiB", 100, 1875), ("64GiB", 100, 234.375)]
 )
 def test_a_pass_takes_1_to_60_s_and_a_window_at_least_100_ms(size, least_ms, most_ms):
-    row = scenario_arrays(balanced(1, size=size)).processes[0]
+    row = machine_of(start(balanced(1, size=size))).processes[0]
     assert (row["numa_period_min_ms"], row["numa_period_max_ms"]) == (least_ms, most_ms)
 
 
@@ -328,7 +328,7 @@ def windows_of_the_kernel(resident_mib: int, window_mib: int) -> int:
 def test_windows_are_counted_and_bounded_as_the_kernel_does(size_mib, window_mib, windows, least_ms):
     scenario = balanced(1, size=f"{size_mib}MiB", numa_balancing={"scan_size": f"{window_mib}MiB"})
     assert windows == windows_of_the_kernel(size_mib, window_mib)
-    row = scenario_arrays(scenario).processes[0]
+    row = machine_of(start(scenario)).processes[0]
     shortest_ms = max(least_ms, 1000 / windows)
     assert row["numa_period_min_ms"] == pytest.approx(shortest_ms)
     assert row["numa_period_max_ms"] == pytest.approx(max(shortest_ms, 60_000 / windows))

@@ -89,6 +89,29 @@ def test_a_visit_finds_as_many_pages_touched_as_the_sweep_has_passed_since_the_l
     assert idle / visits == pytest.approx(untouched, abs=0.02)
 
 
+@both_models
+@pytest.mark.parametrize(("visits", "accesses"), [("stride", 1), ("stream", 64)])
+def test_a_stream_takes_an_access_for_each_line_of_a_page_before_it_goes_on(
+    system_type: type, visits: str, accesses: int
+) -> None:
+    # accesses in which a sweep of the stride would pass four times
+    system = begin(system_type, swept(1.0, visits=visits))
+    system.advance(4.0)
+    system.audit()
+    machine = model_of(system)
+    hazard = machine.classes["hazard"][0] if system_type is SYSTEMS[0] else machine.hazard[0]
+    assert hazard == pytest.approx(machine.processes["accesses"][0] / PAGES / accesses)
+    assert hazard == pytest.approx(4.0 / accesses, rel=0.05)
+
+
+@both_models
+def test_marked_pages_fault_when_the_stream_comes_to_them(system_type: type) -> None:
+    system = begin(system_type, balanced(10.0 / 64, visits="stream"))
+    system.advance(6.0)
+    promoted = count(system, PGPROMOTE_SUCCESS)[0]
+    assert count(system, NUMA_HINT_FAULTS)[0] == pytest.approx(PAGES / 2, abs=promoted + PAGES / 64)
+
+
 def test_a_sweep_passes_every_page_once() -> None:
     system = begin(SYSTEMS[1], swept(1.0))
     pages = model_of(system)

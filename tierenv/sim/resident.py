@@ -16,5 +16,6 @@ def resident_pages(processes: NDArray[np.void], is_done: NDArray[np.bool_]) -> N
     if is_done.any():
         finished_s = processes["finished_s"]
         last_s = finished_s.max(axis=1, keepdims=True)
-        is_counted = is_counted | (is_done[:, None] & (finished_s >= (1 - _ROUNDING) * last_s))
+        was_running = (finished_s >= (1 - _ROUNDING) * last_s) & (processes["start_s"] <= finished_s)
+        is_counted = is_counted | (is_done[:, None] & was_running)
     return np.maximum((processes["pages"] * is_counted).sum(axis=1), 1)

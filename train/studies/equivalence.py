@@ -45,6 +45,7 @@ from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 from tierenv.tunables import MILLISECONDS, TUNABLES, Setting
 from tierenv.units import GIB, MIB
+from tierenv.workload import LoadStep, Phase
 
 PAGES = 8192
 NUM_SEEDS = 60
@@ -181,10 +182,28 @@ def _with_workload(scenario: Scenario, **changes: object) -> Scenario:
     return scenario.model_copy(update={"workload": scenario.workload.model_copy(update=changes)})
 
 
-def _swept(scenario: Scenario) -> Scenario:
+def _swept(scenario: Scenario, visits: str = "stride") -> Scenario:
     """The scenario with its classes visited in one sweep after another."""
-    classes = tuple(page_class.model_copy(update={"visits": "stride"}) for page_class in scenario.workload.classes)
+    classes = tuple(page_class.model_copy(update={"visits": visits}) for page_class in scenario.workload.classes)
     return _with_workload(scenario, classes=classes)
+
+
+def _by_the_clock(scenario: Scenario) -> Scenario:
+    """The scenario with phases of 12 s, and a load that comes and goes three times as often."""
+    own = tuple(phase.model_copy(update={"work": 1.0, "duration": 12.0}) for phase in scenario.workload.phases)
+    steps = ((3.0, 1.0), (1.0, 0.3))
+    load = tuple(LoadStep.model_construct(duration=seconds, share=share) for seconds, share in steps)
+    return _with_workload(scenario, phases=own, load=load)
+
+
+def _growing(scenario: Scenario) -> Scenario:
+    """The scenario with the coldest of its classes there in every other phase of 20 s only."""
+    (all_there,) = scenario.workload.phases
+    gone = ("cool", "cold")
+    share = {"hot": 0.92, "warm": 0.08}
+    shrunk = Phase(name="shrunk", access_share=share, absent=gone)
+    phases = tuple(phase.model_copy(update={"duration": 20.0}) for phase in (all_there, shrunk))
+    return _with_workload(scenario, phases=phases)
 
 
 def _with_platform(scenario: Scenario, cxl: Mapping[str, object] | None = None, **changes: object) -> Scenario:
@@ -232,6 +251,8 @@ def make_cases() -> dict[str, Case]:
     two = skewed.replace(size="8GiB", corunners=[visitor], remote_fast_capacity="2GiB")
     repeating = {"workload": short, "size": "4GiB", "lifetime": "repeating"}
     beside_repeating = skewed.replace(size="12GiB", corunners=[repeating], fast_capacity="24GiB")
+    visiting = {"workload": short, "size": "4GiB", "lifetime": "periodic", "every": "45s"}
+    beside_periodic = skewed.replace(size="12GiB", corunners=[visiting], fast_capacity="24GiB")
     four = _with_workload(skewed, initial_placement="slow").replace(size="4GiB", count=4)
     other_socket = [beside("skewed", 6 * GIB, cpu_node=1, scan_scale=4)]
     return {
@@ -276,6 +297,12 @@ def make_cases() -> dict[str, Case]:
             _swept(skewed), always(500.0, 4 * GIB, 100 * MIB), STEADY | {"wasted": 0.01}, {"wasted": 0.02}
         ),
         "sweeps, mode 2": Case(_swept(skewed.replace(**alone)), kernels_own, SWEPT),
+        "streams, throttled": Case(
+            _swept(skewed, "stream"), always(500.0, 4 * GIB, 100 * MIB), STEADY | {"wasted": 0.01}, {"wasted": 0.02}
+        ),
+        "by the clock, throttled": Case(_by_the_clock(moving), always(500.0, 4 * GIB, 200 * MIB), STEADY),
+        "memory that comes and goes, throttled": Case(_growing(skewed), always(500.0, 4 * GIB, 200 * MIB)),
+        "beside one that is periodic, throttled": Case(beside_periodic, always(500.0, 4 * GIB, 200 * MIB)),
     }
 
 
