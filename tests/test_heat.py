@@ -60,7 +60,7 @@ laws = st.one_of(
         st.floats(0.01, 5),
         st.integers(2, 256),
         st.one_of(st.integers(0, 100), st.integers(0, 10**12 - 256)),
-        st.floats(1e-12, 0.99),
+        st.floats(1e-9, 0.99),
     ),
     st.builds(
         lambda deviation, center, classes: {
@@ -140,7 +140,7 @@ def test_the_class_that_says_nothing_has_what_the_others_leave() -> None:
         ({"histogram": []}, "heat.histogram=[]: must have at least 1 entry"),
         ({"histogram": [[0.5, 0.5], [0.4, 0.5]]}, "heat.histogram: shares of pages must add up to 1, got 0.9"),
         ({"histogram": [[0.5, 0.5], [0.5, 0.6]]}, "heat.histogram: shares of accesses must add up to 1, got 1.1"),
-        ({"histogram": [[0, 0.5], [1, 0.5]]}, "heat.histogram.0.0=0: must be greater than 0"),
+        ({"histogram": [[0, 0.5], [1, 0.5]]}, "heat.histogram.0.0=0: must be greater than or equal to 1e-09"),
         ({"classes": {"a/b": {}}}, "heat.classes: 'a/b': must be 1 to 100 printable characters"),
         ({"classes": {"x" * 95: {}}}, "a name must have at most 90 characters"),
         ({"classes": {"a": {}, "b": {}}}, "heat.classes: pages may be left out of one class, is of a and b"),
@@ -196,6 +196,7 @@ def test_regions_lie_in_the_order_of_their_addresses(tmp_path: Path) -> None:
         ("pages,accesses\n", "heat.csv: has no row below the names of its columns"),
         ("pages,accesses\n1,2,3\n", "heat.csv:2: has 3 values, the header names 2"),
         ("pages,accesses\n1,1\n0,1\n", "heat.csv:3: pages='0': must be a number above 0"),
+        ("pages,accesses\n# no\n1,1\n1e-10,1\n", "heat.csv:4: has 1e-10 of all pages; must have 1e-09"),
         ("pages,accesses\n1,-1\n", "heat.csv:2: accesses='-1': must be a number of at least 0"),
         ("pages,accesses\n1,nan\n", "heat.csv:2: accesses='nan': must be a number of at least 0"),
         ("pages,accesses\n1,1e400\n", "heat.csv:2: accesses='1e400': must be a number of at least 0"),

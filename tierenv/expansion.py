@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.heat import Band, numbered, rounded
-from tierenv.heat_file import MAX_ROWS
+from tierenv.heat_file import LEAST_PAGES, MAX_ROWS
 from tierenv.records import validate_record
 from tierenv.short_forms import (
     MAX_SHARES,
@@ -29,8 +29,8 @@ from tierenv.short_forms import (
 )
 from tierenv.units import DAY_S
 
-SAME_EDGE = 1e-9
-"""Classes of two heats end at the same page where their ends are nearer than this, a page of four TiB."""
+SAME_EDGE = LEAST_PAGES / 2
+"""Classes of two heats end at the same page where their ends are nearer than this."""
 NOTHING = 1e-12
 """Shares of accesses below this are none."""
 DECIMALS = 12
@@ -110,8 +110,11 @@ def _classes(bands: Sequence[Band]) -> list[dict[str, Any]]:
 
 
 def _phase(name: str, bands: Sequence[Band], accesses: Iterable[float], **more: Any) -> dict[str, Any]:
-    shares = zip(bands, accesses, strict=True)
-    named = {band.name: round(float(share), DECIMALS) for band, share in shares if share > NOTHING}
+    shares = np.array(list(accesses))
+    shares /= shares.sum()  # of narrow bands differences lose digits
+    named = {
+        band.name: round(float(share), DECIMALS) for band, share in zip(bands, shares, strict=True) if share > NOTHING
+    }
     return {"name": name, **{key: value for key, value in more.items() if value is not None}, "access_share": named}
 
 

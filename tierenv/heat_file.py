@@ -9,12 +9,14 @@ do as well as shares. Regions are put in the order of their addresses; what lies
 """
 
 import csv
+import itertools
 import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tierenv.errors import ConfigError
 from tierenv.reading import read_text
@@ -26,6 +28,8 @@ MAX_ROWS = 1000
 MAX_NUMBER = 1e18
 """Of a share or a count."""
 MAX_ADDRESS = 1 << 64
+LEAST_PAGES = 1e-9
+"""Of all pages, that are a class: a page of four TiB. Of smaller ones sums of 16 digits lose the accesses."""
 SHARES, REGIONS = ("pages", "accesses"), ("start", "size", "accesses")
 """The columns a file may have, in any order."""
 
@@ -64,10 +68,14 @@ def read_heat_file(path: str) -> FileHeat:
     rows = [_Row(f"{place}:{number}", header, _cells(line, delimiter)) for number, line in lines[1:]]
     if not rows:
         raise ConfigError(f"{place}: has no row below the names of its columns")
-    shares = _regions(rows) if has_addresses else [(row.number("pages"), row.number("accesses")) for row in rows]
-    if not any(accesses for _, accesses in shares):
+    shares = _regions(rows) if has_addresses else [_Share(row, row.number("pages")) for row in rows]
+    if not any(share.accesses for share in shares):
         raise ConfigError(f"{place}: accesses are all 0; one must be above")
-    return FileHeat(shares, has_addresses)
+    total = math.fsum(share.pages for share in shares)
+    for share in shares:
+        if share.pages < LEAST_PAGES * total:
+            raise ConfigError(f"{share.row.where}: has {share.pages / total:g} of all pages; must have {LEAST_PAGES:g}")
+    return FileHeat([(share.pages, share.accesses) for share in shares], has_addresses)
 
 
 _COLUMNS = " or ".join(", ".join(columns) for columns in (SHARES, REGIONS))
@@ -118,17 +126,26 @@ def _shown(text: str) -> str:
     return repr(text[:20])
 
 
-def _regions(rows: Sequence[_Row]) -> list[tuple[float, float]]:
+class _Share(NamedTuple):
+    row: _Row
+    pages: float
+
+    @property
+    def accesses(self) -> float:
+        return self.row.number("accesses")
+
+
+def _regions(rows: Sequence[_Row]) -> list[_Share]:
+    """The rows in the order of their addresses."""
     regions = sorted(
         (
             row.whole_bytes("start", 0, "an address such as 0x7f0000000000"),
             row.whole_bytes("size", 1, "bytes such as 4096 or 2GiB, above 0"),
-            row.number("accesses"),
-            row.where,
+            number,
         )
-        for row in rows
+        for number, row in enumerate(rows)
     )
-    for (start, size, _, _), (later, _, _, where) in zip(regions, regions[1:], strict=False):
+    for (start, size, _), (later, _, number) in itertools.pairwise(regions):
         if start + size > later:
-            raise ConfigError(f"{where}: the region at {later:#x} overlaps the one at {start:#x}")
-    return [(float(size), accesses) for _, size, accesses, _ in regions]
+            raise ConfigError(f"{rows[number].where}: the region at {later:#x} overlaps the one at {start:#x}")
+    return [_Share(rows[number], float(size)) for _, size, number in regions]
