@@ -193,7 +193,7 @@ def test_regions_lie_in_the_order_of_their_addresses(tmp_path: Path) -> None:
     [
         ("", "heat.csv: is empty; its first line must name the columns pages, accesses or start, size, accesses"),
         ("pages,hits\n1,1\n", "heat.csv:1: must name the columns pages, accesses or start, size, accesses"),
-        ("pages,accesses\n", "heat.csv: has no row below the names of its columns"),
+        ("pages,accesses\n", "heat.csv: has 0 rows below the names of its columns; must have 1 to 1000"),
         ("pages,accesses\n1,2,3\n", "heat.csv:2: has 3 values, the header names 2"),
         ("pages,accesses\n1,1\n0,1\n", "heat.csv:3: pages='0': must be a number above 0"),
         ("pages,accesses\n# no\n1,1\n1e-10,1\n", "heat.csv:4: has 1e-10 of all pages; must have 1e-09"),
@@ -201,7 +201,7 @@ def test_regions_lie_in_the_order_of_their_addresses(tmp_path: Path) -> None:
         ("pages,accesses\n1,nan\n", "heat.csv:2: accesses='nan': must be a number of at least 0"),
         ("pages,accesses\n1,1e400\n", "heat.csv:2: accesses='1e400': must be a number of at least 0"),
         ("pages,accesses\n1,0\n2,0\n", "heat.csv: accesses are all 0; one must be above"),
-        ("pages,accesses\n" + "1,1\n" * 1001, "heat.csv: has 1001 rows; must have at most 1000"),
+        ("pages,accesses\n" + "1,1\n" * 1001, "heat.csv: has 1001 rows below the names"),
         ("x" * 140_000, "heat.csv: holds more than 131072 bytes"),
         ("start,size,accesses\n-1,4096,1\n", "heat.csv:2: start='-1': must be an address such as 0x7f0000000000"),
         ("start,size,accesses\n0,0,1\n", "heat.csv:2: size='0': must be bytes such as 4096 or 2GiB"),

@@ -32,6 +32,7 @@ LEAST_PAGES = 1e-9
 """Of all pages, that are a class: a page of four TiB. Of smaller ones sums of 16 digits lose the accesses."""
 SHARES, REGIONS = ("pages", "accesses"), ("start", "size", "accesses")
 """The columns a file may have, in any order."""
+_COLUMNS = " or ".join(", ".join(columns) for columns in (SHARES, REGIONS))
 
 _WHOLE = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}")
 
@@ -48,26 +49,11 @@ class FileHeat:
 
 def read_heat_file(path: str) -> FileHeat:
     """Read a file. Raises `ConfigError` that names file, line and column."""
-    place = Path(path)
     if not os.path.exists(path):  # unlike Path.exists this is False for what cannot be a path
         raise ConfigError(f"{path}: no such file")
-    lines = [
-        (number, line)
-        for number, line in enumerate(read_text(place, MAX_BYTES).splitlines(), 1)
-        if line.strip() and line[0] != "#"
-    ]
-    if not lines:
-        raise ConfigError(f"{place}: is empty; its first line must name the columns {_COLUMNS}")
-    if len(lines) - 1 > MAX_ROWS:
-        raise ConfigError(f"{place}: has {len(lines) - 1} rows; must have at most {MAX_ROWS}")
-    delimiter = next((mark for mark in ";\t" if mark in lines[0][1]), ",")
-    header = _cells(lines[0][1], delimiter)
-    has_addresses = sorted(header) == sorted(REGIONS)
-    if not has_addresses and sorted(header) != sorted(SHARES):
-        raise ConfigError(f"{place}:{lines[0][0]}: must name the columns {_COLUMNS}")
-    rows = [_Row(f"{place}:{number}", header, _cells(line, delimiter)) for number, line in lines[1:]]
-    if not rows:
-        raise ConfigError(f"{place}: has no row below the names of its columns")
+    place = Path(path)
+    rows = _rows(place)
+    has_addresses = len(rows[0].header) == len(REGIONS)
     shares = _regions(rows) if has_addresses else [_Share(row, row.number("pages")) for row in rows]
     if not any(share.accesses for share in shares):
         raise ConfigError(f"{place}: accesses are all 0; one must be above")
@@ -78,7 +64,23 @@ def read_heat_file(path: str) -> FileHeat:
     return FileHeat([(share.pages, share.accesses) for share in shares], has_addresses)
 
 
-_COLUMNS = " or ".join(", ".join(columns) for columns in (SHARES, REGIONS))
+def _rows(place: Path) -> list["_Row"]:
+    """The rows below the names of the columns, one at least."""
+    lines = [
+        (number, line)
+        for number, line in enumerate(read_text(place, MAX_BYTES).splitlines(), 1)
+        if line.strip() and line[0] != "#"
+    ]
+    if not lines:
+        raise ConfigError(f"{place}: is empty; its first line must name the columns {_COLUMNS}")
+    (first, names), *others = lines
+    delimiter = next((mark for mark in ";\t" if mark in names), ",")
+    header = _cells(names, delimiter)
+    if sorted(header) not in (sorted(SHARES), sorted(REGIONS)):
+        raise ConfigError(f"{place}:{first}: must name the columns {_COLUMNS}")
+    if not 1 <= len(others) <= MAX_ROWS:
+        raise ConfigError(f"{place}: has {len(others)} rows below the names of its columns; must have 1 to {MAX_ROWS}")
+    return [_Row(f"{place}:{number}", header, _cells(line, delimiter)) for number, line in others]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
