@@ -116,8 +116,8 @@ def _fluid_seconds_of(system: ModelledSystem, index: int, number: int) -> float:
     steps = [(step.duration, step.share) for step in process.workload.load] or [(math.inf, 1.0)]
     return fluid_seconds(
         best_share=best_share,
-        phase_work=system.phase_work(index, number),
-        phase_s=system.phase_seconds(index, number),
+        phase_work=system.phase_work(index, number).tolist(),
+        phase_s=system.phase_seconds(index, number).tolist(),
         load=steps,
         rate=rate,
         accesses=process.total_accesses,
