@@ -185,6 +185,18 @@ PHASE = {"name": "p", "heat": HOT_TENTH}
             {"heat": {"normal": {"deviation": 1}}, "growth": {"from": 0.5, "to": 1, "over": "1s", "steps": 16}},
             "growth.steps=16: with 32 classes of heat must be at most 15",
         ),
+        (
+            {"heat": {"zipf": {"classes": 256}}, "growth": {"from": 0.5, "to": 1, "over": "1s", "steps": 4}},
+            "growth.steps=4: with 256 classes of heat must be at most 2",
+        ),
+        (
+            {"heat": {"histogram": [[1 / 501, 1 / 501]] * 501}, "growth": {"from": 0.5, "to": 1, "over": "1s"}},
+            "growth: heat has 501 classes; must have at most 500",
+        ),
+        (
+            {"phases": [PHASE | {"shift": number / 100} for number in range(100)]},
+            "phases: their heats cut the pages into 100 classes; must be at most 81",
+        ),
         ({"heat": HOT_TENTH, "load": {}}, "load: must be one of daily, bursts, or a list of steps"),
         (
             {"heat": HOT_TENTH, "load": {"daily": {"low": 0, "period": "1s"}}},

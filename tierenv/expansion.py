@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.heat import Band, numbered, rounded
+from tierenv.heat_file import LEAST_PAGES, MAX_ROWS
 from tierenv.records import validate_record
 from tierenv.short_forms import (
     MAX_SHARES,
@@ -28,8 +29,8 @@ from tierenv.short_forms import (
 )
 from tierenv.units import DAY_S
 
-SAME_EDGE = 1e-9
-"""Classes of two heats end at the same page where their ends are nearer than this, a page of four TiB."""
+SAME_EDGE = LEAST_PAGES / 2
+"""Classes of two heats end at the same page where their ends are nearer than this."""
 NOTHING = 1e-12
 """Shares of accesses below this are none."""
 DECIMALS = 12
@@ -99,7 +100,7 @@ def _classes_and_phases(forms: ShortForms) -> dict[str, Any]:
 
 
 def _classes(bands: Sequence[Band]) -> list[dict[str, Any]]:
-    """Their classes; ends are rounded, so that lengths add up to 1."""
+    """Their classes, as a file has them."""
     marks = ("visits", "fast_at_start")
     return [
         {"name": band.name, "fraction": rounded(band.pages)}
@@ -109,8 +110,11 @@ def _classes(bands: Sequence[Band]) -> list[dict[str, Any]]:
 
 
 def _phase(name: str, bands: Sequence[Band], accesses: Iterable[float], **more: Any) -> dict[str, Any]:
-    shares = zip(bands, accesses, strict=True)
-    named = {band.name: round(float(share), DECIMALS) for band, share in shares if share > NOTHING}
+    shares = np.array(list(accesses))
+    shares /= shares.sum()  # of narrow bands differences lose digits
+    named = {
+        band.name: round(float(share), DECIMALS) for band, share in zip(bands, shares, strict=True) if share > NOTHING
+    }
     return {"name": name, **{key: value for key, value in more.items() if value is not None}, "access_share": named}
 
 
@@ -136,8 +140,9 @@ def drifting(bands: Sequence[Band], drift: Drift) -> dict[str, Any]:
     """
     marked = next((band.name for band in bands if band.visits is not None or band.fast_at_start is not None), None)
     if marked is not None:
-        raise ValueError(f"heat.classes.{marked}: with drift, what is hot moves over all pages; leave out visits and "
-                         "fast_at_start")  # fmt: skip
+        raise ValueError(
+            f"heat.classes.{marked}: with drift, what is hot moves over all pages; leave out visits and fast_at_start"
+        )
     ring = [Band(name, 1 / drift.classes, 0.0) for name in numbered(drift.classes, "p")]
     edges = np.arange(drift.classes + 1) / drift.classes
     length = 1 / drift.steps
@@ -171,7 +176,9 @@ def growing(bands: Sequence[Band], growth: Growth) -> dict[str, Any]:
     A class keeps its share of the accesses, which is spread evenly over those of its parts that are there.
     """
     few, steps = min(growth.from_, growth.to), growth.steps
-    most = math.isqrt(MAX_SHARES // len(bands)) - 1
+    most = min(math.isqrt(MAX_SHARES // len(bands)), MAX_ROWS // len(bands)) - 1
+    if most < 1:
+        raise ValueError(f"growth: heat has {len(bands)} classes; must have at most {MAX_ROWS // 2}")
     if steps > most:
         raise ValueError(f"growth.steps={steps}: with {len(bands)} classes of heat must be at most {most}")
     sizes = [few, *[(1 - few) / steps] * steps]
@@ -215,9 +222,9 @@ def heat_phases(phases: Sequence[HeatPhase]) -> dict[str, Any]:
     for end in sorted(np.concatenate(ends)):
         if end - edges[-1] > SAME_EDGE and 1 - end > SAME_EDGE:
             edges.append(float(end))
-    if len(edges) * len(phases) > MAX_SHARES or len(edges) > 1000:
-        raise ValueError(f"phases: their heats cut the pages into {len(edges)} classes; must be at most 1000, and with "
-                         f"{len(phases)} phases at most {MAX_SHARES // len(phases)}")  # fmt: skip
+    most = min(MAX_ROWS, MAX_SHARES // len(phases))
+    if len(edges) > most:
+        raise ValueError(f"phases: their heats cut the pages into {len(edges)} classes; must be at most {most}")
     places = np.array([*edges, 1.0])
     pieces = _cut(first, places)
     return {

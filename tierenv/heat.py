@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tierenv.heat_file import MAX_ROWS, FileHeat, read_heat_file
+from tierenv.heat_file import LEAST_PAGES, MAX_ROWS, FileHeat, read_heat_file
 from tierenv.records import MAX_NAME_LENGTH, Fraction, Record, check_name, locate
 
 Visits = Literal["random", "stride", "stream"]
 """How pages of a class are visited; see `PageClass`."""
-PageShare = Annotated[float, Field(gt=0, le=1)]
+PageShare = Annotated[float, Field(ge=LEAST_PAGES, le=1)]
 """Share of the resident pages."""
 
 HeatFile = Annotated[str, BeforeValidator(lambda path: str(locate(path)) if isinstance(path, str) else path)]
@@ -80,7 +80,7 @@ class Zipf(Record):
     """Classes of pages it is cut into."""
     items: Annotated[int, Field(ge=2, le=10**12)] = 1_000_000
     """What the ranks count: records, keys or pages. With more of them the hottest get less."""
-    floor: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    floor: Annotated[float, Field(ge=LEAST_PAGES, lt=1)] = 1e-4
     """Share of the pages in the hottest class, in which the law is not resolved further."""
 
     @model_validator(mode="after")

@@ -9,11 +9,14 @@ do as well as shares. Regions are put in the order of their addresses; what lies
 """
 
 import csv
+import itertools
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tierenv.errors import ConfigError
 from tierenv.reading import read_text
@@ -25,8 +28,11 @@ MAX_ROWS = 1000
 MAX_NUMBER = 1e18
 """Of a share or a count."""
 MAX_ADDRESS = 1 << 64
+LEAST_PAGES = 1e-9
+"""Of all pages, that are a class: a page of four TiB. Of smaller ones sums of 16 digits lose the accesses."""
 SHARES, REGIONS = ("pages", "accesses"), ("start", "size", "accesses")
 """The columns a file may have, in any order."""
+_COLUMNS = " or ".join(", ".join(columns) for columns in (SHARES, REGIONS))
 
 _WHOLE = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}")
 
@@ -43,7 +49,23 @@ class FileHeat:
 
 def read_heat_file(path: str) -> FileHeat:
     """Read a file. Raises `ConfigError` that names file, line and column."""
+    if not os.path.exists(path):  # unlike Path.exists this is False for what cannot be a path
+        raise ConfigError(f"{path}: no such file")
     place = Path(path)
+    rows = _rows(place)
+    has_addresses = len(rows[0].header) == len(REGIONS)
+    shares = _regions(rows) if has_addresses else [_Share(row, row.number("pages")) for row in rows]
+    if not any(share.accesses for share in shares):
+        raise ConfigError(f"{place}: accesses are all 0; one must be above")
+    total = math.fsum(share.pages for share in shares)
+    for share in shares:
+        if share.pages < LEAST_PAGES * total:
+            raise ConfigError(f"{share.row.where}: has {share.pages / total:g} of all pages; must have {LEAST_PAGES:g}")
+    return FileHeat([(share.pages, share.accesses) for share in shares], has_addresses)
+
+
+def _rows(place: Path) -> list["_Row"]:
+    """The rows below the names of the columns, one at least."""
     lines = [
         (number, line)
         for number, line in enumerate(read_text(place, MAX_BYTES).splitlines(), 1)
@@ -51,23 +73,14 @@ def read_heat_file(path: str) -> FileHeat:
     ]
     if not lines:
         raise ConfigError(f"{place}: is empty; its first line must name the columns {_COLUMNS}")
-    if len(lines) - 1 > MAX_ROWS:
-        raise ConfigError(f"{place}: has {len(lines) - 1} rows; must have at most {MAX_ROWS}")
-    delimiter = next((mark for mark in ";\t" if mark in lines[0][1]), ",")
-    header = _cells(lines[0][1], delimiter)
-    has_addresses = sorted(header) == sorted(REGIONS)
-    if not has_addresses and sorted(header) != sorted(SHARES):
-        raise ConfigError(f"{place}:{lines[0][0]}: must name the columns {_COLUMNS}")
-    rows = [_Row(f"{place}:{number}", header, _cells(line, delimiter)) for number, line in lines[1:]]
-    if not rows:
-        raise ConfigError(f"{place}: has no row below the names of its columns")
-    shares = _regions(rows) if has_addresses else [(row.number("pages"), row.number("accesses")) for row in rows]
-    if not any(accesses for _, accesses in shares):
-        raise ConfigError(f"{place}: accesses are all 0; one must be above")
-    return FileHeat(shares, has_addresses)
-
-
-_COLUMNS = " or ".join(", ".join(columns) for columns in (SHARES, REGIONS))
+    (first, names), *others = lines
+    delimiter = next((mark for mark in ";\t" if mark in names), ",")
+    header = _cells(names, delimiter)
+    if sorted(header) not in (sorted(SHARES), sorted(REGIONS)):
+        raise ConfigError(f"{place}:{first}: must name the columns {_COLUMNS}")
+    if not 1 <= len(others) <= MAX_ROWS:
+        raise ConfigError(f"{place}: has {len(others)} rows below the names of its columns; must have 1 to {MAX_ROWS}")
+    return [_Row(f"{place}:{number}", header, _cells(line, delimiter)) for number, line in others]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -115,17 +128,26 @@ def _shown(text: str) -> str:
     return repr(text[:20])
 
 
-def _regions(rows: Sequence[_Row]) -> list[tuple[float, float]]:
+class _Share(NamedTuple):
+    row: _Row
+    pages: float
+
+    @property
+    def accesses(self) -> float:
+        return self.row.number("accesses")
+
+
+def _regions(rows: Sequence[_Row]) -> list[_Share]:
+    """The rows in the order of their addresses."""
     regions = sorted(
         (
             row.whole_bytes("start", 0, "an address such as 0x7f0000000000"),
             row.whole_bytes("size", 1, "bytes such as 4096 or 2GiB, above 0"),
-            row.number("accesses"),
-            row.where,
+            number,
         )
-        for row in rows
+        for number, row in enumerate(rows)
     )
-    for (start, size, _, _), (later, _, _, where) in zip(regions, regions[1:], strict=False):
+    for (start, size, _), (later, _, number) in itertools.pairwise(regions):
         if start + size > later:
-            raise ConfigError(f"{where}: the region at {later:#x} overlaps the one at {start:#x}")
-    return [(float(size), accesses) for _, size, accesses, _ in regions]
+            raise ConfigError(f"{rows[number].where}: the region at {later:#x} overlaps the one at {start:#x}")
+    return [_Share(rows[number], float(size)) for _, size, number in regions]
