@@ -50,7 +50,8 @@ def read_trace(record: RecordFile, options: ReadOptions, findings: Findings) -> 
             raise
         except ValueError as error:
             worst = next(itertools.islice(_TRACE.finditer(block), int(np.argmax(found)), None))
-            raise at(f"{record.path}:{number + block[: worst.start()].count(b'\n')}", error) from None
+            lines_before = block.count(b"\n", 0, worst.start())
+            raise at(f"{record.path}:{number + lines_before}", error) from None
         yield Observations(
             time_s=np.maximum(time_s - findings.observation_s / 2, 0.0)[is_real],
             space=space[is_real],
