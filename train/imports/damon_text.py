@@ -1,5 +1,6 @@
 """DAMON's records as text: lines of its tracepoint, and damo's report in raw form."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -45,10 +46,12 @@ def read_trace(record: RecordFile, options: ReadOptions, findings: Findings) -> 
             if ((start >= end) | (end > MAX_ADDRESS) | (found < 0))[is_real].any():
                 raise _bad_trace_line(record, number, block)
             found_capped = capped(found[is_real].astype(np.float64), checks, findings)
+        except ConfigError:
+            raise
         except ValueError as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise at(f"{record.path}:{number}", error) from None
+            worst = next(itertools.islice(_TRACE.finditer(block), int(np.argmax(found)), None))
+            lines_before = block.count(b"\n", 0, worst.start())
+            raise at(f"{record.path}:{number + lines_before}", error) from None
         yield Observations(
             time_s=np.maximum(time_s - findings.observation_s / 2, 0.0)[is_real],
             space=space[is_real],

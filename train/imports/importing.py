@@ -1,5 +1,6 @@
 """From a record of heat to a workload: what `tierenv import` does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ GAP = 3.0
 """Rows or observations in a row without a record that make a gap."""
 GAP_SHARE = 0.05
 """Of the time, from which on gaps are said."""
-_PIECES = 12
-"""Decimals of shares."""
+_DECIMALS = 12
+"""Of shares."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def read_heat(
     return heat
 
 
-def _within(path: Path, call: Any, *arguments: Any) -> Any:
+def _within(path: Path, call: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a call whose errors are of a file that it does not know."""
     try:
         return call(*arguments)
@@ -180,7 +181,8 @@ class _Importer:
         column_bytes, accesses = self._sized(accesses)
         runs = join_runs(accesses, column_bytes, num_classes, chance_cost(*halves))
         size_bytes = max(1, round(column_bytes.sum() / PAGE_BYTES)) * PAGE_BYTES
-        run_s = facts.run_s or findings.run_s or (end_s[-1] if findings.has_time and end_s[-1] > 0 else None)
+        is_record_the_run = facts.accesses_per_page is None and findings.has_time and end_s[-1] > 0
+        run_s = facts.run_s or findings.run_s or (end_s[-1] if is_record_the_run else None)
         self._note(runs, len(set(heat.column_space.tolist())))
         values = self._values(runs, accesses, size_bytes, end_s)
         return Imported(
@@ -279,17 +281,17 @@ class _Importer:
             "accesses_per_page": self._accesses_per_page(float(accesses.sum()), size_bytes, end_s[-1]),
             "layout": "address-order",
             "classes": [
-                {"name": each, "fraction": round(share, _PIECES)}
+                {"name": each, "fraction": round(share, _DECIMALS)}
                 for each, share in zip(names, runs.page_share.tolist(), strict=True)
             ],
             "phases": [
                 {
                     "name": f"phase-{number}",
-                    "work": max(round(float(part), _PIECES), 1e-6),
+                    "work": max(round(float(part), _DECIMALS), 1e-6),
                     "access_share": {
-                        each: round(share, _PIECES)
+                        each: round(share, _DECIMALS)
                         for each, share in zip(names, shares, strict=True)
-                        if round(share, _PIECES) > 0
+                        if round(share, _DECIMALS) > 0
                     },
                 }
                 for number, (part, shares) in enumerate(zip(work, runs.access_share.tolist(), strict=True), 1)

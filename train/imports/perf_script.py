@@ -6,10 +6,13 @@ stand on the line (source of the data, weight, instruction, symbols).
 """
 
 import re
+from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 
+from tierenv.errors import ConfigError
 from tierenv.train.imports.observations import MAX_ADDRESS, Findings, Observations, ReadOptions, Spaces
 from tierenv.train.imports.record_file import RecordFile
 from tierenv.units import PAGE_BYTES
@@ -30,6 +33,8 @@ _FIELDS = "perf script -F comm,pid,tid,time,period,event,addr"
 def read_perf_script(record: RecordFile, options: ReadOptions, findings: Findings) -> Iterator[Observations]:
     """Every sample, as accesses to a page. Raises `ConfigError` that names the line."""
     findings.format = "samples that perf script printed"
+    if record.peek(8).startswith(b"PERFILE"):
+        raise ConfigError(f"{record.path}: is a record of perf itself; make a text of it with `{_FIELDS} -i FILE`")
     spaces, num_samples, num_stores, num_periods = Spaces(), 0, 0, 0
     for number, block in record.blocks():
         rows = _SAMPLE.findall(block)
@@ -42,7 +47,7 @@ def read_perf_script(record: RecordFile, options: ReadOptions, findings: Finding
         processes, times, periods, events, addresses = zip(*rows, strict=True)
         num_samples += len(rows)
         num_periods += sum(map(bool, periods))
-        num_stores += sum(b"store" in event for event in events)
+        num_stores += sum(number for event, number in Tally(events).items() if b"store" in event)
         yield _observations(processes, times, periods, addresses, options, findings, spaces)
     findings.are_counts_known = options.sample_period is not None or num_periods == num_samples
     if num_samples:
@@ -59,14 +64,13 @@ def _observations(
     spaces: Spaces,
 ) -> Observations:
     count = len(times)
-    address = np.fromiter((int(text, 16) for text in addresses), np.uint64, count)
+    address = np.fromiter(map(int, addresses, repeat(16)), np.uint64, count)
     is_used = (address > 0) & (address < MAX_ADDRESS)
     if num_unused := count - int(is_used.sum()):
         findings.left_out["samples of the kernel's memory or of none"] += num_unused
-    if options.sample_period is None:
+    found = np.full(count, options.sample_period or 1.0)
+    if options.sample_period is None and any(periods):
         found = np.fromiter((float(text or 1) for text in periods), np.float64, count)
-    else:
-        found = np.full(count, options.sample_period)
     page = (address[is_used] // PAGE_BYTES).astype(np.int64) * PAGE_BYTES
     return Observations(
         time_s=np.fromiter(map(float, times), np.float64, count)[is_used],
