@@ -250,6 +250,7 @@ def _machine_records() -> list[Files]:
     return [{"mine.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in [header, *samples])}]
 
 
+@cache
 def _machines() -> list[Files]:
     """What tools and the kernel say of a machine, each alone and all together."""
     files = ROOT / "tests/train/machine/files"

@@ -175,6 +175,22 @@ def total_pages(root: str, node: int) -> int:
     raise Refused(f"{NODES}/node{node}/meminfo does not tell the node's size (MemTotal, in kB)")
 
 
+def nodes_by_tier(root: str) -> dict[int, tuple[int, ...]]:
+    """Nodes of the kernel's memory tiers, by their numbers, the fastest first. Raises `Refused` where it does not tell."""
+    nodes_of: dict[int, tuple[int, ...]] = {}
+    for folder in glob.glob(f"{glob.escape(root)}{TIERS}/memory_tier[0-9]*"):
+        number = os.path.basename(folder)[len("memory_tier") :]
+        try:
+            nodes = nodes_in(read_text(f"{folder}/nodelist"))
+        except OSError:
+            continue
+        if number.isdecimal() and nodes:
+            nodes_of[int(number)] = nodes
+    if not os.path.isdir(root + TIERS):
+        raise Refused(f"{TIERS} is missing: this kernel does not tell its memory tiers (Linux 6.1 and newer do)")
+    return dict(sorted(nodes_of.items()))
+
+
 def tiers_of(root: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Nodes that the kernel promotes to, and nodes that it promotes from.
 
@@ -184,28 +200,19 @@ def tiers_of(root: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     Raises:
         Refused: where there is no tier below them, or the kernel does not tell.
     """
-    nodes_of: dict[int, tuple[int, ...]] = {}
-    for folder in glob.glob(f"{glob.escape(root)}{TIERS}/memory_tier[0-9]*"):
-        number = os.path.basename(folder)[len("memory_tier") :]
-        try:
-            nodes = nodes_in(read_text(f"{folder}/nodelist"))
-        except OSError:
-            continue
-        if number.isdigit() and nodes:
-            nodes_of[int(number)] = nodes
-    if not os.path.isdir(root + TIERS):
-        raise Refused(f"{TIERS} is missing: this kernel does not tell its memory tiers (Linux 6.1 and newer do)")
-    tiers = sorted(nodes_of)
+    nodes_of = nodes_by_tier(root)
     with_cpus = _nodes_with_cpus(root)
-    last_top = max((number for number in tiers if with_cpus & set(nodes_of[number])), default=min(tiers, default=0))
-    if not any(number > last_top for number in tiers):
+    last_top = max(
+        (number for number in nodes_of if with_cpus & set(nodes_of[number])), default=min(nodes_of, default=0)
+    )
+    if not any(number > last_top for number in nodes_of):
         only = ", ".join(str(node) for nodes in nodes_of.values() for node in nodes) or "none"
         raise Refused(
             f"all memory is in one tier (nodes {only}), so nothing would be promoted: slow memory gets a tier of its "
             "own by the firmware's HMAT (Linux 6.1 does not use it) or as CXL memory brought online by the kmem driver"
         )
-    fast = tuple(node for number in tiers if number <= last_top for node in nodes_of[number])
-    return fast, tuple(node for number in tiers if number > last_top for node in nodes_of[number])
+    fast = tuple(node for number, nodes in nodes_of.items() if number <= last_top for node in nodes)
+    return fast, tuple(node for number, nodes in nodes_of.items() if number > last_top for node in nodes)
 
 
 def _nodes_with_cpus(root: str) -> set[int]:

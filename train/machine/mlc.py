@@ -108,9 +108,8 @@ class _Reader:
     def _remark(self, text: str) -> None:
         self._seen.remarks.append(f"{self._path.name}: {text}")
 
-    def _error(self, text: str, line: int | None = None) -> ConfigError:
-        at = self._at if line is None else line
-        number = self._lines[min(at, len(self._lines) - 1)][0]
+    def _error(self, text: str) -> ConfigError:
+        number = self._lines[min(self._at, len(self._lines) - 1)][0]
         return ConfigError(f"{self._path}:{number}: {text}")
 
     def _number(self, word: str, most: float = MAX_MB_PER_S) -> float:
@@ -179,7 +178,7 @@ class _Reader:
 
     def peak_bandwidth(self, run: _Run) -> None:
         """--peak_injection_bandwidth, --max_bandwidth: a line for each mix; every CPU accesses its own node."""
-        said, found_any = self._said("--peak_injection_bandwidth"), False
+        said, found_any, num_before = self._said("--peak_injection_bandwidth"), False, len(self._seen.bandwidths)
         while (line := self._peek()) and (found := _MIX.fullmatch(line) or self._is_preamble(line)):
             self._at += 1
             if isinstance(found, bool):
@@ -192,7 +191,7 @@ class _Reader:
                 self._seen.bandwidths.append(Bandwidth(1e6 * mb_per_s, None, None, share, said))
         if not found_any:
             raise self._error("--peak_injection_bandwidth is cut off: no line of it follows")
-        if not any(bandwidth.said == said for bandwidth in self._seen.bandwidths):
+        if len(self._seen.bandwidths) == num_before:
             raise self._error("--peak_injection_bandwidth holds zeros alone: nothing was measured")
 
     def loaded_latency(self, run: _Run) -> None:

@@ -95,7 +95,9 @@ class Observation:
     distances: dict[tuple[int, int], int] = field(default_factory=dict)
     """By node of the CPU and node of the memory; 10 is near."""
     slow_tier: tuple[int, ...] | None = None
-    """Nodes below the kernel's top tier; None where the kernel was not asked."""
+    """Nodes below the kernel's top tiers; None where the kernel was not asked, or has all in one."""
+    has_one_tier: bool = False
+    """Whether the kernel has all memory in one tier."""
     latencies: list[Latency] = field(default_factory=list)
     bandwidths: list[Bandwidth] = field(default_factory=list)
     loaded: list[LoadedLatencies] = field(default_factory=list)
@@ -134,6 +136,7 @@ def together(observations: Sequence[Observation]) -> Observation:
         whole.lists_all_nodes |= each.lists_all_nodes
         whole.distances = each.distances | whole.distances
         whole.slow_tier = each.slow_tier if whole.slow_tier is None else whole.slow_tier
+        whole.has_one_tier |= each.has_one_tier
         whole.latencies += each.latencies
         whole.bandwidths += each.bandwidths
         whole.loaded += each.loaded

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tierenv.errors import ConfigError
 from tierenv.live.files import Refused, read_text
-from tierenv.live.machine import NODES, TIERS, tiers_of, total_pages
+from tierenv.live.machine import NODES, TIERS, nodes_by_tier, tiers_of, total_pages
 from tierenv.train.machine.observed import (
     MAX_LATENCY_NS,
     MAX_MB_PER_S,
@@ -48,8 +48,7 @@ def read_sysfs(folder: Path) -> Observation:
         raise ConfigError(f"{root}{NODES}: has no node0 to node{MAX_NODE}, or one beyond")
     for number in numbers:
         _read_node(seen, root, number, numbers)
-    if os.path.isdir(root + TIERS):
-        seen.slow_tier = _slow_tier(root)
+    _read_tiers(seen, root)
     seen.processor = _processor(root)
     return seen
 
@@ -102,11 +101,13 @@ def _attribute(path: str, most: int) -> int:
     return int(text) if int(text) <= most else 0
 
 
-def _slow_tier(root: str) -> tuple[int, ...]:
+def _read_tiers(seen: Observation, root: str) -> None:
+    """Nodes below the top, where the kernel tells; it may have all in one tier for want of anything that tells it."""
     try:
-        return tiers_of(root)[1]
-    except Refused:  # all memory is in one tier
-        return ()
+        seen.has_one_tier = len(nodes_by_tier(root)) == 1
+        seen.slow_tier = tiers_of(root)[1]
+    except Refused:
+        seen.slow_tier = None if seen.has_one_tier or not os.path.isdir(root + TIERS) else ()
 
 
 def _processor(root: str) -> str:

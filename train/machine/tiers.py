@@ -73,7 +73,7 @@ def _slow_nodes(machine: Observation, fast: int | None) -> tuple[int, ...]:
     Of a node that MLC has no row for nobody says whether it has CPUs: it counts if another is known to have some, or
     was named as the fast one.
     """
-    if machine.slow_tier:
+    if machine.slow_tier is not None:
         return tuple(number for number in machine.slow_tier if number in machine.nodes)
     unknown = [number for number, node in sorted(machine.nodes.items()) if node.has_cpus is None]
     return _without_cpus(machine) or tuple(unknown if _with_cpus(machine) or fast is not None else ())
@@ -103,7 +103,7 @@ def _named(numbers: Sequence[int]) -> str:
 
 
 def _no_slow_node(machine: Observation) -> str:
-    tier = " in one memory tier" if machine.slow_tier == () else ""
+    tier = " in one memory tier" if machine.has_one_tier else ", all in top tiers" if machine.slow_tier == () else ""
     return (
         f"no slow node found: {machine.origin} has {_what_is_there(machine)}{tier}; name one by --slow-node, or give "
         "--sysfs, --numactl or --mlc of a machine that has one"
@@ -127,7 +127,7 @@ def _remarks(
             f"{len(others) + 1} nodes have CPUs: two are modelled, node {fast} and another that is as far as the "
             "others are on average"
         )
-    if machine.slow_tier == ():
+    if machine.has_one_tier:
         remarks.append(
             "the kernel has all memory in one tier and would promote nothing as it is: see `tierenv live check`"
         )

@@ -160,6 +160,15 @@ def test_without_a_slow_node_what_is_there_and_the_options_are_said(tmp_path: Pa
         found(sysfs=root)
 
 
+def test_a_node_without_cpus_that_is_faster_is_not_slow(tmp_path: Path) -> None:
+    root = unpack("sysfs-6.12-two-tiers.txt", tmp_path)
+    tiers = root / "sys/devices/virtual/memory_tiering"
+    (tiers / "memory_tier45").rename(tiers / "memory_tier2")  # as high-bandwidth memory has it
+    with pytest.raises(ConfigError, match="memory alone at node 1, all in top tiers; name one by --slow-node"):
+        found(sysfs=root)
+    assert found(sysfs=root, slow=(1,)).fields["cxl.capacity"].value == 502 * MIB
+
+
 def test_a_node_that_mlc_alone_names_is_slow_beside_a_fast_one() -> None:
     mlc = FILES / "mlc-3.11-cxl.txt"
     known = found(mlc=mlc, fast=0).fields
