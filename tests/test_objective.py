@@ -209,6 +209,8 @@ def test_fields_can_be_put_over_the_word_of_a_scenario_that_is_alike(tmp_path: A
             "objective.access_time.percentile=0: must be greater than 0",
         ),
         ({"objective": {"access_time": 99}}, "objective.access_time=99: must be a mapping"),
+        ({"objective": {"access_time": {}, "like": ["last-end"]}}, "objective.like: unknown key; allowed: access_time"),
+        ({"objective": ["application"]}, r"objective=\['application'\]: must be last-end"),
         ({"weight": -1}, "weight=-1: must be greater than or equal to 0"),
         ({"weight": "heavy"}, "weight='heavy': must be a number"),
         (

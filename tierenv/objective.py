@@ -39,7 +39,8 @@ ObjectiveName = Literal["last-end", "application", "mean-slowdown", "worst-slowd
 def _spelled_out(value: object) -> object:
     """access-time, as the others a word, stands for its defaults; fields over the word of a file `like` them."""
     if isinstance(value, Mapping):
-        return {key: fields for key, fields in value.items() if key != "like" or fields not in OBJECTIVES}
+        is_over_word = str(value.get("like")) in OBJECTIVES
+        return {key: fields for key, fields in value.items() if not (is_over_word and key == "like")}
     if value == "access-time":
         return {"access_time": {}}
     if isinstance(value, AccessTimeObjective) or (isinstance(value, str) and value in OBJECTIVES):
@@ -150,7 +151,7 @@ OBJECTIVES = {
     ),
     "worst-slowdown": Objective(
         unit="1",
-        words="most of the processes' times over their times alone with all memory fast",
+        words="worst of the processes, by time over time alone with all memory fast",
         title="worst slow-down",
         so_far=lambda progress: np.where(progress.weight > 0, _slowdowns(progress), 0.0).max(axis=1),
         all_fast=lambda progress: np.ones(len(progress.weight)),
