@@ -5,7 +5,7 @@ Arguments are parsed by the real parser. Then
 * `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
   its daemon, and `tune` takes three settings, which it does not save;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
-* `calibrate`, `fidelity`, `bench` and the studies end there;
+* `fidelity`, `bench`, the studies and `calibrate` end there, the last one unless its rows are the document's own;
 * everything else runs as given.
 """
 
@@ -13,6 +13,7 @@ import os
 import runpy
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -51,6 +52,8 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
             return replace(verb, seeds=1)
         case verbs.Tune():
             return replace(verb, sampler="random", trials=3, seeds=1, save=False)
+        case verbs.Calibrate() if Path(verb.measurements).is_file():
+            return verb
         case verbs.Calibrate() | verbs.Fidelity() | verbs.Bench():
             raise SystemExit(0)
     if not type(verb).__module__.startswith(verbs.__name__):

@@ -59,7 +59,7 @@ LAYERS = [
     {"shrink", "system", "sim", "bounds", "quantities", "measurements", "experiments"},
     {"observation", "action", "score", "reward"},
     {"task"},
-    {"env", "vector_env", "reset_options", "palette", "render", "wrappers", "calibration"},
+    {"env", "vector_env", "reset_options", "palette", "render", "wrappers", "priors", "fit", "calibration"},
 ]
 
 

@@ -37,10 +37,12 @@ OWN_ERRORS = {TIME: 0.012, "accesses_per_s": 0.025, "traffic_mb_per_s": 0.1}
 """Standard deviation of the logarithm of what is a row's own. A rate of accesses is off as a time is, shared part
 included. Counters of memory controllers also see page tables, other programs and what the kernel copies."""
 KERNEL_RATE_ERROR = 0.3
-"""The same of what the kernel counts: by a tenth to a half of such rates models and machines differ (docs/model.md)"""
+"""The same of what the kernel counts: by a tenth to a half of such rates models and machines differ (docs/model.md)."""
 LEAST_RATES = {"promoted_mb_per_s": PAGE_BYTES / 1e6}
 LEAST_RATE = 1.0
 """What is added to rates before their logarithm is taken: one event a second, below which none says anything."""
+BATCH_MACHINES = 256
+"""Simulated together: enough for the cores, and no more memory than so many large machines take."""
 LEAST_LUMPS = 64
 """Regions times classes with which the search is made; the end of it, and what is reported, has the scenario's."""
 INTERVAL_SDS = 1.96
@@ -271,21 +273,33 @@ class _Runs:
         return [with_values(self._like, self._parameters, self.values(point)) for point in points]
 
     def modelled(self, like: Sequence[Scenario], regions: int) -> Floats:
-        """float64[scenarios, cells]: what the model makes of each; one batch, so that all processors take part."""
+        """float64[scenarios, cells]: what the model makes of each, in batches, so that all processors take part."""
+        at_once = max(1, BATCH_MACHINES // len(self._runs))
+        batches = [self._batch(like[first : first + at_once], regions) for first in range(0, len(like), at_once)]
+        return np.concatenate(batches)
+
+    def _batch(self, like: Sequence[Scenario], regions: int) -> Floats:
         coarse = [scenario.model_copy(update={"regions": regions}) for scenario in like]
         scenarios = [cell.scenario(scenario) for scenario in coarse for cell in self._runs.values()]
         system = LumpedSystem(scenarios)
         system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
         system.run_to_end()
-        accesses = np.array([scenario.total_accesses for scenario in scenarios])
-        traffic = accesses * [traffic_per_access(scenario) for scenario in scenarios]
-        numbers = zip(system.elapsed_s, system.elapsed_s, accesses, traffic, system.counters, strict=True)
-        outcomes = [Outcome(*(float(number) for number in row[:4]), counters=row[4].astype(float)) for row in numbers]
+        outcomes = [
+            Outcome(
+                seconds=float(elapsed_s),
+                counted_s=float(elapsed_s),
+                accesses=scenario.total_accesses,
+                traffic_bytes=scenario.total_accesses * traffic_per_access(scenario),
+                counters=counters.astype(np.float64),
+            )
+            for scenario, elapsed_s, counters in zip(scenarios, system.elapsed_s, system.counters, strict=True)
+        ]
         place = {run: index for index, run in enumerate(self._runs)}
+        firsts = range(0, len(outcomes), len(place))
         return np.array(
             [
                 [_value(cell, outcomes[first + place[cell.size_gib, cell.system]]) for cell in self._cells]
-                for first in range(0, len(outcomes), len(place))
+                for first in firsts
             ]
         )
 

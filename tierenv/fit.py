@@ -3,8 +3,8 @@
 Points are logarithms of parameters over the medians of their priors. Slopes are taken by differences in one batch,
 kept up to date by what is evaluated anyway (Broyden's update). The search is made with a coarse model; the fine one
 begins where that has ended, with its slopes, for which the residuals of the fine one make up. The fine one's own slopes
-are taken where it ends, for the last steps and for what is known there. Broyden, A class of methods for solving nonlinear
-simultaneous equations, 1965.
+are taken where it ends, for the last steps and for what is known there. Broyden, A class of methods for solving
+nonlinear simultaneous equations, 1965.
 """
 
 from collections.abc import Callable, Sequence
@@ -118,9 +118,8 @@ class _Search:
         self._done = 0
         num_parameters = len(problem.prior_sds)
         on_the_way = 3 * num_parameters if fine != coarse else num_parameters
-        self._expected = (
-            on_the_way + USUAL_EVALUATIONS + self._cost[fine] * (2 * num_parameters + USUAL_EVALUATIONS // 2)
-        )
+        at_the_end = self._cost[fine] * (2 * num_parameters + USUAL_EVALUATIONS // 2)
+        self._expected = on_the_way + USUAL_EVALUATIONS + at_the_end
 
     def solve(self) -> Posterior:
         """See `Problem.solve`."""
