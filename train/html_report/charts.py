@@ -21,6 +21,10 @@ WIDTH = 340
 _ROW_HEIGHT = 22
 _LABEL_PIXELS = 165
 _CURVE_HEIGHT = 180
+MOST_DOTS = 60
+"""Rows of a picture; of more the tables tell."""
+MOST_CHARTS = 60
+"""Pictures side by side; so do they of more."""
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 CONFIG: dict[str, Any] = {
@@ -80,7 +84,8 @@ def draw(chart: Chart) -> str:
 
 
 def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] = ()) -> Chart:
-    """Values one below the other with their intervals, and lines to compare them with."""
+    """Values one below the other with their intervals, as many as there is room for, and lines to compare them with."""
+    left_out, dots = len(dots) - MOST_DOTS, dots[:MOST_DOTS]
     kinds = list(dict.fromkeys(dot.kind for dot in dots))
     labels = _unique([cut(dot.label) for dot in dots])
     values = [
@@ -131,6 +136,9 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] 
     }
     words = f"{axis}, by row: " + "; ".join(f"{dot.label} {dot.value:.3g}" for dot in dots) + "."
     words += "".join(f" A {'dashed' if line.is_dashed else 'solid'} line marks {line.meaning}." for line in lines)
+    if left_out > 0:
+        title += f" (the first {MOST_DOTS})"
+        words += f" {left_out} rows more are in the table alone."
     return Chart(title, words, specification)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tierenv.errors import ConfigError
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
-from tierenv.train.html_report.charts import Line, dot_chart, dot_of
+from tierenv.train.html_report.charts import MOST_CHARTS, Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
 from tierenv.train.html_report.texts import percent, percent_interval, short, with_interval
 from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
@@ -30,8 +30,6 @@ BEST_STATIC = "best-static"
 LAST_END = "last-end"
 """The objective that is the time."""
 MOST_TIMELINES = 400
-MOST_CHARTS = 60
-"""Of scenarios with about as much at stake; of more the tables alone tell."""
 
 
 class ReportedEvaluation(EvaluationResult):
