@@ -5,6 +5,7 @@ whatever a specification names is a custom property there, so that pictures foll
 picture is as wide as a narrow screen; on a wide one several stand side by side.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -177,9 +178,8 @@ def curve_chart(title: str, x_axis: str, y_axis: str, points: Sequence[tuple[flo
 
 def _unique(labels: Sequence[str]) -> list[str]:
     """Labels that differ, for one row would stand for both."""
-    seen: dict[str, int] = {}
-    unique = []
+    unique: dict[str, None] = {}
     for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        unique.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
-    return unique
+        names = itertools.chain([label], (f"{label} ({number})" for number in itertools.count(2)))
+        unique[next(name for name in names if name not in unique)] = None
+    return list(unique)
