@@ -1,6 +1,7 @@
 """Reading what `tierenv evaluate --json` wrote: what of it is of interest to others; the rest is left unread."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -106,19 +107,21 @@ class EvaluationResult(Part):
     rows: Annotated[tuple[ResultRow, ...], Field(min_length=1, max_length=MOST_ROWS)]
 
     @property
-    def scenarios(self) -> list[str]:
-        """Their names in order."""
-        return list(dict.fromkeys(row.scenario for row in self.rows))
-
-    @property
     def policies(self) -> list[str]:
         """Their names in order."""
         return list(dict.fromkeys(row.policy for row in self.rows))
 
+    @cached_property
+    def by_scenario(self) -> dict[str, list[ResultRow]]:
+        """Rows of each scenario, in order."""
+        rows: dict[str, list[ResultRow]] = {}
+        for row in self.rows:
+            rows.setdefault(row.scenario, []).append(row)
+        return rows
+
     def outcomes(self) -> list[Outcome]:
         """The scenarios of which the file holds bounds."""
-        found = (_outcome([row for row in self.rows if row.scenario == scenario]) for scenario in self.scenarios)
-        return [outcome for outcome in found if outcome is not None]
+        return [outcome for outcome in map(_outcome, self.by_scenario.values()) if outcome is not None]
 
 
 def _outcome(rows: Sequence[ResultRow]) -> Outcome | None:

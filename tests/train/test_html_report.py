@@ -127,13 +127,11 @@ def test_words_in_pictures_are_words(html: str) -> None:
     }
 
 
-def test_names_of_others_stay_text(html: str, hostile: str) -> None:
-    """The very same elements with the same attributes, whatever names there are."""
-    plain_elements, elements = Elements(html), Elements(hostile)
-    assert [tag for tag, _, _ in plain_elements.elements if tag != "tspan"] == [tag for tag, _, _ in elements.elements]
-    assert [sorted(each) for each in plain_elements.attributes("a")] == [
-        sorted(each) for each in elements.attributes("a")
-    ]
+def test_names_of_others_stay_text(hostile: str, tmp_path: Path) -> None:
+    """The very same elements, whatever names there are."""
+    harmless = Elements(page([read_section(path) for path in write_inputs(tmp_path, "x")]))
+    elements = Elements(hostile)
+    assert [tag for tag, _, _ in harmless.elements] == [tag for tag, _, _ in elements.elements]
     assert "</script><script>hacked=1</script>" in elements.text("td") and "{{7*7}}" in elements.text("td")
     assert not set("\0\u202e") & set(hostile)
     assert "hacked=1" not in elements.text("style")

@@ -8,18 +8,18 @@ from pydantic import AliasChoices, Field
 
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
-from tierenv.train.html_report.charts import Dot, Line, dot_chart
+from tierenv.train.html_report.charts import MOST_CHARTS, Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import four_digits, listed, percent
-from tierenv.train.results import Interval, Number, Part
+from tierenv.train.results import MOST_ROWS, Interval, Number, Part
 
 INFORMED = 0.5
 """Share of the prior's standard deviation that measurements must not leave more of to have told something."""
 INTERVAL_SDS = 1.96
 """Half width of a 95 % interval in standard deviations."""
 
-Positive = Annotated[float, Field(gt=0, le=1e30)]
+Prior = Annotated[float, Field(ge=1e-30, le=1e15)]
 
 
 class StoredParameter(Part):
@@ -29,7 +29,7 @@ class StoredParameter(Part):
     unit: str = ""
     value: Number
     ci95: Interval | None = None
-    prior: Number | None = None
+    prior: Prior | None = None
     prior_log_sd: Number | None = None
     source: str = ""
 
@@ -74,10 +74,10 @@ class StoredCalibration(Part):
     worst_error: Number | None = None
     worst_error_left_out: Number | None = None
     keeps_order: bool | None = None
-    parameters: tuple[StoredParameter, ...]
+    parameters: Annotated[tuple[StoredParameter, ...], Field(max_length=200)]
     fixed: tuple[StoredFixed, ...] = ()
     correlations: tuple[tuple[Number, ...], ...] = ()
-    cells: Annotated[tuple[StoredCell, ...], Field(min_length=1)]
+    cells: Annotated[tuple[StoredCell, ...], Field(min_length=1, max_length=MOST_ROWS)]
 
 
 def section(content: Mapping[str, Any], path: str) -> Section:
@@ -128,7 +128,7 @@ def _residuals(result: StoredCalibration) -> list[Block]:
     ]
     columns = ["measurement", "measured", "modelled", "error", "error where it was left out"]
     charts = []
-    for system in dict.fromkeys(cell.system for cell in result.cells):
+    for system in list(dict.fromkeys(cell.system for cell in result.cells))[:MOST_CHARTS]:
         dots = [Dot(_name(cell), 100 * cell.error) for cell in result.cells if cell.system == system]
         title = system or "all"
         charts.append(dot_chart(title, "modelled over measured [%]", dots, [Line(0, "no error")]))

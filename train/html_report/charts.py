@@ -5,6 +5,7 @@ whatever a specification names is a custom property there, so that pictures foll
 picture is as wide as a narrow screen; on a wide one several stand side by side.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,10 @@ WIDTH = 340
 _ROW_HEIGHT = 22
 _LABEL_PIXELS = 165
 _CURVE_HEIGHT = 180
+MOST_DOTS = 60
+"""Rows of a picture; of more the tables tell."""
+MOST_CHARTS = 60
+"""Pictures side by side; so do they of more."""
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 CONFIG: dict[str, Any] = {
@@ -80,7 +85,8 @@ def draw(chart: Chart) -> str:
 
 
 def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] = ()) -> Chart:
-    """Values one below the other with their intervals, and lines to compare them with."""
+    """Values one below the other with their intervals, as many as there is room for, and lines to compare them with."""
+    left_out, dots = len(dots) - MOST_DOTS, dots[:MOST_DOTS]
     kinds = list(dict.fromkeys(dot.kind for dot in dots))
     labels = _unique([cut(dot.label) for dot in dots])
     values = [
@@ -131,6 +137,9 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], lines: Sequence[Line] 
     }
     words = f"{axis}, by row: " + "; ".join(f"{dot.label} {dot.value:.3g}" for dot in dots) + "."
     words += "".join(f" A {'dashed' if line.is_dashed else 'solid'} line marks {line.meaning}." for line in lines)
+    if left_out > 0:
+        title += f" (the first {MOST_DOTS})"
+        words += f" {left_out} rows more are in the table alone."
     return Chart(title, words, specification)
 
 
@@ -169,9 +178,8 @@ def curve_chart(title: str, x_axis: str, y_axis: str, points: Sequence[tuple[flo
 
 def _unique(labels: Sequence[str]) -> list[str]:
     """Labels that differ, for one row would stand for both."""
-    seen: dict[str, int] = {}
-    unique = []
+    unique: dict[str, None] = {}
     for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        unique.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
-    return unique
+        names = itertools.chain([label], (f"{label} ({number})" for number in itertools.count(2)))
+        unique[next(name for name in names if name not in unique)] = None
+    return list(unique)

@@ -7,9 +7,9 @@ from typing import Any
 from tierenv.errors import ConfigError
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
-from tierenv.train.html_report.charts import Line, dot_chart, dot_of
+from tierenv.train.html_report.charts import MOST_CHARTS, Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
-from tierenv.train.html_report.texts import percent, percent_interval, short, with_interval
+from tierenv.train.html_report.texts import counted, percent, percent_interval, short, with_interval
 from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
 from tierenv.train.html_report.verdicts import (
     CLASSES,
@@ -30,8 +30,6 @@ BEST_STATIC = "best-static"
 LAST_END = "last-end"
 """The objective that is the time."""
 MOST_TIMELINES = 400
-MOST_CHARTS = 60
-"""Of scenarios with about as much at stake; of more the tables alone tell."""
 
 
 class ReportedEvaluation(EvaluationResult):
@@ -46,8 +44,8 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     _check(result, path)
     outcomes = result.outcomes()
     parts = [part for entry in CLASSES for part in _stake_parts(result, outcomes, *entry)]
-    known = [outcome.scenario for outcome in outcomes]
-    if others := [scenario for scenario in result.scenarios if scenario not in known]:
+    known = {outcome.scenario for outcome in outcomes}
+    if others := [scenario for scenario in result.by_scenario if scenario not in known]:
         words = Text(
             "What is judged here is no time, or the file does not say what is at stake: there is no bound to it."
         )
@@ -77,12 +75,12 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
     objective = f" Judged by {result.objective}." if result.objective else ""
     texts = [
         Text(
-            f"{len(result.policies)} policies on {len(result.scenarios)} scenarios, {number} episodes each, all "
-            f"modelled.{objective} Intervals are Student's, of 95 %; differences are taken episode by episode, and "
-            "over several scenarios every scenario counts the same."
+            f"{counted(len(result.policies), 'policy', 'policies')} on {counted(len(result.by_scenario), 'scenario')}, "
+            f"{counted(number, 'episode')} each, all modelled.{objective} Intervals are Student's, of 95 %; differences "
+            "are taken episode by episode, and over several scenarios every scenario counts the same."
         )
     ]
-    if BEST_STATIC in result.policies and len(result.scenarios) > 1:
+    if BEST_STATIC in result.policies and len(result.by_scenario) > 1:
         texts.append(Text(f"{BEST_STATIC} is the best setting of each scenario, another on each."))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
@@ -162,7 +160,7 @@ def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Ma
             outcomes[row.scenario].excess(row.policy), signed=True
         )
         columns["gap closed"] = lambda row: percent(mean_gap_closed([outcomes[row.scenario]], row.policy), 0)
-    rows = [[cell(row) for cell in columns.values()] for scenario in scenarios for row in _rows_of(result, scenario)]
+    rows = [[cell(row) for cell in columns.values()] for scenario in scenarios for row in result.by_scenario[scenario]]
     return Table("Means, by scenario and policy", list(columns), rows, numbers_from=3)
 
 
@@ -177,10 +175,6 @@ def _objective(row: ResultRow) -> str:
     estimate = mean_estimate(row.objective.runs)
     numbers = with_interval(estimate.value, estimate.interval, ".4g")
     return f"{row.objective.name}: {numbers} {row.objective.unit}".strip()
-
-
-def _rows_of(result: EvaluationResult, scenario: str) -> list[ResultRow]:
-    return [row for row in result.rows if row.scenario == scenario]
 
 
 def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:

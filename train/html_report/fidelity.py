@@ -13,9 +13,6 @@ from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.html_report.texts import four_digits, listed, percent
 from tierenv.train.results import MOST_ROWS, Number, Part
 
-MOST_DOTS = 40
-"""Of a picture; of more rows the table alone tells."""
-
 COLUMNS = ["row", "unit", "published", "modelled", "error", "sign", "tolerance", "verdict", "fitted"]
 
 
@@ -125,7 +122,7 @@ def _part(experiment: StoredExperiment, rows: Sequence[StoredRow]) -> ReportPart
     dots = [
         Dot(row.id, 100 * row.error, kind="fitted" if row.fitted else "check") for row in rows if row.error is not None
     ]
-    if 1 < len(dots) <= MOST_DOTS:
+    if dots:
         kinds = list(dict.fromkeys(dot.kind for dot in dots))
         shapes = f"; circles: {kinds[0]}, squares: {kinds[1]}" if len(kinds) > 1 else ""
         chart = dot_chart(experiment.name, "modelled over published [%]", dots, [Line(0, "no error")])

@@ -18,6 +18,7 @@ from tierenv.tunables import TUNABLES
 _TUNABLES = {tunable.symbol: tunable for tunable in TUNABLES.values()}
 
 
+MOST_SCENARIOS = 200
 _WORDS = {"last-end": "time"}
 
 
@@ -85,7 +86,7 @@ class StoredSuiteSearch(Part):
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     suite: str
     git_revision: str | None = None
-    scenarios: Annotated[tuple[StoredSearch, ...], Field(min_length=1)]
+    scenarios: Annotated[tuple[StoredSearch, ...], Field(min_length=1, max_length=MOST_SCENARIOS)]
     for_all: Annotated[tuple[CommonFinalist, ...], Field(min_length=1)]
 
 

@@ -80,6 +80,11 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number of things; of several the word with an s unless another is given."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def four_digits(number: float | None) -> str:
     """A number in as many digits as say something."""
     if number is None:
