@@ -90,9 +90,8 @@ def _measurements() -> list[list[str]]:
     for name, path in packaged("measurements").items():
         if is_times(path):
             cells = read_measurements(name)
-            sizes = ", ".join(
-                f"{size:g}" for size in sorted({cell.size_gib for cell in cells if cell.size_gib is not None})
-            )
+            known = {cell.size_gib for cell in cells if cell.size_gib is not None}
+            sizes = ", ".join(f"{size:g}" for size in sorted(known))
             systems = ", ".join(dict.fromkeys(cell.system for cell in cells))
             rows.append([name, "times", str(len(cells)), f"{systems} at {sizes} GiB"])
         else:
