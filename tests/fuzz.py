@@ -298,7 +298,10 @@ def _load_heat_record(folder: Path) -> object:
     [path] = folder.iterdir()
     facts = ProgramFacts(threads=2, accesses_per_page=100.0)
     imported = import_record(path.stem, path, ReadOptions(), facts)
-    return workload_text(imported), json.dumps(imported.workload.model_dump(mode="json"), allow_nan=False)
+    path.with_suffix(".yaml").write_text(workload_text(imported))
+    workload = load_record("workloads", Workload, str(path.with_suffix(".yaml")))
+    assert workload.model_copy(update={"name": "imported", "summary": ""}) == imported.workload
+    return workload
 
 
 @cache

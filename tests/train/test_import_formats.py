@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tierenv.errors import ConfigError
-from tierenv.train.imports import record_file
+from tierenv.train.imports import batches, damon_json, record_file
 from tierenv.train.imports.heat_map import Heat
 from tierenv.train.imports.importing import read_heat
 from tierenv.train.imports.observations import Findings, ReadOptions
@@ -267,6 +267,21 @@ def test_what_is_no_record_is_refused_in_one_line(format_name: str, text: str, m
     path = tmp_path / "record"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert message in refusal(format_name, path)
+
+
+def test_json_without_regions_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damon_json, "MAX_BYTES_BETWEEN", 1 << 20)
+    path = tmp_path / "record"
+    path.write_text(json.dumps([{"target_id": "x" * (4 << 20), "snapshots": []}]))
+    assert "bytes without a region" in refusal("damon", path)
+
+
+def test_a_snapshot_is_of_bounded_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MAX_SNAPSHOT_REGIONS", 3)
+    path = tmp_path / "record"
+    for text in ((RECORDS / f"damo-2.0.0.{name}").read_text() for name in ("json", "report")):
+        path.write_text(text)
+        assert "a snapshot of more than 3 regions" in refusal("damon", path)
 
 
 @pytest.mark.parametrize("spoil", [lambda packed: packed[:-20], lambda packed: packed[:40] + b"x" * 9 + packed[49:]])

@@ -174,6 +174,17 @@ def test_saturated_counters_are_capped_and_said(tmp_path: Path) -> None:
     assert not any("every check" in note for note in imported().notes)
 
 
+def test_memory_that_comes_late_has_accesses_only_from_then_on(tmp_path: Path) -> None:
+    line = "k [0] {}: damon:damon_aggregated: target_id=0 nr_regions=2 {}: {} 0\n"
+    path = tmp_path / "record"
+    lines = [line.format(f"{1 + number / 10:.1f}", "0-81920", 2) for number in range(10)]
+    late = [line.format(f"{1 + number / 10:.1f}", "81920-86016", 2) for number in range(5, 10)]
+    path.write_text("".join(lines + late))
+    result = import_record("damon", path, ReadOptions(), FACTS)
+    pages = result.workload.accesses_per_page * 21 / (200 * -np.log(0.9))
+    assert pages == pytest.approx(20.5)
+
+
 def test_the_time_of_the_run_lengthens_the_work_and_what_is_known_is_taken() -> None:
     once, twice = imported(), imported(facts={"run_s": 2 * 0.300132})
     assert twice.workload.accesses_per_page == pytest.approx(2 * once.workload.accesses_per_page, rel=1e-3)

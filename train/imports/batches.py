@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from tierenv.train.imports.observations import Observations
 
+MAX_SNAPSHOT_REGIONS = 1_000_000
+"""DAMON's own default limit is a thousand."""
 BATCH = 1 << 15
 """Observations from which on a batch is large enough to be worth its while."""
 
@@ -32,7 +34,9 @@ class Batches:
         return not self.open_found and len(self._regions) >= BATCH
 
     def add(self, start: int, end: int, found: float) -> None:
-        """A region of the snapshot that is being read."""
+        """A region of the snapshot that is being read. Raises ValueError for one too many."""
+        if len(self.open_found) == MAX_SNAPSHOT_REGIONS:
+            raise ValueError(f"a snapshot of more than {MAX_SNAPSHOT_REGIONS} regions")
         self._regions.append((start, end))
         self.open_found.append(found)
 

@@ -30,22 +30,23 @@ _SNAPSHOT_TIMES = {
     f"{_SNAPSHOT}.sample_interval_us": ("sample", 1e-6),
 }
 _VALUES = ("string", "number")
-MAX_SNAPSHOT_REGIONS = 1_000_000
-"""DAMON's own default limit is a thousand."""
+MAX_BYTES_BETWEEN = 32 << 20
+"""From one region to the next: what stands there is held in memory."""
 
 
 def read_json(record: RecordFile, options: ReadOptions, findings: Findings) -> Iterator[Observations]:
     """Regions of all snapshots. Raises `ConfigError` that names the snapshot."""
     findings.format = "damo's JSON, compressed" if record.is_compressed else "damo's JSON"
-    reader = _Reader(options, findings)
+    reader, source = _Reader(options, findings), _Source(record)
     try:
-        for prefix, event, value in ijson.parse(record, use_float=True):
+        for prefix, event, value in ijson.parse(source, use_float=True):
             column = _REGION_VALUES.get(prefix)
             if column is not None:
                 if event in _VALUES:
                     reader.region[column] = _whole_number(value)
             elif event == "end_map" and prefix == _REGION:
                 reader.end_region()
+                source.since_region = 0
             elif prefix.startswith(_RECORD):
                 reader.other(prefix, event, value)
                 if reader.batches.is_full:
@@ -73,6 +74,23 @@ def _whole_number(value: object) -> int:
     if isinstance(value, float) and number != value:
         raise ValueError("a region's start, end and nr_accesses must be whole numbers")
     return int(number)
+
+
+class _Source:
+    """What the parser reads from."""
+
+    def __init__(self, record: RecordFile) -> None:
+        self._record = record
+        self.since_region = 0
+        """Bytes."""
+
+    def read(self, most_bytes: int) -> bytes:
+        """Some bytes more. Raises `ConfigError` if no region came in the last ones."""
+        content = self._record.read(most_bytes)
+        self.since_region += len(content)
+        if self.since_region > MAX_BYTES_BETWEEN:
+            raise ConfigError(f"{self._record.path}: more than {MAX_BYTES_BETWEEN} bytes without a region")
+        return content
 
 
 class _Reader:
@@ -104,8 +122,6 @@ class _Reader:
             raise ValueError("a region must begin below its end, at most at 2^58")
         if found < 0:
             raise ValueError(f"nr_accesses={found}: must not be negative")
-        if self.batches.num_open == MAX_SNAPSHOT_REGIONS:
-            raise ValueError(f"holds more than {MAX_SNAPSHOT_REGIONS} regions")
         self.batches.add(start, end, float(found))
 
     def other(self, prefix: str, event: str, value: Any) -> None:

@@ -100,13 +100,13 @@ def read_report(record: RecordFile, options: ReadOptions, findings: Findings) ->
     space = number = 0
     for first, block in record.blocks():
         for number, line in enumerate(block.split(b"\n"), first):
-            if region := _REGION.fullmatch(line):
-                start, end = int(region[1], 16), int(region[2], 16)
-                if not 0 <= start < end <= MAX_ADDRESS:
-                    raise record.bad_line(number, "a region must begin below its end, at most at 2^58")
-                batches.add(start, end, int(region[3]))
-                continue
             try:
+                if region := _REGION.fullmatch(line):
+                    start, end = int(region[1], 16), int(region[2], 16)
+                    if not 0 <= start < end <= MAX_ADDRESS:
+                        raise ValueError("a region must begin below its end, at most at 2^58")
+                    batches.add(start, end, int(region[3]))
+                    continue
                 if line.startswith(b"monitoring_start:"):
                     _end_snapshot(batches, checks, head, space, findings)
                     if batches.is_full:

@@ -32,6 +32,8 @@ GAP = 3.0
 """Rows or observations in a row without a record that make a gap."""
 GAP_SHARE = 0.05
 """Of the time, from which on gaps are said."""
+OFTEN = 0.9
+"""Share of the columns that are checked at most as often as memory that is there all the time."""
 _DECIMALS = 12
 """Of shares."""
 
@@ -183,7 +185,7 @@ class _Importer:
         size_bytes = max(1, round(column_bytes.sum() / PAGE_BYTES)) * PAGE_BYTES
         is_record_the_run = facts.accesses_per_page is None and findings.has_time and end_s[-1] > 0
         run_s = facts.run_s or findings.run_s or (end_s[-1] if is_record_the_run else None)
-        self._note(runs, len(set(heat.column_space.tolist())))
+        self._note(len(set(heat.column_space.tolist())))
         values = self._values(runs, accesses, size_bytes, end_s)
         return Imported(
             record=self._path,
@@ -210,7 +212,7 @@ class _Importer:
 
         A page that is accessed at random is found by a check with probability p = 1 - exp(-a), where a is the accesses
         to it between two checks; p is the mean over the checks of a column in a phase, and at most what is half a check
-        short of all of them.
+        short of all of them. A column that was checked less often than nearly all was not there in the rest of it.
         """
         is_used = np.full((len(self._heat.found), 1), True)
         if half is not None:
@@ -224,12 +226,14 @@ class _Importer:
         most = np.maximum(1 - column_bytes / np.maximum(2 * checked, column_bytes), 0.5)
         per_check = -np.log1p(-np.minimum(share, most))
         checks = np.diff([0.0, *end_s]) / self._findings.check_interval_s
-        return per_check * (column_bytes / PAGE_BYTES) * checks[:, None]
+        often = np.quantile(checked / column_bytes, OFTEN, axis=1, keepdims=True)
+        present = np.minimum(np.divide(checked / column_bytes, often, out=np.ones_like(checked), where=often > 0), 1.0)
+        return per_check * present * (column_bytes / PAGE_BYTES) * checks[:, None]
 
     def _sized(self, accesses: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Bytes of the columns, of the size that the user says, and the accesses to each."""
         column_bytes, wanted = self._heat.column_bytes, self._facts.size_bytes
-        seen = int(column_bytes.sum())
+        seen = self._heat.size_bytes
         if wanted is None or wanted == seen:
             return column_bytes, accesses
         if wanted > seen:
@@ -250,8 +254,9 @@ class _Importer:
         )
         return kept[kept > 0], accesses[:, kept > 0]
 
-    def _note(self, runs: Runs, num_spaces: int) -> None:
+    def _note(self, num_spaces: int) -> None:
         findings, facts, heat = self._findings, self._facts, self._heat
+        findings.note("where memory lies at the start is not known: the slow node is taken (initial_placement)")
         if num_spaces > 1:
             findings.note(f"{num_spaces} address spaces, one behind the other, are taken for one process")
         if facts.memory_parallelism == 1:
