@@ -15,6 +15,9 @@ from tierenv.records import Bytes, Fraction, Name, NamedRecord, Record, Seconds
 from tierenv.short_forms import ActiveShare, ShortForms, Stretch, Work, keys_replaced
 from tierenv.units import CACHE_LINE_BYTES, PAGE_BYTES
 
+Placement = Literal["slow", "random", "address-order"]
+"""Where the pages of a process start; see `Workload.initial_placement`."""
+
 
 class PageClass(Record):
     """Pages of equal heat and like visits in every phase."""
@@ -105,7 +108,7 @@ class Workload(NamedRecord):
     phase_length_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Relative half-width of the uniform variation of each phase's length; total work stays the same. Those that end
     by time have the lengths that were drawn in every round."""
-    initial_placement: Literal["slow", "random", "address-order"] = "slow"
+    initial_placement: Placement = "slow"
     """slow: every page starts on the slow node; random: a random subset of pages fills the fast nodes; address-order:
     the pages of the lowest addresses do."""
     rest_vma: Bytes = 0

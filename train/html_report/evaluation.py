@@ -76,8 +76,8 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
     texts = [
         Text(
             f"{counted(len(result.policies), 'policy', 'policies')} on {counted(len(result.by_scenario), 'scenario')}, "
-            f"{counted(number, 'episode')} each, all modelled.{objective} Intervals are Student's, of 95 %; differences "
-            "are taken episode by episode, and over several scenarios every scenario counts the same."
+            f"{counted(number, 'episode')} each, all modelled.{objective} Intervals are Student's, of 95 %; "
+            "differences are taken episode by episode, and over several scenarios every scenario counts the same."
         )
     ]
     if BEST_STATIC in result.policies and len(result.by_scenario) > 1:

@@ -19,7 +19,7 @@ from tierenv.train.imports.phases import MOST_PHASES, find_phases
 from tierenv.train.imports.record_file import open_record_file
 from tierenv.train.provenance import git_revision
 from tierenv.units import PAGE_BYTES, format_bytes, format_seconds
-from tierenv.workload import Workload
+from tierenv.workload import Placement, Workload
 
 NAME = "imported"
 """Of a workload that has no file yet, by whose name it will go."""
@@ -51,6 +51,7 @@ class ProgramFacts:
     """Time of the whole run, of which the record is a part."""
     size_bytes: int | None = None
     """Resident memory."""
+    initial_placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,8 @@ class _Importer:
 
     def _note(self, num_spaces: int) -> None:
         findings, facts, heat = self._findings, self._facts, self._heat
-        findings.note("where memory lies at the start is not known: the slow node is taken (initial_placement)")
+        if facts.initial_placement is None:
+            findings.note("where memory lies at the start is not known: the slow node is taken (--initial-placement)")
         if num_spaces > 1:
             findings.note(f"{num_spaces} address spaces, one behind the other, are taken for one process")
         if facts.memory_parallelism == 1:
@@ -285,6 +287,7 @@ class _Importer:
             "store_share": facts.store_share,
             "accesses_per_page": self._accesses_per_page(float(accesses.sum()), size_bytes, end_s[-1]),
             "layout": "address-order",
+            "initial_placement": facts.initial_placement or "slow",
             "classes": [
                 {"name": each, "fraction": round(share, _DECIMALS)}
                 for each, share in zip(names, runs.page_share.tolist(), strict=True)

@@ -28,6 +28,7 @@ def workload_text(imported: Imported) -> str:
         f"store_share: {_number(workload.store_share)}",
         f"accesses_per_page: {_number(workload.accesses_per_page)}{_access_comment(imported)}",
         f"layout: {workload.layout}",
+        f"initial_placement: {workload.initial_placement}",
         "classes:",
     ]
     for each in workload.classes:

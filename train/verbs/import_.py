@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from tyro.conf import Positional, arg
 
@@ -42,6 +42,11 @@ class Import:
     """Time of the whole run, if it was not the record's: the work is that of the record times so much longer."""
     size: Annotated[str | None, arg(metavar="SIZE")] = None
     """Resident memory, such as 16GiB, if it is not what the record speaks of."""
+    initial_placement: Annotated[
+        Literal["slow", "random", "address-order"] | None, arg(metavar="slow|random|address-order")
+    ] = None
+    """Where its memory starts: all on the slow node, or so that a random part of it fills the fast nodes, or that of
+    the lowest addresses."""
     classes: int = 16
     """Most classes of pages."""
     phases: Annotated[str, arg(metavar="auto|N")] = AUTO
@@ -78,6 +83,7 @@ class Import:
             accesses_per_page=_above_0("--accesses-per-page", self.accesses_per_page, parse_number),
             run_s=_above_0("--seconds", self.seconds, parse_number),
             size_bytes=_above_0("--size", self.size, parse_bytes),
+            initial_placement=self.initial_placement,
         )
         num_classes = _number_of("--classes", str(self.classes), MOST_CLASSES)
         num_phases = None if self.phases == AUTO else _number_of("--phases", self.phases, MOST_CLASSES)
