@@ -17,6 +17,7 @@ from tierenv.daemon import load_daemon
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.tunables import TUNABLES
+from tierenv.workload import LoadStep, Phase
 
 PAGES = 2048
 STEP_S = 0.5
@@ -47,6 +48,20 @@ def left_alone() -> Scenario:
     return tuned("skewed", control="off")
 
 
+def changing() -> Scenario:
+    """Returns a small machine whose load, phases, memory and processes come and go by the clock."""
+    scenario = load_scenario("skewed")
+    (whole,) = scenario.workload.phases
+    small = Phase(name="small", access_share={"hot": 1.0}, absent=("warm", "cold"))
+    phases = tuple(phase.model_copy(update={"duration": 1.3}) for phase in (whole, small))
+    load = tuple(LoadStep.model_construct(duration=seconds, share=share) for seconds, share in ((0.7, 1.0), (0.4, 0.5)))
+    visitor = {"workload": "abench", "size": "1GiB", "lifetime": "periodic", "every": "2s"}
+    beside = scenario.replace(
+        corunners=[visitor | {"workload": {"like": "abench", "accesses_per_page": 500}}], numa_balancing_mode=2
+    )
+    return shrink(with_workload(beside, accesses_per_page=2e4, phases=phases, load=load), PAGES)
+
+
 def setting(scenario: Scenario, share: float) -> NDArray[np.float64]:
     """Returns a row with every tunable at a share of its (logarithmic) range, unlimited at 1, NaN where lacking."""
     row = np.full(len(TUNABLES), np.nan)
@@ -72,7 +87,7 @@ def assert_same(found: Told, expected: Told, rows: Any = slice(None)) -> None:
 class SystemConformance:
     """What a kernel can promise, too."""
 
-    most_machines = 4
+    most_machines = 5
     """How many a system can have; laws of a batch are of those that have several."""
 
     def make(self, scenarios: Sequence[Scenario]) -> Any:
@@ -90,7 +105,7 @@ class SystemConformance:
         system.reset(np.arange(seed, seed + n, dtype=np.uint64), ["training"] * n, mask)
 
     def test_every_array_has_a_row_for_each_machine_and_its_own_type(self) -> None:
-        scenarios = [tuned(), ruled(), faulting(), left_alone()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing()][: self.most_machines]
         system, n = self.begin(*scenarios), len(scenarios)
         shapes = {name: (values.dtype, values.shape) for name, values in told(system).items()}
         number, count = np.dtype(np.float64), np.dtype(np.int64)
@@ -158,7 +173,7 @@ class SystemConformance:
             system.advance(STEP_S)
             assert (np.isnan(system.tunables[0]) == is_lacking).all()
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
     def test_time_passes_as_asked_and_counters_only_grow(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario)
@@ -172,7 +187,7 @@ class SystemConformance:
             assert (now["counters"] >= 0).all()
             before = now
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
     def test_no_time_is_no_change(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario)
@@ -235,7 +250,7 @@ class ModelledConformance(SystemConformance):
             steps.append(told(system))
         return steps
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
     def test_a_seed_decides_the_episode_whatever_ran_before(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario, seed=5)
@@ -262,7 +277,7 @@ class ModelledConformance(SystemConformance):
                 each.advance(STEP_S)
             assert_same(told(system), told(undisturbed))
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting])
+    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
     def test_a_machine_stands_still_once_its_work_is_done(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario)
@@ -286,7 +301,7 @@ class ModelledConformance(SystemConformance):
         assert system.elapsed_s[0] == pytest.approx(completion_s, rel=0.01)
 
     def test_a_reset_under_a_mask_leaves_the_other_machines_alone(self) -> None:
-        scenarios = [tuned(), ruled(), faulting(), left_alone()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing()][: self.most_machines]
         n = len(scenarios)
         system, undisturbed = self.begin(*scenarios), self.begin(*scenarios)
         for each in (system, undisturbed):
@@ -303,7 +318,7 @@ class ModelledConformance(SystemConformance):
             np.testing.assert_array_equal(system.counters[1], alone.counters[0])
 
     def test_a_machine_does_not_depend_on_its_batch(self) -> None:
-        scenarios = [tuned(), ruled(), faulting(), left_alone()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing()][: self.most_machines]
         together = self.trajectory(self.begin(*scenarios), *scenarios)
         for index, scenario in enumerate(scenarios):
             alone = self.trajectory(self.begin(scenario, seed=index), scenario)
