@@ -176,7 +176,7 @@ def total_pages(root: str, node: int) -> int:
 
 
 def nodes_by_tier(root: str) -> dict[int, tuple[int, ...]]:
-    """Nodes of the kernel's memory tiers, by their numbers, the fastest first. Raises `Refused` where it does not tell."""
+    """Nodes of the kernel's memory tiers, by number, the fastest first. Raises `Refused` where it does not tell."""
     nodes_of: dict[int, tuple[int, ...]] = {}
     for folder in glob.glob(f"{glob.escape(root)}{TIERS}/memory_tier[0-9]*"):
         number = os.path.basename(folder)[len("memory_tier") :]
