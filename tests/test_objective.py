@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.databases import database_and_batch, two_on_slow_memory
+from tests.sim.machines import with_workload
 from tests.tiny import tiny
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.env import TieredMemoryEnv
@@ -19,6 +20,7 @@ from tierenv.records import _deciding, validate_record
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.score import _AccessTimes
 from tierenv.task import ModelledTask, Outcome, simulated_task
+from tierenv.workload import LoadStep
 
 MEDIAN: dict[str, Any] = {"access_time": {"percentile": 50}}
 EVERY: list[Any] = [*OBJECTIVES, MEDIAN]
@@ -124,11 +126,11 @@ def test_a_reset_under_a_mask_begins_the_objectives_of_these_machines_anew() -> 
 def test_percentile_is_the_least_that_so_many_intervals_do_not_exceed(
     intervals: list[tuple[float, int]], percentile: float
 ) -> None:
-    times = _AccessTimes(np.array([2.0]), least_s=0.5, percentile=percentile)
+    times = _AccessTimes(1, least_s=0.5, percentile=percentile)
     seconds, accesses = np.zeros(1), np.zeros(1)
     for passed_s, done in intervals:
         seconds, accesses = seconds + passed_s, accesses + done
-        times.add(seconds, accesses)
+        times.add(seconds, 2 * seconds, accesses)
     found = times.percentile_s()[0]
     own = sorted(2 * passed_s / done for passed_s, done in intervals)
     share = [sum(each <= limit * (1 + 1e-9) for each in own) / len(own) for limit in (found, found * (1 - 1e-6))]
@@ -137,10 +139,30 @@ def test_percentile_is_the_least_that_so_many_intervals_do_not_exceed(
 
 
 def test_a_rest_of_an_interval_or_one_without_an_access_is_none() -> None:
-    times = _AccessTimes(np.array([1.0]), least_s=0.5, percentile=100)
+    times = _AccessTimes(1, least_s=0.5, percentile=100)
     for seconds, accesses, worst in [(1, 0, 0.0), (2, 2, 1.0), (2.4, 2.1, 1.0), (3, 3, 1.0), (4, 3.5, 2.0)]:
-        times.add(np.array([float(seconds)]), np.array([float(accesses)]))
+        passed_s = np.array([float(seconds)])
+        times.add(passed_s, passed_s, np.array([float(accesses)]))
         assert times.percentile_s()[0] == pytest.approx(worst)
+
+
+def test_threads_that_a_load_lets_wait_make_no_access_slower() -> None:
+    load = (
+        LoadStep.model_validate({"duration": "0.7s", "share": 0.25}),
+        LoadStep.model_validate({"duration": "0.4s", "share": 1}),
+    )
+    workload = {"think": 1e-3, "memory_parallelism": 100, "accesses_per_page": 10}  # memory hardly takes any time
+    found = []
+    for changes in ({"load": ()}, {"load": load}):
+        still = tiny(objective={"access_time": {"percentile": 100}}, control="off")
+        scenario = with_workload(still, **workload, **changes)
+        outcome, _ = played(simulated_task([scenario]), [1])
+        found.append(float(outcome.info["objective"][0]))
+        seconds = np.linspace(0, 5, 51)
+        worked_s = scenario.processes[0].thread_seconds(seconds)
+        shares = np.diff(worked_s) / np.diff(seconds) / scenario.workload.threads
+        assert set(np.round(shares, 6)) <= ({0.25, 1.0} if changes["load"] else {1.0})
+    assert found[1] == pytest.approx(found[0], rel=0.02)
 
 
 def test_processes_that_never_end_and_those_of_no_weight_are_not_judged() -> None:

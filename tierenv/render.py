@@ -258,9 +258,9 @@ class Timeline:
         for number, (process, name) in enumerate(zip(scenario.processes, scenario.process_names, strict=True)):
             finished_s, accesses = (np.array(column)[:, number] for column in (self.finished_s, self.accesses))
             end_s = np.where(finished_s > 0, finished_s, elapsed_s)
-            done, passed_s = np.diff(accesses), np.diff(np.maximum(end_s - process.start, 0.0))
+            done, worked_s = np.diff(accesses), np.diff(process.thread_seconds(np.maximum(end_s - process.start, 0.0)))
             with np.errstate(divide="ignore", invalid="ignore"):
-                access_ns = np.where(done > 0, 1e9 * process.threads * passed_s / done, np.nan)
+                access_ns = np.where(done > 0, 1e9 * worked_s / done, np.nan)
             (line,) = panels.access.step(end_s, np.append(np.nan, access_ns), where="pre", color=colours[number])
             if process.is_awaited and finished_s[-1] > 0:
                 for axes in panels.all:

@@ -8,6 +8,8 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
@@ -99,6 +101,17 @@ class Process(Record):
     def threads(self) -> int:
         """Threads of all."""
         return self.count * self.workload.threads
+
+    def thread_seconds(self, seconds: ArrayLike) -> NDArray[np.float64]:
+        """Time that its threads have worked by so many seconds after its start, as its load has it [s]."""
+        elapsed = np.asarray(seconds, dtype=np.float64)
+        load = self.workload.load
+        if not load:
+            return self.threads * elapsed
+        ends = np.cumsum([0.0, *(step.duration for step in load)])
+        worked = np.cumsum([0.0, *(step.duration * step.share for step in load)])
+        rounds, rest = np.divmod(elapsed, ends[-1])
+        return self.threads * (rounds * worked[-1] + np.interp(rest, ends, worked))
 
     @property
     def starts_on_slow_node(self) -> bool:

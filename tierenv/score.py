@@ -98,10 +98,11 @@ class _Group:
         self.weight = is_awaited * self._by_process(scenarios, "weight")
         self._access_times: _AccessTimes | None = None
         if isinstance(objective, AccessTimeObjective):
-            threads, accesses = (self._by_process(scenarios, name)[:, 0] for name in ("threads", "total_accesses"))
-            self.all_fast_access_s = threads * self.alone_s[:, 0] / accesses
+            self._applications = [scenario.processes[0] for scenario in scenarios]
+            accesses = self._by_process(scenarios, "total_accesses")[:, 0]
+            self.all_fast_access_s = self._thread_seconds(self.alone_s[:, 0]) / accesses
             percentile = objective.access_time.percentile
-            self._access_times = _AccessTimes(threads, LEAST_INTERVAL * control_interval_s, percentile)
+            self._access_times = _AccessTimes(len(scenarios), LEAST_INTERVAL * control_interval_s, percentile)
 
     @property
     def row(self) -> Objective:
@@ -137,44 +138,52 @@ class _Group:
     def update(self) -> None:
         """A control interval has passed."""
         if self._access_times is not None:
-            self._access_times.add(self.process_s[:, 0], self._system.process_accesses[self.machines, 0])
+            seconds = self.process_s[:, 0]
+            done = self._system.process_accesses[self.machines, 0]
+            self._access_times.add(seconds, self._thread_seconds(seconds), done)
+
+    def _thread_seconds(self, seconds: Floats) -> Floats:
+        """float64[k]: time that the threads of each application have worked, so long after its start."""
+        pairs = zip(self._applications, seconds, strict=True)
+        return np.array([application.thread_seconds(elapsed) for application, elapsed in pairs])
 
 
 class _AccessTimes:
     """Mean access times of the applications of k machines in the intervals so far.
 
     Args:
-        threads: float64[k].
+        machines: k.
         least_s: shortest time of an interval that counts [s].
         percentile: of the intervals [%].
     """
 
-    def __init__(self, threads: Floats, least_s: float, percentile: float) -> None:
-        self._threads = threads
+    def __init__(self, machines: int, least_s: float, percentile: float) -> None:
         self._least_s = least_s
         self._percentile = percentile
-        self._begun_s = np.zeros(len(threads))
-        self._begun_accesses = np.zeros(len(threads))
-        self._sorted: list[list[float]] = [[] for _ in threads]
+        self._begun = np.zeros((3, machines))
+        """Time, time of the threads and accesses at the start of the present interval."""
+        self._sorted: list[list[float]] = [[] for _ in range(machines)]
 
     def restart(self, mask: NDArray[np.bool_]) -> None:
         """An episode has begun on the machines under the mask bool[k]."""
-        self._begun_s[mask] = self._begun_accesses[mask] = 0.0
+        self._begun[:, mask] = 0.0
         for index in np.flatnonzero(mask):
             self._sorted[index] = []
 
-    def add(self, seconds: Floats, accesses: Floats) -> None:
+    def add(self, seconds: Floats, thread_seconds: Floats, accesses: Floats) -> None:
         """End an interval, unless too little has happened in it: then it goes on.
 
         Args:
             seconds: float64[k], time each application has run [s].
+            thread_seconds: float64[k], time its threads have worked in it [s].
             accesses: float64[k], what it has done in it.
         """
-        passed_s, done = seconds - self._begun_s, accesses - self._begun_accesses
+        now = np.stack((seconds, thread_seconds, accesses))
+        passed_s, worked_s, done = now - self._begun
         for index in np.flatnonzero(done > 0):
             if passed_s[index] >= self._least_s or not self._sorted[index]:
-                bisect.insort(self._sorted[index], float(self._threads[index] * passed_s[index] / done[index]))
-                self._begun_s[index], self._begun_accesses[index] = seconds[index], accesses[index]
+                bisect.insort(self._sorted[index], float(worked_s[index] / done[index]))
+                self._begun[:, index] = now[:, index]
 
     def percentile_s(self) -> Floats:
         """float64[k]: the least access time that so many percent of the intervals do not exceed, 0 before the first."""

@@ -27,9 +27,10 @@ class ProcessResult:
     has_ended: NDArray[np.bool_]
     """Whether its work was done by then: False for what never ends, and where the episode was given up before."""
     slowdown: Floats
-    """Time it took over time alone with every page fast for as much work; NaN where it did nothing."""
+    """Time it took over time alone with every page fast for as much work; NaN where it did nothing, or pauses."""
     access_s: Floats
-    """Its threads times its time over its accesses, `think` included [s]; NaN where there were none."""
+    """Time of its threads that work over its accesses, `think` included [s]; NaN where there were none, or it pauses,
+    or begins its load anew nobody knows when."""
     rounds: Floats
     """How often it did its work."""
 
@@ -97,7 +98,11 @@ def _result(number: int, name: str, process: Process, episodes: Episodes) -> Pro
     rounds = accesses / process.total_accesses
     with np.errstate(divide="ignore", invalid="ignore"):
         slowdown = np.where(accesses > 0, spent_s / (rounds * episodes.process_alone_s[:, number]), np.nan)
-        access_s = np.where(accesses > 0, process.threads * spent_s / accesses, np.nan)
+        access_s = np.where(accesses > 0, process.thread_seconds(spent_s) / accesses, np.nan)
+    if process.lifetime == "periodic":
+        slowdown[:] = access_s[:] = np.nan
+    if process.lifetime == "repeating" and process.workload.load:
+        access_s[:] = np.nan
     has_ended = ~was_given_up & process.is_awaited
     return ProcessResult(name, process, seconds, has_ended, slowdown, access_s, rounds)
 
