@@ -3,7 +3,7 @@
 Arguments are parsed by the real parser. Then
 
 * `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
-  its daemon, and `tune` takes three settings, which it does not save;
+  its daemon, and `tune` takes three settings, which it does not save but for a scenario of the document's;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
 * `fidelity`, `bench`, the studies and `calibrate` end there, the last one unless its rows are the document's own;
 * everything else runs as given.
@@ -51,7 +51,8 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
         case verbs.Distil():
             return replace(verb, seeds=1)
         case verbs.Tune():
-            return replace(verb, sampler="random", trials=3, seeds=1, save=False)
+            is_own = Path(verb.target).is_file()
+            return replace(verb, sampler="random", trials=3, seeds=1, save=verb.save and is_own)
         case verbs.Calibrate() if Path(verb.measurements).is_file():
             return verb
         case verbs.Calibrate() | verbs.Fidelity() | verbs.Bench():

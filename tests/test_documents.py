@@ -77,7 +77,8 @@ def script(document: Path) -> str:
 SHORTENED = f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.shortened'
 STAND_INS = {
     "tierenv": f'{SHORTENED} tierenv.train "$@"',
-    "python": f'[ "$1" != -m ] && exec test -f "{ROOT}/$1"; shift && {SHORTENED} "$@"',
+    "python": f'[ -f "$1" ] && exec "{sys.executable}" "$@"; [ "$1" != -m ] && exec test -f "{ROOT}/$1"; shift && '
+    f'{SHORTENED} "$@"',
     "make": f'exec "{shutil.which("make")}" --directory "{ROOT}" --dry-run "$@" > /dev/null',
 }
 """What a document's programs are replaced by."""
@@ -108,7 +109,7 @@ def test_commands_of_the_documents_work(document: Path, folder: Path) -> None:
     result = subprocess.run(
         ["bash", "-euxc", script(document)],
         cwd=folder,
-        env=os.environ | {"PATH": search, "PYTHON": sys.executable},
+        env=os.environ | {"PATH": search, "PYTHON": sys.executable, "XDG_DATA_HOME": str(folder / "data")},
         capture_output=True,
         text=True,
         timeout=600,
