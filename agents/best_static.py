@@ -51,7 +51,7 @@ class BestStatic(StoredSetting):
     scenario: str
     """Name of the scenario that was searched."""
     mean_s: Annotated[float, Field(gt=0)]
-    """Mean completion time over the tuning seeds."""
+    """Mean completion time over the tuning seeds, also where another objective is judged."""
     trials: Annotated[int, Field(ge=1)]
     """Settings tried: the budget to print beside a learner's."""
     episodes: Annotated[int, Field(ge=1)]
@@ -67,7 +67,7 @@ class OneStatic(StoredSetting):
     scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of those that were searched."""
     relative_time: Annotated[float, Field(gt=0)]
-    """Mean over them of time over time without migration."""
+    """Mean over them of the objective over that without migration."""
 
 
 class BestStaticFile(Record):

@@ -72,7 +72,7 @@ class SelectionResult(_RunDocument):
     timesteps: Annotated[int, Field(ge=0)]
     """Environment steps trained so far."""
     normalised_time: float
-    """Mean completion time over the reference time, noise off; less is better."""
+    """Mean objective over what it comes to with every page fast, noise off; less is better."""
     by_scenario: dict[str, float]
 
 

@@ -47,14 +47,15 @@ LAYERS = [
         "phase_orders",
         "platform",
         "workload",
+        "objective",
         "scenario",
         "history",
         "features",
     },
     {"shrink", "system", "sim", "bounds", "measurements", "experiments"},
-    {"observation", "action", "reward"},
+    {"observation", "action", "score", "reward"},
     {"task"},
-    {"env", "vector_env", "reset_options", "render", "wrappers", "calibration"},
+    {"env", "vector_env", "reset_options", "palette", "render", "wrappers", "calibration"},
 ]
 
 

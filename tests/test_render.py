@@ -7,11 +7,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import tierenv  # noqa: F401  registers the environment
+from tests.databases import database_and_batch
 from tests.tiny import tiny
 from tierenv.env import TieredMemoryEnv
-from tierenv.render import MOST_SHOWN_CLASSES, Timeline
+from tierenv.palette import MOST_LAYERS, class_layers, process_colours
+from tierenv.render import Timeline
+from tierenv.task import simulated_task
 from tierenv.train.report import timeline_figure
 from tierenv.tunables import setting_of
 from tierenv.units import GIB, PAGE_BYTES
@@ -83,23 +88,107 @@ def with_classes(names: list[str]) -> TieredMemoryEnv:
     return env
 
 
-def test_many_classes_and_policies_are_told_apart_by_one_legend() -> None:
-    timeline = with_classes([f"class{index:02d}" for index in range(17)])._timeline
-    assert timeline is not None
-    figure = timeline_figure({f"policy {number}": timeline for number in range(4)})
-    assert len(figure.legends) == 1 and not any(axes.get_legend() for axes in figure.axes)
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == [*(f"class{index:02d}" for index in range(MOST_SHOWN_CLASSES - 1)), "8 others"]
-    occupancy = figure.axes[0]
-    assert len({tuple(area.get_facecolor()[0]) for area in occupancy.collections}) == MOST_SHOWN_CLASSES
-    tops = [area.get_paths()[0].vertices[:, 1].max() for area in occupancy.collections]
-    assert max(tops) == pytest.approx(sum(timeline.fast_pages[0]) * PAGE_BYTES / GIB, rel=0.05), "others are drawn too"
+def assert_legible(figure: Any) -> None:
+    """Panels, titles, labels and the legend are in the picture and in nobody's way."""
     figure.draw_without_rendering()
-    legend = figure.legends[0].get_window_extent()
-    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
-    assert all(axes.get_tightbbox().y0 >= legend.y1 for axes in figure.axes)
-    titles = [axes.title.get_window_extent() for axes in figure.axes[:4]]
-    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
+    (legend,) = figure.legends
+    assert not any(axes.get_legend() for axes in figure.axes)
+    boxes = [axes.get_tightbbox() for axes in figure.axes] + [legend.get_window_extent()]
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1 + 1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 + 1
+    for one, other in itertools.combinations(boxes, 2):
+        width, height = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert width <= 1 or height <= TICK_PIXELS, (one, other)
+
+
+TICK_PIXELS = 8
+"""By which the label of a tick may reach beyond its panel."""
+
+
+@pytest.mark.parametrize("num_policies", [1, 8])
+def test_many_classes_and_policies_are_told_apart_by_one_legend(num_policies: int) -> None:
+    timeline = with_classes([f"class{index:02d}" for index in range(32)])._timeline
+    assert timeline is not None
+    figure = timeline_figure({f"policy {number}": timeline for number in range(num_policies)})
+    assert len(figure.axes) == 4 * num_policies
+    assert_legible(figure)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[:2] == ["class00", "class01"] and len(names) <= MOST_LAYERS and " to " in names[-1]
+    occupancy = figure.axes[0]
+    assert len({tuple(area.get_facecolor()[0]) for area in occupancy.collections}) == len(names)
+    tops = [area.get_paths()[0].vertices[:, 1].max() for area in occupancy.collections]
+    assert max(tops) == pytest.approx(sum(timeline.fast_pages[0]) * PAGE_BYTES / GIB, rel=0.05), "all are drawn"
+    lefts = {round(axes.get_position().x0, 3) for axes in figure.axes}
+    assert len(lefts) == min(num_policies, 4)
+
+
+def crowded(num_processes: int) -> Timeline:
+    """A run to its end of so many processes, the second of which never ends."""
+    scenario = database_and_batch()
+    served = {"workload": scenario.workload, "size": "32MiB", "lifetime": "endless"}
+    others = [{"workload": scenario.workload, "size": "16MiB"}] * (num_processes - 3)
+    task = simulated_task([scenario.replace(corunners=[served, *others, *scenario.corunners])], max_time_multiple=100)
+    task.reset(np.zeros(1, np.uint64))
+    timeline = Timeline(task.system)
+    timeline.restart()
+    while not task.step(NOTHING[None]).terminated[0]:
+        timeline.record()
+    timeline.record()
+    return timeline
+
+
+def test_each_process_has_its_access_time_and_its_end_in_the_picture() -> None:
+    timeline = crowded(3)
+    figure = timeline_figure({"one": timeline, "two": timeline})
+    assert_legible(figure)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["database/all", "database 2/all", "batch/all", "database", "database 2 (endless)", "batch"]
+    occupancy, access = figure.axes[0], figure.axes[2]
+    assert access.get_ylabel() == "access [ns]"
+    finished_s = timeline.finished_s[-1]
+    ends = [line.get_xdata()[0] for line in occupancy.lines if line.get_linestyle() == ":"]
+    assert ends == [finished_s[0], finished_s[2]]
+    lines = [line for line in access.lines if line.get_linestyle() == "-"]
+    assert [line.get_color() for line in lines] == process_colours(timeline._scenario)
+    for line in lines:
+        times = np.array(line.get_ydata())
+        assert 50 < np.nanmean(times) < 500
+    assert np.max(lines[0].get_xdata()) == finished_s[0], "one that has ended does nothing"
+
+
+def test_more_processes_than_hues_are_grey_together() -> None:
+    timeline = crowded(12)
+    figure = timeline_figure({"one": timeline})
+    assert_legible(figure)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[5] == "7 other processes" and len(names) == 6 + 12
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), min_size=1, max_size=40), st.integers(0, 2))
+def test_every_class_is_drawn_once_and_bands_are_of_falling_heat(
+    classes: list[tuple[int, int]], num_others: int
+) -> None:
+    total, accesses = sum(pages for pages, _ in classes), sum(touched for _, touched in classes)
+    assume(accesses > 0)
+    workload = {
+        "like": "skewed",
+        "classes": [{"name": f"c{index}", "fraction": pages / total} for index, (pages, _) in enumerate(classes)],
+        "phases": [
+            {"name": "run", "access_share": {f"c{i}": touched / accesses for i, (_, touched) in enumerate(classes)}}
+        ],
+    }
+    others = [{"workload": "abench", "size": "64MiB"}] * num_others
+    scenario = tiny("skewed", workload=workload, corunners=others)
+    layers = class_layers(scenario)
+    drawn = [index for layer in layers for index in layer.classes]
+    assert sorted(drawn) == list(range(len(scenario.class_names))) and len(layers) <= MOST_LAYERS
+    assert len({layer.label for layer in layers}) == len(layers) or num_others == 0
+    assert len({str(layer.colour) for layer in layers}) == len(layers)
+    if len(drawn) > MOST_LAYERS:
+        heat = np.array([touched / pages for pages, touched in classes])
+        bands = [heat[layer.classes] for layer in layers if max(layer.classes) < len(classes)]
+        assert all(above.min() > below.max() for above, below in itertools.pairwise(bands))
 
 
 def test_names_are_drawn_as_they_are_written() -> None:

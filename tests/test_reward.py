@@ -14,17 +14,21 @@ EVERY = np.ones(1, dtype=np.bool_)
 
 
 class Script:
-    """What of a system shaping needs, with remaining times written down."""
+    """What of a score and its system shaping needs, with remaining times written down."""
 
-    reference_s = np.array([100.0])
+    all_fast = np.array([100.0])
 
     def __init__(self, remaining_s: list[float], is_finished: bool) -> None:
         self.step = 0
         self._remaining_s = remaining_s
         self._is_finished = is_finished
+        self.system = self
 
-    def remaining_s(self) -> np.ndarray:
-        return np.array([self._remaining_s[self.step]])
+    def check_shaping(self) -> None:
+        pass
+
+    def remaining(self) -> np.ndarray:
+        return np.array([self._remaining_s[self.step]]) / self.all_fast
 
     @property
     def is_done(self) -> np.ndarray:
@@ -64,7 +68,7 @@ def test_shaping_shifts_a_return_by_a_constant_of_the_start(seed: int, policy_se
     """With gamma = 1: by the potential at the start if the episode ends, whatever the actions."""
     task = simulated_task([tiny()], shaping_gamma=1.0, max_time_multiple=100)
     task.reset(np.array([seed], dtype=np.uint64))
-    potential = -task.system.remaining_s()[0] / task.system.reference_s[0]
+    potential = -task.system.remaining_s()[0, 0] / task.system.reference_s[0]
     rng = np.random.default_rng(policy_seed)
     shaped = bare = 0.0
     is_done = False
@@ -80,14 +84,14 @@ def test_shaping_shifts_a_return_by_a_constant_of_the_start(seed: int, policy_se
 def test_potential_is_kept_at_truncation() -> None:
     task = simulated_task([tiny()], shaping_gamma=1.0, max_time_multiple=0.5)
     task.reset(np.array([1], dtype=np.uint64))
-    start = -task.system.remaining_s()[0]
+    start = -task.system.remaining_s()[0, 0]
     total, is_over = 0.0, False
     while not is_over:
         outcome = task.step(np.zeros((1, 3)))
         total += outcome.info["reward_shaping"][0]
         is_over = outcome.truncated[0]
-    assert task.system.remaining_s()[0] > 0
-    assert total * task.system.reference_s[0] == pytest.approx(-task.system.remaining_s()[0] - start)
+    assert task.system.remaining_s()[0, 0] > 0
+    assert total * task.system.reference_s[0] == pytest.approx(-task.system.remaining_s()[0, 0] - start)
 
 
 def test_shaping_is_off_by_default() -> None:

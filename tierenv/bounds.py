@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
+from tierenv.objective import objective_name, objective_row
 from tierenv.sim.parameters import access_time_s
 from tierenv.system import ModelledSystem
 
@@ -50,12 +51,20 @@ NUM_SAMPLES = 513
 
 
 def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
-    """Time no policy beats in the episode that a machine has just been reset to [s].
+    """Time no policy beats in the episode that a machine has just been reset to, to the end that is judged [s].
 
-    Of several processes each gets the machine to itself: the run takes at least as long as any of those it waits for
-    does then.
+    Each process gets the machine to itself: the run takes at least as long as any of those it waits for does then.
+    Where the end of the application alone is judged, it is the application's.
+
+    Raises:
+        ValueError: for an objective that is not the time to an end.
     """
     scenario = system.scenarios[index]
+    judged = objective_row(scenario.objective).judges_end_of
+    if judged is None:
+        raise ValueError(
+            f"scenario {scenario.name}: bounds hold for times, not for {objective_name(scenario.objective)}"
+        )
     stall_s = scenario.platform.shootdown_receiver
     is_by_faults = scenario.daemon.mechanism == "hint-faults"
     return max(
@@ -73,7 +82,7 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
             access_time_s=partial(access_time_s, scenario, process_index=number),
         )
         for number, process in enumerate(scenario.processes)
-        if process.lifetime == "once"
+        if process.is_awaited and (judged == "all" or number == 0)
     )
 
 

@@ -1,13 +1,15 @@
 """Pictures of an episode: which class lies on which tier and which tunables are in force, over time."""
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from tierenv.errors import ConfigError
+from tierenv.palette import LABEL_CHARACTERS, class_layers, process_colours
 from tierenv.scenario import Scenario
 from tierenv.system import ModelledSystem
 from tierenv.tunables import TUNABLES, setting_of
@@ -19,15 +21,19 @@ if TYPE_CHECKING:
 RENDER_MODES = ["ansi", "rgb_array"]
 
 _BAR_WIDTH = 24
-_FIGURE_INCHES = (8.0, 6.0)
+_FIGURE_WIDTH_INCHES = 8.0
+_PANEL_INCHES = 1.0
+"""Height of the panel of a tunable, its share of the legend and titles included."""
 _FIGURE_DPI = 80
 
-MOST_SHOWN_CLASSES = 10
-"""Classes that get a colour of their own, as many as one can tell apart; the least accessed of more share one."""
-_OTHERS_COLOUR = "lightgray"
-_LEGEND_CHARACTERS = 24
 _CHARACTER_INCHES = 0.09
 """Of a character in the legend at most, and of the patch beside a name a few times that."""
+
+MOST_COLUMNS = 4
+"""Timelines side by side; more of them stand below."""
+
+_EDGE_POINTS = 0.4
+"""Width of what parts neighbouring classes."""
 
 _OCCUPANCY_HEIGHT = 3
 """Of the panel of the fast tier, beside that of a tunable."""
@@ -50,7 +56,7 @@ def printed(text: str, most_characters: int) -> str:
 
 def add_legend(figure: "Figure", classes: Sequence[tuple[str, Any]]) -> None:
     """Put the names of classes below a figure's panels, in as many rows as it takes, beside what shows each."""
-    names = [printed(name, _LEGEND_CHARACTERS) for name, _ in classes]
+    names = [printed(name, LABEL_CHARACTERS) for name, _ in classes]
     entry_inches = (max(map(len, names)) + 5) * _CHARACTER_INCHES
     columns = max(1, min(len(names), int(figure.get_figwidth() / entry_inches)))
     legend = figure.legend(
@@ -61,14 +67,58 @@ def add_legend(figure: "Figure", classes: Sequence[tuple[str, Any]]) -> None:
         entry.set_parse_math(False)
 
 
-def add_panels(figure: "Figure", *timelines: "Timeline") -> tuple[Any, list[str]]:
-    """Axes of a figure, a column for each timeline: occupancy of the fast tier, below it the tunables that any has.
+def add_panels(figure: "Figure", *timelines: "Timeline") -> list["Panels"]:
+    """Axes of a figure for each timeline, `MOST_COLUMNS` side by side at most, with the same panels on a common time.
 
-    Returns them, and the names of those tunables.
+    The figure is made as high as they need.
     """
-    names = [name for name in TUNABLES if any(name in timeline.tunable_names for timeline in timelines)]
-    heights = [_OCCUPANCY_HEIGHT] + [1] * len(names)
-    return figure.subplots(len(heights), len(timelines), sharex=True, squeeze=False, height_ratios=heights), names
+    tunables = [name for name in TUNABLES if any(name in timeline.tunable_names for timeline in timelines)]
+    has_processes = any(timeline.has_several_processes for timeline in timelines)
+    heights = [_OCCUPANCY_HEIGHT] + [1] * (has_processes + len(tunables))
+    num_rows = num_rows_for(len(timelines))
+    num_columns = math.ceil(len(timelines) / num_rows)
+    ratios = heights * num_rows
+    figure.set_figheight(_PANEL_INCHES * sum(ratios))
+    grid = figure.subplots(len(ratios), num_columns, sharex=True, squeeze=False, height_ratios=ratios)
+    blocks = [
+        grid[row * len(heights) : (row + 1) * len(heights), column]
+        for row in range(num_rows)
+        for column in range(num_columns)
+    ]
+    for axes in blocks[len(timelines) :]:
+        for each in axes:
+            each.remove()
+    panels = []
+    for axes in blocks[: len(timelines)]:
+        occupancy, *rest = axes
+        occupancy.sharey(grid[0, 0])  # the tunables' axes differ: ranges belong to the daemon variant
+        access = rest.pop(0) if has_processes else None
+        if access is not None:
+            access.sharey(grid[1, 0])
+        axes[-1].tick_params(labelbottom=True)
+        panels.append(Panels(occupancy, access, dict(zip(tunables, rest, strict=True))))
+    return panels
+
+
+def num_rows_for(num_timelines: int) -> int:
+    """Rows of timelines in one figure."""
+    return math.ceil(num_timelines / MOST_COLUMNS)
+
+
+class Panels(NamedTuple):
+    """Axes of one timeline, top to bottom."""
+
+    occupancy: Any
+    """Of the fast tier."""
+    access: Any | None
+    """Of access times by process; None where there is one process."""
+    tunables: dict[str, Any]
+    """By name."""
+
+    @property
+    def all(self) -> list[Any]:
+        """Every one of them."""
+        return [self.occupancy, *([] if self.access is None else [self.access]), *self.tunables.values()]
 
 
 class Timeline:
@@ -90,15 +140,29 @@ class Timeline:
         """int64[classes] at each time: pages on the fast tier."""
         self.tunables: list[NDArray[np.float64]] = []
         """float64[len(TUNABLES)] at each time: tunables in force."""
+        self.finished_s: list[NDArray[np.float64]] = []
+        """float64[processes] at each time: when each ended, 0 before."""
+        self.accesses: list[NDArray[np.float64]] = []
+        """float64[processes] at each time: what each has done."""
 
     @property
     def tunable_names(self) -> tuple[str, ...]:
         """Tunables that its machine's daemon has."""
-        return tuple(self._system.scenarios[self._index].daemon.tunables)
+        return tuple(self._scenario.daemon.tunables)
+
+    @property
+    def has_several_processes(self) -> bool:
+        """Whether there is more to tell than of the application alone."""
+        return len(self._scenario.processes) > 1
+
+    @property
+    def _scenario(self) -> Scenario:
+        return self._system.scenarios[self._index]
 
     def restart(self) -> None:
         """Forget the last episode and record the start of this one."""
-        for column in (self.elapsed_s, self.phase, self.fast_pages, self.tunables):
+        columns = (self.elapsed_s, self.phase, self.fast_pages, self.tunables, self.finished_s, self.accesses)
+        for column in columns:
             column.clear()
         self.record()
 
@@ -109,6 +173,9 @@ class Timeline:
         self.phase.append(int(system.phase[index]))
         self.fast_pages.append(system.fast_pages_by_class(index))
         self.tunables.append(system.tunables[index])
+        num_processes = len(self._scenario.processes)
+        self.finished_s.append(system.finished_s[index, :num_processes])
+        self.accesses.append(system.process_accesses[index, :num_processes])
 
     def frame(self, render_mode: str | None) -> str | NDArray[np.uint8]:
         """The episode so far in a render mode: a text, or an image uint8[height, width, 3]."""
@@ -118,7 +185,7 @@ class Timeline:
         """The last record: one bar per class, # what lies on the fast tier."""
         self._require_records()
         system, index = self._system, self._index
-        scenario = system.scenarios[index]
+        scenario = self._scenario
         lines = [
             str(scenario),
             f"{self.elapsed_s[-1]:.1f} s of about {system.reference_s[index]:.0f}, "
@@ -146,48 +213,65 @@ class Timeline:
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
     def figure(self) -> "Figure":
-        """The episode so far: pages on the fast tier by class above, each tunable below, phases as lines."""
+        """The episode so far: pages on the fast tier by class above, each tunable below, phases and ends as lines."""
         from matplotlib.figure import Figure  # not pyplot, which keeps figures alive and wants a display
 
-        figure = Figure(figsize=_FIGURE_INCHES, dpi=_FIGURE_DPI, layout="constrained")
-        columns, names = add_panels(figure, self)
-        axes = columns[:, 0]
-        add_legend(figure, self.draw(axes, names))
-        title = printed(str(self._system.scenarios[self._index]), most_characters=90)
-        axes[0].set_title(title, fontsize="medium", parse_math=False)
+        figure = Figure(figsize=(_FIGURE_WIDTH_INCHES, 1.0), dpi=_FIGURE_DPI, layout="constrained")
+        (panels,) = add_panels(figure, self)
+        add_legend(figure, self.draw(panels))
+        title = printed(str(self._scenario), most_characters=90)
+        panels.occupancy.set_title(title, fontsize="medium", parse_math=False)
         return figure
 
-    def draw(self, axes: Sequence[Any], tunables: Sequence[str]) -> list[tuple[str, Any]]:
-        """Draw the episode so far into axes of `add_panels`, top to bottom. Returns each class with its area."""
+    def draw(self, panels: Panels) -> list[tuple[str, Any]]:
+        """Draw the episode so far into axes of `add_panels`. Returns what a legend has to name, each with its name."""
         self._require_records()
-        scenario = self._system.scenarios[self._index]
-        occupancy, *rows = axes
+        scenario = self._scenario
         fast_gib = np.array(self.fast_pages).T * (PAGE_BYTES / GIB)
-        shown = _shown_classes(scenario)
-        colours = [f"C{number}" for number in range(len(shown))]
-        names = [scenario.class_names[index] for index in shown]
-        layers = [fast_gib[index] for index in shown]
-        if others := len(fast_gib) - len(shown):
-            colours.append(_OTHERS_COLOUR)
-            names.append(f"{others} others")
-            layers.append(np.delete(fast_gib, shown, axis=0).sum(axis=0))
-        areas = occupancy.stackplot(self.elapsed_s, layers, colors=colours)
-        occupancy.set_ylabel("fast tier [GiB]")
-        occupancy.set_ylim(0, 1.05 * scenario.fast_capacity_pages * PAGE_BYTES / GIB)
+        layers = class_layers(scenario)
+        areas = panels.occupancy.stackplot(
+            self.elapsed_s,
+            [fast_gib[layer.classes].sum(axis=0) for layer in layers],
+            colors=[layer.colour for layer in layers],
+            edgecolor="white",
+            linewidth=_EDGE_POINTS,
+        )
+        panels.occupancy.set_ylabel("fast tier [GiB]")
+        panels.occupancy.set_ylim(0, 1.05 * scenario.fast_capacity_pages * PAGE_BYTES / GIB)
         settings = dict(zip(TUNABLES, np.array(self.tunables).T, strict=True))
-        for panel, name in zip(rows, tunables, strict=True):
-            self._draw_tunable(panel, name, settings[name])
-        changes = np.flatnonzero(np.diff(self.phase)) + 1
-        for panel in axes:
-            for change in changes:
-                panel.axvline(self.elapsed_s[change], color="black", linewidth=1, linestyle="--")
-        axes[-1].set_xlabel("time [s]")
-        return list(zip(names, areas, strict=True))
+        for name, axes in panels.tunables.items():
+            self._draw_tunable(axes, name, settings[name])
+        for change in np.flatnonzero(np.diff(self.phase)) + 1:
+            for axes in panels.all:
+                axes.axvline(self.elapsed_s[change], color="black", linewidth=1, linestyle="--")
+        lines = [] if panels.access is None else self._draw_processes(panels)
+        panels.all[-1].set_xlabel("time [s]")
+        return [*((layer.label, area) for layer, area in zip(layers, areas, strict=True)), *lines]
+
+    def _draw_processes(self, panels: Panels) -> list[tuple[str, Any]]:
+        """Draw what an access took each process in each interval, and where it ended, through all panels."""
+        assert panels.access is not None
+        panels.access.set_ylabel("access [ns]", fontsize="small")
+        scenario, elapsed_s = self._scenario, np.array(self.elapsed_s)
+        named = []
+        colours = process_colours(scenario)
+        for number, (process, name) in enumerate(zip(scenario.processes, scenario.process_names, strict=True)):
+            finished_s, accesses = (np.array(column)[:, number] for column in (self.finished_s, self.accesses))
+            end_s = np.where(finished_s > 0, finished_s, elapsed_s)
+            done, passed_s = np.diff(accesses), np.diff(np.maximum(end_s - process.start, 0.0))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                access_ns = np.where(done > 0, 1e9 * process.threads * passed_s / done, np.nan)
+            (line,) = panels.access.step(end_s, np.append(np.nan, access_ns), where="pre", color=colours[number])
+            if process.is_awaited and finished_s[-1] > 0:
+                for axes in panels.all:
+                    axes.axvline(finished_s[-1], color=colours[number], linewidth=1.5, linestyle=":")
+            named.append((f"{name}{'' if process.is_awaited else f' ({process.lifetime})'}", line))
+        return named
 
     def _draw_tunable(self, axes: Any, name: str, values: NDArray[np.float64]) -> None:
         """Draw a tunable on the log scale of its range; 0 and infinity stand just outside of it."""
-        axes.set_ylabel(name.replace("_", " "))
-        bounds = self._system.scenarios[self._index].daemon.tunables.get(name)
+        axes.set_ylabel(name.replace("_", " "), fontsize="small")
+        bounds = self._scenario.daemon.tunables.get(name)
         if bounds is None:
             axes.set_yticks([])
             return
@@ -202,19 +286,3 @@ class Timeline:
     def _require_records(self) -> None:
         if not self.elapsed_s:
             raise gymnasium.error.ResetNeeded("nothing to render before reset()")
-
-
-def _shown_classes(scenario: Scenario) -> list[int]:
-    """Classes with a colour of their own: those with most accesses, in their order."""
-    accesses = [
-        process.total_accesses
-        * sum(phase.work * phase.access_share.get(page_class.name, 0.0) for phase in phases)
-        / work
-        for process in scenario.processes
-        for phases, work in [(process.workload.phases, sum(phase.work for phase in process.workload.phases))]
-        for page_class in process.workload.classes
-    ]
-    if len(accesses) <= MOST_SHOWN_CLASSES:
-        return list(range(len(accesses)))
-    most_accessed = sorted(range(len(accesses)), key=accesses.__getitem__, reverse=True)
-    return sorted(most_accessed[: MOST_SHOWN_CLASSES - 1])

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs
+from tierenv.objective import ObjectiveField, objective_name
 from tierenv.platform import Platform
 from tierenv.records import (
     Bytes,
@@ -53,6 +54,9 @@ its work is done and is executed anew."""
 Count = Annotated[int, Field(ge=1, le=4096)]
 """Processes that are alike in everything and do the same at the same time."""
 
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+"""Of a process in the objectives of slow-down."""
+
 
 class Process(Record):
     """One process of a machine, or several alike: a workload over its own memory."""
@@ -72,6 +76,13 @@ class Process(Record):
     """Socket its threads run on."""
     scan_scale: ScanScale = 1
     """prctl(PR_SET_PTE_A_SCAN_SCALE): 0 takes it out of the scan, 2 to 10 may lengthen its period."""
+    weight: Weight = 1.0
+    """What its slow-down counts in objective mean-slowdown; 0 leaves it out there and in worst-slowdown."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it ends, and the run waits for it."""
+        return self.lifetime == "once"
 
     @property
     def pages(self) -> int:
@@ -126,6 +137,11 @@ class Process(Record):
                 f"start={self.start:g}s: a process that starts later finds room on the slow node only; "
                 f"workload {self.workload.name} must have initial_placement: slow and no fast_at_start"
             )
+        if self.weight != 1 and not self.is_awaited:
+            raise ValueError(
+                f"weight={self.weight:g}: a process with lifetime={self.lifetime} never ends and is not judged; leave "
+                "weight out"
+            )
         return self
 
 
@@ -147,6 +163,8 @@ class Scenario(NamedRecord):
     """Applications alike, each with its own memory and threads."""
     scan_scale: ScanScale = 1
     """prctl(PR_SET_PTE_A_SCAN_SCALE) of the application; see `AccessedBitDaemon.scale_rule`."""
+    weight: Weight = 1.0
+    """As that of a process."""
     corunners: tuple[Process, ...] = ()
     """Other processes, in the order in which they start: that of their registration, in which they are scanned."""
     fast_capacity: Annotated[Bytes, Field(ge=64 * PAGE_BYTES)]
@@ -168,6 +186,11 @@ class Scenario(NamedRecord):
     """Knobs of NUMA balancing beside a daemon that scans Accessed bits."""
     control_interval: Annotated[Seconds, Field(ge=1e-3)] = 2.0
     """Time from one decision of a policy to the next."""
+    objective: ObjectiveField = "last-end"
+    """What policies are judged by; less is better. `last-end`: time to the end of the last process that the run waits
+    for. `application`: to that of the application. `mean-slowdown`: weighted mean over these processes of time over
+    time alone with all memory fast. `worst-slowdown`: the worst of them. `access-time`, or `access_time` with its
+    fields: a percentile of the mean access time."""
     regions: Annotated[int, Field(ge=1, le=4096)] = 64
     """Resolution of the model: lumps per class."""
 
@@ -180,6 +203,7 @@ class Scenario(NamedRecord):
             raise ValueError(f"remote_fast_capacity={self.remote_fast_capacity}B: must be 0B or at least 256KiB")
         if self.target_node > 0 and not self.remote_fast_capacity:
             raise ValueError(f"target_node={self.target_node}: must be a node of the fast tier, which is node 0 alone")
+        self._check_objective()
         self._check_counts()
         self._check_capacities()
         if isinstance(self.daemon, HintFaultDaemon):
@@ -187,6 +211,12 @@ class Scenario(NamedRecord):
         self._check_resolution()
         self._check_duration()
         return self
+
+    def _check_objective(self) -> None:
+        """Refuse slow-downs of nobody."""
+        is_of_slowdowns = self.objective in ("mean-slowdown", "worst-slowdown")
+        if is_of_slowdowns and not any(process.weight > 0 for process in self.processes if process.is_awaited):
+            raise ValueError(f"weight=0: objective {self.objective} needs a process that ends with a weight above 0")
 
     def _check_counts(self) -> None:
         """Refuse processes alike under a rule that adapts to each of them by itself."""
@@ -270,13 +300,13 @@ class Scenario(NamedRecord):
 
     def _check_duration(self) -> None:
         """Refuse runs nobody would see the end of."""
-        once = [process for process in self.processes if process.lifetime == "once"]
+        once = [process for process in self.processes if process.is_awaited]
         longest_s = sum(self._longest_s(process) for process in once)
         # those that never end take their part of the memory as long as any runs
         longest_s *= sum(process.threads for process in self.processes) / sum(process.threads for process in once)
         longest_s += max(process.start for process in once)
         for process in self.corunners:
-            if process.lifetime != "once" and self._shortest_s(process) < MIN_ROUND_S:
+            if not process.is_awaited and self._shortest_s(process) < MIN_ROUND_S:
                 raise ValueError(
                     f"accesses_per_page={process.workload.accesses_per_page:g}: workload {process.workload.name} of a "
                     f"process with lifetime={process.lifetime} takes {self._shortest_s(process):.3g} s at best; must "
@@ -355,7 +385,11 @@ class Scenario(NamedRecord):
     def processes(self) -> tuple[Process, ...]:
         """The application and its corunners."""
         application = Process.model_construct(
-            workload=self.workload, size=self.size, count=self.count, scan_scale=self.scan_scale
+            workload=self.workload,
+            size=self.size,
+            count=self.count,
+            scan_scale=self.scan_scale,
+            weight=self.weight,
         )
         return (application, *self.corunners)
 
@@ -397,7 +431,7 @@ class Scenario(NamedRecord):
     @property
     def total_accesses(self) -> float:
         """Work of one run [accesses of all threads]: that of the processes it waits for."""
-        return sum(process.total_accesses for process in self.processes if process.lifetime == "once")
+        return sum(process.total_accesses for process in self.processes if process.is_awaited)
 
     @property
     def class_pages(self) -> list[int]:
@@ -413,6 +447,13 @@ class Scenario(NamedRecord):
             for process in self.corunners
             for page_class in process.workload.classes
         ]
+
+    @property
+    def process_names(self) -> list[str]:
+        """Name of each process: that of its workload, numbered from the second that has it."""
+        names = [process.workload.name for process in self.processes]
+        before = [names[:index].count(name) for index, name in enumerate(names)]
+        return [f"{name} {count + 1}" if count else name for name, count in zip(names, before, strict=True)]
 
     @property
     def migration_s(self) -> float:
@@ -439,7 +480,8 @@ class Scenario(NamedRecord):
         """One line for people."""
         fast = format_bytes(self.fast_capacity + self.remote_fast_capacity)
         resident = format_bytes(self.pages * PAGE_BYTES)
-        return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}"
+        objective = "" if self.objective == "last-end" else f", objective {objective_name(self.objective)}"
+        return f"{self.name}: {resident} on {self.platform.name}, fast tier {fast}, {self.daemon.name}{objective}"
 
 
 def _check_names_differ(scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:

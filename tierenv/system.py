@@ -106,10 +106,21 @@ class ModelledSystem(System, Protocol):
     def finished_s(self) -> NDArray[np.float64]:
         """float64[n, processes]: when each process ended, with its work or with the run, 0 before [s]."""
 
-    def remaining_s(self) -> NDArray[np.float64]:
-        """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases [s].
+    @property
+    def process_accesses(self) -> NDArray[np.float64]:
+        """float64[n, processes]: accesses each process has done since the reset, in all its rounds."""
 
-        Of several processes the longest counts.
+    @property
+    def alone_s(self) -> NDArray[np.float64]:
+        """float64[n, processes]: time each takes alone on its machine with every page fast; infinite beyond the last.
+
+        Of a process that never ends it is the time of a round.
+        """
+
+    def remaining_s(self) -> NDArray[np.float64]:
+        """float64[n, processes]: time for the rest of the phase if no page moved any more, all-fast for later ones [s].
+
+        0 for a process that has ended or never does.
         """
 
     def phase_names(self, index: int) -> list[str]:

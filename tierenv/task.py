@@ -21,6 +21,7 @@ from tierenv.observation import ObservationEncoder, sizes_of
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, Scenario, load_scenario
+from tierenv.score import Score, unshaped
 from tierenv.sim.records import WASTED
 from tierenv.system import ModelledSystem, SimulatedSystem, System
 from tierenv.tunables import TUNABLES
@@ -36,7 +37,7 @@ INFO_KEYS = {
     "promoted_pages": "pages promoted in this episode",
     "demoted_pages": "pages demoted in this episode",
     "failed_migrations": "list entries that ended in any way but a promotion in this episode",
-    "reward_time": "minus the duration of the step / reference_s",
+    "reward_time": "minus the duration of the step / reference_s, the reward of objective last-end",
 }
 """Keys of the info of a reset and of a step, and their meaning; each holds an array of length n.
 
@@ -47,6 +48,8 @@ MODELLED_INFO_KEYS = {
     "work_done": "share of the accesses done of the processes that the run waits for",
     "phase": "present phase, counted in the order of the episode",
     "wasted_promotions": "promotions of pages that do not belong to the hottest that fit in this episode",
+    "objective": "what the scenario's objective has come to in this episode, in its unit (tierenv.objective)",
+    "objective_all_fast": "its scale: the episode's return is minus objective / objective_all_fast",
     "reward_shaping": "gamma Phi' - Phi, 0 where shaping is off",
 }
 """What the info of a model holds beside that."""
@@ -295,17 +298,20 @@ class ModelledTask(TieredMemoryTask):
             max_time_multiple=max_time_multiple,
             max_episode_steps=max_episode_steps,
         )
-        self._shaping = None if shaping_gamma is None else Shaping(system, shaping_gamma)
+        self._score = Score(system, self.control_interval_s)
+        self._shaping = None if shaping_gamma is None else Shaping(self._score, shaping_gamma)
         self._reward_shaping = np.zeros(self.num_machines)
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         super()._restart(mask)
+        self._score.restart(mask)
         self._reward_shaping[mask] = 0.0
         if self._shaping is not None:
             self._shaping.restart(mask)
 
     def _reward(self, step_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        reward = super()._reward(step_s)
+        super()._reward(step_s)
+        reward: NDArray[np.float64] = -self._score.update() / self._score.all_fast
         if self._shaping is not None:
             self._reward_shaping = self._shaping.reward()
         return reward + self._reward_shaping
@@ -316,6 +322,8 @@ class ModelledTask(TieredMemoryTask):
             "work_done": system.work_done,
             "phase": system.phase,
             "wasted_promotions": system.model[:, WASTED],
+            "objective": self._score.so_far.copy(),
+            "objective_all_fast": self._score.all_fast.copy(),
             "reward_shaping": self._reward_shaping.copy(),
         }
 
@@ -346,6 +354,8 @@ class SimulatedTask(ModelledTask):
                 f"scenario {scenario.name}: control_interval={scenario.control_interval:g}s: must be "
                 f"{self.control_interval_s:g}s, as the environment was made"
             )
+        if self._shaping is not None and (reason := unshaped(scenario)):
+            raise ConfigError(reason)
 
     def change_scenarios(self, changes: Mapping[int, Scenario]) -> None:
         """Let machines, named by their numbers, run other scenarios, which suit them; they have to be reset next."""
@@ -353,6 +363,13 @@ class SimulatedTask(ModelledTask):
             self.system.change_scenarios(changes)
             self.is_controlled = any(scenario.control == "tunables" for scenario in self.system.scenarios)
             self._limit_s = self._max_time_multiple * self.system.reference_s
+            score = Score(self.system, self.control_interval_s)
+            is_kept = np.ones(self.num_machines, dtype=np.bool_)
+            is_kept[list(changes)] = False
+            score.keep(self._score, is_kept)
+            self._score = score
+            if self._shaping is not None:
+                self._shaping.follow(score)
 
 
 def simulated_task(

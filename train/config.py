@@ -23,6 +23,7 @@ from tierenv.records import (
     validate_record,
 )
 from tierenv.scenario import Scenario, Scenarios, load_scenario
+from tierenv.score import unshaped
 from tierenv.train.algorithms import Algorithm, find_algorithm
 
 
@@ -133,6 +134,8 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
                 f"{path}: scenarios: {scenario.name} runs {scenario.daemon.name}, which cannot be tuned at run time; "
                 f"use a scenario with daemon {tunable_daemons()}"
             )
+        if config.shaping and (reason := unshaped(scenario)):
+            raise ConfigError(f"{path}: shaping=true: {reason}")
         _check_lengths(config, scenario.daemon, path)
         _check_same_task(config.scenarios[0], scenario, path)
     return config

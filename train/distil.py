@@ -2,7 +2,7 @@
 
 As VIPER (Bastani, Pu and Solar-Lezama, 2018): first the teacher plays, then each round's tree does, and the teacher
 says what it would have done wherever the tree got to. Every tree is fitted to all decisions so far, and the one with
-the least completion time on selection episodes is kept. Unlike in VIPER every decision weighs the same: an actor
+the least objective on selection episodes is kept. Unlike in VIPER every decision weighs the same: an actor
 learned by policy gradients comes without the action values that would tell which of them matter.
 
 What a tree is fitted to are settings rather than raw outputs: every output within a dead zone counts as the end of the
@@ -28,6 +28,7 @@ from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.objective import objective_name, objective_row
 from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import ModelledTask, simulated_task
@@ -75,24 +76,35 @@ class Comparison:
 
     @property
     def difference(self) -> Estimate:
-        """Time of the tree less time of the teacher, paired [s]."""
-        return paired_difference(self.tree.seconds, self.teacher.seconds)
+        """Objective of the tree less that of the teacher, paired, in its unit."""
+        return paired_difference(self.tree.objective, self.teacher.objective)
 
     @property
     def held_out_difference(self) -> Estimate | None:
         """The same over phase orders that neither has seen; None without such episodes."""
-        tree, teacher = self.tree.seconds[1::2], self.teacher.seconds[1::2]
+        tree, teacher = self.tree.objective[1::2], self.teacher.objective[1::2]
         return paired_difference(tree, teacher) if len(tree) else None
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes for the scenario."""
-        held_out, tunables = self.held_out_difference, tuple(self.scenario.daemon.tunables)
+        tunables = tuple(self.scenario.daemon.tunables)
+        row, held_out = objective_row(self.scenario.objective), self.held_out_difference
+        differences = {
+            "difference": _with_interval(self.difference),
+            "held_out_difference": held_out and _with_interval(held_out),
+        }
         return {
             "scenario": self.scenario.name,
             "teacher_seconds": _with_runs(self.teacher),
             "tree_seconds": _with_runs(self.tree),
-            "difference_s": _with_interval(self.difference),
-            "held_out_difference_s": held_out and _with_interval(held_out),
+            "objective": {
+                "name": objective_name(self.scenario.objective),
+                "unit": row.unit,
+                "teacher": _with_interval(mean_estimate(self.teacher.objective)),
+                "tree": _with_interval(mean_estimate(self.tree.objective)),
+                **differences,
+            },
+            **{f"{key}_s": value if row.judges_end_of else None for key, value in differences.items()},
             "decisions": self.fidelity.decisions,
             "action_error": _by_tunable(tunables, self.fidelity.action_error),
             "agreement": _by_tunable(tunables, self.fidelity.agreement),
@@ -106,7 +118,7 @@ class Round:
     decisions: int
     """Of the teacher's that it was fitted to."""
     normalised_time: float
-    """Mean completion time over the reference time on the selection episodes."""
+    """Mean objective on the selection episodes, over what it comes to with every page fast."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +216,7 @@ def distil(
         observations = np.concatenate((observations, seen))
         player = fit_tree(observations, at_zone_ends(codec, source.model(observations)), leaves)
         judged, _ = _play(selection, player, selection_seeds * len(scenarios))
-        rounds.append(Round(len(observations), float(judged.normalised_times.mean())))
+        rounds.append(Round(len(observations), float(judged.normalised_objective.mean())))
         trees.append(player)
     tree = trees[_best(rounds)]
     rows: list[Comparison] = []

@@ -49,17 +49,26 @@ class Episodes:
     """Whether it was given up: the completion time is at least `seconds`."""
     reference_s: NDArray[np.float64]
     """Computed all-fast time [s]."""
+    objective: NDArray[np.float64]
+    """What is judged: the scenario's objective, in its unit (`tierenv.objective`); where the episode was given up, what
+    it had come to."""
+    objective_all_fast: NDArray[np.float64]
+    """Its scale."""
     process_seconds: NDArray[np.float64]
-    """float64[n, processes]: the same of each process; the last of them ends the episode."""
+    """float64[n, processes]: when each process ended, or its part in the episode with it [s]."""
+    process_accesses: NDArray[np.float64]
+    """float64[n, processes]: accesses it had done by then."""
+    process_alone_s: NDArray[np.float64]
+    """float64[n, processes]: time it takes alone with every page fast, of what never ends a round [s]."""
     counts: dict[str, NDArray[np.int64]]
     """`COUNTS` and `LIST_COUNTS`."""
     env_steps: int
     """Steps of all episodes together."""
 
     @property
-    def normalised_times(self) -> NDArray[np.float64]:
-        """Completion times in units of the reference time."""
-        return self.seconds / self.reference_s
+    def normalised_objective(self) -> NDArray[np.float64]:
+        """What is judged in units of what it comes to with every page fast."""
+        return self.objective / self.objective_all_fast
 
 
 class Stateless:
@@ -134,7 +143,8 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
     actor.reset(n)
     if timeline is not None:
         timeline.restart()
-    final: dict[str, NDArray[Any]] = {key: np.array(info[key]) for key in ("elapsed_s", *COUNTS)}
+    final: dict[str, NDArray[Any]] = {key: np.array(info[key]) for key in ("elapsed_s", "objective", *COUNTS)}
+    process_accesses = task.system.process_accesses
     is_running = np.ones(n, dtype=np.bool_)
     is_truncated = np.zeros(n, dtype=np.bool_)
     env_steps = 0
@@ -148,6 +158,7 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
         if has_ended.any():
             for key, values in final.items():
                 values[has_ended] = outcome.info[key][has_ended]
+            process_accesses[has_ended] = task.system.process_accesses[has_ended]
             is_truncated |= has_ended & outcome.truncated
             is_running &= ~has_ended
     finished_s = task.system.finished_s
@@ -155,8 +166,12 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
     return Episodes(
         seconds=final["elapsed_s"],
         process_seconds=np.where(finished_s > 0, np.minimum(finished_s, given_up_s), given_up_s),
+        process_accesses=process_accesses,
+        process_alone_s=task.system.alone_s,
         is_truncated=is_truncated,
         reference_s=np.array(info["reference_s"], dtype=np.float64),
+        objective=final["objective"],
+        objective_all_fast=np.array(info["objective_all_fast"], dtype=np.float64),
         counts={key: final[key] for key in COUNTS} | _list_counts(task),
         env_steps=env_steps,
     )

@@ -12,6 +12,7 @@ from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
+from tierenv.objective import objective_name, objective_row, objective_words
 from tierenv.progress import ReportProgress, unreported
 from tierenv.render import Timeline
 from tierenv.scenario import Scenario
@@ -21,6 +22,7 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
 from tierenv.train.journal import Journal
+from tierenv.train.processes import ProcessResult, process_results
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference, stratified_bootstrap
 
@@ -30,18 +32,18 @@ MAX_TIME_MULTIPLE = 20.0
 BASELINE = "best-static"
 """The policy others are paired with: the one a learner must beat."""
 
-OBJECTIVE = "time to the end of the last process"
-"""What policies are judged by."""
-
 LEAST_GAP = 1e-3
 """Below this share of the clairvoyant time between it and no migration there is nothing to gain."""
+
+BOUNDS = ("all_fast", "clairvoyant", "no_migration")
+"""Fields of `Bounds`."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Per seed, what no policy beats and what doing nothing takes [s]."""
+    """Per seed, what no policy beats and what doing nothing takes, to the end that is judged [s]."""
 
     all_fast: Floats
     clairvoyant: Floats
@@ -81,14 +83,35 @@ class Row:
     daemon: str
     """Variant it ran on."""
     episodes: Episodes
-    bounds: Bounds
+    bounds: Bounds | None
+    """None where what is judged is no time."""
     difference_to_baseline: Estimate | None
-    """Paired, in seconds; negative is faster. None without the baseline, and for the baseline itself."""
+    """Of the objective, paired; negative is better. None without the baseline, and for the baseline itself."""
+
+    @property
+    def objective(self) -> Estimate:
+        """Mean of what is judged, in its unit."""
+        return mean_estimate(self.episodes.objective)
 
     @property
     def seconds(self) -> Estimate:
-        """Mean completion time."""
+        """Mean completion time of the run."""
         return mean_estimate(self.episodes.seconds)
+
+    @property
+    def gap_closed(self) -> float | None:
+        """Gap closed by the means, None where there are no bounds or no gap."""
+        return None if self.bounds is None else self.bounds.mean_gap_closed(self.episodes.objective)
+
+    @property
+    def regret(self) -> float | None:
+        """Regret of the means, None where there are no bounds."""
+        return None if self.bounds is None else self.bounds.regret(self.episodes.objective)
+
+    @property
+    def processes(self) -> list[ProcessResult]:
+        """What each process came to."""
+        return process_results(self.scenario, self.episodes)
 
     @property
     def process_seconds(self) -> list[tuple[str, Estimate]]:
@@ -104,31 +127,53 @@ class Row:
         """Episodes that were given up."""
         return int(self.episodes.is_truncated.sum())
 
-    def to_json(self) -> dict[str, Any]:
-        """The row as `--json` writes it."""
-        seconds, runs, bounds = self.seconds, self.episodes.seconds, self.bounds
-        difference = self.difference_to_baseline
+    def to_json(self, seeds: Sequence[int]) -> dict[str, Any]:
+        """The row as `--json` writes it, for episodes of these seeds."""
+        seconds, objective = self.seconds, self.objective
+        row = objective_row(self.scenario.objective)
+        difference = _with_interval(self.difference_to_baseline)
         means = {key: float(counts.mean()) for key, counts in self.episodes.counts.items()}
         return {
             "scenario": self.scenario.name,
             "policy": self.policy,
             "daemon": self.daemon,
-            "seconds": {"mean": seconds.value, "ci95": seconds.interval, "runs": runs.tolist()},
+            "objective": {
+                "name": objective_name(self.scenario.objective),
+                "unit": row.unit,
+                "mean": objective.value,
+                "ci95": objective.interval,
+                "runs": self.episodes.objective.tolist(),
+            },
+            "seconds": {"mean": seconds.value, "ci95": seconds.interval, "runs": self.episodes.seconds.tolist()},
             "process_seconds": [
                 {"workload": name, "mean": estimate.value, "ci95": estimate.interval}
                 for name, estimate in self.process_seconds
             ],
             "truncated_runs": self.num_truncated,
-            "bounds": {
-                "all_fast": float(bounds.all_fast.mean()),
-                "clairvoyant": float(bounds.clairvoyant.mean()),
-                "no_migration": float(bounds.no_migration.mean()),
-            },
-            "gap_closed": bounds.mean_gap_closed(runs),
-            "regret": bounds.regret(runs),
+            "processes": [process.to_json() for process in self.processes],
+            "bounds": {key: self.bounds and float(getattr(self.bounds, key).mean()) for key in BOUNDS},
+            "gap_closed": self.gap_closed,
+            "regret": self.regret,
             **means,
-            "difference_to_best_static_s": difference and {"mean": difference.value, "ci95": difference.interval},
+            "difference_to_best_static": difference,
+            "difference_to_best_static_s": difference if row.judges_end_of else None,
+            "runs": self._runs(seeds),
         }
+
+    def _runs(self, seeds: Sequence[int]) -> list[dict[str, Any]]:
+        """One entry for each episode."""
+        orders, processes = seed_blocks.evaluation_phase_orders(len(seeds)), self.processes
+        return [
+            {
+                "seed": seed,
+                "phase_orders": orders[index],
+                "is_truncated": bool(self.episodes.is_truncated[index]),
+                "processes": [
+                    {"process": process.name, "finished_s": process.finished_s(index)} for process in processes
+                ],
+            }
+            for index, seed in enumerate(seeds)
+        ]
 
 
 @dataclass(frozen=True)
@@ -148,9 +193,15 @@ class Evaluation:
 
     def aggregate(self, policy: str) -> Estimate | None:
         """Interquartile mean of the gap closed over all scenarios that leave one; None if none does."""
-        gaps = [row.bounds.gap_closed(row.episodes.seconds) for row in self.rows if row.policy == policy]
+        rows = [row for row in self.rows if row.policy == policy]
+        gaps = [row.bounds.gap_closed(row.episodes.objective) for row in rows if row.bounds is not None]
         strata = [gap for gap in gaps if gap is not None]
         return stratified_bootstrap(strata) if strata else None
+
+    @property
+    def without_bounds(self) -> list[str]:
+        """Scenarios that no aggregate takes in, because what is judged is no time."""
+        return list(dict.fromkeys(row.scenario.name for row in self.rows if row.bounds is None))
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes."""
@@ -160,8 +211,9 @@ class Evaluation:
             "suite": self.suite,
             "git_revision": git_revision(),
             "seeds": self.seeds,
-            "objective": OBJECTIVE,
-            "rows": [row.to_json() for row in self.rows],
+            "objective": "; ".join(dict.fromkeys(objective_words(row.scenario.objective) for row in self.rows)),
+            "rows": [row.to_json(self.seeds) for row in self.rows],
+            "without_bounds": self.without_bounds,
             "aggregate": {
                 policy: {
                     "iqm_gap_closed": estimate and estimate.value,
@@ -223,7 +275,7 @@ def evaluate(
         for name, policy in zip(names, loaded, strict=True):
             difference = None
             if BASELINE in results and name != BASELINE:
-                difference = paired_difference(results[name].seconds, results[BASELINE].seconds)
+                difference = paired_difference(results[name].objective, results[BASELINE].objective)
             daemon = (policy.daemon or scenario.daemon).name
             evaluation.rows.append(Row(scenario, name, daemon, results[name], bounds, difference))
     return evaluation
@@ -246,10 +298,16 @@ def _run(policy: Policy, scenario: Scenario, seeds: Sequence[int], journal: Jour
     return journal.once(decides, lambda: run_episodes(evaluation_task(policy, scenario, len(seeds)), policy, seeds))
 
 
-def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> Bounds:
-    """Bounds of the evaluation episodes of these seeds."""
+def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> Bounds | None:
+    """Bounds of the evaluation episodes of these seeds; None where what is judged is no time."""
+    if objective_row(scenario.objective).judges_end_of is None:
+        return None
     no_migration = _run(load_policy("no-migration", scenario), scenario, seeds, journal)
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
     clairvoyant = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])
-    return Bounds(no_migration.reference_s, clairvoyant, no_migration.seconds)
+    return Bounds(no_migration.objective_all_fast, clairvoyant, no_migration.objective)
+
+
+def _with_interval(estimate: Estimate | None) -> dict[str, Any] | None:
+    return estimate and {"mean": estimate.value, "ci95": estimate.interval}

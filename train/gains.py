@@ -28,12 +28,24 @@ class _Seconds(_Part):
     runs: Annotated[tuple[Annotated[float, Field(ge=1e-9, le=1e9)], ...], Field(min_length=1)]
 
 
+class _Objective(_Part):
+    name: str = "last-end"
+    runs: Annotated[tuple[Annotated[float, Field(ge=1e-12, le=1e9)], ...], Field(min_length=1)]
+
+
 class _Row(_Part):
     scenario: str
     policy: str
     daemon: str
     seconds: _Seconds
+    objective: _Objective | None = None
+    """What is judged; the seconds in files of before there were others."""
     truncated_runs: int = 0
+
+    @property
+    def runs(self) -> tuple[float, ...]:
+        """What each run came to."""
+        return (self.objective or self.seconds).runs
 
 
 class _Evaluation(_Part):
@@ -81,15 +93,16 @@ def _gain(path: Path, own: _Row, other: _Row) -> Gain:
     for row in (own, other):
         if row.truncated_runs:
             raise ConfigError(f"{path}: {row.policy} was given up in {row.truncated_runs} runs of {row.scenario}")
-    if len(own.seconds.runs) != len(other.seconds.runs):
+    if len(own.runs) != len(other.runs):
         raise ConfigError(f"{path}: {own.policy} and {other.policy} have different numbers of runs on {own.scenario}")
-    saved = paired_difference(other.seconds.runs, own.seconds.runs)
-    scale = math.fsum(other.seconds.runs) / len(other.seconds.runs)
+    saved = paired_difference(other.runs, own.runs)
+    scale = math.fsum(other.runs) / len(other.runs)
     interval = None if saved.interval is None else (saved.low / scale, saved.high / scale)
     return Gain(
         scenario=own.scenario,
         against=other.policy,
         share=saved.value / scale,
         ci95=interval,
-        episodes=len(own.seconds.runs),
+        episodes=len(own.runs),
+        objective=own.objective.name if own.objective else "last-end",
     )

@@ -160,7 +160,11 @@ def _sources_digest() -> str:
 def _to_json(episodes: Episodes) -> dict[str, Any]:
     return {
         "seconds": episodes.seconds.tolist(),
+        "objective": episodes.objective.tolist(),
+        "objective_all_fast": episodes.objective_all_fast.tolist(),
         "process_seconds": episodes.process_seconds.tolist(),
+        "process_accesses": episodes.process_accesses.tolist(),
+        "process_alone_s": episodes.process_alone_s.tolist(),
         "is_truncated": episodes.is_truncated.tolist(),
         "reference_s": episodes.reference_s.tolist(),
         "counts": {key: values.tolist() for key, values in episodes.counts.items()},
@@ -172,7 +176,11 @@ def _from_json(content: dict[str, Any]) -> Episodes:
     """What `_to_json` made this of."""
     return Episodes(
         seconds=np.array(content["seconds"], dtype=np.float64),
+        objective=np.array(content["objective"], dtype=np.float64),
+        objective_all_fast=np.array(content["objective_all_fast"], dtype=np.float64),
         process_seconds=np.array(content["process_seconds"], dtype=np.float64),
+        process_accesses=np.array(content["process_accesses"], dtype=np.float64),
+        process_alone_s=np.array(content["process_alone_s"], dtype=np.float64),
         is_truncated=np.array(content["is_truncated"], dtype=np.bool_),
         reference_s=np.array(content["reference_s"], dtype=np.float64),
         counts={key: np.array(values, dtype=np.int64) for key, values in content["counts"].items()},

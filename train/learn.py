@@ -76,7 +76,7 @@ class Selection:
     def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
         """Run all episodes."""
         without_noise = Stateless(lambda observation: model.predict(observation, deterministic=True)[0])
-        times = run_episodes(self._task, without_noise, self._seeds).normalised_times
+        times = run_episodes(self._task, without_noise, self._seeds).normalised_objective
         names = np.array(self._names)
         by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
         return SelectionResult(timesteps=timesteps, normalised_time=float(times.mean()), by_scenario=by_scenario)
@@ -121,14 +121,14 @@ class RunCallback(BaseCallback):
             self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
 
     def _on_step(self) -> bool:
-        best = "" if self.best is None else f"best {self.best.normalised_time:.4f} x all-fast time"
+        best = "" if self.best is None else f"best {self.best.normalised_time:.4f} x all fast"
         self._report_progress(self.num_timesteps, self._config.timesteps, best)
         return not self._is_interrupted()
 
     def _on_rollout_end(self) -> None:
         finished = self.model.ep_info_buffer or ()
         if finished:
-            times = [episode["elapsed_s"] / episode["reference_s"] for episode in finished]
+            times = [episode["objective"] / episode["objective_all_fast"] for episode in finished]
             self.logger.record("rollout/normalised_time", float(np.mean(times)))
             for key in ("promoted_pages", "demoted_pages", "wasted_promotions"):
                 self.logger.record(f"rollout/{key}", float(np.mean([episode[key] for episode in finished])))
@@ -147,7 +147,7 @@ class RunCallback(BaseCallback):
             self.best = result
             self._run.write_best(_to_bytes(self.model), result)
         log.info(
-            "%d steps: %.4f x all-fast time%s",
+            "%d steps: %.4f x all fast%s",
             result.timesteps,
             result.normalised_time,
             ", best so far" if is_best else "",

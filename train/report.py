@@ -1,19 +1,25 @@
 """Results for people: tables for the terminal and the timeline picture."""
 
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tierenv.experiments import Experiment
 from tierenv.files import atomic_write_bytes
-from tierenv.render import Timeline, add_legend, add_panels, printed
+from tierenv.objective import objective_row, objective_words
+from tierenv.render import Timeline, add_legend, add_panels, num_rows_for, printed
+from tierenv.scenario import Scenario
 from tierenv.train.distil import TOLERANCE, Distillation
-from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, OBJECTIVE, Evaluation, Row
+from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
 from tierenv.train.fidelity import Fidelity
+from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.replay import Replay
 from tierenv.train.search import SearchResult, SuiteSearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
@@ -23,7 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMN_INCHES = 5.0
-_HEIGHT_INCHES = 6.0
+_LEAST_INCHES = 7.5
+"""Width of a figure, for its legend."""
 _DPI = 100
 
 
@@ -32,45 +39,102 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
     scenarios = dict.fromkeys(row.scenario.name for row in evaluation.rows)
     tables = [table for scenario in scenarios for table in _scenario_tables(evaluation, scenario)]
     aggregates = {policy: evaluation.aggregate(policy) for policy in evaluation.policies}
+    left_out = evaluation.without_bounds
     if len(scenarios) > 1 and any(aggregates.values()):
         table = _table(f"suite {evaluation.suite}", ["policy", "gap closed, interquartile mean"])
         for policy, estimate in aggregates.items():
             table.add_row(policy, _with_interval(estimate, ".1%"))
+        if left_out:
+            table.caption = f"without {', '.join(left_out)}: bounds hold for times alone"
         tables.append(table)
     return tables
 
 
-def _scenario_tables(evaluation: Evaluation, scenario: str) -> tuple[Table, Table]:
+def _scenario_tables(evaluation: Evaluation, scenario: str) -> list[Table]:
     rows = [row for row in evaluation.rows if row.scenario.name == scenario]
-    return _time_table(evaluation, rows), _movement_table(rows)
+    of_processes = [_process_table(rows)] if rows[0].scenario.corunners else []
+    return [_time_table(evaluation, rows), *of_processes, _movement_table(rows)]
 
 
 def _time_table(evaluation: Evaluation, rows: list[Row]) -> Table:
+    scenario, bounds = rows[0].scenario, rows[0].bounds
     columns: dict[str, Callable[[Row], str]] = {
         "policy": lambda row: row.policy,
-        "time [s]": lambda row: (">= " if row.num_truncated else "") + _with_interval(row.seconds, ".1f"),
-        "gap closed": lambda row: _percent(row.bounds.mean_gap_closed(row.episodes.seconds)),
-        "regret": lambda row: _percent(row.bounds.regret(row.episodes.seconds)),
+        _heading(scenario): lambda row: ">= " * bool(row.num_truncated) + _judged(scenario, row.objective),
     }
-    if rows[0].scenario.corunners:
-        columns["ends [s]"] = lambda row: ", ".join(
-            f"{name} {end.value:.1f}"
-            for (name, end), process in zip(row.process_seconds, row.scenario.processes, strict=True)
-            if process.lifetime == "once"
-        )
+    if scenario.objective != "last-end":
+        columns["run [s]"] = lambda row: ">= " * bool(row.num_truncated) + _with_interval(row.seconds, ".1f")
+    if bounds is not None:
+        columns |= {"gap closed": lambda row: _percent(row.gap_closed), "regret": lambda row: _percent(row.regret)}
     if any(row.policy == BASELINE for row in rows):
-        columns[f"less {BASELINE} [s]"] = lambda row: _with_interval(row.difference_to_baseline, "+.2f")
-    table = _table(str(rows[0].scenario), list(columns))
+        columns[_heading(scenario, f"less {BASELINE}")] = lambda row: _judged(
+            scenario, row.difference_to_baseline, sign="+", more_digits=1
+        )
+    table = _table(str(scenario), list(columns))
     for row in rows:
         table.add_row(*(make_cell(row) for make_cell in columns.values()))
-    bounds = rows[0].bounds
-    table.caption = (
-        f"{len(evaluation.seeds)} episodes, {OBJECTIVE}; bounds: all fast {bounds.all_fast.mean():.1f} s, "
-        f"clairvoyant {bounds.clairvoyant.mean():.1f} s, no migration {bounds.no_migration.mean():.1f} s"
-    )
+    caption = f"{len(evaluation.seeds)} episodes, {objective_words(scenario.objective)}"
+    if bounds is not None:
+        caption += (
+            f"; bounds: all fast {bounds.all_fast.mean():.1f} s, clairvoyant {bounds.clairvoyant.mean():.1f} s, "
+            f"no migration {bounds.no_migration.mean():.1f} s"
+        )
     if any(row.num_truncated for row in rows):
-        table.caption += f"; >=: given up at {MAX_TIME_MULTIPLE:g} x all fast"
+        caption += f"; >=: given up at {MAX_TIME_MULTIPLE:g} x all fast"
+    table.caption = "; ".join([caption, *_what_nobody_changes(rows)])
     return table
+
+
+def _heading(scenario: Scenario, title: str | None = None) -> str:
+    """Of a column of what is judged, or of differences of it."""
+    row = objective_row(scenario.objective)
+    return f"{title or row.title} [{row.shown_unit}]" if row.shown_unit else title or row.title
+
+
+def _judged(scenario: Scenario, estimate: Estimate | None, sign: str = "", more_digits: int = 0) -> str:
+    """A mean of what is judged, or a difference of it, in the unit of its heading."""
+    if estimate is None:
+        return "-"
+    row = objective_row(scenario.objective)
+    shown = Estimate(*(row.shown_factor * number for number in estimate))
+    return _with_interval(shown, f"{sign}.{row.shown_digits + more_digits}f")
+
+
+def _what_nobody_changes(rows: list[Row]) -> list[str]:
+    """Which process every run ends with, and which ends at the same time whatever the policy."""
+    results = [row.processes for row in rows]
+    last = last_to_end(results)
+    said = [f"the last to end is {last}"] if last else []
+    return said + [
+        f"{result.name} ends at {result.mean_end_s:.1f} s whatever the policy" for result in ends_whatever(results)
+    ]
+
+
+def _process_table(rows: list[Row]) -> Table:
+    """Each process under each policy: when it ended, and how far it got if it never does."""
+    columns = ["policy", "process", "ends [s]", "slow-down", "access [ns]", "rounds"]
+    is_any_endless = any(not process.is_awaited for process in rows[0].scenario.processes)
+    table = _table("", columns if is_any_endless else columns[:-1], text_columns=2)
+    for row in rows:
+        for index, result in enumerate(row.processes):
+            is_awaited = result.process.is_awaited
+            end = ">= " * (not result.has_ended.all()) + _with_interval(mean_estimate(result.seconds), ".1f")
+            cells = [
+                row.policy if index == 0 else "",
+                result.name if is_awaited else f"{result.name} ({result.process.lifetime})",
+                end if is_awaited else "-",
+                _mean_of_known(result.slowdown, 1, ".3f"),
+                _mean_of_known(result.access_s, 1e9, ".1f"),
+            ]
+            table.add_row(*cells, *(["-" if is_awaited else f"{result.rounds.mean():.1f}"] * is_any_endless))
+    table.caption = "slow-down: time over time alone with all memory fast"
+    return table
+
+
+def _mean_of_known(values: NDArray[np.float64], factor: float, number: str) -> str:
+    """Mean over the episodes that have one."""
+    known = values[np.isfinite(values)]
+    return format(factor * known.mean(), number) if len(known) else "-"
 
 
 def _movement_table(rows: list[Row]) -> Table:
@@ -93,7 +157,8 @@ def search_tables(result: SearchResult | SuiteSearchResult) -> list[Table]:
     if isinstance(result, SearchResult):
         return [_search_table(result)]
     table = _table(
-        f"one setting for all of {result.suite}", ["setting", "as a policy", "time / no migration", "when picked"]
+        f"one setting for all of {result.suite}",
+        ["setting", "as a policy", f"{_what(result)} / no migration", "when picked"],
     )
     for finalist in result.finalists:
         numbers = (finalist.relative_time, finalist.screening)
@@ -102,18 +167,24 @@ def search_tables(result: SearchResult | SuiteSearchResult) -> list[Table]:
     return [*map(_search_table, result.results), table]
 
 
+def _what(result: SuiteSearchResult) -> str:
+    """What is compared with that without migration."""
+    is_time = all(objective_row(each.scenario.objective).judges_end_of for each in result.results)
+    return "time" if is_time else "objective"
+
+
 def _search_table(result: SearchResult) -> Table:
     """The finalists of a search and its budget."""
     table = _table(
         f"best static settings of {result.scenario.name} ({result.sampler})",
-        ["setting", "as a policy", "time [s]", "when picked [s]"],
+        ["setting", "as a policy", _heading(result.scenario), _heading(result.scenario, "when picked")],
     )
     for finalist in result.finalists:
         table.add_row(
             str(finalist.setting),
             finalist.setting.policy_name,
-            _with_interval(finalist.seconds, ".2f"),
-            f"{finalist.screening_s:.2f}",
+            _judged(result.scenario, finalist.objective, more_digits=1),
+            _judged(result.scenario, Estimate(finalist.screening, math.nan, math.nan), more_digits=1),
         )
     budget = result.budget
     table.caption = (
@@ -125,16 +196,20 @@ def _search_table(result: SearchResult) -> Table:
 
 def distillation_table(result: Distillation) -> Table:
     """A tree beside its teacher."""
-    columns = ["scenario", "teacher [s]", "tree [s]", "difference [s]", "on held-out orders [s]", "agreement"]
+    units = {objective_row(row.scenario.objective).shown_unit for row in result.rows}
+    is_mixed = len(units) > 1  # then a row tells its own
+    titles = ("teacher", "tree", "difference", "on held-out orders")
+    headings = titles if is_mixed else (_heading(result.rows[0].scenario, title) for title in titles)
+    columns = ["scenario", *headings, "agreement"]
     teacher = result.source.origin.policy
     table = _table(f"{result.tree.num_leaves} leaves, depth {result.tree.depth}, distilled from {teacher}", columns)
     for row in result.rows:
         table.add_row(
-            row.scenario.name,
-            _with_interval(mean_estimate(row.teacher.seconds), ".1f"),
-            _with_interval(mean_estimate(row.tree.seconds), ".1f"),
-            _with_interval(row.difference, "+.2f"),
-            _with_interval(row.held_out_difference, "+.2f"),
+            _heading(row.scenario, row.scenario.name) if is_mixed else row.scenario.name,
+            _judged(row.scenario, mean_estimate(row.teacher.objective)),
+            _judged(row.scenario, mean_estimate(row.tree.objective)),
+            _judged(row.scenario, row.difference, sign="+", more_digits=1),
+            _judged(row.scenario, row.held_out_difference, sign="+", more_digits=1),
             ", ".join(f"{share:.0%}" for share in row.fidelity.agreement),
         )
     chosen = result.rounds[result.best_round]
@@ -240,18 +315,17 @@ def write_plot(path: Path, timelines: dict[str, Timeline]) -> None:
 
 
 def timeline_figure(timelines: dict[str, Timeline]) -> "Figure":
-    """A column for each policy, on common axes: fast tier by class, tunables, phase changes as lines."""
+    """Panels for each policy, on common axes: fast tier by class, tunables, phase changes as lines."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures alive and wants a display
 
-    size = (_COLUMN_INCHES * len(timelines), _HEIGHT_INCHES)
-    figure = Figure(figsize=size, layout="constrained")
-    columns, tunables = add_panels(figure, *timelines.values())
-    for axes, (policy, timeline) in zip(columns.T, timelines.items(), strict=True):
-        classes = timeline.draw(axes, tunables)
-        axes[0].sharey(columns[0, 0])  # the tunables' axes differ: ranges belong to the daemon variant
+    columns = math.ceil(len(timelines) / num_rows_for(len(timelines)))
+    figure = Figure(figsize=(max(_LEAST_INCHES, _COLUMN_INCHES * columns), 1.0), layout="constrained")
+    named: list[tuple[str, Any]] = []
+    for panels, (policy, timeline) in zip(add_panels(figure, *timelines.values()), timelines.items(), strict=True):
+        named = timeline.draw(panels)
         title = f"{printed(policy, most_characters=40)}: {timeline.elapsed_s[-1]:.1f} s"
-        axes[0].set_title(title, fontsize="medium", parse_math=False)
-    add_legend(figure, classes)
+        panels.occupancy.set_title(title, fontsize="medium", parse_math=False)
+    add_legend(figure, named)
     return figure
 
 

@@ -16,6 +16,7 @@ from tierenv.action import ActionCodec
 from tierenv.agents.best_static import BestStatic, OneStatic, write_best_static, write_one_static
 from tierenv.daemon import Daemon, HintFaultDaemon, TunableRange, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.objective import objective_name, objective_row
 from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
@@ -33,7 +34,8 @@ RANDOM_SEED = 20_000
 """Seed of the random sampler."""
 
 GIVEN_UP_AT = 4.0
-"""Candidates are given up at this many times the time without migration: none that slow can win."""
+"""Candidates are given up at this many times the time without migration: none that slow can win. What the objective
+has come to by then counts."""
 
 COARSER = 8
 """Every setting is tried with so many times fewer regions, several times as fast; the best are judged at the full
@@ -100,10 +102,12 @@ class Finalist:
     """One of the best settings, judged on fresh seeds."""
 
     setting: Setting
-    screening_s: float
-    """Mean completion time on the seeds that picked it, hence optimistic, and at less resolution."""
+    screening: float
+    """Mean objective on the seeds that picked it, hence optimistic, and at less resolution."""
+    objective: Estimate
+    """Mean of what is judged, the scenario's objective, on fresh seeds."""
     seconds: Estimate
-    """Mean completion time on fresh seeds."""
+    """Mean completion time of these runs."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +127,22 @@ class SearchResult:
 
     def to_json(self) -> dict[str, Any]:
         """What `tune --json` writes; an unlimited throttle is null."""
+        row = objective_row(self.scenario.objective)
         return {
             "schema": 1,
             "scenario": self.scenario.name,
             "daemon": self.scenario.daemon.name,
             "sampler": self.sampler,
             "git_revision": git_revision(),
+            "objective": {"name": objective_name(self.scenario.objective), "unit": row.unit},
             "budget": vars(self.budget),
             "finalists": [
                 {
                     "policy": finalist.setting.policy_name,
                     "setting": finalist.setting.to_json(),
-                    "screening_s": finalist.screening_s,
+                    "screening": finalist.screening,
+                    "screening_s": finalist.screening if row.judges_end_of else None,
+                    "objective": {"mean": finalist.objective.value, "ci95": finalist.objective.interval},
                     "seconds": {"mean": finalist.seconds.value, "ci95": finalist.seconds.interval},
                 }
                 for finalist in self.finalists
@@ -148,7 +156,7 @@ class CommonFinalist:
 
     setting: Setting
     screening: float
-    """Mean over the scenarios of time over time without migration, on the seeds that picked it."""
+    """Mean over the scenarios of the objective over that without migration, on the seeds that picked it."""
     relative_time: float
     """The same on fresh seeds."""
 
@@ -255,7 +263,7 @@ def search_suite(
 ) -> SuiteSearchResult:
     """Search each scenario of a suite, and with the same runs the one setting for all. Raises `ConfigError`.
 
-    That is the one with the least mean over the scenarios of time over time without migration.
+    That is the one with the least mean over the scenarios of the objective over that without migration.
 
     Args:
         suite: scenarios under one daemon.
@@ -276,14 +284,14 @@ def search_suite(
         report = _part_of(report_progress, index, len(suite.scenarios), scenario.name)
         result, means = _search(scenario, plan, journal, report)
         results.append(result)
-        relative.append(means / _left_alone(_coarser(scenario), plan.screening_seeds, journal).mean())
+        relative.append(means / _left_alone(_coarser(scenario), plan.screening_seeds, journal).objective.mean())
     scores = np.mean(relative, axis=0)
     best = plan.best_of(scores)
     fresh = []
     for scenario in suite.scenarios:
         batches = _run(scenario, plan.settings[best], plan.fresh_seeds, journal)
-        left_alone_s = _left_alone(scenario, plan.fresh_seeds, journal).mean()
-        fresh.append(_mean_by_setting(batches, len(best)) / left_alone_s)
+        left_alone = _left_alone(scenario, plan.fresh_seeds, journal).objective.mean()
+        fresh.append(_mean_by_setting(batches, len(best)) / left_alone)
     tunables = suite.scenarios[0].daemon.tunables
     finalists = [
         CommonFinalist(setting_of(plan.settings[index], tunables), float(scores[index]), float(relative_time))
@@ -327,7 +335,7 @@ def _plan(scenario: Scenario, sampler: str, trials: int | None, num_seeds: int, 
 def _search(
     scenario: Scenario, plan: _Plan, journal: Journal, report_progress: ReportProgress
 ) -> tuple[SearchResult, NDArray[np.float64]]:
-    """The result for one scenario, and the mean time of every setting on the screening seeds."""
+    """The result for one scenario, and the mean objective of every setting on the screening seeds."""
     started = time.perf_counter()
     settings = plan.settings
     num_runs = len(settings) + plan.num_finalists
@@ -337,10 +345,18 @@ def _search(
     best = plan.best_of(means)
     report_progress(len(settings), num_runs, "the best on fresh seeds")
     fresh = _run(scenario, settings[best], plan.fresh_seeds, journal)
-    fresh_seconds = np.concatenate([batch.seconds for batch in fresh]).reshape(len(best), -1)
+    objectives, seconds = (
+        np.concatenate(runs).reshape(len(best), -1)
+        for runs in ([batch.objective for batch in fresh], [batch.seconds for batch in fresh])
+    )
     finalists = [
-        Finalist(setting_of(settings[index], scenario.daemon.tunables), float(means[index]), mean_estimate(seconds))
-        for index, seconds in zip(best, fresh_seconds, strict=True)
+        Finalist(
+            setting=setting_of(settings[index], scenario.daemon.tunables),
+            screening=float(means[index]),
+            objective=mean_estimate(objectives[number]),
+            seconds=mean_estimate(seconds[number]),
+        )
+        for number, index in enumerate(best)
     ]
     batches = [*screening, *fresh]
     budget = Budget(
@@ -349,7 +365,7 @@ def _search(
         env_steps=sum(batch.env_steps for batch in batches),
         wall_s=time.perf_counter() - started,
     )
-    finalists.sort(key=lambda finalist: finalist.seconds.value)
+    finalists.sort(key=lambda finalist: finalist.objective.value)
     return SearchResult(scenario, plan.sampler, finalists, plan.fresh_seeds, budget), means
 
 
@@ -366,7 +382,7 @@ def _run(
 ) -> list[Episodes]:
     """Each setting on the same seeds, in batches; episodes of a setting are neighbours."""
     controlled = scenario.replace(control="tunables")
-    limit_s = GIVEN_UP_AT * float(_left_alone(scenario, seeds, journal).max())
+    limit_s = GIVEN_UP_AT * float(_left_alone(scenario, seeds, journal).seconds.max())
     actions = ActionCodec(scenario.daemon).encode(settings)
     at_once = max(1, MACHINES_AT_ONCE // len(seeds))
     batches = []
@@ -378,12 +394,12 @@ def _run(
     return batches
 
 
-def _left_alone(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> NDArray[np.float64]:
-    """float64[seeds]: completion times without migration [s]."""
+def _left_alone(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> Episodes:
+    """The runs of these seeds without migration."""
     scenario = scenario.replace(control="off")
     task = partial(simulated_task, [scenario] * len(seeds), max_time_multiple=MAX_TIME_MULTIPLE)
     nothing = Stateless(lambda observation: np.zeros((len(observation), 0), np.float32))
-    return journal.once([scenario.identity, list(seeds)], lambda: run_episodes(task(), nothing, seeds)).seconds
+    return journal.once([scenario.identity, list(seeds)], lambda: run_episodes(task(), nothing, seeds))
 
 
 def _play(scenario: Scenario, actions: NDArray[np.float64], seeds: Sequence[int], limit_s: float) -> Episodes:
@@ -393,8 +409,8 @@ def _play(scenario: Scenario, actions: NDArray[np.float64], seeds: Sequence[int]
 
 
 def _mean_by_setting(batches: Sequence[Episodes], num_settings: int) -> NDArray[np.float64]:
-    seconds = np.concatenate([batch.seconds for batch in batches])
-    return seconds.reshape(num_settings, -1).mean(axis=1)
+    objectives = np.concatenate([batch.objective for batch in batches])
+    return objectives.reshape(num_settings, -1).mean(axis=1)
 
 
 def _axis(row: Tunable, bounds: TunableRange) -> list[float]:

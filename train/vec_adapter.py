@@ -16,7 +16,15 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from tierenv.errors import ConfigError
 
-EPISODE_KEYS = ("elapsed_s", "reference_s", "promoted_pages", "demoted_pages", "wasted_promotions")
+EPISODE_KEYS = (
+    "elapsed_s",
+    "reference_s",
+    "objective",
+    "objective_all_fast",
+    "promoted_pages",
+    "demoted_pages",
+    "wasted_promotions",
+)
 """Figures of a finished episode that `info["episode"]` carries beside VecMonitor's r, l and t."""
 
 

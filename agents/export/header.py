@@ -19,23 +19,27 @@ IN_WORDS = {"numab2": ", the kernel as booted with numa_balancing = 2,"}
 
 
 class Gain(Record):
-    """Completion time a policy saves on a scenario of the model, against another policy on the same episodes."""
+    """What a policy saves of a scenario's objective, in the model, against another policy on the same episodes."""
 
     scenario: str
     against: str
     """The other policy."""
     share: float
-    """Saved share of its time; negative if slower."""
+    """Saved share of what the other comes to; negative if worse."""
     ci95: tuple[float, float] | None
     """Confidence interval of the share, None where one episode allows none."""
     episodes: Annotated[int, Field(ge=1)]
+    objective: str = "last-end"
+    """What is judged."""
 
     def __str__(self) -> str:
         """One clause for people."""
         interval = f" [{100 * self.ci95[0]:.1f}, {100 * self.ci95[1]:.1f}]" if self.ci95 else ""
         against = self.against + IN_WORDS.get(self.against, "")
+        what = "time" if self.objective == "last-end" else f"of objective {self.objective}"
         return (
-            f"{100 * self.share:.1f} %{interval} less time than {against} on {self.scenario} ({self.episodes} episodes)"
+            f"{100 * self.share:.1f} %{interval} less {what} than {against} on {self.scenario} "
+            f"({self.episodes} episodes)"
         )
 
 

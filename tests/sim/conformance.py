@@ -183,8 +183,47 @@ class SystemConformance:
             assert_same(told(system), before)
 
 
+def crowded() -> Scenario:
+    """Returns a small machine of three processes, one of which never ends and one stands for several alike."""
+    workload = tuned("abench-8g").workload
+    others = [
+        {"workload": workload.model_copy(update={"accesses_per_page": 4e5}), "size": "2MiB", "lifetime": "endless"},
+        {"workload": workload, "size": "2MiB", "start": "1s", "count": 2},
+    ]
+    return tuned("skewed", control="off").replace(corunners=others)
+
+
 class ModelledConformance(SystemConformance):
     """What only a model can promise: its machines are the same again for the same seed, and finish."""
+
+    def test_each_process_does_its_work_and_no_sooner_than_alone_on_fast_memory(self) -> None:
+        scenario = crowded()
+        system = self.begin(scenario)
+        shape = (1, len(scenario.processes))
+        work = np.array([process.total_accesses for process in scenario.processes])
+        start_s = np.array([process.start for process in scenario.processes])
+        is_awaited = np.array([process.is_awaited for process in scenario.processes])
+        assert system.alone_s.shape == shape and (system.alone_s > 0).all()
+        assert (system.process_accesses == 0).all() and system.process_accesses.shape == shape
+        before = system.process_accesses
+        while not system.is_done[0]:
+            system.advance(STEP_S)
+            now = system.process_accesses
+            assert (now >= before).all() and (now[0, is_awaited] <= work[is_awaited] * (1 + 1e-9)).all()
+            before = now
+        assert before[0, is_awaited] == pytest.approx(work[is_awaited])
+        assert (before[0, ~is_awaited] > work[~is_awaited]).all(), "one that never ends has begun again"
+        spent_s = system.finished_s[0] - start_s
+        assert (spent_s >= before[0] / work * system.alone_s[0] * (1 - 1e-6)).all()
+
+    def test_a_process_that_is_alone_on_fast_memory_takes_its_time_alone(self) -> None:
+        scenario = left_alone()
+        workload = scenario.workload.model_copy(update={"initial_placement": "address-order"})
+        roomy = scenario.model_copy(update={"workload": workload, "fast_capacity": 2 * scenario.size})
+        system = self.begin(roomy)
+        assert system.alone_s[0, 0] == system.reference_s[0]
+        system.run_to_end()
+        assert system.finished_s[0, 0] == pytest.approx(system.alone_s[0, 0], rel=1e-6)
 
     def trajectory(self, system: Any, *scenarios: Scenario, shares: Sequence[float] = (0.0, 0.5, 1.0)) -> list[Told]:
         """Returns what a system tells after every step, under settings that change."""

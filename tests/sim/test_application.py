@@ -322,7 +322,7 @@ def test_without_migration_the_run_takes_its_accesses_times_their_time(placement
     scenario = scenario.model_copy(update={"workload": workload})
     system = LumpedSystem([scenario])
     system.reset(np.array([1], np.uint64), ["training"])
-    predicted_s = system.remaining_s()[0]
+    predicted_s = system.remaining_s()[0, 0]
     system.run_to_end()
     expected_s = scenario.total_accesses * float(access_time_s(scenario, share)) / workload.threads
     assert system.elapsed_s[0] == pytest.approx(expected_s, rel=1e-9)

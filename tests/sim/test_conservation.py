@@ -264,7 +264,7 @@ def test_a_finished_run_has_done_all_its_work_and_stands_still(scenario: Scenari
     system = start(scenario, seed)
     system.run_to_end()
     assert system.is_done[0] and math.isclose(system.work_done[0], 1)
-    assert system.remaining_s()[0] == 0
+    assert (system.remaining_s() == 0).all()
     counters, finished_s, elapsed_s = system.counters, system.finished_s, system.elapsed_s
     system.advance(100.0)
     assert (system.counters == counters).all() and (system.finished_s == finished_s).all()

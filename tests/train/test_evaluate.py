@@ -117,7 +117,7 @@ def test_given_up_episodes_are_reported_as_at_least(tmp_path: Path, monkeypatch:
     path.write_text(to_yaml(tiny().model_dump(mode="json")))
     truncated = evaluate(str(path), ["static:200,256,0"], 2)
     row = truncated.rows[0]
-    assert row.num_truncated == 2 and row.to_json()["truncated_runs"] == 2
+    assert row.num_truncated == 2 and row.to_json(truncated.seeds)["truncated_runs"] == 2
     assert ">= " in rendered(truncated)
 
 
@@ -190,9 +190,9 @@ def test_the_end_of_every_process_is_told(tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text(to_yaml(scenario.model_dump(mode="json")))
     evaluation = evaluate(str(tmp_path / "two.yaml"), ["no-migration", "static:200,256,inf"], 2)
     for row in evaluation.rows:
-        ends = row.to_json()["process_seconds"]
+        ends = row.to_json(evaluation.seeds)["process_seconds"]
         assert [end["workload"] for end in ends] == [scenario.workload.name, "abench"]
         assert 0 < min(end["mean"] for end in ends) < max(end["mean"] for end in ends)
         np.testing.assert_allclose(row.episodes.process_seconds.max(axis=1), row.episodes.seconds)
-        assert f"abench {ends[1]['mean']:.1f}" in rendered(evaluation)
+        assert f" {ends[1]['mean']:.1f} " in rendered(evaluation)
     assert evaluation.to_json()["objective"] == "time to the end of the last process"

@@ -148,7 +148,18 @@ def test_what_nobody_can_tell_is_not_kept(tmp_path: Path) -> None:
 
 def one_episode(seconds: float = 1.0) -> Episodes:
     one = np.array([seconds])
-    return Episodes(one, one == 0, one, one[:, None], {"promoted_pages": np.array([3])}, 5)
+    return Episodes(
+        seconds=one,
+        is_truncated=one == 0,
+        reference_s=one,
+        objective=one,
+        objective_all_fast=one,
+        process_seconds=one[:, None],
+        process_accesses=one[:, None],
+        process_alone_s=one[:, None],
+        counts={"promoted_pages": np.array([3])},
+        env_steps=5,
+    )
 
 
 @pytest.mark.parametrize(

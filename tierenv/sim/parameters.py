@@ -218,6 +218,19 @@ def all_fast_s(arrays: ScenarioArrays) -> float:
     return float(now_s)
 
 
+def alone_s(arrays: ScenarioArrays) -> NDArray[np.float64]:
+    """float64[M]: `all_fast_s` of each process alone on the machine, from its start; of one that never ends a round."""
+    return np.array([_alone_s(arrays, index) for index in range(len(arrays.processes))])
+
+
+def _alone_s(arrays: ScenarioArrays, index: int) -> float:
+    parameters, process = arrays.parameters.copy(), arrays.processes[index : index + 1].copy()
+    parameters["num_processes"] = 1
+    for name in ("start_s", "is_endless", "is_repeating"):
+        process[name] = 0
+    return all_fast_s(arrays._replace(parameters=parameters, processes=process))
+
+
 def access_time_s(scenario: Scenario, fast_share: ArrayLike, process_index: int = 0) -> NDArray[np.float64]:
     """Time of one access of one thread of a process alone on its machine, when nothing migrates [s].
 

@@ -56,7 +56,7 @@ def _print_training(result: "TrainingResult", folder: str) -> None:
     )
     if result.best is not None:
         print_results(
-            f"best: {result.best.normalised_time:.4f} x all-fast time after {result.best.timesteps:,} steps, "
+            f"best: {result.best.normalised_time:.4f} x all fast after {result.best.timesteps:,} steps, "
             f"in {folder}/best"
         )
     if result.is_interrupted:

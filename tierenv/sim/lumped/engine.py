@@ -10,7 +10,7 @@ from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.lumps import clear, fast_pages, fast_place, slow_pages
 from tierenv.sim.lumped.migrator import drain, flush_list, invalidate_entries
 from tierenv.sim.lumped.numa import forget_marks, hint_faults, mark_window
-from tierenv.sim.lumped.progress import progress, remaining_time, set_halfway_shares, update_rates
+from tierenv.sim.lumped.progress import progress, remaining_times, set_halfway_shares, update_rates
 from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
 from tierenv.sim.lumped.state import AS_TOUCHED, CLASS, FAST_CLOCK, QUEUED, SLOW, SLOW_CLOCK, Machine
@@ -390,6 +390,6 @@ def apply_all(machines, tunables):
 
 @njit
 def remaining_all(machines, out):
-    """`remaining_time` of each machine."""
+    """`remaining_times` of each machine."""
     for index in range(machines.state.shape[0]):
-        out[index] = remaining_time(machine_at(machines, index))
+        remaining_times(machine_at(machines, index), out[index])

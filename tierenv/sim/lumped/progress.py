@@ -130,15 +130,19 @@ def work(machine, index, duration_s):
 
 
 @njit
-def remaining_time(machine):
+def remaining_times(machine, out):
     """Time for the rest of the present phase if no page moved any more, and for later phases on the fast tier [s].
 
     Later phases are not charged with the present placement: what is hot now would pay for what turns cold later, and a
-    page promoted in its phase would look like a loss. Of the processes that work once the longest counts, beside what
-    all do now; one that has not started is charged as if it began all-fast.
+    page promoted in its phase would look like a loss. Each of the processes that work once counts beside what all do
+    now; one that has not started is charged as if it began all-fast.
+
+    Args:
+        machine: of the lumped model.
+        out: float64[M], 0 for a process that has ended or never does.
     """
     parameters = machine.parameters
-    longest_s = 0.0
+    out[:] = 0.0
     for index in range(parameters.num_processes):
         process = machine.processes[index]
         if process.is_done or not is_awaited(process):
@@ -148,5 +152,4 @@ def remaining_time(machine):
         time_s = work_later * process.all_fast_access_s / process.threads
         rate = process.access_rate if process.is_running else process.threads / process.all_fast_access_s
         waits_s = max(0.0, process.start_s - machine.state.now_s)
-        longest_s = max(longest_s, waits_s + time_s + (phase_end - process.accesses) / rate)
-    return longest_s
+        out[index] = waits_s + time_s + (phase_end - process.accesses) / rate

@@ -30,7 +30,7 @@ from tierenv.sim.lumped.state import (
     Machine,
 )
 from tierenv.sim.lumped.trace import EVENT, read_events
-from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, scenario_arrays
+from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S, ScenarioArrays, all_fast_s, alone_s, scenario_arrays
 from tierenv.sim.records import KNOB_FIELDS, LINK, MODEL_COUNTERS, NODE, PARAMETERS, PROCESS
 from tierenv.sim.resident import resident_pages
 from tierenv.sim.settings import TunablesInForce
@@ -103,6 +103,10 @@ class LumpedSystem:
         self._sharing = Sharing(n)
         self._phase_orders: list[list[tuple[int, ...]]] = [[]] * n
         self.reference_s = np.array([all_fast_s(arrays) for arrays in self._arrays])
+        alone = {id(scenario): alone_s(distinct[id(scenario)]) for scenario in self.scenarios}
+        self.alone_s = np.full((n, most.processes), np.inf)
+        for index, scenario in enumerate(self.scenarios):
+            self.alone_s[index, : len(scenario.processes)] = alone[id(scenario)]
         self._accesses = np.array([scenario.total_accesses for scenario in self.scenarios])
 
     @property
@@ -131,6 +135,11 @@ class LumpedSystem:
             for field in ("fast_capacity_pages", "reference_s", "_accesses"):
                 getattr(self, field)[index] = getattr(other, field)[0]
             self._machines = with_machine(self._machines, index, other._machines)
+        own_s, self.alone_s = self.alone_s, np.full(self._machines.processes.shape, np.inf)
+        width = min(own_s.shape[1], self.alone_s.shape[1])
+        self.alone_s[is_kept, :width] = own_s[is_kept, :width]
+        for index, scenario in changes.items():
+            self.alone_s[index, : len(scenario.processes)] = alone[id(scenario)].alone_s[0]
         self.scenarios = tuple(scenarios)
         self.daemons = tuple(scenario.daemon for scenario in scenarios)
         in_force = TunablesInForce(scenarios)
@@ -217,9 +226,19 @@ class LumpedSystem:
         """float64[n, processes]: when each process ended, 0 before."""
         return self._machines.processes["finished_s"].copy()
 
+    @property
+    def process_accesses(self) -> NDArray[np.float64]:
+        """float64[n, processes]: accesses each process has done since the reset, all its rounds together."""
+        processes = self._machines.processes
+        done: NDArray[np.float64] = processes["rounds"] * processes["total_accesses"] + processes["accesses"]
+        return done
+
     def remaining_s(self) -> NDArray[np.float64]:
-        """float64[n]: time for the rest of the phase if no page moved any more, and all-fast for later phases."""
-        out = np.empty(self.num_machines)
+        """float64[n, processes]: time for the rest of the phase if no page moved any more, and all-fast for later ones.
+
+        0 for a process that has ended or never does.
+        """
+        out = np.empty(self._machines.processes.shape)
         engine.remaining_all(self._machines, out)
         return out
 

@@ -15,7 +15,7 @@ from tierenv.sim.episode import draw_phases
 from tierenv.sim.pages import engine
 from tierenv.sim.pages.audit import audit
 from tierenv.sim.pages.state import MM, SLOW, STATE, Pages
-from tierenv.sim.parameters import all_fast_s, scenario_arrays
+from tierenv.sim.parameters import all_fast_s, alone_s, scenario_arrays
 from tierenv.sim.records import KNOB_FIELDS, MODEL_COUNTERS
 from tierenv.sim.resident import resident_pages
 from tierenv.sim.settings import TunablesInForce
@@ -47,6 +47,7 @@ class PagesSystem:
         self._tick_s = tick_s
         self._start = scenario_arrays(scenario)
         self.reference_s = np.array([all_fast_s(self._start)])
+        self.alone_s = alone_s(scenario_arrays(self.scenarios[0]))[np.newaxis]
         self._states = np.zeros(1, dtype=STATE)
         num_pages, entries = scenario.pages, ENTRIES_PER_PAGE * scenario.pages
         classes, nodes = len(scenario.class_pages), len(self._start.nodes)
@@ -153,6 +154,13 @@ class PagesSystem:
     def finished_s(self) -> NDArray[np.float64]:
         """float64[1, processes]: when each process ended, 0 before; of several alike the first."""
         return self._pages.processes["finished_s"][np.newaxis, self._first_of]
+
+    @property
+    def process_accesses(self) -> NDArray[np.float64]:
+        """float64[1, processes]: accesses each process has done since the reset; of several alike all together."""
+        processes = self._pages.processes
+        done = processes["rounds"] * processes["total_accesses"] + processes["accesses"]
+        return np.add.reduceat(done, self._first_of)[np.newaxis]
 
     @property
     def is_done(self) -> NDArray[np.bool_]:
