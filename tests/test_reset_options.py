@@ -25,7 +25,7 @@ LARGE = tiny("skewed", regions=64)
 BUSY = tiny(
     numa_balancing_mode=1, corunners=[{"workload": "abench", "size": "128MiB", "count": 2, "lifetime": "endless"}]
 )
-FAR = tiny("moving-hot-set-far", remote_fast_capacity="64MiB", regions=7)
+FAR = tiny("moving-hot-set-far", remote_fast_capacity="64MiB", regions=7, objective={"access_time": {"percentile": 90}})
 SCENARIOS = [SMALL, LARGE, BUSY, FAR]
 """In each other's place arrays have to become longer and shorter in every direction."""
 
@@ -52,9 +52,9 @@ def steps_of(env: TieredMemoryEnv, count: int = 4) -> list[tuple[Any, ...]]:
 
 
 def test_the_episode_is_that_of_an_environment_made_with_the_scenario() -> None:
-    env = TieredMemoryEnv(SMALL, shaping_gamma=0.9, max_time_multiple=1.2, render_mode="ansi")
+    env = TieredMemoryEnv(SMALL, max_time_multiple=1.2, render_mode="ansi")
     for seed, scenario in enumerate([*SCENARIOS, *reversed(SCENARIOS)]):
-        fresh = TieredMemoryEnv(scenario, shaping_gamma=0.9, max_time_multiple=1.2, render_mode="ansi")
+        fresh = TieredMemoryEnv(scenario, max_time_multiple=1.2, render_mode="ansi")
         assert same(env.reset(seed=seed, options={"scenario": scenario}), fresh.reset(seed=seed))
         assert env.scenario is scenario
         is_over = False
@@ -62,6 +62,22 @@ def test_the_episode_is_that_of_an_environment_made_with_the_scenario() -> None:
             own, other = env.step(action_of(seed)), fresh.step(action_of(seed))
             assert same(own, other) and env.render() == fresh.render()
             is_over = own[2] or own[3]
+
+
+def test_a_shaped_reward_goes_on_with_another_scenario() -> None:
+    batch = TieredMemoryVectorEnv(2, SMALL, shaping_gamma=0.9, autoreset_mode="Disabled")
+    kept = TieredMemoryEnv(SMALL, shaping_gamma=0.9)
+    batch.reset(seed=3)
+    kept.reset(seed=3)
+    for step in range(3):
+        assert batch.step(np.tile(action_of(step), (2, 1)))[1][0] == kept.step(action_of(step))[1]
+    batch.reset(seed=[None, 8], options={"reset_mask": np.array([False, True]), "scenario": BUSY})
+    fresh = TieredMemoryEnv(BUSY, shaping_gamma=0.9)
+    fresh.reset(seed=8)
+    rewards = batch.step(np.tile(action_of(5), (2, 1)))[1]
+    assert rewards.tolist() == [kept.step(action_of(5))[1], fresh.step(action_of(5))[1]]
+    with pytest.raises(ConfigError, match="cannot be shaped"):
+        batch.reset(options={"scenario": FAR})
 
 
 def test_a_system_that_took_a_scenario_holds_what_one_made_with_it_does() -> None:
@@ -77,6 +93,9 @@ def test_a_system_that_took_a_scenario_holds_what_one_made_with_it_does() -> Non
             assert same(vars(changed), vars(made))
             many, made_so = LumpedSystem([SMALL, before, FAR]), LumpedSystem([SMALL, after, FAR])
             many.change_scenarios({1: after})
+            width = made_so.alone_s.shape[1]
+            assert np.isinf(many.alone_s[:, width:]).all()
+            many.alone_s = many.alone_s[:, :width]
             for each in (many, made_so):
                 del each._sharing, each._machines
             assert same(vars(many), vars(made_so))

@@ -44,6 +44,11 @@ class Shaping:
         score.check_shaping()
         self._potential = np.zeros_like(score.all_fast)
 
+    def follow(self, score: Score) -> None:
+        """Go by another score of the same machines, those under way as before. Raises `ConfigError` as when made."""
+        score.check_shaping()
+        self._score = score
+
     def restart(self, mask: NDArray[np.bool_]) -> None:
         """Take the potential of the episodes that begin, on the machines under the mask bool[n]."""
         self._potential[mask] = -self._score.remaining()[mask]

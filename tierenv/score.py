@@ -43,6 +43,15 @@ class Score:
         for group in self._groups:
             self.all_fast[group.machines] = group.row.all_fast(group)
 
+    def keep(self, other: "Score", mask: NDArray[np.bool_]) -> None:
+        """Go on from another score of as many machines, for those under the mask bool[n], which judge as before."""
+        self.so_far = np.where(mask, other.so_far, self.so_far)
+        before = {int(machine): (group, row) for group in other._groups for row, machine in enumerate(group.machines)}
+        for group in self._groups:
+            for row, machine in enumerate(group.machines):
+                if mask[machine]:
+                    group.keep(row, *before[int(machine)])
+
     def restart(self, mask: NDArray[np.bool_]) -> None:
         """An episode has begun on the machines under the mask bool[n]."""
         self.so_far = np.where(mask, 0.0, self.so_far)
@@ -130,6 +139,11 @@ class _Group:
         assert self._access_times is not None
         return self._access_times.percentile_s()
 
+    def keep(self, row: int, other: "_Group", its_row: int) -> None:
+        """Go on from a machine of another group of the same objective."""
+        if self._access_times is not None and other._access_times is not None:
+            self._access_times.keep(row, other._access_times, its_row)
+
     def restart(self, mask: NDArray[np.bool_]) -> None:
         """An episode has begun on the machines under the mask bool[k]."""
         if self._access_times is not None:
@@ -163,6 +177,11 @@ class _AccessTimes:
         self._begun = np.zeros((3, machines))
         """Time, time of the threads and accesses at the start of the present interval."""
         self._sorted: list[list[float]] = [[] for _ in range(machines)]
+
+    def keep(self, row: int, other: "_AccessTimes", its_row: int) -> None:
+        """Go on from one of another's machines."""
+        self._begun[:, row] = other._begun[:, its_row]
+        self._sorted[row] = other._sorted[its_row]
 
     def restart(self, mask: NDArray[np.bool_]) -> None:
         """An episode has begun on the machines under the mask bool[k]."""

@@ -21,7 +21,7 @@ from tierenv.observation import ObservationEncoder, sizes_of
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, Scenario, load_scenario
-from tierenv.score import Score
+from tierenv.score import Score, unshaped
 from tierenv.sim.records import WASTED
 from tierenv.system import ModelledSystem, SimulatedSystem, System
 from tierenv.tunables import TUNABLES
@@ -354,6 +354,8 @@ class SimulatedTask(ModelledTask):
                 f"scenario {scenario.name}: control_interval={scenario.control_interval:g}s: must be "
                 f"{self.control_interval_s:g}s, as the environment was made"
             )
+        if self._shaping is not None and (reason := unshaped(scenario)):
+            raise ConfigError(reason)
 
     def change_scenarios(self, changes: Mapping[int, Scenario]) -> None:
         """Let machines, named by their numbers, run other scenarios, which suit them; they have to be reset next."""
@@ -361,6 +363,13 @@ class SimulatedTask(ModelledTask):
             self.system.change_scenarios(changes)
             self.is_controlled = any(scenario.control == "tunables" for scenario in self.system.scenarios)
             self._limit_s = self._max_time_multiple * self.system.reference_s
+            score = Score(self.system, self.control_interval_s)
+            is_kept = np.ones(self.num_machines, dtype=np.bool_)
+            is_kept[list(changes)] = False
+            score.keep(self._score, is_kept)
+            self._score = score
+            if self._shaping is not None:
+                self._shaping.follow(score)
 
 
 def simulated_task(

@@ -139,6 +139,11 @@ class LumpedSystem:
             for field in ("fast_capacity_pages", "reference_s", "_accesses"):
                 getattr(self, field)[index] = getattr(other, field)[0]
             self._machines = with_machine(self._machines, index, other._machines)
+        own_s, self.alone_s = self.alone_s, np.full(self._machines.processes.shape, np.inf)
+        width = min(own_s.shape[1], self.alone_s.shape[1])
+        self.alone_s[is_kept, :width] = own_s[is_kept, :width]
+        for index, scenario in changes.items():
+            self.alone_s[index, : len(scenario.processes)] = alone[id(scenario)].alone_s[0]
         self.scenarios = tuple(scenarios)
         self.daemons = tuple(scenario.daemon for scenario in scenarios)
         in_force = TunablesInForce(scenarios)
