@@ -28,7 +28,7 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from tests.mutations import Files, spoiled
+from tests.train import report_inputs
 from tests.train.tiny_training import write_scenario, write_training
 from tierenv.agents import bundle
 from tierenv.agents.best_static import packaged_path, read_best_static
@@ -52,6 +53,7 @@ from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.config import Suite, TrainingConfig, load_training_config
 from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
+from tierenv.train.html_report.kinds import read_section
 from tierenv.train.learn import learn
 from tierenv.train.progress_csv import STEPS, ProgressCsv
 from tierenv.train.recorded import open_record
@@ -276,6 +278,20 @@ def _load_run(folder: Path) -> object:
     return json.dumps(source.training, allow_nan=False), source.origin.comment(), run.evaluations
 
 
+def _reported() -> list[Files]:
+    files: list[Files] = [{"mine.json": json.dumps(make()).encode()} for make in report_inputs.FILES.values()]
+    with tempfile.TemporaryDirectory() as temporary:
+        run = report_inputs.write_run(Path(temporary) / "run")
+        folder = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    return [*files, folder]
+
+
+def _load_reported(folder: Path) -> object:
+    """As `report` does, short of drawing, which takes what JSON holds."""
+    section = read_section(folder / "mine.json" if (folder / "mine.json").exists() else folder)
+    return json.dumps(asdict(section), allow_nan=False).encode()
+
+
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
     "measurements": Target(_measurements, _load_measurements),
@@ -288,6 +304,7 @@ TARGETS: dict[str, Target] = {
     ),
     "machine-record": Target(_machine_records, _load_machine_record),
     "run": Target(_runs, _load_run, finish=packed),
+    "report": Target(_reported, _load_reported),
 }
 """All that reads files."""
 

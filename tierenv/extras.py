@@ -9,6 +9,7 @@ EXTRAS = {
     "plots": ("matplotlib",),
     "export": ("onnx", "onnxruntime"),
     "distil": ("sklearn",),
+    "report": ("jinja2", "vl_convert"),
 }
 """Top-level modules of each extra."""
 

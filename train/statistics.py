@@ -47,6 +47,26 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> Estimate:
     return mean_estimate(np.subtract(first, second))
 
 
+def stratified_mean(strata: Sequence[ArrayLike]) -> Estimate:
+    """The mean of the strata's means, each of which counts the same, with Student's t interval.
+
+    Its degrees of freedom are those of Satterthwaite, "An approximate distribution of estimates of variance components"
+    (1946); of one stratum it is `mean_estimate`.
+    """
+    runs = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+    mean = float(np.mean([stratum.mean() for stratum in runs]))
+    if min(stratum.size for stratum in runs) < 2:
+        return Estimate(mean, math.nan, math.nan)
+    variances = np.array([stratum.var(ddof=1) / stratum.size for stratum in runs])
+    freedom = np.array([stratum.size - 1 for stratum in runs])
+    total = float(variances.sum())
+    spread = float((variances**2 / freedom).sum())
+    if spread == 0:  # no stratum varies, or too little to be squared
+        return Estimate(mean, mean, mean)
+    half_width = float(stdtrit(total**2 / spread, 0.5 + CONFIDENCE / 2)) * math.sqrt(total) / len(runs)
+    return Estimate(mean, mean - half_width, mean + half_width)
+
+
 def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
     """The mean over the last axis without its lowest and highest quarter (whole runs, as in rliable)."""
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)

@@ -17,7 +17,7 @@ from tierenv.train.cli import main
 
 WriteConfig = Callable[..., Path]
 
-VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "fidelity", "replay", "bench", "list")
+VERBS = ("train", "evaluate", "tune", "distil", "export", "calibrate", "fidelity", "replay", "report", "bench", "list")
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
 

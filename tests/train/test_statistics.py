@@ -11,6 +11,7 @@ from tierenv.train.statistics import (
     mean_estimate,
     paired_difference,
     stratified_bootstrap,
+    stratified_mean,
 )
 
 
@@ -68,3 +69,16 @@ def test_bootstrap_repeats_itself() -> None:
     runs = [[1.0, 2.0, 4.0, 8.0], [1.0, 3.0, 9.0, 27.0]]
     assert stratified_bootstrap(runs) == stratified_bootstrap(runs)
     assert stratified_bootstrap(runs) != stratified_bootstrap(runs, seed=1)
+
+
+def test_the_stratified_mean_of_one_stratum_is_the_mean_and_of_several_counts_each_the_same() -> None:
+    runs = [1.0, 2.0, 4.0, 9.0]
+    assert stratified_mean([runs]) == pytest.approx(mean_estimate(runs))
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        estimate = stratified_mean([generator.normal(1, 1, 5), generator.normal(3, 4, 20)])
+        covered += estimate.low <= 2 <= estimate.high
+    assert 0.92 < covered / 400 < 0.98, "a sd of 1.1 points"
+    assert stratified_mean([[1.0, 1.0], [3.0, 3.0]]) == (2.0, 2.0, 2.0)
+    assert stratified_mean([[1.0], [3.0, 4.0]]).interval is None

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tierenv.reading import read_json
-from tierenv.train.statistics import Estimate, mean_estimate
+from tierenv.train.outcomes import AT_STAKE, Outcome
+from tierenv.train.statistics import Estimate
 from tierenv.train.studies.generated import (
     FIDELITY,
     RESULTS,
@@ -29,8 +30,6 @@ from tierenv.train.studies.generated import (
 README = ROOT / "README.md"
 
 DEFAULTS = "numab2"
-AT_STAKE = 0.02
-"""Share of the time without migration above which something is at stake."""
 MOST_EXCESS = 0.01
 """Share of that time by which a setting may be slower."""
 
@@ -186,35 +185,24 @@ def render(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What policies came to on one scenario."""
+class _Outcome(Outcome):
+    """With what `evaluate` wrote of it."""
 
-    scenario: str
     rows: dict[str, Cell]
     """By policy."""
-
-    @property
-    def clairvoyant_s(self) -> float:
-        return float(next(iter(self.rows.values()))["bounds"]["clairvoyant"])
-
-    @property
-    def at_stake(self) -> float:
-        """Share of the time without migration that the clairvoyant saves."""
-        return 1 - self.clairvoyant_s / float(next(iter(self.rows.values()))["bounds"]["no_migration"])
-
-    def saved(self, baseline: str, policy: str) -> Estimate:
-        """Share of the baseline's mean time that a policy saves, episode by episode."""
-        before, after = (np.array(self.rows[name]["seconds"]["runs"]) for name in (baseline, policy))
-        return mean_estimate((before - after) / before.mean())
 
 
 def _outcomes(name: str) -> list[_Outcome]:
     rows = read_json(RESULTS / f"{name}.json")["rows"]
     scenarios = dict.fromkeys(row["scenario"] for row in rows)
-    return [
-        _Outcome(scenario, {row["policy"]: row for row in rows if row["scenario"] == scenario})
-        for scenario in scenarios
-    ]
+    return [_outcome(scenario, [row for row in rows if row["scenario"] == scenario]) for scenario in scenarios]
+
+
+def _outcome(scenario: str, rows: list[Cell]) -> _Outcome:
+    runs = {row["policy"]: np.array(row["seconds"]["runs"]) for row in rows}
+    bounds = rows[0]["bounds"]
+    by_policy = {row["policy"]: row for row in rows}
+    return _Outcome(scenario, runs, bounds["clairvoyant"], bounds["no_migration"], by_policy)
 
 
 def _relative(outcomes: list[_Outcome], policy: str) -> str:

@@ -15,6 +15,7 @@ from tierenv.train.verbs.export import Export, export_description
 from tierenv.train.verbs.fidelity import Fidelity
 from tierenv.train.verbs.list import List
 from tierenv.train.verbs.replay import Replay
+from tierenv.train.verbs.report import Report
 from tierenv.train.verbs.train import Train
 from tierenv.train.verbs.tune import Tune
 
@@ -27,6 +28,7 @@ Verb = (
     | Annotated[Calibrate, subcommand("calibrate")]
     | Annotated[Fidelity, subcommand("fidelity")]
     | Annotated[Replay, subcommand("replay")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[List, subcommand("list")]
 )

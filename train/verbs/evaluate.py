@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.train.progress import shown_progress
 from tierenv.train.verbs.common import (
@@ -35,6 +36,8 @@ class Evaluate:
     json: JsonFile = None
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw the first episode of every policy side by side into this PNG file; one scenario only."""
+    timelines: bool = False
+    """Store in the file of --json what the first episode of every scenario and policy does over time, for `report`."""
     trace: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write the kernel's trace events of the first episode of every scenario and policy, one JSON object a line."""
 
@@ -45,7 +48,10 @@ class Evaluate:
         from tierenv.train import report
         from tierenv.train.evaluate import evaluate
         from tierenv.train.journal import journal_of
+        from tierenv.train.timelines import record_timelines
 
+        if self.timelines and self.json is None:
+            raise ConfigError("--timelines: are stored by --json, which is not given")
         if self.plot is not None:
             require("plots", "--plot")
         names = [name for group in self.policy for name in group]
@@ -68,6 +74,12 @@ class Evaluate:
                 from tierenv.train.trace import write_trace
 
                 write_trace(self.trace, self.target, names, result.seeds[0], load, self.daemon)
-            write_json_output(self.json, result.to_json)
+            content = result.to_json() if self.json is not None else {}
+            if self.timelines:
+                with shown_progress("recording", stderr_console()) as report_progress:
+                    content["timelines"] = record_timelines(
+                        self.target, names, result.seeds[0], load, self.daemon, report_progress
+                    )
+            write_json_output(self.json, lambda: content)
         print_results(*report.evaluation_tables(result), beside=self.json)
         return 0

@@ -1,0 +1,348 @@
+"""Reports as files: what they say of every kind of input, names of others as text alone, one line for bad input."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.train import report_inputs
+from tests.train.report_inputs import FILES, HOSTILE, write_inputs, write_run
+from tierenv.errors import ConfigError
+from tierenv.train.cli import main
+from tierenv.train.html_report.kinds import read_section
+from tierenv.train.html_report.page import page
+from tierenv.train.html_report.texts import clean, plain
+from tierenv.train.html_report.verdicts import harm_words, mean_gap_closed, verdict
+from tierenv.train.outcomes import Outcome
+
+VOID = {"meta", "input", "br", "img", "link", "hr"}
+
+
+class Elements(HTMLParser):
+    """All elements of a page, in order, with the text right within them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.within: dict[int, list[str]] = {}
+        """By the index of an element, the tags it stands in."""
+        self._open: list[int] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.within[len(self.elements)] = [self.elements[index][0] for index in self._open]
+        self.elements.append((tag, dict(attrs), []))
+        if tag not in VOID:
+            self._open.append(len(self.elements) - 1)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.elements[self._open[-1]][0] == tag, f"</{tag}> ends no <{tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.elements[self._open[-1]][2].append(data)
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+    def text(self, *tags: str) -> str:
+        return " ".join("".join(parts) for name, _, parts in self.elements if name in tags)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Returns a report on an input of every kind."""
+    return page([read_section(path) for path in write_inputs(tmp_path_factory.mktemp("inputs"))])
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Returns the same with hostile names."""
+    return page([read_section(path) for path in write_inputs(tmp_path_factory.mktemp("hostile"), HOSTILE)])
+
+
+def test_a_report_tells_of_every_kind_and_lists_them(html: str) -> None:
+    elements = Elements(html)
+    headings = elements.text("h2")
+    for words in ("Evaluation of suite", "Search of demo", "Fidelity", "Replay beside", "Calibration of card", "run"):
+        assert words in headings
+    targets = {attributes["href"] for attributes in elements.attributes("a")}
+    assert {f"#s{number}" for number in range(1, 8)} < targets
+    ids = [attributes["id"] for _, attributes, _ in elements.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids) and {target[1:] for target in targets if target} <= set(ids)
+
+
+def test_a_report_asks_nothing_of_any_network(html: str) -> None:
+    elements = Elements(html)
+    for _, attributes, _ in elements.elements:
+        for name in ("src", "href", "xlink:href", "action", "style", "srcset", "poster"):
+            assert (attributes.get(name) or "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+    assert "link" not in {tag for tag, _, _ in elements.elements}
+    assert not re.search(r"@import|url\((?!#)", elements.text("style"))
+    (policy,) = [each["content"] for each in elements.attributes("meta") if "http-equiv" in each]
+    assert policy is not None and policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy and "http" not in policy
+
+
+def test_a_report_is_small_and_without_pictures_over_time_has_no_script(html: str, tmp_path: Path) -> None:
+    assert len(html.encode()) < 1_500_000
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(report_inputs.evaluation(timelines=[])))
+    still = page([read_section(path)])
+    (policy,) = [each["content"] for each in Elements(still).attributes("meta") if "http-equiv" in each]
+    assert "<script" not in still and "script-src 'none'" in str(policy) and len(still) < 100_000
+
+
+def test_headings_are_in_order_and_tables_and_pictures_have_words(html: str) -> None:
+    elements = Elements(html)
+    levels = [int(tag[1]) for tag, _, _ in elements.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert elements.attributes("html") == [{"lang": "en"}]
+    tables = len(elements.attributes("table"))
+    assert tables > 10 and len(elements.attributes("caption")) == tables
+    assert all(each.get("scope") in ("col", "row") for each in elements.attributes("th"))
+    regions = [each for each in elements.attributes("div") if each.get("class") == "scroll"]
+    assert len(regions) == tables and all(each["tabindex"] == "0" and each["aria-label"] for each in regions)
+    pictures = [each for each in elements.attributes("svg") if each.get("class") == "marks"]
+    assert len(pictures) > 10 and all(each["role"] == "img" for each in pictures)
+    descriptions = [parts for tag, _, parts in elements.elements if tag == "desc"]
+    assert len(descriptions) == len(pictures) and all("".join(parts).strip() for parts in descriptions)
+
+
+def test_words_in_pictures_are_words(html: str) -> None:
+    assert {"time [s]", "scan period", "numab2", "fast tier [GiB]"} <= {
+        "".join(parts) for tag, _, parts in Elements(html).elements if tag == "text"
+    }
+
+
+def test_names_of_others_stay_text(hostile: str, tmp_path: Path) -> None:
+    """The very same elements, whatever names there are."""
+    harmless = Elements(page([read_section(path) for path in write_inputs(tmp_path, "x")]))
+    elements = Elements(hostile)
+    assert [tag for tag, _, _ in harmless.elements] == [tag for tag, _, _ in elements.elements]
+    assert "</script><script>hacked=1</script>" in elements.text("td") and "{{7*7}}" in elements.text("td")
+    assert not set("\0\u202e") & set(hostile)
+    assert "hacked=1" not in elements.text("style")
+    scripts = [("".join(parts), each) for tag, each, parts in elements.elements if tag == "script"]
+    for text, attributes in scripts:
+        assert ("hacked" not in text) or (attributes["type"] == "application/json" and json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\nb\tc", "a b c"),
+        ("a\0\x1b[1m", "a\ufffd\ufffd[1m"),
+        ("a\u202eb\u2066\u200f\ufeff", "a\ufffdb\ufffd\ufffd\ufffd"),
+        ("\ud800", "\ufffd"),
+        ("é中😀", "é中😀"),
+        ("x" * 1000, "x" * 299 + "…"),
+    ],
+)
+def test_texts_of_others_are_seen_as_they_are(text: str, seen: str) -> None:
+    assert plain(text) == seen
+    assert clean({text: [text, 1, None]}) == {seen: [seen, 1, None]}
+    plain(text).encode()
+
+
+def outcome(clairvoyant_s: float = 60.0, **runs: list[float]) -> Outcome:
+    """A scenario of a hundred seconds without migration."""
+    by_policy = {policy.replace("_", "-"): np.array(seconds) for policy, seconds in runs.items()}
+    return Outcome("a", by_policy, clairvoyant_s, 100.0)
+
+
+def test_the_verdict_says_who_wins_and_whether_that_is_sure() -> None:
+    sure = verdict([outcome(best_static=[80.0, 80.1, 80.2], numab2=[90.0, 90.2, 90.1])])
+    assert sure is not None and sure.words == (
+        "A static setting wins: best-static (-10.00 % [-10.25, -9.75] of the time without migration against numab2; "
+        "the interval of the paired difference does not hold 0)."
+    )
+    unsure = verdict(
+        [outcome(learned=[80.0, 90.0, 70.0], best_static=[81.0, 85.0, 75.0], numab2=[190.0, 191.0, 192.0])]
+    )
+    assert unsure is not None and unsure.equals == ["best-static"]
+    assert "holds 0 against best-static" in unsure.words
+    assert "no policy is shown to be faster than a static setting: best-static" in unsure.words
+    paired = verdict([outcome(learned=[80.0, 90.0, 70.0], numab2=[81.0, 91.0, 71.1])])
+    assert paired is not None and paired.words.startswith("learned wins (-1.03 %"), "episode by episode"
+    nothing = verdict([outcome(no_migration=[100.0, 100.0], numab2=[110.0, 111.0])])
+    assert nothing is not None and nothing.words.startswith("Doing nothing wins: no-migration (")
+    alike = verdict([outcome(first=[80.0, 80.0], other=[80.001, 80.001])])
+    assert alike is not None and alike.equals == ["other"], "0.00 % is no difference"
+    single = verdict([outcome(first=[80.0], other=[90.0])])
+    assert single is not None and single.equals == ["other"], "one episode tells nothing"
+    assert "interval of the paired difference holds 0" not in single.words
+
+
+def test_the_verdict_says_who_does_harm_and_how_much() -> None:
+    outcomes = [outcome(no_migration=[100.0], numab2=[110.0], best_static=[100.05])]
+    assert harm_words(outcomes) == "Slower than no migration: numab2 up to 10.0 % (a)."
+    assert harm_words([outcome(best_static=[100.05])]).startswith("No policy is more than 0.1 % slower")
+
+
+def test_of_next_to_nothing_no_share_is_told() -> None:
+    assert mean_gap_closed([outcome(99.0, numab2=[150.0])], "numab2") is None
+    assert mean_gap_closed([outcome(80.0, numab2=[90.0])], "numab2") == pytest.approx(0.5)
+
+
+def test_scenarios_are_grouped_by_what_is_at_stake(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(report_inputs.evaluation()))
+    section = read_section(path)
+    assert [part.title for part in section.parts] == [
+        "Little at stake",
+        "Something at stake",
+        "Much at stake",
+        "Processes",
+        "Over time",
+    ]
+    assert dict(section.reproduce)["command"] == (
+        "tierenv evaluate suite --seeds 3 --policy no-migration --policy best-static --policy numab2 --json FILE "
+        "--timelines"
+    )
+
+
+def told(folder: Path, content: dict[str, Any]) -> tuple[list[str], str]:
+    """Returns the titles of the parts of a section on this content, and all its texts."""
+    path = folder / "a.json"
+    path.write_text(json.dumps(content))
+    section = read_section(path)
+    return [part.title for part in section.parts], str(section)
+
+
+def test_what_is_judged_is_told_and_where_it_is_no_time_there_is_no_stake(tmp_path: Path) -> None:
+    content = report_inputs.evaluation(timelines=[])
+    for row in content["rows"]:
+        runs = [2 * seconds for seconds in row["seconds"]["runs"]]
+        row["objective"] = {"name": "application", "unit": "s", "mean": 1.0, "ci95": None, "runs": runs}
+        row["bounds"] = {key: 2 * seconds for key, seconds in row["bounds"].items()}
+        row["processes"] = [
+            {"process": "mine", "end_s": {"mean": 50.0, "ci95": [49.0, 51.0]}, "slowdown": {"mean": 1.5, "ci95": None}},
+            {"process": "theirs", "end_s": None, "slowdown": None, "access_s": {"mean": 2e-7, "ci95": None}},
+        ]
+    for row in content["rows"][:3]:
+        row["bounds"] = dict.fromkeys(row["bounds"])
+    titles, text = told(tmp_path, content)
+    assert titles == ["Something at stake", "Much at stake", "Without bounds", "Processes"]
+    assert "application: 182 [177, 187] s" in text
+    assert "'-9.0 % [-11.5, -6.5]'" in text, "of what is judged, not of the time"
+    assert "['little', 'numab2', 'mine', '50.0 [49.0, 51.0]', '1.50', '-']" in text
+    assert "['little', 'numab2', 'theirs', '-', '-', '200']" in text
+
+
+def test_calibrations_to_other_quantities_than_times_are_told(tmp_path: Path) -> None:
+    content = report_inputs.calibration() | {"schema": 2}
+    cell = {"size_gb": None, "system": "numab2", "quantity": "latency", "unit": "ns", "error": 0.1}
+    content["cells"].append(cell | {"measured": 250.0, "modelled": 275.0, "error_left_out": None})
+    content["fixed"] = [{"field": "platform.sockets", "unit": "", "value": 1, "source": "lscpu"}]
+    _, text = told(tmp_path, content)
+    assert "['numab2 latency', '250 ns', '275 ns', '+10.0 %', '-']" in text
+    assert "['platform.sockets', '1', 'lscpu']" in text
+
+
+def test_searches_by_another_objective_are_told(tmp_path: Path) -> None:
+    content = report_inputs.search() | {"objective": {"name": "worst-slowdown", "unit": "1"}}
+    for finalist in content["finalists"]:
+        finalist |= {"objective": {"mean": 1.25, "ci95": [1.2, 1.3]}, "screening": 1.24, "screening_s": None}
+    _, text = told(tmp_path, content)
+    assert "worst-slowdown [1]" in text and "1.25 [1.2, 1.3]" in text and "'1.24'" in text
+
+
+def test_a_run_that_goes_on_is_told_of_as_far_as_it_is(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert [part.title for part in read_section(run).parts] == ["Learning curve", "Rollouts"]
+    (run / "progress.csv").unlink()
+    (run / "evaluations.json").unlink()
+    (run / "best" / "evaluation.json").unlink()
+    (run / "manifest.json").unlink()
+    assert [part.title for part in read_section(run).parts] == ["Learning"]
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("evaluation", lambda content: content.update(schema=2), "schema"),
+        ("evaluation", lambda content: content["rows"][0]["seconds"].update(runs=[]), "rows.0.seconds.runs"),
+        ("evaluation", lambda content: content["rows"][1].update(policy=7), "rows.1.policy"),
+        ("evaluation", lambda content: content["rows"].append(content["rows"][0]), "rows.9"),
+        ("evaluation", lambda content: content["timelines"][0]["time_s"].pop(), "timelines.0: classes: must have"),
+        ("evaluation", lambda content: content["timelines"][0].update(time_s=[1.0, 1.0]), "timelines.0"),
+        ("evaluation", lambda content: content["timelines"][1]["classes"][0].pop("name"), "classes.0.name"),
+        ("search", lambda content: content.update(finalists=[]), "finalists"),
+        ("suite-search", lambda content: content["scenarios"][0].update(finalists=3), "scenarios.0.finalists"),
+        ("fidelity", lambda content: content["rows"][0].update(published=1e300), "rows.0.published"),
+        ("replay", lambda content: content["rows"][0].pop("recorded"), "rows.0.recorded"),
+        ("calibration", lambda content: content["parameters"][0].update(ci95=[1.0]), "parameters.0.ci95"),
+        ("calibration", lambda content: content.update(cells=[]), "cells"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, change: Change, words: str
+) -> None:
+    content = FILES[name]()
+    change(content)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    assert main(["report", str(path), "--output", str(tmp_path / "a.html")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tierenv: {path}: ") and error.count("\n") == 1 and words in error, error
+    assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "must hold an object"),
+        ('{"schema": 1}', "is nothing that a report tells of"),
+        ('{"measurements": [], "machine": {}}', "is nothing that a report tells of"),
+        ('{"rows": [7]}', "is nothing that a report tells of"),
+    ],
+)
+def test_what_is_none_of_ours_is_refused(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        read_section(path)
+
+
+def test_folders_and_places_that_do_not_do_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(report_inputs.replay()))
+    (tmp_path / "empty").mkdir()
+    run = write_run(tmp_path / "run")
+    (run / "progress.csv").write_text("a,b\n1,2\n")
+    for arguments in (
+        [str(tmp_path / "empty"), "--output", str(tmp_path / "a.html")],
+        [str(run), "--output", str(tmp_path / "a.html")],
+        [str(tmp_path / "none.json"), "--output", str(tmp_path / "a.html")],
+        [str(path), "--output", str(path)],
+        [str(path), "--output", str(tmp_path)],
+        [str(path)] * 51 + ["--output", str(tmp_path / "a.html")],
+    ):
+        assert main(["report", *arguments]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert json.loads(path.read_text()) and not (tmp_path / "a.html").exists()
+
+
+def test_the_command_line_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(report_inputs.replay()))
+    assert main(["report", str(path), "--output", str(tmp_path / "new" / "a.html")]) == 0
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'new' / 'a.html'}\n"
+    assert (tmp_path / "new" / "a.html").read_text().startswith("<!DOCTYPE html>")

@@ -1,0 +1,115 @@
+"""What happens over time in the first episode of an evaluation, in a form and size that `evaluate --json` can store."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.agents.policies import PolicyLoader, load_policy
+from tierenv.progress import ReportProgress, unreported
+from tierenv.render import Timeline
+from tierenv.scenario import Scenario
+from tierenv.task import ModelledTask
+from tierenv.train.config import load_suite
+from tierenv.train.episodes import run_episodes
+from tierenv.train.evaluate import evaluation_task
+from tierenv.tunables import TUNABLES
+from tierenv.units import GIB, PAGE_BYTES
+
+MOST_CLASSES = 10
+"""That are told apart; those that hold least of more share one entry."""
+MOST_POINTS = 200
+"""In time, of one episode."""
+LEAST_POINTS = 20
+MOST_NUMBERS = 100_000
+"""Of all episodes of a file together: some 2 MB, and twice as much in a report."""
+MOST_PHASES = 200
+"""Of one episode; later ones are not told of."""
+DIGITS = 5
+"""That are kept of a number."""
+
+
+def record_timelines(
+    suite_or_scenario: str,
+    policy_names: Sequence[str],
+    seed: int,
+    load: PolicyLoader = load_policy,
+    daemon: str | None = None,
+    report_progress: ReportProgress = unreported,
+) -> list[dict[str, Any]]:
+    """Play one episode of each scenario under each policy: that of the evaluation with this seed.
+
+    Returns an entry for each scenario and policy, as `--json` writes it. Raises `ConfigError`.
+
+    Args:
+        suite_or_scenario: name or path.
+        policy_names: of policies, as `load` takes them.
+        seed: of the episode.
+        load: makes a policy of a name.
+        daemon: takes the place of the scenarios' own.
+        report_progress: told what is being run.
+    """
+    scenarios = load_suite(suite_or_scenario, daemon).scenarios
+    names = list(dict.fromkeys(policy_names))
+    entries: list[dict[str, Any]] = []
+    number = len(scenarios) * len(names)
+    columns = MOST_CLASSES + len(TUNABLES)
+    points = min(MOST_POINTS, max(LEAST_POINTS, MOST_NUMBERS // (number * columns)))
+    for scenario in scenarios:
+        timelines: dict[str, tuple[Timeline, ModelledTask]] = {}
+        for name in names:
+            report_progress(len(entries) + len(timelines), number, f"{scenario.name}: {name}, over time")
+            policy = load(name, scenario)
+            task = evaluation_task(policy, scenario, 1)
+            timelines[name] = (Timeline(task.system), task)
+            run_episodes(task, policy, [seed], timelines[name][0])
+        shown = _shown_classes([timeline for timeline, _ in timelines.values()])
+        for name, (timeline, task) in timelines.items():
+            played = task.system.scenarios[0]
+            entry = {"scenario": scenario.name, "policy": name, "daemon": played.daemon.name, "seed": seed}
+            entries.append(entry | _columns(timeline, played, task.system.phase_names(0), shown, points))
+    return entries
+
+
+def _shown_classes(timelines: Sequence[Timeline]) -> NDArray[np.intp]:
+    """Classes that are told apart: those that hold most of the fast tier under some policy, in their order."""
+    most_held = np.max([np.mean(timeline.fast_pages, axis=0) for timeline in timelines], axis=0)
+    if len(most_held) <= MOST_CLASSES:
+        return np.arange(len(most_held))
+    order = np.argsort(-most_held, kind="stable")
+    return np.sort(order[: MOST_CLASSES - 1])
+
+
+def _columns(
+    timeline: Timeline, scenario: Scenario, phase_names: Sequence[str], shown: NDArray[np.intp], points: int
+) -> dict[str, Any]:
+    """What an episode comes to at some of its records, among them the first and the last."""
+    kept = np.unique(np.linspace(0, len(timeline.elapsed_s) - 1, points).round().astype(np.intp))
+    fast_gib = np.array(timeline.fast_pages)[kept].T * (PAGE_BYTES / GIB)
+    classes = [{"name": scenario.class_names[index], "fast_gib": _rounded(fast_gib[index])} for index in shown]
+    if others := len(fast_gib) - len(shown):
+        rest = np.delete(fast_gib, shown, axis=0).sum(axis=0)
+        classes.append({"name": f"{others} others", "fast_gib": _rounded(rest)})
+    settings = dict(zip(TUNABLES, np.array(timeline.tunables)[kept].T, strict=True))
+    changes = [0, *(np.flatnonzero(np.diff(timeline.phase)) + 1)]
+    return {
+        "capacity_gib": scenario.fast_capacity_pages * PAGE_BYTES / GIB,
+        "phases": [
+            {"from_s": timeline.elapsed_s[index], "name": phase_names[timeline.phase[index] % len(phase_names)]}
+            for index in changes[:MOST_PHASES]
+        ],
+        "time_s": _rounded(np.array(timeline.elapsed_s)[kept]),
+        "classes": classes,
+        "tunables": [
+            {"name": name, "unit": TUNABLES[name].quantity.unit, "min": bounds.min, "max": bounds.max}
+            | {"values": _rounded(settings[name])}
+            for name, bounds in scenario.daemon.tunables.items()
+        ],
+    }
+
+
+def _rounded(numbers: Iterable[float]) -> list[float | None]:
+    """Numbers in as many digits as a picture shows; None for unlimited."""
+    return [float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None for number in numbers]
