@@ -20,8 +20,8 @@ from tierenv.units import GIB, PAGE_BYTES
 MOST_POINTS = 200
 """In time, of one episode."""
 LEAST_POINTS = 20
-MOST_NUMBERS = 150_000
-"""Of all episodes of a file together: some 3 MB."""
+MOST_NUMBERS = 100_000
+"""Of all episodes of a file together: some 2 MB, and twice as much in a report."""
 MOST_PHASES = 200
 """Of one episode; later ones are not told of."""
 DIGITS = 5

@@ -33,6 +33,7 @@ def page(sections: Sequence[Section]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     numbers = itertools.count(1)
     environment.filters["drawn"] = lambda chart: Markup(_drawn(chart, next(numbers)))
     is_live = any(isinstance(block, Timelines) for each in sections for part in each.parts for block in part.blocks)

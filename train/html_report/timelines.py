@@ -147,13 +147,20 @@ def _setting(tunable: TunableOverTime, value: float | None) -> str:
     return f"{four_digits(value)} {tunable.unit}".strip()
 
 
+def _state(stored: StoredTimeline, index: int) -> tuple[str, ...]:
+    """Phase and settings of a record, in words."""
+    settings = (_setting(entry, entry.values[index]) for entry in stored.tunables)
+    return (_phase(stored, stored.time_s[index]), *settings)
+
+
 def _specification(stored: StoredTimeline, end_s: float, capacity_gib: float) -> dict[str, Any]:
+    states = [_state(stored, index) for index in range(len(stored.time_s))]
+    distinct = {state: number for number, state in enumerate(dict.fromkeys(states))}
     values = [
         {"t": time_s}
         | {f"c{number}": entry.fast_gib[index] for number, entry in enumerate(stored.classes)}
         | {f"u{number}": _drawn(entry, entry.values[index]) for number, entry in enumerate(stored.tunables)}
-        | {"phase": _phase(stored, time_s)}
-        | {"settings": [_setting(entry, entry.values[index]) for entry in stored.tunables]}
+        | {"state": distinct[states[index]]}
         for index, time_s in enumerate(stored.time_s)
     ]
     changes = [{"at": phase.from_s} for phase in stored.phases[1:]]
@@ -166,8 +173,11 @@ def _specification(stored: StoredTimeline, end_s: float, capacity_gib: float) ->
     return {
         "$schema": SCHEMA,
         "config": CONFIG,
-        "usermeta": {"classes": [entry.name for entry in stored.classes]}
-        | {"tunables": [entry.name for entry in stored.tunables]},
+        "usermeta": {
+            "classes": [entry.name for entry in stored.classes],
+            "tunables": [entry.name.replace("_", " ") for entry in stored.tunables],
+            "states": list(distinct),
+        },
         "params": [
             {"name": "begin", "value": 0},
             {"name": "end", "value": end_s},
@@ -211,7 +221,7 @@ def _occupancy(num_classes: int, capacity_gib: float) -> dict[str, Any]:
     patterns = [f"url(#class-{number})" for number in range(num_classes)]
     area = {
         "transform": [{"fold": fields}, {"filter": "indexof(shown, datum.key) >= 0"}],
-        "mark": {"type": "area", "clip": True, "interpolate": "step-before", "stroke": "var(--page)", "strokeWidth": 1},
+        "mark": {"type": "area", "clip": True, "stroke": "var(--page)", "strokeWidth": 1},
         "encoding": {
             "x": _x("t"),
             "y": {

@@ -17,10 +17,11 @@ function number(text, fallback) {
 function readOff(specification, time) {
   const records = specification.data.values;
   const record = records.find((each) => each.t >= time) ?? records[records.length - 1];
-  const { classes, tunables } = specification.usermeta;
+  const { classes, tunables, states } = specification.usermeta;
+  const [phase, ...settings] = states[record.state];
   const held = classes.map((name, index) => `${name} ${record["c" + index].toFixed(2)} GiB`);
-  const set = tunables.map((name, index) => `${name.replaceAll("_", " ")} ${record.settings[index]}`);
-  return `${record.t.toFixed(1)} s, phase ${record.phase}: ${held.concat(set).join(", ")}`;
+  const set = tunables.map((name, index) => `${name} ${settings[index]}`);
+  return `${record.t.toFixed(1)} s, phase ${phase}: ${held.concat(set).join(", ")}`;
 }
 
 async function enliven(figure) {
