@@ -219,6 +219,7 @@ REPORT = "base_time_absolute: 5 s\n\nmonitoring_start: {}\nmonitoring_end: {}\nt
         ("damon", trace(region="8192-4096"), ":2: a region must begin below its end"),
         ("damon", trace(region="4096"), ":2: must be like 'TIME: damon:damon_aggregated"),
         ("damon", trace(region=f"0-{1 << 60}"), ":2: must be like"),
+        ("damon", trace(region=f"0-{1 << 59}"), ":2: a region must begin below its end, at most at 2^58"),
         ("damon", trace(found=-2), ":2: nr_accesses=-2: must not be negative"),
         ("damon", trace(found=5000), ":2: nr_accesses=5000: an aggregation interval has 100 checks; say"),
         ("damon", trace(time="1e9"), ":2: must be like"),

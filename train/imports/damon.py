@@ -30,7 +30,7 @@ def read_damon(record: RecordFile, options: ReadOptions, findings: Findings) -> 
     if head.startswith(b"PERFILE2") or head.startswith(b"damon_recfmt_ver"):
         raise ConfigError(
             f"{record.path}: is a binary record; make a text of it with `damo report access --raw_form --raw_number` "
-            "(before damo 2.6 `damo report raw --raw_number`), or with `perf script`"
+            "(`damo report raw --raw_number` in older versions), or with `perf script`"
         )
     if head.lstrip()[:1] in (b"[", b"{"):
         return read_json(record, options, findings)

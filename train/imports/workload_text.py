@@ -12,14 +12,15 @@ _WIDTH = 118
 def workload_text(imported: Imported) -> str:
     """The text of a workload file."""
     workload = imported.workload
-    head = [
+    origin = (
         f"From {json.dumps(imported.record.name)}, {imported.format}, by `tierenv import`: "
-        f"{imported.num_observations} observations, addresses in steps of {format_bytes(imported.step_bytes)}.",
-        f"In a scenario its size is {imported.size_bytes}B ({format_bytes(imported.size_bytes)}).",
-        *imported.notes,
-    ]
-    lines = [*_comment(head[:2], "# "), *[line for note in head[2:] for line in _comment([note], "# - ")]]
-    summary = f"imported: {len(workload.classes)} classes in order of address, {len(workload.phases)} phases"
+        f"{imported.num_observations} observations, addresses in steps of {format_bytes(imported.step_bytes)}."
+    )
+    size = f"In a scenario its size is {imported.size_bytes}B ({format_bytes(imported.size_bytes)})."
+    lines = [*_comment(origin, "# "), *_comment(size, "# ")]
+    for note in imported.notes:
+        lines += _comment(note, "# - ")
+    summary = f"imported; classes in order of address: {len(workload.classes)}, phases: {len(workload.phases)}"
     lines += [
         f"summary: {json.dumps(summary)}",
         f"threads: {workload.threads}",
@@ -49,20 +50,10 @@ def _access_comment(imported: Imported) -> str:
     return f"  # an access of a thread every {imported.access_ns:.4g} ns, computing and memory together"
 
 
-def _comment(paragraphs: list[str], mark: str) -> list[str]:
-    """Lines of comment; nothing in them ends a line."""
-    printable = ["".join(char if char.isprintable() else "?" for char in text) for text in paragraphs]
-    return [
-        line
-        for text in printable
-        for line in textwrap.wrap(
-            text,
-            _WIDTH,
-            initial_indent=mark,
-            subsequent_indent="#   " if mark == "# - " else "# ",
-            break_on_hyphens=False,
-        )
-    ]
+def _comment(text: str, mark: str) -> list[str]:
+    """Lines of comment, of a text of one line."""
+    indent = "#" + " " * (len(mark) - 1)
+    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _number(number: float) -> str:

@@ -57,7 +57,7 @@ def main() -> None:
 
     def record() -> list[object]:
         intervals = damon.DamonIntervals("5ms", "100ms", "1s")
-        arguments = (0, 0, intervals, None, 0) + (([],) if version >= "2.6" else ())
+        arguments = (0, 0, intervals, None, 0) + (([],) if version >= "3" else ())
         made = records.DamonRecord(*arguments)
         units = damon.unit_samples, damon.unit_aggr_intervals
         for start_ns, end_ns, regions in snapshots(3):
@@ -68,7 +68,7 @@ def main() -> None:
     for kind in ("json", "json_compressed", "perf_script"):
         problem = records.write_damon_records(record(), f"damo-{version}.{kind}", kind, 0o644)
         assert problem is None, problem
-    verb = ["report", "access", "--raw_form", "--input"] if version >= "2.6" else ["report", "raw", "--input"]
+    verb = ["report", "access", "--raw_form", "--input"] if version >= "3" else ["report", "raw", "--input"]
     for name, options in (("report", []), ("raw-report", ["--raw_number"])):
         command = [sys.executable, str(folder / "damo.py"), *verb, f"damo-{version}.json_compressed", *options]
         Path(f"damo-{version}.{name}").write_text(subprocess.run(command, capture_output=True, text=True).stdout)
