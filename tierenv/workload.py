@@ -63,7 +63,7 @@ class LoadStep(Record):
 
     duration: Stretch
     """How long it lasts."""
-    share: Annotated[float, Field(gt=0, le=1)]
+    share: Annotated[float, Field(ge=1e-6, le=1)]
     """Share of the threads that work in it; the others wait."""
 
 
