@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from tests.sim.machines import process_of, with_workload
+from tests.sim.machines import machine_of, process_of, start, with_workload
 from tests.tiny import tiny
 from tierenv.daemon import TunableRange, load_daemon
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import shrink
-from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import access_time_s, scenario_arrays
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
@@ -53,14 +51,6 @@ def test_an_access_to_a_page_takes_as_much_longer_as_the_page_stands_for_pages(p
         )
 
 
-def running(scenario: Scenario) -> NDArray[np.void]:
-    """Returns the processes that run at the start of an episode."""
-    system = LumpedSystem([scenario])
-    system.reset(np.zeros(1, dtype=np.uint64), ["training"])
-    processes = system._machines.processes[0]
-    return processes[processes["is_running"]]
-
-
 @pytest.mark.parametrize("pages", [4000, 8192])
 def test_shares_times_and_windows_stay_as_they_are(pages: int) -> None:
     scenario = whole()
@@ -74,10 +64,10 @@ def test_shares_times_and_windows_stay_as_they_are(pages: int) -> None:
         assert factor * after.parameters[size] == pytest.approx(before.parameters[size], rel=1e-3), size
     for size in ("capacity_pages", "spare_pages", "kswapd_target_pages"):
         np.testing.assert_allclose(factor * after.nodes[size], before.nodes[size], atol=factor, err_msg=size)
-    early, late = running(scenario), running(shrunk)
+    long, short = (machine_of(start(each)).processes for each in (scenario, shrunk))
     for period in ("numa_period_min_ms", "numa_period_max_ms"):
-        np.testing.assert_allclose(late[period], early[period], rtol=0.1, err_msg=period)
-    assert (early["numa_period_min_ms"] > 100).all(), "eight windows of 300 MiB a second"
+        np.testing.assert_allclose(short[period], long[period], rtol=0.1, err_msg=period)
+    assert (long["numa_period_min_ms"] > 100).all(), "eight windows of 300 MiB a second"
     assert after.knobs["numa_start_period_ms"] == before.knobs["numa_start_period_ms"]
     np.testing.assert_array_equal(after.nodes["reclaim_lead"], before.nodes["reclaim_lead"])
     assert shrunk.platform.cxl.capacity * factor == pytest.approx(scenario.platform.cxl.capacity, rel=1e-3)

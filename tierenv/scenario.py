@@ -144,9 +144,9 @@ class Process(Record):
     @property
     def most_resident_pages(self) -> int:
         """Pages that all of them hold at a time, in the phase that has most."""
-        sizes = [page_class.name for page_class in self.workload.classes]
+        names = [page_class.name for page_class in self.workload.classes]
         return max(
-            sum(pages for name, pages in zip(sizes, self.class_pages, strict=True) if name not in phase.absent)
+            sum(pages for name, pages in zip(names, self.class_pages, strict=True) if name not in phase.absent)
             for phase in self.workload.phases
         )
 

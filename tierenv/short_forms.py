@@ -16,7 +16,7 @@ from tierenv.units import DAY_S, format_seconds
 
 Work = Annotated[float, Field(ge=1e-6, le=1e6)]
 """Relative amount of work of a phase."""
-ActiveShare = Annotated[float, Field(gt=0, le=1)]
+ActiveShare = Annotated[float, Field(ge=1e-6, le=1)]
 """Share of the threads that work."""
 MIN_STEP_S = 1e-3
 Stretch = Annotated[Seconds, Field(ge=MIN_STEP_S)]

@@ -47,7 +47,6 @@ def test_resident_are_the_classes_that_the_phase_has(system_type: type, layout: 
         assert system.resident_pages[0] == expected, step
         system.audit()
         system.advance(0.25)
-        expected = KEPT if step * 0.25 % 5.0 < 2.0 else PAGES
 
 
 @both_models
@@ -96,8 +95,8 @@ def test_the_scanner_walks_only_what_is_resident(system_type: type) -> None:
     # all are on the fast tier, where each visit is counted
     workload = growing(1000.0, initial_placement="random")
     system = begin(system_type, small(V1, workload))
-    chunks = run_until(system, lambda: model_of(system).mms["scans"][0] >= 3)
-    assert count(system, TOPTIER)[0] == 3 * KEPT and chunks > 0
+    run_until(system, lambda: model_of(system).mms["scans"][0] >= 3)
+    assert count(system, TOPTIER)[0] == 3 * KEPT
 
 
 @both_models
@@ -124,16 +123,12 @@ def test_no_more_is_marked_than_is_resident(system_type: type) -> None:
 
 @both_models
 def test_pages_come_as_touched_but_nobody_has_touched_them_since(system_type: type) -> None:
-    system = begin(system_type, small(workload=growing(2.0, 1000.0, starts_with_all=True), control="off"))
-    system.advance(3.0)
-    hazard_then = None
     system = begin(system_type, small(workload=growing(5.0, 1000.0), control="off"))
     system.advance(5.0)
     model = model_of(system)
     if system_type is LumpedSystem:
         is_new = model.counts[: len(model.clocks), CLASS] == 1
-        hazard_then = model.classes["hazard"][1]
-        assert (model.clocks[is_new, SLOW_CLOCK] == hazard_then).all()
+        assert (model.clocks[is_new, SLOW_CLOCK] == model.classes["hazard"][1]).all()
         assert (model.counts[: len(model.clocks)][is_new][:, 1].sum()) == COMING  # PG_idle is clear
     else:
         is_new = model.page_class == 1
