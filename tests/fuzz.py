@@ -47,7 +47,7 @@ from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.experiments import is_times, load_experiment, packaged_experiments
-from tierenv.measurements import check_sizes, read_measurements
+from tierenv.measurements import check_runs, read_measurements
 from tierenv.platform import Platform
 from tierenv.quantities import Outcome
 from tierenv.records import load_record, packaged
@@ -145,7 +145,7 @@ def _measurements() -> list[Files]:
 
 def _load_measurements(folder: Path) -> object:
     cells = read_measurements(str(folder / "mine.csv"))
-    check_sizes(cells, load_scenario("abench-8g"), str(folder / "mine.csv"))
+    check_runs(cells, load_scenario("abench-8g"), str(folder / "mine.csv"))
     return cells
 
 

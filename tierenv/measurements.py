@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tierenv.daemon import Daemon, HintFaultDaemon, load_daemon
@@ -76,7 +77,7 @@ class Cell:
     def scenario(self, like: Scenario) -> Scenario:
         """What was measured, as a scenario: platform, workload and capacity of `like`."""
         measured = SYSTEMS[self.system]
-        daemon = load_daemon(measured.daemon) if measured.daemon else _switched_off(like.daemon)
+        daemon = _packaged_daemon(measured.daemon) if measured.daemon else _switched_off(like.daemon)
         control: Control = "off" if measured.daemon is None else "kernel-rule"
         changes = {
             "daemon": daemon,
@@ -89,9 +90,14 @@ class Cell:
         return scenario if measured.fast_share is None else _on_one_tier(scenario, measured.fast_share)
 
 
+@cache
+def _packaged_daemon(name: str) -> Daemon:
+    return load_daemon(name)
+
+
 def _switched_off(daemon: Daemon) -> Daemon:
     """A daemon that decides nothing where it is off: NUMA balancing would have a mode of its own."""
-    return load_daemon("kmmscand-tunable") if isinstance(daemon, HintFaultDaemon) else daemon
+    return _packaged_daemon("kmmscand-tunable") if isinstance(daemon, HintFaultDaemon) else daemon
 
 
 def _on_one_tier(scenario: Scenario, fast_share: float) -> Scenario:
