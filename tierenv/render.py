@@ -29,6 +29,8 @@ _FIGURE_DPI = 80
 _CHARACTER_INCHES = 0.09
 """Of a character in the legend at most, and of the patch beside a name a few times that."""
 
+MOST_PHASE_LINES = 20
+"""Changes of phase that are marked; those of a drift, of which there are more, would hide the rest."""
 MOST_COLUMNS = 4
 """Timelines side by side; more of them stand below."""
 
@@ -241,7 +243,8 @@ class Timeline:
         settings = dict(zip(TUNABLES, np.array(self.tunables).T, strict=True))
         for name, axes in panels.tunables.items():
             self._draw_tunable(axes, name, settings[name])
-        for change in np.flatnonzero(np.diff(self.phase)) + 1:
+        changes = np.flatnonzero(np.diff(self.phase)) + 1
+        for change in changes if len(changes) <= MOST_PHASE_LINES else ():
             for axes in panels.all:
                 axes.axvline(self.elapsed_s[change], color="black", linewidth=1, linestyle="--")
         lines = [] if panels.access is None else self._draw_processes(panels)

@@ -174,7 +174,8 @@ def _objective(row: ResultRow) -> str:
         return "-"
     estimate = mean_estimate(row.objective.runs)
     numbers = with_interval(estimate.value, estimate.interval, ".4g")
-    return f"{row.objective.name}: {numbers} {row.objective.unit}".strip()
+    unit = "" if row.objective.unit == "1" else f" {row.objective.unit}"
+    return f"{row.objective.name}: {numbers}{unit}"
 
 
 def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from tierenv.render import MOST_PHASE_LINES
 from tierenv.train.html_report.charts import CONFIG, SCHEMA, WIDTH
 from tierenv.train.html_report.document import LiveChart, Table, Timelines
 from tierenv.train.html_report.texts import four_digits
@@ -89,7 +90,7 @@ def timelines_of(scenario: str, stored: Sequence[StoredTimeline]) -> Timelines:
         title=scenario,
         caption=(
             "What holds the fast tier, by class of pages, and the tunables in force, in one episode of each policy. "
-            "Dashed lines are changes of phase."
+            f"Dashed lines are changes of phase, where there are at most {MOST_PHASE_LINES}."
         ),
         classes=classes,
         end_s=end_s,
@@ -163,7 +164,8 @@ def _specification(stored: StoredTimeline, end_s: float, capacity_gib: float) ->
         | {"state": distinct[states[index]]}
         for index, time_s in enumerate(stored.time_s)
     ]
-    changes = [{"at": phase.from_s} for phase in stored.phases[1:]]
+    is_marked = len(stored.phases) <= MOST_PHASE_LINES
+    changes = [{"at": phase.from_s} for phase in stored.phases[1:] if is_marked]
     panels = [_occupancy(len(stored.classes), capacity_gib), *map(_panel, range(len(stored.tunables)), stored.tunables)]
     for panel in panels:
         panel["layer"] += [*([_rule(changes, "var(--muted)", [4, 3])] if changes else []), _cursor()]
