@@ -19,19 +19,19 @@ WriteConfig = Callable[..., Path]
 
 VERBS = (
     "init",
-    "train",
-    "evaluate",
-    "tune",
-    "distil",
-    "export",
-    "calibrate",
-    "fidelity",
-    "replay",
-    "bench",
-    "list",
     "platform",
     "import",
+    "calibrate",
+    "evaluate",
+    "tune",
+    "train",
+    "distil",
+    "export",
+    "replay",
+    "fidelity",
     "report",
+    "bench",
+    "list",
 )
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
