@@ -23,7 +23,7 @@ import numpy as np
 from tierenv.errors import ConfigError
 from tierenv.fit import Floats, Posterior, Problem, Remember, evaluated_anew
 from tierenv.measurements import TIME, Cell, at_size, check_runs
-from tierenv.priors import Parameter, bounds_of, priors_of, with_values
+from tierenv.priors import Fixed, Parameter, bounds_of, priors_of, with_values
 from tierenv.progress import ReportProgress, unreported
 from tierenv.quantities import QUANTITIES, Outcome, traffic_per_access
 from tierenv.records import validate_record
@@ -83,8 +83,8 @@ class Calibration:
     scenario: Scenario
     """That of the measurements, with the fitted values."""
     estimates: list[Estimate]
-    fixed: list[Parameter]
-    """What the files keep from being fitted; `prior` is the value."""
+    fixed: list[Fixed]
+    """What the files keep from being fitted."""
     correlations: Floats
     """float64[parameters, parameters], of the logarithms."""
     cells: list[Cell]
@@ -176,9 +176,7 @@ class Calibration:
                 }
                 for estimate in self.estimates
             ],
-            "fixed": [
-                {"field": row.field, "unit": row.unit, "value": row.prior, "source": row.source} for row in self.fixed
-            ],
+            "fixed": [{"field": row.field, "value": row.value, "source": row.source} for row in self.fixed],
             "correlations": self.correlations.round(3).tolist(),
             "cells": [
                 {
