@@ -186,7 +186,7 @@ class _Search:
         new = {point.tobytes(): point for point in points if (regions, point.tobytes()) not in self._errors}
         if new:
             self._expected = max(self._expected, self._done + len(new) * self._cost[regions])
-            self._report_progress(self._done, self._expected, f"{regions} regions")
+            self._report_progress(self._done, self._expected, f"with {regions} regions of a class")
             found = self._problem.evaluate(np.array(list(new.values())), regions) - self._problem.log_measured
             self._errors |= zip(((regions, key) for key in new), found, strict=True)
             self._done += len(new) * self._cost[regions]

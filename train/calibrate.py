@@ -48,17 +48,17 @@ def run_calibration(
     decides = [like.model_dump(mode="json"), [vars(cell) for cell in cells], _without_folders(files)]
     with journal_of("calibrate", *decides) as journal:
         calibration = calibrate(cells, like, measurements, report_progress, files, journal.numbers)
-    path = resolve("platforms", platform)
-    starts = {
-        "workload": (workload_path(output), _workload_start(workload)),
-        "platform": (output, start_of("platforms", path, read_text(path, MAX_YAML_BYTES))),
-    }
-    texts = {
-        target: fitted_text(text, part, calibration.scenario, calibration.estimates, target)
-        for part, (target, text) in starts.items()
-    }
-    report = calibration.to_json() | {"measurements": Path(measurements).name}
-    atomic_write_texts(texts | {report_path(output): to_json(report)})
+        path = resolve("platforms", platform)
+        starts = {
+            "workload": (workload_path(output), _workload_start(workload)),
+            "platform": (output, start_of("platforms", path, read_text(path, MAX_YAML_BYTES))),
+        }
+        texts = {
+            target: fitted_text(text, part, calibration.scenario, calibration.estimates, target)
+            for part, (target, text) in starts.items()
+        }
+        report = calibration.to_json() | {"measurements": Path(measurements).name}
+        atomic_write_texts(texts | {report_path(output): to_json(report)})
     return calibration
 
 
