@@ -177,17 +177,17 @@ def large() -> Scenario:
 
 
 class Counted:
-    """Points that a fit had evaluated, by regions."""
+    """Points that a fit had evaluated."""
 
     def __init__(self) -> None:
-        self.points: dict[int, int] = {}
+        self.points = 0
 
     def __call__(self, decides, evaluate):
-        self.points[decides[0]] = self.points.get(decides[0], 0) + len(decides[1])
+        self.points += len(decides)
         return evaluate()
 
 
-def test_a_large_program_of_many_classes_is_searched_coarsely_and_judged_finely():
+def test_a_large_program_of_many_classes_takes_few_points_and_its_truth_is_found():
     start = large()
     truth = with_values(start, PARAMETERS, [2.2, 50, 10, 1.6, 0.02])
     cells = [Cell(None, system, 1.0, 0.5) for system in SYSTEMS_OF_FOUR_TIMES]
@@ -195,9 +195,7 @@ def test_a_large_program_of_many_classes_is_searched_coarsely_and_judged_finely(
     cells = [replace(cell, value=float(s)) for cell, s in zip(cells, modelled_s(cells, truth) * noise, strict=True)]
     counted = Counted()
     found = calibrate(cells, start, remember=counted)
-    assert set(counted.points) == {4, start.regions}
-    assert counted.points[start.regions] <= 3 * 2 * len(PARAMETERS), "each takes several times as long as a coarse one"
-    assert counted.points[4] <= 5 * 2 * len(PARAMETERS)
+    assert counted.points <= 10 * len(PARAMETERS), "each takes half a second of CPU where runs take twenty minutes"
     assert found.modelled == pytest.approx(modelled_s(cells, found.scenario))
     assert np.abs(found.errors).max() < 0.02
     for estimate in found.estimates:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tierenv.errors import ConfigError
-from tierenv.files import atomic_folder, atomic_write_text, check_output, locked
+from tierenv.files import atomic_folder, atomic_write_text, atomic_write_texts, check_output, locked
 
 
 def test_text_is_written_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -123,3 +123,12 @@ def test_links_in_a_circle_are_no_traceback(tmp_path: Path) -> None:
         atomic_write_text(tmp_path / "a", "x")
     with pytest.raises(ConfigError, match="a: Too many levels of symbolic links"), atomic_folder(tmp_path / "a"):
         pass
+
+
+def test_of_files_that_belong_together_none_appears_unless_all_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    with pytest.raises(ConfigError, match="second: is a folder, not a file"):
+        atomic_write_texts({tmp_path / "first": "1", tmp_path / "second": "2"})
+    assert [path.name for path in tmp_path.iterdir()] == ["second"]
+    atomic_write_texts({tmp_path / "first": "1", tmp_path / "new/third": "3"})
+    assert (tmp_path / "first").read_text() + (tmp_path / "new/third").read_text() == "13"

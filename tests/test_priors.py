@@ -45,6 +45,7 @@ def test_what_is_fixed_is_not_fitted_and_what_is_marked_with_a_prior_is(like: Sc
             "numa_start_period_factor": {"value": 1, "prior": "fixed"},
             "cxl": {"bandwidth": {"value": "48GB/s", "prior": 1.2}, "capacity": {"value": "126GiB", "source": "HMAT"}},
             "sockets": {"value": 2, "prior": "fixed"},
+            "dram": {"bandwidth": {"value": "unlimited", "prior": "fixed", "source": "not looked at"}},
         },
         "workload": {"classes": [{"name": "all", "fraction": {"value": 1.0, "prior": "fixed"}}]},
     }
@@ -53,10 +54,11 @@ def test_what_is_fixed_is_not_fitted_and_what_is_marked_with_a_prior_is(like: Sc
         *(field for field in FIELDS if field != "platform.numa_start_period_factor"),
         "platform.cxl.bandwidth",
     ]
-    assert [row.field for row in priors.fixed] == [
-        "platform.numa_start_period_factor",
-        "platform.sockets",
-        "workload.classes.0.fraction",
+    assert [(row.field, row.value, row.source) for row in priors.fixed] == [
+        ("platform.numa_start_period_factor", "1", ""),
+        ("platform.sockets", "2", ""),
+        ("platform.dram.bandwidth", "unlimited", "not looked at"),
+        ("workload.classes.0.fraction", "1.0", ""),
     ]
     bandwidth = priors.fitted[-1]
     changed = with_values(like, [bandwidth], [50.0])

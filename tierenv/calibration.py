@@ -23,11 +23,11 @@ import numpy as np
 from tierenv.errors import ConfigError
 from tierenv.fit import Floats, Posterior, Problem, Remember, evaluated_anew
 from tierenv.measurements import TIME, Cell, at_size, check_runs
-from tierenv.priors import Parameter, bounds_of, priors_of, with_values
+from tierenv.priors import Fixed, Parameter, bounds_of, priors_of, with_values
 from tierenv.progress import ReportProgress, unreported
 from tierenv.quantities import QUANTITIES, Outcome, traffic_per_access
 from tierenv.records import validate_record
-from tierenv.scenario import MAX_REGION_PAGES, Scenario
+from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.units import PAGE_BYTES
 
@@ -43,8 +43,6 @@ LEAST_RATE = 1.0
 """What is added to rates before their logarithm is taken: one event a second, below which none says anything."""
 BATCH_MACHINES = 256
 """Simulated together: enough for the cores, and no more memory than so many large machines take."""
-LEAST_LUMPS = 64
-"""Regions times classes with which the search is made; the end of it, and what is reported, has the scenario's."""
 INTERVAL_SDS = 1.96
 """Half width of a 95 % interval in standard deviations."""
 INFORMED = 0.75
@@ -83,8 +81,8 @@ class Calibration:
     scenario: Scenario
     """That of the measurements, with the fitted values."""
     estimates: list[Estimate]
-    fixed: list[Parameter]
-    """What the files keep from being fitted; `prior` is the value."""
+    fixed: list[Fixed]
+    """What the files keep from being fitted."""
     correlations: Floats
     """float64[parameters, parameters], of the logarithms."""
     cells: list[Cell]
@@ -176,9 +174,7 @@ class Calibration:
                 }
                 for estimate in self.estimates
             ],
-            "fixed": [
-                {"field": row.field, "unit": row.unit, "value": row.prior, "source": row.source} for row in self.fixed
-            ],
+            "fixed": [{"field": row.field, "value": row.value, "source": row.source} for row in self.fixed],
             "correlations": self.correlations.round(3).tolist(),
             "cells": [
                 {
@@ -231,10 +227,7 @@ def calibrate(
         covariance=_covariance(cells),
         prior_sds=np.array([parameter.prior_sd for parameter in parameters]),
         bounds=np.array([bounds_of(parameter, like, parameters) for parameter in parameters]).T,
-        evaluate=lambda points, regions: remember(
-            [regions, points.tolist()], lambda: _logs(cells, runs.modelled(runs.scenarios(points), regions))
-        ),
-        resolutions=_resolutions(like),
+        evaluate=lambda points: remember(points.tolist(), lambda: _logs(cells, runs.modelled(runs.scenarios(points)))),
     )
     posterior = problem.solve(report_progress)
     values = [_rounded(value) for value in runs.values(posterior.offsets)]
@@ -250,7 +243,7 @@ def calibrate(
         fixed=list(priors.fixed),
         correlations=posterior.covariance / np.outer(sds, sds),
         cells=cells,
-        modelled=runs.modelled([fitted], like.regions)[0],
+        modelled=runs.modelled([fitted])[0],
         left_out_log_errors=_left_out(cells, posterior),
     )
 
@@ -272,15 +265,14 @@ class _Runs:
         """What was measured at points, float64[points, parameters], of the logarithms."""
         return [with_values(self._like, self._parameters, self.values(point)) for point in points]
 
-    def modelled(self, like: Sequence[Scenario], regions: int) -> Floats:
+    def modelled(self, like: Sequence[Scenario]) -> Floats:
         """float64[scenarios, cells]: what the model makes of each, in batches, so that all processors take part."""
         at_once = max(1, BATCH_MACHINES // len(self._runs))
-        batches = [self._batch(like[first : first + at_once], regions) for first in range(0, len(like), at_once)]
+        batches = [self._batch(like[first : first + at_once]) for first in range(0, len(like), at_once)]
         return np.concatenate(batches)
 
-    def _batch(self, like: Sequence[Scenario], regions: int) -> Floats:
-        coarse = [scenario.model_copy(update={"regions": regions}) for scenario in like]
-        scenarios = [cell.scenario(scenario) for scenario in coarse for cell in self._runs.values()]
+    def _batch(self, like: Sequence[Scenario]) -> Floats:
+        scenarios = [cell.scenario(scenario) for scenario in like for cell in self._runs.values()]
         system = LumpedSystem(scenarios)
         system.reset(np.full(len(scenarios), SEED, dtype=np.uint64), ["training"] * len(scenarios))
         system.run_to_end()
@@ -308,13 +300,6 @@ def _value(cell: Cell, outcome: Outcome) -> float:
     of_run: Callable[[Outcome], float] | None = QUANTITIES[cell.quantity].of_run
     assert of_run is not None  # of MEASURED_QUANTITIES
     return of_run(outcome)
-
-
-def _resolutions(like: Scenario) -> tuple[int, ...]:
-    """Regions of the search, and those of its end: the same where there are few classes."""
-    fewest = math.ceil(max(process.pages for process in like.processes) / MAX_REGION_PAGES)
-    coarse = max(fewest, math.ceil(LEAST_LUMPS / len(like.class_pages)))
-    return (coarse, like.regions) if coarse < like.regions else (like.regions,)
 
 
 def _measured(cells: Sequence[Cell]) -> Floats:

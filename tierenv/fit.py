@@ -1,10 +1,8 @@
-"""Least squares under priors for a model that is slow and a little rough: few evaluations, in batches, coarse to fine.
+"""Least squares under priors for a model that is slow and a little rough: few evaluations, in batches.
 
-Points are logarithms of parameters over the medians of their priors. Slopes are taken by differences in one batch,
-kept up to date by what is evaluated anyway (Broyden's update). The search is made with a coarse model; the fine one
-begins where that has ended, with its slopes, for which the residuals of the fine one make up. The fine one's own slopes
-are taken where it ends, for the last steps and for what is known there. Broyden, A class of methods for solving
-nonlinear simultaneous equations, 1965.
+Points are logarithms of parameters over the medians of their priors. Slopes are taken by differences in one batch, kept
+up to date by what is evaluated anyway (Broyden's update), and taken again where the search has ended. Broyden, A class
+of methods for solving nonlinear simultaneous equations, 1965.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +34,6 @@ LEAST_SHARE = 0.1
 """Of a step, below which none is tried."""
 USUAL_EVALUATIONS = 10
 """Of all ways down together, for the time left."""
-FINE_COST = 4
-"""What a fine evaluation takes of a coarse one's time, about, for the time left."""
 
 
 def evaluated_anew(decides: list[Any], evaluate: Callable[[], Floats]) -> Floats:
@@ -93,11 +89,8 @@ class Problem:
     """float64[parameters]."""
     bounds: Floats
     """float64[2, parameters]: least and greatest offsets."""
-    evaluate: Callable[[Floats, int], Floats]
-    """Logarithms of what the model makes of the rows, float64[points, rows], at points, float64[points, parameters],
-    with a number of regions."""
-    resolutions: tuple[int, ...]
-    """Numbers of regions: of the search, and of its end where that is another."""
+    evaluate: Callable[[Floats], Floats]
+    """Logarithms of what the model makes of the rows, float64[points, rows], at points, float64[points, parameters]."""
 
     def solve(self, report_progress: ReportProgress) -> Posterior:
         """Find the optimum."""
@@ -111,37 +104,28 @@ class _Search:
         self._problem = problem
         self._report_progress = report_progress
         self._whiten = np.linalg.inv(np.linalg.cholesky(problem.covariance))
-        self._errors: dict[tuple[int, bytes], Floats] = {}
-        """Of what has been evaluated: by regions and point."""
-        coarse, fine = problem.resolutions[0], problem.resolutions[-1]
-        self._cost = {coarse: 1, fine: 1 if fine == coarse else FINE_COST}
-        self._done = 0
-        num_parameters = len(problem.prior_sds)
-        on_the_way = 3 * num_parameters if fine != coarse else num_parameters
-        at_the_end = self._cost[fine] * (2 * num_parameters + USUAL_EVALUATIONS // 2)
-        self._expected = on_the_way + USUAL_EVALUATIONS + at_the_end
+        self._errors: dict[bytes, Floats] = {}
+        """Of what has been evaluated, by point."""
+        self._expected = 3 * len(problem.prior_sds) + USUAL_EVALUATIONS
 
     def solve(self) -> Posterior:
         """See `Problem.solve`."""
-        problem, coarse, fine = self._problem, self._problem.resolutions[0], self._problem.resolutions[-1]
-        offsets = np.clip(np.zeros(len(problem.prior_sds)), *problem.bounds)
-        offsets = self._go_down(offsets, self._slopes(offsets, coarse, both_ways=False), coarse)
-        if fine != coarse:
-            offsets = self._go_down(offsets, self._slopes(offsets, coarse), fine)
+        offsets = np.clip(np.zeros(len(self._problem.prior_sds)), *self._problem.bounds)
+        offsets = self._go_down(offsets, self._slopes(offsets, both_ways=False))
         for _ in range(MOST_ROUNDS):
-            start, slopes = offsets, self._slopes(offsets, fine)
-            offsets = self._go_down(start, slopes, fine)
-            posterior = self._posterior(offsets, slopes, fine)
+            start, slopes = offsets, self._slopes(offsets)
+            offsets = self._go_down(start, slopes)
+            posterior = self._posterior(offsets, slopes)
             if (offsets - start) @ np.linalg.solve(posterior.covariance, offsets - start) < NEAR**2:
                 break
         return posterior
 
-    def _posterior(self, offsets: Floats, slopes: Floats, regions: int) -> Posterior:
+    def _posterior(self, offsets: Floats, slopes: Floats) -> Posterior:
         problem = self._problem
-        [errors] = self._evaluated([offsets], regions)
+        [errors] = self._evaluated([offsets])
         return Posterior(offsets, errors, slopes, problem.covariance, problem.prior_sds)
 
-    def _slopes(self, offsets: Floats, regions: int, both_ways: bool = True) -> Floats:
+    def _slopes(self, offsets: Floats, both_ways: bool = True) -> Floats:
         """float64[rows, parameters] at a point: by differences that do not leave the bounds, in one batch."""
         low, high = self._problem.bounds
         steps = STEP * np.eye(len(offsets))
@@ -149,23 +133,23 @@ class _Search:
         downs = np.maximum(offsets - steps, low) if both_ways else np.tile(offsets, (len(offsets), 1))
         if not both_ways:  # the other way where there is no room
             ups = np.where(ups > downs, ups, np.maximum(offsets - steps, low))
-        errors = self._evaluated([offsets, *ups, *downs], regions)
+        errors = self._evaluated([offsets, *ups, *downs])
         up_errors, down_errors = np.split(np.array(errors[1:]), 2)
         return ((up_errors - down_errors) / np.diag(ups - downs)[:, None]).T
 
-    def _go_down(self, start: Floats, slopes: Floats, regions: int) -> Floats:
+    def _go_down(self, start: Floats, slopes: Floats) -> Floats:
         """The optimum that slopes lead to from a point, kept up to date on the way."""
         problem = self._problem
         best, share = start, 1.0
         slopes_here = np.concatenate((self._whiten @ slopes, np.diag(1 / problem.prior_sds)))
         for _ in range(MOST_STEPS):
-            residuals = self._residuals(best, regions)
+            residuals = self._residuals(best)
             whole = lsq_linear(slopes_here, -residuals, bounds=problem.bounds - best, method="bvls").x
             step = np.clip(best + share * whole, *problem.bounds) - best
             expected = residuals + slopes_here @ step
             if residuals @ residuals - expected @ expected < ENOUGH:
                 break
-            found = self._residuals(best + step, regions)
+            found = self._residuals(best + step)
             if np.abs(step).max() > 0.5 * STEP:  # shorter ones tell of the run's draws
                 scaled = step / problem.prior_sds
                 change = np.outer(found - expected, scaled / (scaled @ scaled)) / problem.prior_sds
@@ -176,18 +160,18 @@ class _Search:
                 break  # what is left are steps of the model's own
         return best
 
-    def _residuals(self, offsets: Floats, regions: int) -> Floats:
+    def _residuals(self, offsets: Floats) -> Floats:
         """float64[rows + parameters]: errors in their standard deviations, made independent, and those from priors."""
-        [errors] = self._evaluated([offsets], regions)
+        [errors] = self._evaluated([offsets])
         return np.concatenate((self._whiten @ errors, offsets / self._problem.prior_sds))
 
-    def _evaluated(self, points: Sequence[Floats], regions: int) -> list[Floats]:
+    def _evaluated(self, points: Sequence[Floats]) -> list[Floats]:
         """Errors at points, of which those that are new are one batch."""
-        new = {point.tobytes(): point for point in points if (regions, point.tobytes()) not in self._errors}
+        new = {point.tobytes(): point for point in points if point.tobytes() not in self._errors}
         if new:
-            self._expected = max(self._expected, self._done + len(new) * self._cost[regions])
-            self._report_progress(self._done, self._expected, f"{regions} regions")
-            found = self._problem.evaluate(np.array(list(new.values())), regions) - self._problem.log_measured
-            self._errors |= zip(((regions, key) for key in new), found, strict=True)
-            self._done += len(new) * self._cost[regions]
-        return [self._errors[regions, point.tobytes()] for point in points]
+            done = len(self._errors)
+            self._expected = max(self._expected, done + len(new))
+            self._report_progress(done, self._expected, "points of the search")
+            found = self._problem.evaluate(np.array(list(new.values()))) - self._problem.log_measured
+            self._errors |= zip(new, found, strict=True)
+        return [self._errors[point.tobytes()] for point in points]

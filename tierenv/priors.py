@@ -33,7 +33,7 @@ class Parameter:
     prior: float
     """Median [unit]."""
     prior_sd: float
-    """Standard deviation of the logarithm; 0 for what is fixed."""
+    """Standard deviation of the logarithm."""
     source: str
 
     def value_of(self, scenario: Scenario) -> float:
@@ -74,11 +74,22 @@ the others: fractions of classes add up to 1."""
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """What a file keeps from being fitted."""
+
+    field: str
+    """As of a parameter."""
+    value: str
+    """As it is written."""
+    source: str
+
+
+@dataclass(frozen=True)
 class Priors:
     """What is fitted and what, though it could be, is not."""
 
     fitted: tuple[Parameter, ...]
-    fixed: tuple[Parameter, ...]
+    fixed: tuple[Fixed, ...]
 
 
 def priors_of(like: Scenario, files: Mapping[str, Any]) -> Priors:
@@ -89,17 +100,16 @@ def priors_of(like: Scenario, files: Mapping[str, Any]) -> Priors:
         files: what the files of its platform and its workload hold, by these words, marks included.
     """
     table = {parameter.field: parameter for parameter in PARAMETERS}
-    fixed: dict[str, Parameter] = {}
+    fixed = []
     for part, content in files.items():
         for place, mark in _marks(content):
-            field = f"{part}.{place}"
-            found = _marked(field, mark, table.get(field), like)
-            if mark.get("prior") == FIXED:
-                fixed[field] = found
+            field, prior = f"{part}.{place}", mark.get("prior")
+            if prior == FIXED:
+                fixed.append(Fixed(field, str(mark["value"]), mark.get("source", "")))
                 table.pop(field, None)
-            elif found.prior_sd > 0:
-                table[field] = found
-    return Priors(tuple(table.values()), tuple(fixed.values()))
+            elif prior is not None or field in table:
+                table[field] = _marked(field, mark, table.get(field), like)
+    return Priors(tuple(table.values()), tuple(fixed))
 
 
 def _marks(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -115,27 +125,22 @@ def _marks(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dic
 
 
 def _marked(field: str, mark: dict[str, Any], row: Parameter | None, like: Scenario) -> Parameter:
-    """A marked number as a parameter: its spread is the prior, or the table's where there is none, or else 0."""
-    unit = re.sub(r"^[\s0-9.eE+-]*", "", mark["value"]).strip() if isinstance(mark["value"], str) else ""
-    prior, source = mark.get("prior"), mark.get("source", "")
-    if prior in (None, FIXED):
-        spread = 0.0 if prior == FIXED or row is None else row.prior_sd
-    else:
-        spread = math.log(prior)
-    if spread and not _PLACE.fullmatch(field):
+    """A marked number as a parameter, whose spread is its prior or, where it has none, that of the table's row."""
+    if not _PLACE.fullmatch(field):
         raise ConfigError(
             f"{field}: cannot be fitted; a prior may stand with a number of the platform, of its dram or cxl and "
             f"of the workload itself, and anywhere as prior: {FIXED}"
         )
+    written, source = mark["value"], mark.get("source", "")
+    unit = re.sub(r"^[\s0-9.eE+-]*", "", written).strip() if isinstance(written, str) else ""
+    spread = math.log(mark["prior"]) if "prior" in mark else row.prior_sd if row else 0.0
     parameter = Parameter(field, unit, 1.0, 1.0, spread, source or (row.source if row else ""))
-    if not spread and not _PLACE.fullmatch(field):
-        return parameter
     own_value = parameter.value_of(like)
-    if spread and not 0 < own_value < math.inf:
+    if not 0 < own_value < math.inf:
         raise ConfigError(f"{field}: must be above 0 and have an end to be fitted; a prior is a factor")
-    if unit and 0 < own_value < math.inf:
-        parameter = replace(parameter, scale=own_value / float(mark["value"].strip().removesuffix(unit)))
-    elif spread and _is_whole(field, like):
+    if unit:
+        parameter = replace(parameter, scale=own_value / float(written.strip().removesuffix(unit)))
+    elif _is_whole(field, like):
         raise ConfigError(f"{field}: is a whole number and cannot be fitted; must be prior: {FIXED}, or without prior")
     return replace(parameter, prior=own_value / parameter.scale)
 

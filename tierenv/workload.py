@@ -68,6 +68,8 @@ class Phase(Record):
 class LoadStep(Record):
     """A stretch of time in which a share of the threads works."""
 
+    takes_marks = True
+
     duration: Stretch
     """How long it lasts."""
     share: ActiveShare

@@ -13,7 +13,7 @@ from tierenv.platform import Platform
 from tierenv.progress import ReportProgress, unreported
 from tierenv.quantities import QUANTITIES
 from tierenv.reading import MAX_YAML_BYTES, read_text
-from tierenv.records import content_of, load_record, resolve
+from tierenv.records import FIXED, content_of, load_record, resolve
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.fitted_text import Start, fitted_text, start_of, start_within
 from tierenv.train.journal import journal_of
@@ -48,17 +48,17 @@ def run_calibration(
     decides = [like.model_dump(mode="json"), [vars(cell) for cell in cells], _without_folders(files)]
     with journal_of("calibrate", *decides) as journal:
         calibration = calibrate(cells, like, measurements, report_progress, files, journal.numbers)
-    path = resolve("platforms", platform)
-    starts = {
-        "workload": (workload_path(output), _workload_start(workload)),
-        "platform": (output, start_of("platforms", path, read_text(path, MAX_YAML_BYTES))),
-    }
-    texts = {
-        target: fitted_text(text, part, calibration.scenario, calibration.estimates, target)
-        for part, (target, text) in starts.items()
-    }
-    report = calibration.to_json() | {"measurements": Path(measurements).name}
-    atomic_write_texts(texts | {report_path(output): to_json(report)})
+        path = resolve("platforms", platform)
+        starts = {
+            "workload": (workload_path(output), _workload_start(workload)),
+            "platform": (output, start_of("platforms", path, read_text(path, MAX_YAML_BYTES))),
+        }
+        texts = {
+            target: fitted_text(text, part, calibration.scenario, calibration.estimates, target)
+            for part, (target, text) in starts.items()
+        }
+        report = calibration.to_json() | {"measurements": Path(measurements).name}
+        atomic_write_texts(texts | {report_path(output): to_json(report)})
     return calibration
 
 
@@ -165,10 +165,7 @@ def _parameter_table(calibration: Calibration) -> Table:
         )
         for estimate in calibration.estimates
     ]
-    rows += [
-        (row.field, f"{row.prior:g} {row.unit}".strip(), "-", "fixed", "-", "-", "fixed", row.source)
-        for row in calibration.fixed
-    ]
+    rows += [(row.field, row.value, "-", FIXED, "-", "-", FIXED, row.source) for row in calibration.fixed]
     columns = [
         "parameter",
         "value",
