@@ -237,8 +237,9 @@ def calibrate(
     return Calibration(
         scenario=fitted,
         estimates=[
-            Estimate(parameter, value, *(_rounded(value * math.exp(way * INTERVAL_SDS * sd)) for way in (-1, 1)), sd)
+            Estimate(parameter, value, _rounded(value / spread), _rounded(value * spread), sd)
             for parameter, value, sd in zip(parameters, values, sds.tolist(), strict=True)
+            for spread in [math.exp(INTERVAL_SDS * sd)]
         ],
         fixed=list(priors.fixed),
         correlations=posterior.covariance / np.outer(sds, sds),

@@ -59,7 +59,8 @@ class Posterior:
     @property
     def covariance(self) -> Floats:
         """float64[parameters, parameters]: inverse of the curvature."""
-        return np.linalg.inv(self._curvature(np.ones(len(self.errors), dtype=np.bool_)))
+        inverse: Floats = np.linalg.inv(self._curvature(np.ones(len(self.errors), dtype=np.bool_)))
+        return inverse
 
     def left_out(self, group: NDArray[np.bool_]) -> Floats:
         """Errors of the rows of a group if only the others had been fitted, exact to first order in the change.

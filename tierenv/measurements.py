@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tierenv.daemon import Daemon, HintFaultDaemon, load_daemon
 from tierenv.errors import ConfigError, close_match
@@ -79,7 +80,7 @@ class Cell:
         measured = SYSTEMS[self.system]
         daemon = _packaged_daemon(measured.daemon) if measured.daemon else _switched_off(like.daemon)
         control: Control = "off" if measured.daemon is None else "kernel-rule"
-        changes = {
+        changes: dict[str, Any] = {
             "daemon": daemon,
             "control": control,
             "numa_balancing_mode": measured.numa_balancing_mode,
