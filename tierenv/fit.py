@@ -59,8 +59,7 @@ class Posterior:
     @property
     def covariance(self) -> Floats:
         """float64[parameters, parameters]: inverse of the curvature."""
-        inverse: Floats = np.linalg.inv(self._curvature(np.ones(len(self.errors), dtype=np.bool_)))
-        return inverse
+        return np.linalg.inv(self._curvature(np.ones(len(self.errors), dtype=np.bool_))).astype(np.float64)
 
     def left_out(self, group: NDArray[np.bool_]) -> Floats:
         """Errors of the rows of a group if only the others had been fitted, exact to first order in the change.
