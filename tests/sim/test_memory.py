@@ -142,11 +142,18 @@ def test_a_process_executed_anew_has_the_memory_of_its_first_phase(system_type: 
     other = base.workload.model_copy(update=growing(1.0, 1000.0, accesses_per_page=300.0))
     like = {"workload": other, "size": f"{PAGES * PAGE_BYTES}B", "lifetime": "repeating"}
     scenario = tiny("skewed", control="off", numa_balancing_mode=2).replace(corunners=[like])
+    window = {"scan_size": KEPT * PAGE_BYTES, "scan_rate_limit": 64.0 * KEPT * PAGE_BYTES}
+    numa = scenario.numa_balancing.model_copy(update=window)
+    scenario = scenario.model_copy(update={"numa_balancing": numa})
     system = begin(system_type, scenario)
+    least_ms = float(model_of(system).state["numa_floor_ms"])
     process, seen = model_of(system).processes, set()
     while process["rounds"][1] < 3 and not system.is_done[0]:
         phase, own = int(process["phase"][1]), int(process["pages"][1])
         assert own == (KEPT if phase == 0 else PAGES)
+        windows = -(-own * PAGE_BYTES // scenario.numa_balancing.scan_size)
+        passed_ms = 1e3 * scenario.numa_balancing.scan_period_min / windows
+        assert process["numa_period_min_ms"][1] == pytest.approx(max(least_ms, passed_ms))
         seen.add((int(process["rounds"][1]), phase))
         system.advance(0.1)
         system.audit()

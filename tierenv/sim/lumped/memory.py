@@ -32,6 +32,7 @@ def release(machine, index):
     if process.is_repeating:
         begin_anew(machine, index)
         allocate(machine, index)
+        fit_numa_periods(machine, process)
     if index == state.scan_process and machine.parameters.control != CONTROL_OFF:
         schedule_scan(machine, state.now_s, state.now_s >= state.scan_start_s)
 
