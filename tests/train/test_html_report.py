@@ -246,7 +246,7 @@ def test_calibrations_to_other_quantities_than_times_are_told(tmp_path: Path) ->
     content = report_inputs.calibration() | {"schema": 2}
     cell = {"size_gb": None, "system": "numab2", "quantity": "latency", "unit": "ns", "error": 0.1}
     content["cells"].append(cell | {"measured": 250.0, "modelled": 275.0, "error_left_out": None})
-    content["fixed"] = [{"field": "platform.sockets", "unit": "", "value": 1, "source": "lscpu"}]
+    content["fixed"] = [{"field": "platform.sockets", "value": "1", "source": "lscpu"}]
     _, text = told(tmp_path, content)
     assert "['numab2 latency', '250 ns', '275 ns', '+10.0 %', '-']" in text
     assert "['platform.sockets', '1', 'lscpu']" in text

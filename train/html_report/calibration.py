@@ -58,8 +58,8 @@ class StoredFixed(Part):
     """What was known and not fitted."""
 
     field: str
-    unit: str = ""
-    value: Number
+    value: str
+    """As the file says it, with its unit."""
     source: str = ""
 
 
@@ -172,7 +172,7 @@ def _parameters(result: StoredCalibration) -> list[Block]:
 
 
 def _fixed_table(result: StoredCalibration) -> Table:
-    rows = [[each.field, f"{four_digits(each.value)} {each.unit}".strip(), each.source] for each in result.fixed]
+    rows = [[each.field, each.value, each.source] for each in result.fixed]
     return Table("What was known and not fitted", ["parameter", "value", "source"], rows, numbers_from=3)
 
 
