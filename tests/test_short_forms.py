@@ -65,7 +65,12 @@ def test_a_step_of_drift_is_the_average_over_its_time() -> None:
 def test_memory_that_grows_or_shrinks_keeps_the_heat_of_its_classes(
     heat: dict[str, Any], few: float, steps: int, is_growing: bool
 ) -> None:
-    bands = validate_record(Heat, heat, "mine").bands
+    given_heat = validate_record(Heat, heat, "mine")
+    bands = given_heat.bands
+    if given_heat.lies_in_order:
+        with pytest.raises(ConfigError, match="growth: cannot stand beside a heat by addresses"):
+            workload(heat=heat, growth={"from": few, "to": 1.0, "over": "60s", "steps": steps})
+        return
     if (steps + 1) ** 2 * len(bands) > 8192 or (steps + 1) * len(bands) > 1000:
         return
     ends = {"from": few, "to": 1.0} if is_growing else {"from": 1.0, "to": few}
@@ -82,6 +87,28 @@ def test_memory_that_grows_or_shrinks_keeps_the_heat_of_its_classes(
             assert accesses == pytest.approx(band.accesses * pages / pages.sum(), abs=1e-9)
     assert resident == pytest.approx(np.linspace(ends["from"], ends["to"], steps + 1), abs=1e-9)
     assert [phase.duration for phase in mine.phases] == pytest.approx([60 / steps] * steps + [86400])
+
+
+def test_a_tail_that_no_run_reaches_changes_no_page_walk() -> None:
+    heat = {"histogram": [[1, 1]]}
+    long = workload(heat=heat, growth={"from": 1, "to": 0.01, "over": "1440min", "steps": 1}, accesses_per_page=100)
+    still = workload(heat=heat, accesses_per_page=100)
+    pages = [
+        load_scenario("skewed").replace(workload=each, size="1GiB", fast_capacity="256MiB").processes[0].active_pages
+        for each in (long, still)
+    ]
+    assert pages[0] == pytest.approx(pages[1], rel=0.01)
+
+
+@pytest.mark.parametrize("field", ["phase_order", "phase_length_jitter"])
+def test_a_drift_has_its_order_and_lengths(field: str) -> None:
+    value = {"phase_order": "shuffled", "phase_length_jitter": 0.5}[field]
+    with pytest.raises(ConfigError, match=f"{field}: cannot stand beside drift"):
+        workload(heat=HOT_TENTH, drift={"share_per_s": 0.1}, **{field: value})
+
+
+def test_null_takes_back_what_a_file_below_says() -> None:
+    assert workload(heat=HOT_TENTH, classes=None, phases=None, load=None).classes
 
 
 def test_what_comes_later_starts_on_no_fast_node() -> None:
@@ -182,7 +209,7 @@ PHASE = {"name": "p", "heat": HOT_TENTH}
         ({"heat": HOT_TENTH, "growth": {"from": 1, "to": 1, "over": "1s"}}, "growth: to=1: must differ from from=1"),
         ({"heat": HOT_TENTH, "growth": {"form": 1, "to": 1}}, "growth.form: unknown key; did you mean 'from'?"),
         (
-            {"heat": {"normal": {"deviation": 1}}, "growth": {"from": 0.5, "to": 1, "over": "1s", "steps": 16}},
+            {"heat": {"zipf": {"classes": 32}}, "growth": {"from": 0.5, "to": 1, "over": "1s", "steps": 16}},
             "growth.steps=16: with 32 classes of heat must be at most 15",
         ),
         (
@@ -200,7 +227,7 @@ PHASE = {"name": "p", "heat": HOT_TENTH}
         ({"heat": HOT_TENTH, "load": {}}, "load: must be one of daily, bursts, or a list of steps"),
         (
             {"heat": HOT_TENTH, "load": {"daily": {"low": 0, "period": "1s"}}},
-            "load.daily.low=0: must be greater than 0",
+            "load.daily.low=0: must be greater than or equal to 1e-06",
         ),
         (
             {"heat": HOT_TENTH, "load": {"daily": {"low": 0.5, "high": 0.2, "period": "1s"}}},

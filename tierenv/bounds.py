@@ -42,7 +42,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from tierenv.objective import objective_name, objective_row
-from tierenv.sim.parameters import access_time_s
+from tierenv.sim.parameters import least_access_time_s
 from tierenv.system import ModelledSystem
 
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ def _clairvoyant_seconds_of(system: ModelledSystem, index: int, number: int) -> 
         promotions_per_s=(process.threads if is_by_faults else 1) / scenario.migration_s,
         stall_s_per_promotion=stall_s + is_by_faults * scenario.migration_s / process.threads,
         threads=process.threads,
-        access_time_s=partial(access_time_s, scenario, process_index=number),
+        access_time_s=partial(least_access_time_s, scenario, process_index=number),
     )
 
 
@@ -119,7 +119,7 @@ def _fluid_seconds_of(system: ModelledSystem, index: int, number: int) -> float:
     def rate(fast_share: float, load: float) -> float:
         # where the slow tier is the faster one, or lends its bandwidth, a smaller share may be better
         shares = np.linspace(0.0, fast_share, NUM_FLUID_SAMPLES)
-        times = access_time_s(scenario, shares, process_index=number, working_share=load)
+        times = least_access_time_s(scenario, shares, process_index=number, working_share=load)
         return process.threads * load / float(times.min())
 
     steps = [(step.duration, step.share) for step in process.workload.load] or [(math.inf, 1.0)]

@@ -8,7 +8,8 @@ errors:
 
 a bounded least-squares problem, for any number of rows: where they say little the priors carry the rest. A measured
 time is off the model by what all times of its size share (SIZE_ERROR: memory laid out anew, cache conflicts), by an
-error of its own (OWN_ERRORS) and by the spread of its repeats; other quantities have only the last two. C is the
+error of its own (OWN_ERRORS) and by the spread of its repeats, and a rate of accesses likewise; others have only the
+last two. C is the
 covariance that follows. Intervals and correlations come from the curvature at the optimum.
 """
 
@@ -33,9 +34,11 @@ from tierenv.units import PAGE_BYTES
 
 SIZE_ERROR = 0.02
 """Standard deviation of the logarithm of what all times at one size share."""
-OWN_ERRORS = {TIME: 0.012, "accesses_per_s": 0.025, "traffic_mb_per_s": 0.1}
-"""Standard deviation of the logarithm of what is a row's own. A rate of accesses is off as a time is, shared part
-included. Counters of memory controllers also see page tables, other programs and what the kernel copies."""
+SHARED_ERRORS = {TIME: 1, "accesses_per_s": -1}
+"""By quantity, how often it counts SIZE_ERROR: a rate of accesses is work over a time."""
+OWN_ERRORS = {TIME: 0.012, "accesses_per_s": 0.012, "traffic_mb_per_s": 0.1}
+"""Standard deviation of the logarithm of what is a row's own. Counters of memory controllers also see page tables,
+other programs and what the kernel copies."""
 KERNEL_RATE_ERROR = 0.3
 """The same of what the kernel counts: by a tenth to a half of such rates models and machines differ (docs/model.md)."""
 LEAST_RATES = {"promoted_mb_per_s": PAGE_BYTES / 1e6}
@@ -316,10 +319,10 @@ def _logs(cells: Sequence[Cell], values: Floats) -> Floats:
 def _covariance(cells: Sequence[Cell]) -> Floats:
     """float64[cells, cells]: covariance of the rows' errors."""
     sizes = np.array([cell.size_gib for cell in cells])
-    is_time = np.array([cell.quantity == TIME for cell in cells])
+    shares = np.array([SHARED_ERRORS.get(cell.quantity, 0.0) for cell in cells])
     own = np.array([OWN_ERRORS.get(cell.quantity, KERNEL_RATE_ERROR) for cell in cells])
     repeats = 0.01 * np.array([cell.stdev_percent for cell in cells])
-    shared = (sizes[:, None] == sizes) & is_time & is_time[:, None]
+    shared = (sizes[:, None] == sizes) * np.outer(shares, shares)
     return SIZE_ERROR**2 * shared + np.diag(own**2 + repeats**2)
 
 

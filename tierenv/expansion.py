@@ -25,7 +25,6 @@ from tierenv.short_forms import (
     LoadCurve,
     ShortForms,
     has_heats,
-    is_given,
 )
 from tierenv.units import DAY_S
 
@@ -39,7 +38,8 @@ DECIMALS = 12
 
 def expand(values: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping with canonical fields in place of short forms. Raises `ConfigError` that names the field."""
-    short = {key: values[key] for key in SHAPE if is_given(values, key)}
+    values = {key: value for key, value in values.items() if value is not None or key not in NULLABLE}
+    short = {key: values[key] for key in SHAPE if key in values}
     if has_heats(values.get("phases")):
         short["phases"] = values["phases"]
     _check_together(short, values)
@@ -75,6 +75,11 @@ def _check_together(short: Mapping[str, Any], values: Mapping[str, Any]) -> None
             raise ValueError(f"{key}: must stand beside heat, of one phase")
     if "drift" in short and "growth" in short:
         raise ValueError("growth: cannot stand beside drift; leave one out, or write phases with absent")
+    for key in ("drift", "growth"):
+        if key in short:
+            for other in ("phase_order", "phase_length_jitter"):
+                if values.get(other) not in (None, "fixed", 0):
+                    raise ValueError(f"{other}: cannot stand beside {key}, whose phases have their order and lengths")
     if "heat" in short and "phases" in short:
         raise ValueError("phases: are given beside heat; leave it out, or give each phase's heat")
 
@@ -94,6 +99,8 @@ def _classes_and_phases(forms: ShortForms) -> dict[str, Any]:
     if forms.drift is not None:
         return drifting(forms.heat.bands, forms.drift)
     if forms.growth is not None:
+        if forms.heat.lies_in_order:
+            raise ValueError("growth: cannot stand beside a heat by addresses; write phases with absent")
         return growing(forms.heat.bands, forms.growth)
     bands = forms.heat.bands
     return {"classes": _classes(bands), "phases": [_phase("run", bands, [band.accesses for band in bands])]}
@@ -168,6 +175,10 @@ def _integral(bands: Sequence[Band], places: NDArray[np.float64]) -> NDArray[np.
     beyond = rest - ends[piece]
     inside = areas[piece] + sums[piece] * beyond + slopes[piece] * beyond**2 / 2
     return rounds * (rounds - 1) / 2 + rounds * areas[-1] + rounds * rest + inside
+
+
+NULLABLE = (*SHAPE, "classes", "phases", "load")
+"""Keys with which null takes back what another file says."""
 
 
 def growing(bands: Sequence[Band], growth: Growth) -> dict[str, Any]:

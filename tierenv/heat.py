@@ -74,6 +74,8 @@ class Zipf(Record):
     is the sum of the law over its ranks.
     """
 
+    takes_marks = True
+
     exponent: Annotated[float, Field(gt=0, le=5)] = 0.99
     """0.99 is what the YCSB benchmark has."""
     classes: Annotated[int, Field(ge=2, le=MAX_CLASSES)] = 16
@@ -111,6 +113,8 @@ class Zipf(Record):
 class Normal(Record):
     """A normal distribution over the addresses, cut off at both ends of the memory: equal runs of addresses."""
 
+    takes_marks = True
+
     deviation: Annotated[float, Field(gt=0, le=10)]
     """Standard deviation, as a share of the memory."""
     center: Fraction = 0.5
@@ -134,6 +138,8 @@ class Normal(Record):
 
 class HeatClass(Record):
     """Pages of equal heat, by name."""
+
+    takes_marks = True
 
     pages: PageShare | None = None
     """Share of the resident pages; null: what the others leave, for one of them."""

@@ -83,12 +83,17 @@ def process_colours(scenario: Scenario) -> list[Any]:
 
 
 def _bands(process: Process, most: int) -> list[list[int]]:
-    """Classes of a process by heat, the hottest first, in bands of about the same share of accesses and pages."""
+    """Classes of a process by heat, the hottest first, in bands of about the same share of accesses and pages.
+
+    Those of like heat stay together, unless all are alike: then bands are runs of neighbours.
+    """
     pages = np.array([page_class.fraction for page_class in process.workload.classes])
     accesses = _access_shares(process)
     if len(pages) <= most:
         return [[index] for index in range(len(pages))]
     heat, rank = np.unique(np.round(-accesses / pages, 9), return_inverse=True)  # classes of equal heat stay together
+    if len(heat) == 1:  # what is hot moves over all of them: neighbours are alike
+        heat, rank = np.arange(len(pages)), np.arange(len(pages))
     share = np.bincount(rank, (accesses + pages) / 2, minlength=len(heat))
     band = np.minimum(most * (np.cumsum(share) - share / 2), most - 1).astype(np.int64)[rank]
     return [np.flatnonzero(band == number).tolist() for number in range(most) if (band == number).any()]
@@ -97,7 +102,7 @@ def _bands(process: Process, most: int) -> list[list[int]]:
 def _access_shares(process: Process) -> NDArray[np.float64]:
     """float64[classes]: share of a process's accesses over all its phases."""
     phases = process.workload.phases
-    work = np.array([phase.length for phase in phases])
+    work = np.array(process.phase_lengths)
     shares = [
         [phase.access_share.get(page_class.name, 0.0) for page_class in process.workload.classes] for phase in phases
     ]

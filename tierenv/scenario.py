@@ -37,6 +37,8 @@ MAX_REGION_PAGES = 1 << 30
 """Pages of a lump are counted in 32 bits."""
 MAX_DECISIONS = 100_000
 """Of a run: so many take about half a minute."""
+NOMINAL_ACCESS_S = 150e-9
+"""Latency between DRAM's and a card's: how long a run lasts about, before its platform is known."""
 MIN_ROUND_S = 1.0
 """Of a process that begins again: a model looks at each end."""
 MAX_CHANGES = 100_000
@@ -103,7 +105,12 @@ class Process(Record):
         return self.count * self.workload.threads
 
     def thread_seconds(self, seconds: ArrayLike) -> NDArray[np.float64]:
-        """Time that its threads have worked by so many seconds after its start, as its load has it [s]."""
+        """Time that its threads have worked by so many seconds after its start, as its load has it [s].
+
+        NaN of one that pauses, or begins its load anew nobody knows when.
+        """
+        if self.lifetime == "periodic" or (self.lifetime == "repeating" and self.workload.load):
+            return np.full(np.shape(seconds), np.nan)
         elapsed = np.asarray(seconds, dtype=np.float64)
         load = self.workload.load
         if not load:
@@ -129,17 +136,32 @@ class Process(Record):
     def active_pages(self) -> float:
         """Pages one is busy with: as many as, touched alike, would leave the address of an access as uncertain [1].
 
-        That is 2 to the entropy of the page an access falls on, averaged over the phases by their length. How
+        That is 2 to the entropy of the page an access falls on, averaged over the phases by what a run has of them. How
         often a page walk leaves the caches goes by how many pages share them, not by what is resident.
         """
         bits, length = 0.0, 0.0
-        for phase in self.workload.phases:
+        for phase, part in zip(self.workload.phases, self.phase_lengths, strict=True):
             for page_class, pages in zip(self.workload.classes, self.class_pages, strict=True):
                 share = phase.access_share.get(page_class.name, 0.0)
                 if share > 0 and pages > 0:
-                    bits += phase.length * share * math.log2(pages / (share * self.count))
-            length += phase.length
+                    bits += part * share * math.log2(pages / (share * self.count))
+            length += part
         return 2.0 ** (bits / length)
+
+    @property
+    def phase_lengths(self) -> list[float]:
+        """How much of a run each phase is: work, or the time it has in a run of accesses that take NOMINAL_ACCESS_S."""
+        workload = self.workload
+        lengths = [phase.length for phase in workload.phases]
+        if not workload.is_timed:
+            return lengths
+        access_s = workload.think + (1 - workload.cache_hit_share) * NOMINAL_ACCESS_S / workload.memory_parallelism
+        rounds, rest_s = divmod(workload.loaded_s(self.total_accesses * access_s / self.threads), sum(lengths))
+        ends = itertools.accumulate(lengths)
+        return [
+            rounds * length + min(length, max(0.0, rest_s - (end - length)))
+            for end, length in zip(ends, lengths, strict=True)
+        ]
 
     @property
     def most_resident_pages(self) -> int:

@@ -104,7 +104,7 @@ class _Group:
         self.alone_s = system.alone_s[self.machines]
         self._start_s = self._by_process(scenarios, "start", beyond=math.inf)
         is_awaited = self._by_process(scenarios, "is_awaited")
-        self.weight = is_awaited * self._by_process(scenarios, "weight")
+        self.weight = is_awaited * self._by_process(scenarios, "weight") * self._by_process(scenarios, "count")
         self._access_times: _AccessTimes | None = None
         if isinstance(objective, AccessTimeObjective):
             self._applications = [scenario.processes[0] for scenario in scenarios]

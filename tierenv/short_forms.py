@@ -42,6 +42,8 @@ class Drift(Record):
     step, and what it is on average in that time as the profile passes by.
     """
 
+    takes_marks = True
+
     share_per_s: Annotated[float, Field(ge=1e-6, le=1)]
     """Share of all pages by which it moves in a second."""
     classes: Annotated[int, Field(ge=2, le=128)] = 32
@@ -61,6 +63,8 @@ class Drift(Record):
 
 class Growth(Record):
     """Memory that grows or shrinks in equal steps, and stays as it is then; all of it takes part in the heat."""
+
+    takes_marks = True
 
     from_: Annotated[PageShare, Field(alias="from")]
     """Share of `size` that is resident at the start; this or `to` is 1."""
@@ -82,6 +86,8 @@ class Growth(Record):
 
 
 class _Levels(Record):
+    takes_marks = True
+
     low: ActiveShare
     """Share of the threads that work when least do, at the start of a daily period and between bursts."""
     high: ActiveShare = 1.0
@@ -176,7 +182,7 @@ def keys_replaced(below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str
     """Keys of a workload file that say nothing any more when those of another are put over it."""
     gone: set[str] = set()
     if is_given(above, "heat") or has_heats(above.get("phases")):
-        gone |= set(OF_CLASSES if "classes" in below else ("phases",))
+        gone |= set(OF_CLASSES)
     if "classes" in above or "phases" in above:
         gone |= set(SHAPE)
     for one, other in itertools.permutations(("drift", "growth")):

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from tierenv.daemon import Daemon, HintFaultDaemon, HintFaultKnobs, TunableRange
+from tierenv.errors import ConfigError
 from tierenv.platform import Platform
 from tierenv.scenario import Process, Scenario
 from tierenv.tunables import BYTES, RATE, TUNABLES
@@ -18,6 +19,8 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
     stay: accesses per page and second and every expected share of pages are those of the full size, completion times
     too, but the spread is that of few pages. The window of V3's failure feedback keeps its length, and lists of active
     and inactive pages are as long beside each other as those of the small node are.
+
+    Raises `ConfigError` for so few that a class has none.
     """
     factor = scenario.pages / pages
     corunners = tuple(
@@ -41,7 +44,13 @@ def shrink(scenario: Scenario, pages: int) -> Scenario:
         "slow_capacity": _slow_capacity(scenario, factor),
         "numa_balancing": _shrink_knobs(scenario.numa_balancing, factor),
     }
-    return scenario.model_copy(update=changes)
+    small = scenario.model_copy(update=changes)
+    for process, whole in zip(small.processes, scenario.processes, strict=True):
+        for page_class, own in zip(process.workload.classes, process.class_pages, strict=True):
+            if own < process.count:
+                least = math.ceil(whole.count / (page_class.fraction * whole.pages) * scenario.pages)
+                raise ConfigError(f"pages={pages}: class {page_class.name} has none of them; must be at least {least}")
+    return small
 
 
 def _shrink_platform(scenario: Scenario, factor: float) -> Platform:

@@ -400,6 +400,6 @@ def split_of_each(phase_orders: PhaseOrders | Sequence[PhaseOrders], n: int) -> 
     if not entries:
         raise ConfigError("phase_orders=[]: must name at least one split")
     for entry in entries:
-        if entry not in ("training", "held-out"):
+        if not isinstance(entry, str) or entry not in ("training", "held-out"):
             raise ConfigError(f"phase_orders={entry!r}: must be 'training' or 'held-out'")
     return [entries[index % len(entries)] for index in range(n)]

@@ -99,10 +99,8 @@ def _result(number: int, name: str, process: Process, episodes: Episodes) -> Pro
     with np.errstate(divide="ignore", invalid="ignore"):
         slowdown = np.where(accesses > 0, spent_s / (rounds * episodes.process_alone_s[:, number]), np.nan)
         access_s = np.where(accesses > 0, process.thread_seconds(spent_s) / accesses, np.nan)
-    if process.lifetime == "periodic":
-        slowdown[:] = access_s[:] = np.nan
-    if process.lifetime == "repeating" and process.workload.load:
-        access_s[:] = np.nan
+    if process.lifetime == "periodic":  # its pauses are no slow-down
+        slowdown[:] = np.nan
     has_ended = ~was_given_up & process.is_awaited
     return ProcessResult(name, process, seconds, has_ended, slowdown, access_s, rounds)
 

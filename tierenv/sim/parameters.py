@@ -32,6 +32,8 @@ from tierenv.units import GIB, PAGE_BYTES
 
 MAX_SUBSTEP_S = 0.1
 """Longest stretch over which the fast share is taken as linear while pages move [s]."""
+NUM_SPLITS = 33
+"""Ways to spread accesses over two nodes that are tried for the best one."""
 SERVER_QUANTUM_S = 10e-3
 """Longest stretch kswapd runs ahead of the migrator [s]."""
 
@@ -282,7 +284,10 @@ def _all_fast_rates(arrays: ScenarioArrays) -> Callable[[NDArray[np.void]], NDAr
 
 
 def alone_s(arrays: ScenarioArrays) -> NDArray[np.float64]:
-    """float64[M]: `all_fast_s` of each process alone on the machine, from its start; of one that never ends a round."""
+    """float64[M]: `all_fast_s` of each process alone on the machine, from its start; of one that never ends a round.
+
+    Of several alike it is that of one of them.
+    """
     return np.array([_alone_s(arrays, index) for index in range(len(arrays.processes))])
 
 
@@ -291,6 +296,8 @@ def _alone_s(arrays: ScenarioArrays, index: int) -> float:
     parameters["num_processes"] = 1
     for name in ("start_s", "is_endless", "is_repeating", "every_s"):
         process[name] = 0
+    for name in ("full_threads", "mean_threads", "threads", "working_threads", "total_accesses"):
+        process[name] /= process["count"]
     return all_fast_s(arrays._replace(parameters=parameters, processes=process, loads=arrays.loads[index : index + 1]))
 
 
@@ -315,9 +322,31 @@ def access_time_s(
     return found
 
 
-def _access_time_s(arrays: ScenarioArrays, process: np.void, fast_share: float) -> float:
+def least_access_time_s(
+    scenario: Scenario, fast_share: ArrayLike, process_index: int = 0, working_share: float = 1.0
+) -> NDArray[np.float64]:
+    """`access_time_s` with the fast share on whatever nodes of the fast tier are best, for bounds.
+
+    Of NUM_SPLITS splits over two nodes the best one is taken; the time is convex in the split.
+    """
+    if len(scenario.node_capacity_pages) == 1:
+        return access_time_s(scenario, fast_share, process_index, working_share)
+    arrays = scenario_arrays(scenario)
+    process = arrays.processes[process_index]
+    process["working_threads"] *= working_share
+    splits = np.linspace(0.0, 1.0, NUM_SPLITS)
+    found = np.empty(np.shape(fast_share))
+    for index, share in np.ndenumerate(np.asarray(fast_share, dtype=np.float64)):
+        found[index] = min(_access_time_s(arrays, process, share, split) for split in splits)
+    return found
+
+
+def _access_time_s(arrays: ScenarioArrays, process: np.void, fast_share: float, elsewhere: float = 0.0) -> float:
+    """Args: fast_share: of the accesses on the fast tier. elsewhere: of these on another node than the own."""
     shares = np.zeros(len(arrays.links))
-    shares[process["own_node"]], shares[-1] = fast_share, 1.0 - fast_share
+    if elsewhere > 0:
+        shares[1 - process["own_node"]] = fast_share * elsewhere
+    shares[process["own_node"]], shares[-1] = fast_share * (1.0 - elsewhere), 1.0 - fast_share
     return float(access_time(arrays.parameters[()], process, arrays.links, shares))
 
 
