@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tierenv.errors import ConfigError
-from tierenv.reading import read_text
+from tierenv.reading import read_text, with_point
 from tierenv.units import parse_bytes, parse_number
 
 MAX_BYTES = 128 << 10
@@ -84,7 +84,9 @@ def _rows(place: Path) -> list["_Row"]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return [value.strip() for value in next(csv.reader([line], delimiter=delimiter))]
+    """The values of a line; where something else than a comma separates them, it may be a decimal one."""
+    values = [value.strip() for value in next(csv.reader([line], delimiter=delimiter))]
+    return values if delimiter == "," else [with_point(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class _Row:
     def number(self, column: str) -> float:
         """A share or a count: pages are above 0."""
         try:
-            number = parse_number(self.text(column).replace(",", "."))
+            number = parse_number(self.text(column))
         except ValueError:
             number = math.inf
         if number > MAX_NUMBER or (column == "pages" and number < 1 / MAX_NUMBER):

@@ -11,7 +11,7 @@ from typing import Any
 from tierenv.daemon import Daemon, HintFaultDaemon, load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.quantities import QUANTITIES
-from tierenv.reading import read_text
+from tierenv.reading import read_text, with_point
 from tierenv.records import resolve, validate_record
 from tierenv.scenario import Control, NumaBalancingMode, Scenario
 from tierenv.units import GIB, PAGE_BYTES
@@ -139,6 +139,8 @@ def read_measurements(name_or_path: str) -> list[Cell]:
         raise ConfigError(f"{path}: is empty; its first line must name the columns {', '.join(COLUMNS)}")
     delimiter = next((mark for mark in ";\t" if mark in lines[0][1]), ",")
     rows = [[value.strip() for value in next(csv.reader([line], delimiter=delimiter))] for _, line in lines]
+    if delimiter != ",":
+        rows[1:] = [[with_point(value) for value in row] for row in rows[1:]]
     header = _checked_header(path, rows[0])
     if not rows[1:]:
         raise ConfigError(f"{path}: has no row below its header")
@@ -200,7 +202,7 @@ def _check_word(where: str, name: str, word: str, known: Sequence[str]) -> None:
 
 def _number(where: str, name: str, text: str, most: float = MAX_NUMBER, can_be_zero: bool = False) -> float:
     try:
-        number = float(text.replace(",", "."))
+        number = float(text)
     except ValueError:
         number = math.nan
     if not (0 < number <= most or (can_be_zero and number == 0)):

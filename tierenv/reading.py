@@ -100,6 +100,11 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
     return content
 
 
+def with_point(number: str) -> str:
+    """A number of a table, with a point for a decimal comma, unless that may separate thousands."""
+    return number.replace(",", ".") if number.count(",") == 1 and "." not in number else number
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's own types, of a file at `path`."""
 

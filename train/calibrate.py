@@ -13,7 +13,7 @@ from tierenv.platform import Platform
 from tierenv.progress import ReportProgress, unreported
 from tierenv.quantities import QUANTITIES
 from tierenv.reading import MAX_YAML_BYTES, read_text
-from tierenv.records import FIXED, content_of, load_record, resolve
+from tierenv.records import FIXED, content_of, is_bare_word, load_record, locate, resolve
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.fitted_text import Start, fitted_text, start_of, start_within
 from tierenv.train.journal import journal_of
@@ -77,6 +77,13 @@ def _without_folders(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_without_folders(value) for value in content]
     return content if content is None or isinstance(content, bool | int | float) else str(content)
+
+
+def inputs_of(measurements: str, platform: str, scenario: str) -> list[str]:
+    """The files a fit reads that are not packaged: what its output must not take the place of. Raises `ConfigError`."""
+    workload = content_of("scenarios", Scenario, scenario).get("workload")
+    given = [measurements, platform, scenario, *([workload] if isinstance(workload, str) else [])]
+    return [str(locate(path)) for path in given if not is_bare_word(path)]
 
 
 def report_path(output: Path) -> Path:

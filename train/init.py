@@ -210,7 +210,7 @@ def _reference(folder: Path, kind: str, own: Mapping[str, str]) -> str:
     if kind not in own:
         return f"{kind}.yaml"
     path = own[kind]
-    return path if is_bare_word(path) else json.dumps(os.path.relpath(path, folder))
+    return path if is_bare_word(path) else json.dumps(os.path.relpath(os.path.realpath(path), os.path.realpath(folder)))
 
 
 def _scenario(folder: Path, answers: Answers, parts: Mapping[str, str]) -> Scenario:

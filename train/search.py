@@ -119,6 +119,8 @@ class SearchResult:
     finalists: list[Finalist]
     fresh_seeds: list[int]
     budget: Budget
+    no_migration: Estimate
+    """What no migration comes to on the fresh seeds."""
 
     @property
     def winner(self) -> Finalist:
@@ -136,6 +138,7 @@ class SearchResult:
             "git_revision": git_revision(),
             "objective": {"name": objective_name(self.scenario.objective), "unit": row.unit},
             "budget": vars(self.budget),
+            "no_migration": {"mean": self.no_migration.value, "ci95": self.no_migration.interval},
             "finalists": [
                 {
                     "policy": finalist.setting.policy_name,
@@ -342,7 +345,7 @@ def _search(
     progress = partial(report_progress, total=num_runs)
     screening = _run(_coarser(scenario), settings, plan.screening_seeds, journal, progress)
     means = _mean_by_setting(screening, len(settings))
-    best = plan.best_of(means)
+    best = _with_one_that_rests(plan.best_of(means), means, settings)
     report_progress(len(settings), num_runs, "the best on fresh seeds")
     fresh = _run(scenario, settings[best], plan.fresh_seeds, journal)
     objectives, seconds = (
@@ -366,7 +369,20 @@ def _search(
         wall_s=time.perf_counter() - started,
     )
     finalists.sort(key=lambda finalist: finalist.objective.value)
-    return SearchResult(scenario, plan.sampler, finalists, plan.fresh_seeds, budget), means
+    left_alone = mean_estimate(_left_alone(scenario, plan.fresh_seeds, journal).objective)
+    return SearchResult(scenario, plan.sampler, finalists, plan.fresh_seeds, budget, left_alone), means
+
+
+def _with_one_that_rests(best: NDArray[np.intp], means: NDArray[np.float64], settings: Settings) -> NDArray[np.intp]:
+    """The finalists, the last of them replaced by the best setting that promotes nothing, unless there is one.
+
+    At the coarser resolution of the screening what promotes may look better than it is: where nothing can be gained,
+    nothing that promotes should win for want of what does not.
+    """
+    resting = np.flatnonzero(settings[:, list(TUNABLES).index("throttle")] == 0.0)
+    if not len(resting) or np.isin(best, resting).any():
+        return best
+    return np.append(best[:-1], resting[means[resting].argmin()])
 
 
 def _coarser(scenario: Scenario) -> Scenario:

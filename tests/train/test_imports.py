@@ -305,4 +305,4 @@ def test_an_unknown_format_and_the_record_as_output_are_refused(
     assert main(["import", "damo", str(record), "--output", str(tmp_path / "x.yaml"), "--threads", "1"]) == 2
     assert "unknown format 'damo'; did you mean 'damon'?; formats: damon, perf-script" in capsys.readouterr().err
     assert main(["import", "damon", str(record), "--output", str(record), "--threads", "1"]) == 2
-    assert "is the record itself" in capsys.readouterr().err and record.read_bytes()[:1] == b"["
+    assert "itself, which is read" in capsys.readouterr().err and record.read_bytes()[:1] == b"["

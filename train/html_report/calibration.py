@@ -95,6 +95,7 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     ]
     parts = [ReportPart("Residuals", _residuals(result)), ReportPart("Parameters", _parameters(result))]
     how = reproduce.known(
+        command=reproduce.command_of(content),
         platform=result.platform,
         workload=result.workload,
         measurements=result.measurements,
@@ -110,7 +111,7 @@ def _text(content: Mapping[str, Any], key: str) -> str | None:
 
 
 def _name(cell: StoredCell) -> str:
-    size = "" if cell.size_gb is None else f"{cell.size_gb:g} GB"
+    size = "" if cell.size_gb is None else f"{cell.size_gb:g} GiB"
     quantity = "" if cell.quantity == "seconds" else cell.quantity
     return " ".join(part for part in (cell.system, size, quantity) if part) or "measurement"
 

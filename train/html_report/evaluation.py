@@ -251,7 +251,7 @@ def _reproduce(result: ReportedEvaluation, content: Mapping[str, Any]) -> list[t
     if result.suite and result.seeds and is_evaluation:
         command = reproduce.command("evaluate", result.suite, "--seeds", str(len(result.seeds)), *words)
     return reproduce.known(
-        command=command,
+        command=reproduce.command_of(content, command),
         daemons=f"{daemons} (give --daemon where it is not the scenarios' own)",
         git_revision=result.git_revision,
         seeds=reproduce.seeds_text(result.seeds),

@@ -66,7 +66,7 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     words = ["fidelity", *(each.name for each in result.experiments)]
     words += ["--seeds", str(len(result.seeds))] if result.seeds else []
     how = reproduce.known(
-        command=reproduce.command(*words, "--json", "FILE"),
+        command=reproduce.command_of(content, reproduce.command(*words, "--json", "FILE")),
         git_revision=result.git_revision,
         seeds=reproduce.seeds_text(result.seeds),
         versions=reproduce.versions_text(content.get("versions")),

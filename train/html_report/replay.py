@@ -58,7 +58,9 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     if result.notes:
         parts.append(ReportPart("What has to be known to judge by them", [Text(note) for note in result.notes]))
     how = reproduce.known(
-        command=reproduce.command("replay", result.record, "--scenario", result.scenario, "--json", "FILE"),
+        command=reproduce.command_of(
+            content, reproduce.command("replay", result.record, "--scenario", result.scenario, "--json", "FILE")
+        ),
         kernel=result.kernel,
         daemon=result.daemon,
         git_revision=result.git_revision,

@@ -15,6 +15,12 @@ def command(*words: str) -> str:
     return shlex.join(["tierenv", *words])
 
 
+def command_of(content: Mapping[str, Any], otherwise: str | None = None) -> str | None:
+    """The command line that a file names, or else what is known of it."""
+    named = content.get("command")
+    return named if isinstance(named, str) else otherwise
+
+
 def seeds_text(seeds: Sequence[int]) -> str:
     """Seeds in words."""
     if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):

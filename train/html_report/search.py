@@ -116,7 +116,7 @@ def _section(
     if first.budget.trials and first.sampler == "random":
         words += ["--trials", str(first.budget.trials)]
     how = reproduce.known(
-        command=reproduce.command(*words, "--json", "FILE"),
+        command=reproduce.command_of(content, reproduce.command(*words, "--json", "FILE")),
         daemon=", ".join(dict.fromkeys(search.daemon for search in searches)),
         git_revision=git_revision,
         versions=reproduce.versions_text(content.get("versions")),

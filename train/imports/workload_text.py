@@ -24,8 +24,8 @@ def workload_text(imported: Imported) -> str:
     lines += [
         f"summary: {json.dumps(summary)}",
         f"threads: {workload.threads}",
-        f"think: {format_seconds(workload.think)}",
-        f"memory_parallelism: {_number(workload.memory_parallelism)}",
+        f"think: {_given(format_seconds(workload.think), workload.think > 0)}",
+        f"memory_parallelism: {_given(_number(workload.memory_parallelism), workload.memory_parallelism != 1)}",
         f"store_share: {_number(workload.store_share)}",
         f"accesses_per_page: {_number(workload.accesses_per_page)}{_access_comment(imported)}",
         f"layout: {workload.layout}",
@@ -42,6 +42,11 @@ def workload_text(imported: Imported) -> str:
         lines += [f"  - name: {phase.name}{when}", f"    work: {_number(phase.work)}", "    access_share:"]
         lines += [f"      {name}: {_number(share)}" for name, share in phase.access_share.items()]
     return "\n".join(lines) + "\n"
+
+
+def _given(value: str, is_given: bool) -> str:
+    """A value that somebody knows, marked, so that a calibration goes by it; one that nobody named is plain."""
+    return f"{{value: {value}, source: given to import}}" if is_given else value
 
 
 def _access_comment(imported: Imported) -> str:

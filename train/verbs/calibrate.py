@@ -29,10 +29,17 @@ class Calibrate:
 
     def run(self) -> int:
         """Calibrate."""
-        from tierenv.train.calibrate import calibration_tables, report_path, run_calibration, workload_path
+        from tierenv.train.calibrate import (
+            calibration_tables,
+            inputs_of,
+            report_path,
+            run_calibration,
+            workload_path,
+        )
 
+        check_outputs(self.output)
         outputs = (workload_path(self.output), self.output, report_path(self.output))
-        check_outputs(*outputs)
+        check_outputs(*outputs, inputs=inputs_of(self.measurements, self.platform, self.scenario))
 
         with shown_progress("fitting", stderr_console()) as report_progress:
             calibration = run_calibration(self.measurements, self.platform, self.output, self.scenario, report_progress)

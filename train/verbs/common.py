@@ -1,8 +1,9 @@
 """What verbs share: options that mean the same in each, and where results, tables and progress go."""
 
+import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,9 +39,13 @@ def stderr_console() -> Console:
     return Console(stderr=True)
 
 
-def check_outputs(*paths: Path | None) -> None:
-    """Refuse a path that cannot be written before the work, not after it. Raises `ConfigError`."""
+def check_outputs(*paths: Path | None, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse a path that cannot be written, or is an input, before the work, not after it. Raises `ConfigError`."""
     given = [path for path in paths if path not in (None, STDOUT)]
+    read = {os.path.realpath(path): path for path in inputs}
+    for path in given:
+        if path is not None and (source := read.get(os.path.realpath(path))) is not None:
+            raise ConfigError(f"{path}: is {source} itself, which is read; choose another path to write")
     for path in given:
         if given.count(path) > 1:
             raise ConfigError(f"{path}: is given for two outputs; choose another path for one of them")
@@ -57,13 +62,13 @@ def print_results(*contents: Any, beside: Path | None = None) -> None:
 
 
 def write_json_output(path: Path | None, make_content: Callable[[], dict[str, Any]]) -> None:
-    """Write what `--json` asks for, if it does."""
+    """Write what `--json` asks for, if it does, and the command that made it."""
     from tierenv.train.run_dir import to_json, write_json
 
     if path == STDOUT:
-        print(to_json(make_content()), end="")
+        print(to_json(make_content() | {"command": command_line()}), end="")
     elif path is not None:
-        write_json(path, make_content())
+        write_json(path, make_content() | {"command": command_line()})
 
 
 def command_line() -> str:

@@ -61,9 +61,7 @@ class Import:
 
     def run(self) -> int:
         """Import."""
-        check_outputs(self.output, self.json)
-        if self.output.exists() and self.record.exists() and self.output.samefile(self.record):
-            raise ConfigError(f"--output={self.output}: is the record itself; choose another path")
+        check_outputs(self.output, self.json, inputs=[self.record])
         from tierenv.files import atomic_write_text
         from tierenv.train.imports.importing import MOST_CLASSES, ProgramFacts, import_record
         from tierenv.train.imports.observations import ReadOptions

@@ -33,7 +33,8 @@ class Platform:
 
     def run(self) -> int:
         """Write it."""
-        check_outputs(self.output, self.json)
+        read = [path for paths in (*self.mlc, *self.numactl) for path in paths]
+        check_outputs(self.output, self.json, inputs=read)
         from tierenv.files import atomic_write_text
         from tierenv.train.machine.platform_file import platform_of
         from tierenv.train.machine.sources import SOURCES
