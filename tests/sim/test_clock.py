@@ -206,7 +206,7 @@ def test_what_is_left_is_finite_and_falls_as_time_goes_by() -> None:
         left = []
         for _ in range(20):
             outcome = task.step(np.zeros((1, 3)))
-            left.append(float(task.system.remaining_s()[0]))
+            left.append(float(task.system.remaining_s()[0, 0]))
             assert np.isfinite(outcome.reward).all()
         # by the average load, so that it falls by more or less than a step's time, but always
         assert (np.diff(left) < 0).all() and left[0] < 2 * task.system.reference_s[0]
