@@ -1,7 +1,7 @@
 """What policies come to on one scenario, beside what is at stake there, from the runs of an evaluation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Policies on one scenario, on the same episodes."""
+    """Policies on one scenario, on the same episodes; where what is judged is no time, read its unit for seconds."""
 
     scenario: str
     runs: Mapping[str, Floats]
     """By policy, float64[episodes]: completion times [s]."""
     clairvoyant_s: float
-    """Mean time that no policy beats [s]."""
+    """Mean time that no policy beats [s]; NaN where there is no bound."""
     no_migration_s: float
     """Mean time of doing nothing [s]."""
+    measure: str = field(default="time", kw_only=True)
+    """What is judged."""
 
     @property
     def at_stake(self) -> float:

@@ -1,5 +1,6 @@
 """Reading what `tierenv evaluate --json` wrote: what of it is of interest to others; the rest is left unread."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,10 @@ Interval = Annotated[tuple[Number, ...], Field(min_length=2, max_length=2)]
 
 
 MOST_ROWS = 20_000
+
+
+NOTHING = "no-migration"
+"""The policy that does nothing."""
 
 
 class Part(Record):
@@ -58,6 +63,9 @@ class ProcessResult(Part):
     slowdown: MeanWithInterval | None = None
     """Over its time alone on the machine with all memory fast."""
     access_s: MeanWithInterval | None = None
+    lifetime: str = "once"
+    runs_not_ended: int | None = None
+    """Episodes that were given up before it ended; None of one that never ends."""
 
 
 class ProcessSeconds(Part):
@@ -122,6 +130,15 @@ class EvaluationResult(Part):
     def outcomes(self) -> list[Outcome]:
         """The scenarios of which the file holds bounds."""
         return [outcome for outcome in map(_outcome, self.by_scenario.values()) if outcome is not None]
+
+
+def unbounded_outcome(rows: Sequence[ResultRow]) -> Outcome | None:
+    """Of the rows of a scenario whose objective has no bounds; None unless doing nothing is among the policies."""
+    runs = {row.policy: np.array(row.runs) for row in rows}
+    if NOTHING not in runs or rows[0].objective is None:
+        return None
+    measure = rows[0].objective.name.replace("-", " ")
+    return Outcome(rows[0].scenario, runs, math.nan, float(runs[NOTHING].mean()), measure)
 
 
 def _outcome(rows: Sequence[ResultRow]) -> Outcome | None:

@@ -252,6 +252,21 @@ def test_calibrations_to_other_quantities_than_times_are_told(tmp_path: Path) ->
     assert "['platform.sockets', '1', 'lscpu']" in text
 
 
+def test_verdicts_follow_an_objective_that_is_no_time(tmp_path: Path) -> None:
+    content = report_inputs.evaluation()
+    name = content["rows"][0]["scenario"]
+    content["rows"] = [row for row in content["rows"] if row["scenario"] == name]
+    assert "no-migration" in [row["policy"] for row in content["rows"]]
+    for row in content["rows"]:
+        worse = 1 if row["policy"] == "no-migration" else 2
+        runs = [worse + 0.01 * number for number in range(len(row["seconds"]["runs"]))]
+        row["objective"] = {"name": "mean-slowdown", "unit": "1", "runs": runs}
+        row["bounds"] = {"clairvoyant": None, "no_migration": None, "all_fast": None}
+    _, text = told(tmp_path, content)
+    assert f"{name}: Doing nothing wins: no-migration (" in text
+    assert "of the mean slowdown without migration" in text and f"{name}: Worse than no migration: " in text
+
+
 def test_searches_by_another_objective_are_told(tmp_path: Path) -> None:
     content = report_inputs.search() | {"objective": {"name": "worst-slowdown", "unit": "1"}}
     for finalist in content["finalists"]:

@@ -22,7 +22,7 @@ from tierenv.train.html_report.verdicts import (
     worst,
 )
 from tierenv.train.outcomes import Outcome
-from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow
+from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow, unbounded_outcome
 from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import mean_estimate
 
@@ -49,7 +49,8 @@ def section(content: Mapping[str, Any], path: str) -> Section:
         words = Text(
             "What is judged here is no time, or the file does not say what is at stake: there is no bound to it."
         )
-        parts.append(Part("Without bounds", [words, _time_table(result, others, {})]))
+        verdicts = [block for scenario in others for block in _unbounded_verdict(result, scenario)]
+        parts.append(Part("Without bounds", [words, *verdicts, _time_table(result, others, {})]))
     parts += _process_parts(result)
     parts += _timeline_parts(result)
     name = result.suite or Path(path).name
@@ -107,6 +108,15 @@ def _stake_parts(
     by_scenario = {outcome.scenario: outcome for outcome in chosen}
     blocks += [_verdict_table(chosen), _time_table(result, names, by_scenario), _stake_charts(chosen)]
     return [Part(title, blocks)]
+
+
+def _unbounded_verdict(result: EvaluationResult, scenario: str) -> list[Block]:
+    """Who wins on a scenario without bounds, and who does harm; nothing if nobody did nothing there."""
+    outcome = unbounded_outcome(result.by_scenario[scenario])
+    found = None if outcome is None else verdict([outcome])
+    if outcome is None or found is None:
+        return []
+    return [Text(f"{scenario}: {words}", is_verdict=True) for words in (found.words, harm_words([outcome]))]
 
 
 def _mean_table(outcomes: Sequence[Outcome]) -> Table:
@@ -211,8 +221,8 @@ def _process_rows(row: ResultRow) -> list[list[str]]:
             [
                 row.scenario,
                 row.policy,
-                each.process,
-                _mean(each.end_s, 1, ".1f"),
+                each.process if each.lifetime == "once" else f"{each.process} ({each.lifetime})",
+                ("≥ " if each.runs_not_ended else "") + _mean(each.end_s, 1, ".1f"),
                 _mean(each.slowdown, 1, ".2f"),
                 _mean(each.access_s, 1e9, ".0f"),
             ]

@@ -7,12 +7,11 @@ import numpy as np
 
 from tierenv.train.html_report.texts import listed, percent, percent_interval
 from tierenv.train.outcomes import AT_STAKE, MUCH_AT_STAKE, Outcome
+from tierenv.train.results import NOTHING
 from tierenv.train.statistics import Estimate, stratified_mean
 
 STATIC = ("one-static:", "static:")
 """What the name of a policy begins with that holds one setting; so does best-static."""
-NOTHING = "no-migration"
-"""The policy that nobody installs to win."""
 UNSEEN = 5e-5
 """Differences, as shares of the time without migration, that two digits of a percentage do not show: none."""
 HARM = 0.001
@@ -87,6 +86,8 @@ class Verdict:
     """The next after the winner."""
     lead: Estimate | None
     """The winner less the runner-up, in units of the time without migration; below 0 is faster."""
+    measure: str
+    """What is judged."""
 
     @property
     def words(self) -> str:
@@ -94,7 +95,7 @@ class Verdict:
         if self.runner_up is None:
             return f"{self.winner} is the only policy."
         margin = percent_interval(self.lead, 2, signed=True)
-        lead = f"{margin} of the time without migration against {self.runner_up}"
+        lead = f"{margin} of the {self.measure} without migration against {self.runner_up}"
         if not self.equals:
             return f"{_win(self.winner)} ({lead}; the interval of the paired difference does not hold 0)."
         name = f"The static setting {self.winner}" if is_static(self.winner) else self.winner
@@ -103,11 +104,15 @@ class Verdict:
         statics = [policy for policy in self.equals if is_static(policy)]
         tail = ""
         if statics and not is_static(self.winner):
-            tail = f" So no policy is shown to be faster than a static setting: {listed(statics)}."
+            tail = f" So no policy is shown to be {_better(self.measure)} than a static setting: {listed(statics)}."
         return (
             f"{name} has the least mean ({lead}), but the interval of the paired difference holds 0 against "
-            f"{listed(self.equals)}: the episodes do not tell which is faster.{tail}"
+            f"{listed(self.equals)}: the episodes do not tell which is {_better(self.measure)}.{tail}"
         )
+
+
+def _better(measure: str) -> str:
+    return "faster" if measure == "time" else "better"
 
 
 def _win(policy: str) -> str:
@@ -125,7 +130,8 @@ def verdict(outcomes: Sequence[Outcome]) -> Verdict | None:
     winner, others = ranked[0], ranked[1:]
     differences = {policy: mean_difference(outcomes, winner, policy) for policy in others}
     equals = [policy for policy, difference in differences.items() if not _is_faster(difference)]
-    return Verdict(winner, equals, others[0] if others else None, differences[others[0]] if others else None)
+    runner_up = others[0] if others else None
+    return Verdict(winner, equals, runner_up, differences[runner_up] if runner_up else None, outcomes[0].measure)
 
 
 def _is_faster(difference: Estimate | None) -> bool:
@@ -139,6 +145,7 @@ def harm_words(outcomes: Sequence[Outcome]) -> str:
         share, scenario = worst(outcomes, policy)
         if policy != NOTHING and share > HARM:
             harmful.append(f"{policy} up to {percent(share)} ({scenario})")
+    worse = "slower" if outcomes[0].measure == "time" else "worse"
     if not harmful:
-        return f"No policy is more than {percent(HARM)} slower than no migration on any of these scenarios."
-    return f"Slower than no migration: {listed(harmful)}."
+        return f"No policy is more than {percent(HARM)} {worse} than no migration on any of these scenarios."
+    return f"{worse.capitalize()} than no migration: {listed(harmful)}."
