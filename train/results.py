@@ -138,7 +138,7 @@ def unbounded_outcome(rows: Sequence[ResultRow]) -> Outcome | None:
     if NOTHING not in runs or rows[0].objective is None:
         return None
     measure = rows[0].objective.name.replace("-", " ")
-    return Outcome(rows[0].scenario, runs, math.nan, float(runs[NOTHING].mean()), measure)
+    return Outcome(rows[0].scenario, runs, math.nan, float(runs[NOTHING].mean()), measure=measure)
 
 
 def _outcome(rows: Sequence[ResultRow]) -> Outcome | None:
