@@ -190,6 +190,7 @@ def _search_table(result: SearchResult) -> Table:
             _judged(result.scenario, Estimate(finalist.screening, math.nan, math.nan), more_digits=1),
         )
     budget = result.budget
+    table.add_row("no migration", "no-migration", _judged(result.scenario, result.no_migration, more_digits=1), "-")
     table.caption = (
         f"{budget.trials} settings, {budget.episodes} runs, {budget.env_steps:,} environment steps, "
         f"{budget.wall_s:.1f} s; judged on {len(result.fresh_seeds)} fresh seeds"

@@ -69,7 +69,14 @@ class StoredSearch(Part):
     objective: StoredObjective = StoredObjective()
     git_revision: str | None = None
     budget: StoredBudget = StoredBudget()
+    no_migration: MeanWithInterval | None = None
+    """What doing nothing comes to on the same seeds."""
     finalists: Annotated[tuple[StoredFinalist, ...], Field(min_length=1)]
+
+    @property
+    def unit(self) -> str:
+        """Behind a number."""
+        return "" if self.objective.unit == "1" else f" {self.objective.unit}"
 
 
 class CommonFinalist(Part):
@@ -164,7 +171,10 @@ def _part(search: StoredSearch) -> ReportPart:
 def _verdict(search: StoredSearch) -> str:
     best = search.finalists[0]
     words = f"{best.policy} is the best of {search.budget.trials or 'the'} settings"
-    words += f", {with_interval(best.judged.mean, best.judged.ci95, '.4g')} {search.objective.unit}."
+    words += f", {with_interval(best.judged.mean, best.judged.ci95, '.4g')}{search.unit}."
+    if search.no_migration is not None:
+        rest = search.no_migration
+        words += f" No migration comes to {with_interval(rest.mean, rest.ci95, '.4g')}{search.unit}."
     if best.judged.ci95 is None:
         return words
     near = [
