@@ -309,3 +309,10 @@ def test_on_one_tier_nothing_moves_and_memory_costs_what_the_tier_does(small):
 
 def test_a_rate_is_a_quantity_of_the_table():
     assert set(KINDS) < set(QUANTITIES)
+
+
+def test_a_time_of_several_programs_is_refused() -> None:
+    like = load_scenario("noisy-neighbour")
+    cells = [Cell(None, "no-migration", 200.0, 0.0)]
+    with pytest.raises(ConfigError, match="a measured time is that of one program"):
+        calibrate(cells, like)

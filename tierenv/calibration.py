@@ -219,6 +219,11 @@ def calibrate(
     if not cells:
         raise ConfigError(f"{origin}: has no row")
     cells = sorted(at_size(cells, like, origin), key=lambda cell: cell.size_gib or 0.0)
+    if sum(process.is_awaited for process in like.processes) > 1:
+        raise ConfigError(
+            f"scenario {like.name}: corunners: a measured time is that of one program; must be lifetime: endless, "
+            "repeating or periodic"
+        )
     check_runs(cells, like, origin)
     priors = priors_of(like, files or {})
     parameters = priors.fitted

@@ -117,7 +117,7 @@ def _edited(start: Start, estimates: Sequence[Estimate], path: Path) -> str:
     if not isinstance(root, yaml.MappingNode):
         raise LookupError("no mapping")
     edits = _Edits()
-    _move_like(root, start, path, edits)
+    _move_paths(root, start, path, edits)
     appended = [line for estimate in estimates if (line := _put(text, root, estimate, edits)) is not None]
     newline = "\r\n" if "\r\n" in text else "\n"
     for first, end, content in _line_ends(text, edits):
@@ -129,19 +129,30 @@ def _edited(start: Start, estimates: Sequence[Estimate], path: Path) -> str:
     return text + "".join(line + newline for line in appended)
 
 
-def _move_like(root: yaml.MappingNode, start: Start, path: Path, edits: _Edits) -> None:
-    """Have a relative path lead where it led, from the folder of the file to be written."""
+def _move_paths(root: yaml.MappingNode, start: Start, path: Path, edits: _Edits) -> None:
+    """Have relative paths lead where they led, from the folder of the file to be written."""
     like = _child(root, "like")
-    if not isinstance(like, yaml.ScalarNode) or is_bare_word(like.value) or os.path.isabs(like.value):
-        return
+    if isinstance(like, yaml.ScalarNode) and not is_bare_word(like.value):
+        leads_to = _move(like, start, path, edits)
+        if leads_to == os.path.realpath(path):
+            raise LookupError("like leads to the file itself")
+    phases = _child(root, "phases")
+    parts = [root, *(phases.value if isinstance(phases, yaml.SequenceNode) else [])]
+    for part in parts:
+        file = _child(_child(part, "heat"), "file")
+        if isinstance(file, yaml.ScalarNode):
+            _move(file, start, path, edits)
+
+
+def _move(node: yaml.ScalarNode, start: Start, path: Path, edits: _Edits) -> str:
+    """Returns where a path leads."""
     here, there = os.path.realpath(start.folder), os.path.realpath(path.parent)
-    leads_to = os.path.realpath(locate(FileText(like.value, Path(here))))
-    if leads_to == os.path.realpath(path):
-        raise LookupError("like leads to the file itself")
-    if here != there:
+    leads_to = os.path.realpath(locate(FileText(node.value, Path(here))))
+    if here != there and not os.path.isabs(node.value):
         led = os.path.relpath(leads_to, there)
         moved = led if os.sep in led or "." in led else f".{os.sep}{led}"
-        edits.replaced.append((like.start_mark.index, like.end_mark.index, json.dumps(moved, ensure_ascii=False)))
+        edits.replaced.append((node.start_mark.index, node.end_mark.index, json.dumps(moved, ensure_ascii=False)))
+    return leads_to
 
 
 def _put(text: str, root: yaml.MappingNode, estimate: Estimate, edits: _Edits) -> str | None:

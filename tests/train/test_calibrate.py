@@ -266,3 +266,22 @@ def test_if_one_file_cannot_be_written_none_is(folder: Path, capsys: pytest.Capt
     assert main(command(folder)) == 2
     assert "fitted.calibration.json: is a folder" in capsys.readouterr().err
     assert not (folder / "fitted.yaml").exists() and not (folder / "fitted.workload.yaml").exists()
+
+
+@pytest.mark.parametrize("output", ["times.csv", "platform.yaml", "mine.yaml", "program.yaml"])
+def test_what_is_read_is_not_written_over(folder: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(command(folder, output)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "itself, which is read; choose another path to write" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_of_heat_is_found_from_where_the_fitted_program_stands(folder: Path) -> None:
+    (folder / "heat.csv").write_text("pages,accesses\n0.1,0.9\n0.9,0.1\n")
+    (folder / "program.yaml").write_text(WORKLOAD + "heat: {file: heat.csv}\n")
+    (folder / "out").mkdir()
+    run_calibration(*arguments(folder, "out/fitted.yaml"))
+    text = (folder / "out/fitted.workload.yaml").read_text()
+    assert 'heat: {file: "../heat.csv"}' in text
+    assert len(load_record("workloads", Workload, str(folder / "out/fitted.workload.yaml")).classes) == 2
