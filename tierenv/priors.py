@@ -118,7 +118,8 @@ def _marks(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dic
         yield ".".join(place), content
     elif isinstance(content, dict):
         for key, inner in content.items():
-            yield from _marks(inner, (*place, str(key)))
+            if key != "access_share":  # whose keys are names of classes
+                yield from _marks(inner, (*place, str(key)))
     elif isinstance(content, list):
         for index, inner in enumerate(content):
             yield from _marks(inner, (*place, str(index)))

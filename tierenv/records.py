@@ -111,7 +111,9 @@ MARKS = ("value", "prior", "source")
 
 def has_marks(content: object) -> bool:
     """Whether what a file holds looks like a number with MARKS."""
-    return isinstance(content, dict) and "value" in content and content.keys() <= set(MARKS)
+    if not isinstance(content, dict) or "value" not in content or not content.keys() <= set(MARKS):
+        return False
+    return not isinstance(content["value"], dict | list)  # a class may be named so
 
 
 def _without_marks(number: object) -> object:

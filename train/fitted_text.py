@@ -84,7 +84,7 @@ def fitted_text(start: Start, part: str, scenario: Scenario, estimates: Sequence
             return _edited(start, own, path)
     except (ConfigError, yaml.YAMLError, LookupError, ValueError):
         pass
-    log.warning("%s: is written anew, without the comments of the %s it started from", path, part)
+    log.warning("%s: is written anew, without the comments, priors and sources of the %s it started from", path, part)
     return to_yaml(record.model_dump(exclude={"name"}))
 
 
