@@ -111,9 +111,7 @@ MARKS = ("value", "prior", "source")
 
 def has_marks(content: object) -> bool:
     """Whether what a file holds looks like a number with MARKS."""
-    if not isinstance(content, dict) or "value" not in content or not content.keys() <= set(MARKS):
-        return False
-    return not isinstance(content["value"], dict | list)  # a class may be named so
+    return isinstance(content, dict) and "value" in content and content.keys() <= set(MARKS)
 
 
 def _without_marks(number: object) -> object:
