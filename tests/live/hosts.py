@@ -67,7 +67,8 @@ class Host:
         new.replace(file)
 
     def knob(self, path: str) -> int:
-        return int(Path(f"{self.root}{path}").read_text())
+        file = Path(f"{self.root}{path}")
+        return int(next(text for _ in range(1000) if (text := file.read_text())))  # empty while it is being written
 
     @property
     def knobs(self) -> dict[str, int]:
