@@ -149,8 +149,8 @@ class Timeline:
 
     @property
     def tunable_names(self) -> tuple[str, ...]:
-        """Tunables that its machine's daemon has."""
-        return tuple(self._scenario.daemon.tunables)
+        """Tunables that its machine's daemon has; of one that is off none is in force."""
+        return () if self._scenario.control == "off" else tuple(self._scenario.daemon.tunables)
 
     @property
     def has_several_processes(self) -> bool:
@@ -275,7 +275,7 @@ class Timeline:
         """Draw a tunable on the log scale of its range; 0 and infinity stand just outside of it."""
         axes.set_ylabel(name.replace("_", " "), fontsize="small")
         bounds = self._scenario.daemon.tunables.get(name)
-        if bounds is None:
+        if bounds is None or name not in self.tunable_names:
             axes.set_yticks([])
             return
         below, above = bounds.min / 2, bounds.max * 2

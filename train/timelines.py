@@ -89,6 +89,7 @@ def _columns(timeline: Timeline, scenario: Scenario, phase_names: Sequence[str],
             {"name": name, "unit": TUNABLES[name].quantity.unit, "min": bounds.min, "max": bounds.max}
             | {"values": _rounded(settings[name])}
             for name, bounds in scenario.daemon.tunables.items()
+            if name in timeline.tunable_names
         ],
     }
 
