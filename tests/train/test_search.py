@@ -175,3 +175,15 @@ def test_one_setting_for_all_needs_one_daemon(suite_path: Path) -> None:
     mixed.write_text("scenarios: [skewed, pmbench]\n")
     with pytest.raises(ConfigError, match="one setting for all needs one daemon, got kmmscand-tunable, numa-balancing"):
         search_target(str(mixed))
+
+
+def test_a_setting_that_promotes_nothing_is_always_judged() -> None:
+    throttle = list(TUNABLES).index("throttle")
+    settings = np.full((12, len(TUNABLES)), 7.0)
+    settings[[2, 9], throttle] = 0.0
+    means = np.arange(12.0)
+    best = np.array([0, 1, 3, 4])
+    assert search_module._with_one_that_rests(best, means, settings).tolist() == [0, 1, 3, 2]
+    assert search_module._with_one_that_rests(np.array([0, 2]), means, settings).tolist() == [0, 2]
+    settings[:, throttle] = 1.0
+    assert search_module._with_one_that_rests(best, means, settings).tolist() == best.tolist()
