@@ -24,7 +24,7 @@ import numpy as np
 from tierenv.errors import ConfigError
 from tierenv.fit import Floats, Posterior, Problem, Remember, evaluated_anew
 from tierenv.measurements import TIME, Cell, at_size, check_runs
-from tierenv.priors import Fixed, Parameter, bounds_of, priors_of, with_values
+from tierenv.priors import INFORMED, INTERVAL_SDS, Fixed, Parameter, bounds_of, priors_of, with_values
 from tierenv.progress import ReportProgress, unreported
 from tierenv.quantities import QUANTITIES, Outcome, traffic_per_access
 from tierenv.records import validate_record
@@ -46,10 +46,6 @@ LEAST_RATE = 1.0
 """What is added to rates before their logarithm is taken: one event a second, below which none says anything."""
 BATCH_MACHINES = 256
 """Simulated together: enough for the cores, and no more memory than so many large machines take."""
-INTERVAL_SDS = 1.96
-"""Half width of a 95 % interval in standard deviations."""
-INFORMED = 0.75
-"""Share of what is known of a parameter that has to come from the rows for it to be theirs: half the prior's spread."""
 SIGNIFICANT_DIGITS = 4
 """Digits of a fitted value that are kept."""
 SEED = 0

@@ -28,6 +28,8 @@ from tierenv.short_forms import (
 )
 from tierenv.units import DAY_S
 
+NULLABLE = (*SHAPE, "classes", "phases", "load")
+"""Keys with which null takes back what another file says."""
 SAME_EDGE = LEAST_PAGES / 2
 """Classes of two heats end at the same page where their ends are nearer than this."""
 NOTHING = 1e-12
@@ -175,10 +177,6 @@ def _integral(bands: Sequence[Band], places: NDArray[np.float64]) -> NDArray[np.
     beyond = rest - ends[piece]
     inside = areas[piece] + sums[piece] * beyond + slopes[piece] * beyond**2 / 2
     return rounds * (rounds - 1) / 2 + rounds * areas[-1] + rounds * rest + inside
-
-
-NULLABLE = (*SHAPE, "classes", "phases", "load")
-"""Keys with which null takes back what another file says."""
 
 
 def growing(bands: Sequence[Band], growth: Growth) -> dict[str, Any]:

@@ -73,6 +73,12 @@ _PLACE = re.compile(r"(platform|workload)\.([a-z0-9_]+|(dram|cxl)\.[a-z0-9_]+)")
 the others: fractions of classes add up to 1."""
 
 
+INTERVAL_SDS = 1.96
+"""Half width of a 95 % interval in standard deviations."""
+INFORMED = 0.75
+"""Share of what is known of a parameter that has to come from the rows for it to be theirs: half the prior's spread."""
+
+
 @dataclass(frozen=True)
 class Fixed:
     """What a file keeps from being fitted."""

@@ -284,6 +284,12 @@ def locate(path: str) -> Path:
     return path.folder / path if isinstance(path, FileText) else Path(path)
 
 
+def reference_from(folder: str | Path, path: str | Path) -> str:
+    """How a file in a folder refers to another, right also through links, and never a bare word."""
+    led = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    return f".{os.sep}{led}" if is_bare_word(led) else led
+
+
 def resolve(kind: str, name_or_path: str) -> Path:
     """The file (or bundle folder) a name or path stands for. Raises `ConfigError`."""
     if not is_bare_word(name_or_path):

@@ -113,7 +113,7 @@ def _residual_table(calibration: Calibration) -> Table:
             f"{cell.size_gib:.4g}",
             cell.system,
             *([] if is_times else [f"{cell.quantity} [{QUANTITIES[cell.quantity].unit}]"]),
-            *(_four_digits(number) for number in (cell.value, modelled)),
+            *(_with_hundredths(number) for number in (cell.value, modelled)),
             f"{error:+.1%}",
             f"{normalised:+.1f}",
             f"{left_out:+.1%}" if math.isfinite(left_out) else "-",
@@ -143,7 +143,7 @@ def _residual_table(calibration: Calibration) -> Table:
     return table
 
 
-def _four_digits(number: float) -> str:
+def _with_hundredths(number: float) -> str:
     return f"{number:.2f}" if 1 <= number < 1e5 else f"{number:.4g}"
 
 

@@ -90,8 +90,8 @@ class Comparison:
         tunables = tuple(self.scenario.daemon.tunables)
         row, held_out = objective_row(self.scenario.objective), self.held_out_difference
         differences = {
-            "difference": _with_interval(self.difference),
-            "held_out_difference": held_out and _with_interval(held_out),
+            "difference": self.difference.to_json(),
+            "held_out_difference": held_out and held_out.to_json(),
         }
         return {
             "scenario": self.scenario.name,
@@ -100,8 +100,8 @@ class Comparison:
             "objective": {
                 "name": objective_name(self.scenario.objective),
                 "unit": row.unit,
-                "teacher": _with_interval(mean_estimate(self.teacher.objective)),
-                "tree": _with_interval(mean_estimate(self.tree.objective)),
+                "teacher": mean_estimate(self.teacher.objective).to_json(),
+                "tree": mean_estimate(self.tree.objective).to_json(),
                 **differences,
             },
             **{f"{key}_s": value if row.judges_end_of else None for key, value in differences.items()},
@@ -299,12 +299,8 @@ def _training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scena
     return scenarios
 
 
-def _with_interval(estimate: Estimate) -> dict[str, Any]:
-    return {"mean": estimate.value, "ci95": estimate.interval}
-
-
 def _with_runs(episodes: Episodes) -> dict[str, Any]:
-    return _with_interval(mean_estimate(episodes.seconds)) | {"runs": episodes.seconds.tolist()}
+    return mean_estimate(episodes.seconds).to_json() | {"runs": episodes.seconds.tolist()}
 
 
 def _by_tunable(tunables: Sequence[str], values: Sequence[float]) -> dict[str, float]:

@@ -131,7 +131,7 @@ class Row:
         """The row as `--json` writes it, for episodes of these seeds."""
         seconds, objective = self.seconds, self.objective
         row = objective_row(self.scenario.objective)
-        difference = _with_interval(self.difference_to_baseline)
+        difference = self.difference_to_baseline and self.difference_to_baseline.to_json()
         means = {key: float(counts.mean()) for key, counts in self.episodes.counts.items()}
         return {
             "scenario": self.scenario.name,
@@ -140,15 +140,11 @@ class Row:
             "objective": {
                 "name": objective_name(self.scenario.objective),
                 "unit": row.unit,
-                "mean": objective.value,
-                "ci95": objective.interval,
+                **objective.to_json(),
                 "runs": self.episodes.objective.tolist(),
             },
-            "seconds": {"mean": seconds.value, "ci95": seconds.interval, "runs": self.episodes.seconds.tolist()},
-            "process_seconds": [
-                {"workload": name, "mean": estimate.value, "ci95": estimate.interval}
-                for name, estimate in self.process_seconds
-            ],
+            "seconds": seconds.to_json() | {"runs": self.episodes.seconds.tolist()},
+            "process_seconds": [{"workload": name} | estimate.to_json() for name, estimate in self.process_seconds],
             "truncated_runs": self.num_truncated,
             "processes": [process.to_json() for process in self.processes],
             "bounds": {key: self.bounds and float(getattr(self.bounds, key).mean()) for key in BOUNDS},
@@ -307,7 +303,3 @@ def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
     clairvoyant = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])
     return Bounds(no_migration.objective_all_fast, clairvoyant, no_migration.objective)
-
-
-def _with_interval(estimate: Estimate | None) -> dict[str, Any] | None:
-    return estimate and {"mean": estimate.value, "ci95": estimate.interval}

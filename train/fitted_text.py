@@ -17,7 +17,7 @@ from tierenv.calibration import Estimate
 from tierenv.errors import ConfigError
 from tierenv.priors import with_values
 from tierenv.reading import FileText
-from tierenv.records import NamedRecord, is_bare_word, locate, record_of_text
+from tierenv.records import NamedRecord, is_bare_word, locate, record_of_text, reference_from
 from tierenv.scenario import Scenario
 from tierenv.train.run_dir import to_yaml
 from tierenv.units import format_number, parse_bytes, parse_bytes_per_s, parse_seconds
@@ -149,9 +149,8 @@ def _move(node: yaml.ScalarNode, start: Start, path: Path, edits: _Edits) -> str
     here, there = os.path.realpath(start.folder), os.path.realpath(path.parent)
     leads_to = os.path.realpath(locate(FileText(node.value, Path(here))))
     if here != there and not os.path.isabs(node.value):
-        led = os.path.relpath(leads_to, there)
-        moved = led if os.sep in led or "." in led else f".{os.sep}{led}"
-        edits.replaced.append((node.start_mark.index, node.end_mark.index, json.dumps(moved, ensure_ascii=False)))
+        moved = json.dumps(reference_from(there, leads_to), ensure_ascii=False)
+        edits.replaced.append((node.start_mark.index, node.end_mark.index, moved))
     return leads_to
 
 

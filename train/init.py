@@ -6,7 +6,6 @@ appears whole or not at all.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.files import atomic_folder
 from tierenv.platform import MemoryTier, Platform
-from tierenv.records import is_bare_word, load_record, validate_record
+from tierenv.records import is_bare_word, load_record, reference_from, validate_record
 from tierenv.scenario import Scenario
 from tierenv.sim.parameters import access_time_s
 from tierenv.units import parse_bytes, parse_bytes_per_s, parse_seconds
@@ -210,7 +209,7 @@ def _reference(folder: Path, kind: str, own: Mapping[str, str]) -> str:
     if kind not in own:
         return f"{kind}.yaml"
     path = own[kind]
-    return path if is_bare_word(path) else json.dumps(os.path.relpath(os.path.realpath(path), os.path.realpath(folder)))
+    return path if is_bare_word(path) else json.dumps(reference_from(folder, path))
 
 
 def _scenario(folder: Path, answers: Answers, parts: Mapping[str, str]) -> Scenario:

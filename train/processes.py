@@ -110,5 +110,4 @@ def _mean(values: Floats) -> dict[str, Any] | None:
     known = values[np.isfinite(values)]
     if not len(known):
         return None
-    estimate = mean_estimate(known)
-    return {"mean": estimate.value, "ci95": estimate.interval}
+    return mean_estimate(known).to_json()

@@ -24,6 +24,7 @@ from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.replay import Replay
 from tierenv.train.search import SearchResult, SuiteSearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
+from tierenv.train.texts import four_digits, with_interval
 from tierenv.units import PAGE_BYTES, format_bytes
 
 if TYPE_CHECKING:
@@ -256,8 +257,8 @@ def replay_table(result: Replay) -> Table:
         table.add_row(
             counter.name + ", mean" * counter.is_gauge,
             counter.unit,
-            _four_digits(row.recorded),
-            _four_digits(row.modelled),
+            four_digits(row.recorded),
+            four_digits(row.modelled),
             "-" if row.error is None else f"{row.error:+.1%}",
             _percent(row.interval_error),
         )
@@ -277,20 +278,14 @@ def fidelity_cells(row: Mapping[str, Any]) -> list[str]:
     return [
         row["id"],
         row["unit"],
-        _four_digits(row["published"]),
-        _four_digits(row["modelled"]),
+        four_digits(row["published"]),
+        four_digits(row["modelled"]),
         "-" if row["error"] is None else f"{100 * row['error']:+.1f} %",
         sign,
         row["tolerance"] or "-",
         verdict,
         "yes" if row["fitted"] else "no",
     ]
-
-
-def _four_digits(number: float | None) -> str:
-    if number is None:
-        return "-"
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 
 def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:
@@ -312,7 +307,7 @@ def import_tables(imported: Imported) -> list[Table]:
         ),
         ("time recorded", f"{end_s[-1]:.4g} s" if end_s else "-"),
         ("time of the run", "-" if imported.run_s is None else f"{imported.run_s:.4g} s"),
-        ("accesses per page", _four_digits(workload.accesses_per_page)),
+        ("accesses per page", four_digits(workload.accesses_per_page)),
         (
             "an access of a thread",
             "-" if imported.access_ns is None else f"{imported.access_ns:.4g} ns, computing and memory",
@@ -383,7 +378,4 @@ def _table(title: str, columns: list[str], text_columns: int = 1) -> Table:
 def _with_interval(estimate: Estimate | None, number: str) -> str:
     if estimate is None:
         return "-"
-    if estimate.interval is None:
-        return format(estimate.value, number)
-    low, high = estimate.interval
-    return f"{estimate.value:{number}} [{low:{number}}, {high:{number}}]"
+    return with_interval(estimate.value, estimate.interval, number)

@@ -138,15 +138,15 @@ class SearchResult:
             "git_revision": git_revision(),
             "objective": {"name": objective_name(self.scenario.objective), "unit": row.unit},
             "budget": vars(self.budget),
-            "no_migration": {"mean": self.no_migration.value, "ci95": self.no_migration.interval},
+            "no_migration": self.no_migration.to_json(),
             "finalists": [
                 {
                     "policy": finalist.setting.policy_name,
                     "setting": finalist.setting.to_json(),
                     "screening": finalist.screening,
                     "screening_s": finalist.screening if row.judges_end_of else None,
-                    "objective": {"mean": finalist.objective.value, "ci95": finalist.objective.interval},
-                    "seconds": {"mean": finalist.seconds.value, "ci95": finalist.seconds.interval},
+                    "objective": finalist.objective.to_json(),
+                    "seconds": finalist.seconds.to_json(),
                 }
                 for finalist in self.finalists
             ],

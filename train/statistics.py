@@ -6,7 +6,7 @@ does not import beside pandas 3.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,10 @@ class Estimate(NamedTuple):
     def interval(self) -> list[float] | None:
         """[low, high] for JSON, None where there is none."""
         return None if math.isnan(self.low) else [self.low, self.high]
+
+    def to_json(self) -> dict[str, Any]:
+        """What results hold of it."""
+        return {"mean": self.value, "ci95": self.interval}
 
 
 def mean_estimate(values: ArrayLike) -> Estimate:

@@ -16,9 +16,9 @@ from tierenv.errors import ConfigError
 from tierenv.train.cli import main
 from tierenv.train.html_report.kinds import read_section
 from tierenv.train.html_report.page import page
-from tierenv.train.html_report.texts import clean, plain
 from tierenv.train.html_report.verdicts import harm_words, mean_gap_closed, verdict
 from tierenv.train.outcomes import Outcome
+from tierenv.train.texts import clean, plain
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 

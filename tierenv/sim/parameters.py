@@ -1,7 +1,7 @@
 """What the compiled models need to know of a scenario, as arrays."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -313,13 +313,7 @@ def access_time_s(
         process_index: which of the scenario's processes.
         working_share: share of its threads that work.
     """
-    arrays = scenario_arrays(scenario)
-    process = arrays.processes[process_index]
-    process["working_threads"] *= working_share
-    found = np.empty(np.shape(fast_share))
-    for index, share in np.ndenumerate(np.asarray(fast_share, dtype=np.float64)):
-        found[index] = _access_time_s(arrays, process, share)
-    return found
+    return _access_times_s(scenario, fast_share, process_index, working_share, (0.0,))
 
 
 def least_access_time_s(
@@ -329,12 +323,18 @@ def least_access_time_s(
 
     Of NUM_SPLITS splits over two nodes the best one is taken; the time is convex in the split.
     """
-    if len(scenario.node_capacity_pages) == 1:
-        return access_time_s(scenario, fast_share, process_index, working_share)
+    is_split = len(scenario.node_capacity_pages) > 1
+    splits = np.linspace(0.0, 1.0, NUM_SPLITS).tolist() if is_split else (0.0,)
+    return _access_times_s(scenario, fast_share, process_index, working_share, splits)
+
+
+def _access_times_s(
+    scenario: Scenario, fast_share: ArrayLike, process_index: int, working_share: float, splits: Sequence[float]
+) -> NDArray[np.float64]:
+    """The least time over the shares of the fast accesses that fall elsewhere than on the own node."""
     arrays = scenario_arrays(scenario)
     process = arrays.processes[process_index]
     process["working_threads"] *= working_share
-    splits = np.linspace(0.0, 1.0, NUM_SPLITS)
     found = np.empty(np.shape(fast_share))
     for index, share in np.ndenumerate(np.asarray(fast_share, dtype=np.float64)):
         found[index] = min(_access_time_s(arrays, process, share, split) for split in splits)

@@ -6,18 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
+from tierenv.priors import INFORMED, INTERVAL_SDS
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import MOST_CHARTS, Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
-from tierenv.train.html_report.texts import four_digits, listed, percent
 from tierenv.train.results import MOST_ROWS, Interval, Number, Part
+from tierenv.train.texts import four_digits, listed, percent
 
-INFORMED = 0.5
+MOST_LEFT = math.sqrt(1 - INFORMED)
 """Share of the prior's standard deviation that measurements must not leave more of to have told something."""
-INTERVAL_SDS = 1.96
-"""Half width of a 95 % interval in standard deviations."""
 
 Prior = Annotated[float, Field(ge=1e-30, le=1e15)]
 
@@ -156,7 +155,7 @@ def _parameters(result: StoredCalibration) -> list[Block]:
     ]
     columns = ["parameter", "value", "95 % interval", "prior, one sd", "of the prior's sd left", "source of the prior"]
     blocks: list[Block] = [Table("Fitted values", columns, rows, numbers_from=6)]
-    vague = [each.field for each in result.parameters if (each.left_of_prior or 0) > INFORMED]
+    vague = [each.field for each in result.parameters if (each.left_of_prior or 0) > MOST_LEFT]
     if vague:
         blocks.append(Text(f"The measurements tell little more than the prior of {listed(vague)}."))
     dots = [

@@ -12,8 +12,8 @@ from html import escape
 from typing import Any
 
 from tierenv.train.html_report.document import Chart
-from tierenv.train.html_report.texts import cut
 from tierenv.train.statistics import Estimate
+from tierenv.train.texts import cut
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 

@@ -9,7 +9,6 @@ from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import MOST_CHARTS, Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
-from tierenv.train.html_report.texts import counted, percent, percent_interval, short, with_interval
 from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
 from tierenv.train.html_report.verdicts import (
     CLASSES,
@@ -25,6 +24,7 @@ from tierenv.train.outcomes import Outcome
 from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow, unbounded_outcome
 from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import mean_estimate
+from tierenv.train.texts import counted, percent, percent_interval, short, with_interval
 
 BEST_STATIC = "best-static"
 LAST_END = "last-end"

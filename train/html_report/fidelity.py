@@ -1,6 +1,7 @@
 """What a report says of `fidelity --json`."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,8 +11,8 @@ from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
-from tierenv.train.html_report.texts import four_digits, listed, percent
 from tierenv.train.results import MOST_ROWS, Number, Part
+from tierenv.train.texts import four_digits, listed, percent
 
 COLUMNS = ["row", "unit", "published", "modelled", "error", "sign", "tolerance", "verdict", "fitted"]
 
@@ -77,18 +78,10 @@ def section(content: Mapping[str, Any], path: str) -> Section:
 def _verdict(rows: Sequence[StoredRow]) -> str:
     failed = [f"{row.experiment}: {row.id}" for row in rows if row.failed]
     checks = [abs(row.error) for row in rows if row.error is not None and not row.fitted]
-    words = f"The median error of what nothing was fitted to is {percent(_median(checks))}. " if checks else ""
+    words = f"The median error of what nothing was fitted to is {percent(median(checks))}. " if checks else ""
     if not failed:
         return f"{words}Nothing that is required fails."
     return f"{words}{len(failed)} rows fail what is required: {listed(failed)}."
-
-
-def _median(numbers: Sequence[float]) -> float | None:
-    ordered = sorted(numbers)
-    middle = len(ordered) // 2
-    if not ordered:
-        return None
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _summary_table(rows: Sequence[StoredRow]) -> Table:
@@ -100,8 +93,8 @@ def _summary_table(rows: Sequence[StoredRow]) -> Table:
             [
                 role,
                 str(len(chosen)),
-                percent(_median(errors)),
-                percent(sum(errors) / len(errors) if errors else None),
+                percent(median(errors) if errors else None),
+                percent(fmean(errors) if errors else None),
                 _held([row.within for row in chosen]),
                 _held([row.sign_ok for row in chosen]),
                 _held([not row.failed if row.required is not None else None for row in chosen]),
@@ -132,13 +125,12 @@ def _part(experiment: StoredExperiment, rows: Sequence[StoredRow]) -> ReportPart
 
 def _cells(row: StoredRow) -> list[str]:
     verdict = {None: "-", True: "within", False: "off"}[row.within]
-    error = None if row.error is None else row.error
     return [
         row.id,
         row.unit,
         four_digits(row.published),
         four_digits(row.modelled),
-        percent(error, signed=True),
+        percent(row.error, signed=True),
         {None: "-", True: "holds", False: "wrong"}[row.sign_ok],
         row.tolerance or "-",
         "failed" if row.failed else verdict,

@@ -10,7 +10,7 @@ from tierenv.errors import ConfigError
 from tierenv.reading import read_json
 from tierenv.train.html_report import calibration, evaluation, fidelity, replay, run, search
 from tierenv.train.html_report.document import Section
-from tierenv.train.html_report.texts import clean
+from tierenv.train.texts import clean
 
 Content = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import Dot, Line, dot_chart
 from tierenv.train.html_report.document import Block, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
-from tierenv.train.html_report.texts import four_digits, percent
 from tierenv.train.results import Number, Part
+from tierenv.train.texts import four_digits, percent
 
 
 class StoredCounter(Part):

@@ -10,7 +10,7 @@ from tierenv.reading import read_text
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import curve_chart
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
-from tierenv.train.html_report.texts import percent, plain
+from tierenv.train.texts import percent, plain
 
 STEPS = "time/total_timesteps"
 """Column of progress.csv (`tierenv.train.progress_csv`, which needs the learner)."""

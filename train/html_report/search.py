@@ -11,8 +11,8 @@ from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import Dot, dot_chart
 from tierenv.train.html_report.document import Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
-from tierenv.train.html_report.texts import four_digits, with_interval
 from tierenv.train.results import MeanWithInterval, Number, Part
+from tierenv.train.texts import four_digits, with_interval
 from tierenv.tunables import TUNABLES
 
 _TUNABLES = {tunable.symbol: tunable for tunable in TUNABLES.values()}

@@ -12,8 +12,8 @@ from pydantic import Field
 from tierenv.render import MOST_PHASE_LINES
 from tierenv.train.html_report.charts import CONFIG, SCHEMA, WIDTH
 from tierenv.train.html_report.document import LiveChart, Table, Timelines
-from tierenv.train.html_report.texts import four_digits
 from tierenv.train.results import Part
+from tierenv.train.texts import four_digits
 from tierenv.tunables import TUNABLES
 
 MOST_CLASSES = 10

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tierenv.train.html_report.texts import listed, percent, percent_interval
 from tierenv.train.outcomes import AT_STAKE, MUCH_AT_STAKE, Outcome
 from tierenv.train.results import NOTHING
 from tierenv.train.statistics import Estimate, stratified_mean
+from tierenv.train.texts import listed, percent, percent_interval
 
 STATIC = ("one-static:", "static:")
 """What the name of a policy begins with that holds one setting; so does best-static."""

@@ -22,8 +22,6 @@ def write_report(inputs: Sequence[Path], output: Path, report_progress: ReportPr
     """
     if not 1 <= len(inputs) <= MOST_INPUTS:
         raise ConfigError(f"INPUT: must be 1 to {MOST_INPUTS} files and run folders, got {len(inputs)}")
-    if output.resolve() in {path.resolve() for path in inputs}:
-        raise ConfigError(f"{output}: is an input too; choose another --output")
     sections = []
     for number, path in enumerate(inputs):
         report_progress(number, len(inputs), str(path))

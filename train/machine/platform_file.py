@@ -17,6 +17,7 @@ from tierenv.records import (
     load_record,
     quantity_writer,
     read_values,
+    reference_from,
     resolve,
     with_changes,
 )
@@ -114,7 +115,7 @@ def platform_of(
     machine = read_machine(given)
     tiers = tiers_of_machine(machine, fast_node, slow_nodes)
     found = findings(machine, tiers, base)
-    text = _text(found, machine, tiers, base, _as_seen_from(output, like))
+    text = _text(found, machine, tiers, base, like if is_bare_word(like) else reference_from(output.parent, like))
     return MachinePlatform(
         platform=_checked(text, base, output),
         text=text,
@@ -135,14 +136,6 @@ def _platform_below(like: str, output: Path) -> Platform:
         return load_record("platforms", Platform, like)
     except ConfigError as error:
         raise ConfigError(f"--like: {error}") from None
-
-
-def _as_seen_from(output: Path, like: str) -> str:
-    """What a file at `output` has to say to be like a platform."""
-    if is_bare_word(like):
-        return like
-    relative = os.path.relpath(os.path.realpath(like), os.path.realpath(output.parent))
-    return relative if not is_bare_word(relative) else f"./{relative}"
 
 
 def _text(found: Findings, machine: Observation, tiers: Tiers, base: Platform, like: str) -> str:

@@ -23,7 +23,7 @@ class Report:
 
     def run(self) -> int:
         """Report."""
-        check_outputs(self.output)
+        check_outputs(self.output, inputs=self.inputs)
         require("report", "report")
         from tierenv.train.html_report.write import write_report
 
