@@ -6,6 +6,7 @@ As `tierenv tune --save`, which stores into the folder of the user, does it.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -26,6 +27,10 @@ class PackagedSettings:
     """Daemon in place of the scenarios' own."""
     seeds: Annotated[int, arg(metavar="N")] = 8
     """Tuning episodes for each setting."""
+    trials: Annotated[int | None, arg(metavar="N")] = None
+    """Settings to draw at random, in place of the grid."""
+    output: Annotated[Path, arg(metavar="FILE")] = packaged_path()
+    """File that the settings are put into."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(PackagedSettings, args=arguments)
     for target in options.targets:
         under = f"--daemon {options.daemon} " if options.daemon else ""
-        with journal_of("best-static", target, options.daemon, options.seeds) as journal:
-            result = search_target(target, num_seeds=options.seeds, daemon=options.daemon, journal=journal)
-            save_search(result, f"tierenv tune {target} {under}--seeds {options.seeds} --save", packaged_path())
+        sampler = "grid" if options.trials is None else "random"
+        drawn = "" if options.trials is None else f"--sampler random --trials {options.trials} "
+        with journal_of("best-static", target, options.daemon, options.seeds, options.trials) as journal:
+            result = search_target(
+                target, sampler, options.trials, options.seeds, daemon=options.daemon, journal=journal
+            )
+            command = f"tierenv tune {target} {under}{drawn}--seeds {options.seeds} --save"
+            save_search(result, command, options.output)
     return 0
 
 

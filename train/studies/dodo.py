@@ -1,0 +1,76 @@
+"""`make results`: the pieces that are not current, as tasks of doit.
+
+    .venv/bin/doit -f train/studies/dodo.py list --all --status     # what is current (U) and what is not (R)
+    .venv/bin/doit -f train/studies/dodo.py -n 2 -P thread          # all, two at a time
+    .venv/bin/doit -f train/studies/dodo.py evaluate-first-round    # one, and what it needs
+
+A piece that is needed is made only where one that needs it has to be made: of what is not committed a fresh clone has
+nothing, and needs nothing where the results are current. TIERENV_SCALE=small makes everything in little, under build.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from tierenv.train.studies.generated import ROOT
+from tierenv.train.studies.piece import FULL, SMALL, Keys, Piece
+from tierenv.train.studies.pieces import pieces, studies
+
+IS_SMALL = os.environ.get("TIERENV_SCALE") == "small"
+SCALE = SMALL if IS_SMALL else FULL
+PIECES = pieces(SCALE) + ([] if IS_SMALL else studies(SCALE))
+KEYS = Keys(SCALE)
+DOCUMENTS = ("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc")
+
+DOIT_CONFIG = {
+    "default_tasks": [piece.name for piece in PIECES if not piece.is_kept] + ["documents"] * (not IS_SMALL),
+    "dep_file": str(ROOT / "build" / "doit.json"),
+    "backend": "json",
+    "verbosity": 2,
+}
+
+
+def task_piece() -> Iterator[dict[str, Any]]:
+    """Make a piece unless it is current."""
+    for piece in PIECES:
+        yield {
+            "basename": piece.name,
+            "doc": f"{', '.join(str(path.relative_to(ROOT)) for path in piece.outputs)}",
+            "actions": [partial(_make, piece)],
+            "setup": [each.name for each in piece.needs],
+            "uptodate": [partial(KEYS.is_current, piece)],
+        }
+
+
+def task_documents() -> dict[str, Any]:
+    """Write the tables of the documents anew, out of what there is."""
+    commands = [("-m", f"tierenv.train.studies.{document}") for document in DOCUMENTS]
+    return {
+        "actions": [partial(_run, command) for command in commands],
+        "task_dep": [piece.name for piece in PIECES if not piece.is_kept],
+    }
+
+
+def _make(piece: Piece) -> bool:
+    """Run a piece's commands. Returns whether all did what they should."""
+    is_begun = KEYS.begin(piece)
+    options: tuple[str, ...] = ()
+    if piece.resumes is not None and piece.resumes.exists():
+        if is_begun and (piece.resumes / "config.yaml").is_file():
+            options = ("--resume",)
+        else:
+            shutil.rmtree(piece.resumes)
+    for folder in piece.replaces:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not all(_run((*command, *options)) for command in piece.commands):
+        return False
+    KEYS.note(piece)
+    return True
+
+
+def _run(command: tuple[str, ...]) -> bool:
+    return subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,207 @@
+"""The table of pieces: every committed result and every shipped policy (`tierenv.train.studies.piece`)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tierenv.train.config import load_suite, load_training_config
+from tierenv.train.studies.generated import ROOT
+from tierenv.train.studies.piece import Command, Piece, Scale
+from tierenv.train.studies.sources import file_digest
+
+KERNEL_POLICIES = ("no-migration", "numab1", "numab2", "kmmscand-v0", "kmmscand-v1", "kscand-v3")
+TRAINED_ON_KMMSCAND = "ppo-moving-hot-set"
+TRAINED_ON_NUMA = "ppo-numa-balancing"
+NUMA = "numa-balancing"
+
+SHIPPED_SEED = 0
+"""Of the trainings whose policies are shipped: the best on the selection episodes of training, not on those of
+evaluation."""
+
+
+def pieces(scale: Scale) -> list[Piece]:
+    """All pieces, each after those it needs."""
+    tuned = {suite: _tuned(scale, suite) for suite in scale.tuning_seeds}
+    on_kmmscand = [_trained(scale, TRAINED_ON_KMMSCAND, seed) for seed in scale.training_seeds]
+    on_numa = [_trained(scale, TRAINED_ON_NUMA, seed) for seed in scale.training_seeds]
+    on_abench = [_trained(scale, "ppo-abench", 0)]
+    searched = [*tuned.values()]
+
+    seeds = _evaluated(scale, "moving-hot-set", "moving-hot-set", ["built-in", "best-static"], searched, on_kmmscand)
+    numa_seeds, numa_seeds_far = (
+        _evaluated(scale, f"numa-balancing-seeds{end}", scenario, ["numab2", "best-static"], searched, on_numa, NUMA)
+        for end, scenario in (("", "moving-hot-set"), ("-far", "moving-hot-set-far"))
+    )
+    abench = _evaluated(scale, "abench", "abench", ["built-in", "best-static"], searched, on_abench)
+    bundles = [
+        _shipped(scale, "moving-hot-set", on_kmmscand[SHIPPED_SEED], seeds),
+        _shipped(scale, "numa-balancing", on_numa[SHIPPED_SEED], numa_seeds),
+        _shipped(scale, "abench", on_abench[0], abench),
+    ]
+    tree = _distilled(scale, bundles[0])
+    shipped = [*bundles, tree]
+    rivals = [*KERNEL_POLICIES, "built-in", "random", "best-static"]
+    one_static = f"one-static:{NUMA}"
+    return [
+        *searched,
+        *(piece for trained in (on_kmmscand, on_numa, on_abench) for piece in trained),
+        *(seeds, numa_seeds, numa_seeds_far, abench),
+        *shipped,
+        _evaluated(scale, "first-round", "first-round", [*rivals, *map(_name, (bundles[0], tree, bundles[2]))], shipped),
+        _evaluated(
+            scale, NUMA, NUMA, ["no-migration", "numab2", "best-static", one_static, _name(bundles[1])], shipped
+        ),
+    ]
+
+
+def studies(scale: Scale) -> list[Piece]:
+    """What takes as long at any scale: figures of the model, of the exports, of reliability and of speed."""
+    measurements = _content("measurements")
+    return [
+        _study(scale, "convergence", reads=_scenarios("first-round")),
+        _study(scale, "equivalence"),
+        _study(scale, "readings", reads=measurements),
+        _study(scale, "kernel_c", "kernel-c", reads=(_digest("agents/export/c_source"), _digest("configs/policies"))),
+        _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",), measurements),
+        _measured(scale, "bench", ("-m", "tierenv.train", "bench"), ("tierenv.train.bench",)),
+        _measured(
+            scale,
+            "reliability",
+            ("-m", "tests.reliability", "--kills", "50"),
+            ("tierenv.train.evaluate", "tierenv.train.search", "tierenv.train.learn"),
+            (_digest("tests", "reliability.py"),),
+        ),
+        _measured(
+            scale, "live-cost", ("-m", "tests.live.cost"), ("tierenv.live",), (_digest("tierenv/live"), _digest("tests/live"))
+        ),
+        Piece(
+            "timeline",
+            (_evaluation("moving-hot-set", ["moving-hot-set", "built-in", "best-static"], 1, "--plot", "docs/timeline.png"),),
+            (ROOT / "docs/timeline.png",),
+            ("tierenv.train.evaluate", "tierenv.render"),
+            (*_scenarios("moving-hot-set"), _digest("configs/policies")),
+        ),
+    ]
+
+
+def _tuned(scale: Scale, suite: str) -> Piece:
+    """The best static settings of a suite."""
+    path = scale.policies / "best-static.json"
+    options = ("--seeds", str(scale.tuning_seeds[suite]), "--output", str(path))
+    if scale.trials is not None:
+        options += ("--trials", str(scale.trials))
+    command = ("-m", "tierenv.train.studies.best_static", suite, *options)
+    return Piece(f"tune-{suite}", (command,), (path,), ("tierenv.train.studies.best_static",), _scenarios(suite))
+
+
+def _trained(scale: Scale, configuration: str, seed: int) -> Piece:
+    """A run folder."""
+    folder = scale.runs / f"{configuration}-s{seed}"
+    command = ("-m", "tierenv.train", "train", configuration, "--seed", str(seed), "--run-dir", str(folder))
+    if scale.steps is not None:
+        command += ("--timesteps", str(scale.steps))
+    return Piece(
+        f"train-{folder.name}",
+        (command,),
+        (folder / "best" / "model.zip",),
+        ("tierenv.train.learn",),
+        (load_training_config(configuration).model_dump_json(),),
+        is_kept=True,
+        resumes=folder,
+    )
+
+
+def _evaluated(
+    scale: Scale,
+    name: str,
+    target: str,
+    policies: Sequence[str],
+    needs: Sequence[Piece],
+    trained: Sequence[Piece] = (),
+    daemon: str | None = None,
+) -> Piece:
+    """What `evaluate` writes."""
+    path = scale.results / f"{name}.json"
+    runs = [str(piece.resumes.relative_to(ROOT)) for piece in trained if piece.resumes is not None]
+    under = () if daemon is None else ("--daemon", daemon)
+    command = _evaluation(target, [*policies, *runs], scale.episodes, *under, "--json", str(path))
+    return Piece(
+        f"evaluate-{name}",
+        (command,),
+        (path,),
+        ("tierenv.train.evaluate",),
+        _scenarios(target, daemon),
+        needs=(*needs, *trained),
+    )
+
+
+def _evaluation(target: str, policies: Sequence[str], episodes: int, *options: str) -> Command:
+    named = (argument for policy in policies for argument in ("--policy", policy))
+    return ("-m", "tierenv.train", "evaluate", target, "--seeds", str(episodes), *named, *options)
+
+
+def _shipped(scale: Scale, name: str, trained: Piece, evaluated: Piece) -> Piece:
+    """A bundle."""
+    folder = scale.policies / name
+    assert trained.resumes is not None
+    source = ("-m", "tierenv.train", "export", str(trained.resumes.relative_to(ROOT)), "--format", "bundle")
+    command = (*source, "--output", str(folder), "--evaluation", str(evaluated.outputs[0]))
+    return Piece(
+        f"policy-{name}",
+        (command,),
+        (folder / "policy.json",),
+        ("tierenv.agents.export.bundle",),
+        needs=(trained, evaluated),
+        replaces=(folder,),
+    )
+
+
+def _distilled(scale: Scale, teacher: Piece) -> Piece:
+    """A tree of a bundle, and how good it is."""
+    folder = scale.policies / f"{_name(teacher)}-tree"
+    path = scale.results / "distil.json"
+    command = ("-m", "tierenv.train", "distil", _name(teacher), "--scenario", "moving-hot-set", "--leaves", "16")
+    command += ("--seeds", str(scale.episodes), "--output", str(folder), "--json", str(path))
+    return Piece(
+        f"policy-{folder.name}",
+        (command,),
+        (folder / "policy.json", path),
+        ("tierenv.train.distil",),
+        _scenarios("moving-hot-set"),
+        needs=(teacher,),
+        replaces=(folder,),
+    )
+
+
+def _study(scale: Scale, module: str, name: str | None = None, reads: tuple[str, ...] = ()) -> Piece:
+    """What a module of the studies writes."""
+    module = f"tierenv.train.studies.{module}"
+    return _measured(scale, name or module.rpartition(".")[2], ("-m", module), (module,), reads)
+
+
+def _measured(
+    scale: Scale, name: str, command: Command, modules: tuple[str, ...], reads: tuple[str, ...] = ()
+) -> Piece:
+    path = scale.results / f"{name}.json"
+    return Piece(name, ((*command, "--json", str(path)),), (path,), modules, reads)
+
+
+def _name(piece: Piece) -> str:
+    """Of a shipped policy."""
+    return piece.outputs[0].parent.name
+
+
+def _scenarios(target: str, daemon: str | None = None) -> tuple[str, ...]:
+    return tuple(scenario.identity for scenario in load_suite(target, daemon).scenarios)
+
+
+def _content(kind: str) -> tuple[str, ...]:
+    """Of all configurations of a kind, and of what they may refer to."""
+    return tuple(_digest(f"configs/{each}", "*.yaml") for each in (kind, "scenarios", "workloads", "platforms", "daemons"))
+
+
+def _digest(folder: str, pattern: str = "*") -> str:
+    return file_digest(path for path in sorted((ROOT / folder).rglob(pattern)) if _counts(path))
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
