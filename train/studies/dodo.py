@@ -1,7 +1,7 @@
 """`make results`: the pieces that are not current, as tasks of doit.
 
     .venv/bin/doit -f train/studies/dodo.py list --all --status     # what is current (U) and what is not (R)
-    .venv/bin/doit -f train/studies/dodo.py -n 2 -P thread          # all, two at a time
+    .venv/bin/doit -f train/studies/dodo.py                         # make anew what is not
     .venv/bin/doit -f train/studies/dodo.py evaluate-first-round    # one, and what it needs
 
 A piece that is needed is made only where one that needs it has to be made: of what is not committed a fresh clone has
@@ -23,11 +23,14 @@ from tierenv.train.studies.pieces import pieces, studies
 IS_SMALL = os.environ.get("TIERENV_SCALE") == "small"
 SCALE = SMALL if IS_SMALL else FULL
 PIECES = pieces(SCALE) + ([] if IS_SMALL else studies(SCALE))
+COMMITTED = [piece for piece in PIECES if not piece.is_kept]
+TIMED = ("bench", "live-cost")
+"""Pieces that measure the speed of the machine, and have it to themselves."""
 KEYS = Keys(SCALE)
 DOCUMENTS = ("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc")
 
 DOIT_CONFIG = {
-    "default_tasks": [piece.name for piece in PIECES if not piece.is_kept] + ["documents"] * (not IS_SMALL),
+    "default_tasks": [piece.name for piece in COMMITTED] + ["documents"] * (not IS_SMALL),
     "dep_file": str(ROOT / "build" / "doit.json"),
     "backend": "json",
     "verbosity": 2,
@@ -46,12 +49,21 @@ def task_piece() -> Iterator[dict[str, Any]]:
         }
 
 
+def task_side_by_side() -> dict[str, Any]:
+    """All but what measures the speed of the machine, which it would spoil."""
+    return {
+        "basename": "side-by-side",
+        "actions": None,
+        "task_dep": [piece.name for piece in COMMITTED if piece.name not in TIMED],
+    }
+
+
 def task_documents() -> dict[str, Any]:
     """Write the tables of the documents anew, out of what there is."""
     commands = [("-m", f"tierenv.train.studies.{document}") for document in DOCUMENTS]
     return {
         "actions": [partial(_run, command) for command in commands],
-        "task_dep": [piece.name for piece in PIECES if not piece.is_kept],
+        "task_dep": [piece.name for piece in COMMITTED],
     }
 
 

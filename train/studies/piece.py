@@ -3,7 +3,7 @@
 `make results` makes those anew that depend on something which has changed (`tierenv.train.studies.dodo`), whatever the
 times of files say. A piece's key is a digest of the code that computes it, of the configurations it reads, of its
 commands, of the versions of the packages that decide numbers, and of the keys of the pieces it needs. Keys of what is
-committed stand in results/keys.json, so that a fresh clone knows what is current; those of runs, which are not
+committed stand in results/pieces.lock, so that a fresh clone knows what is current; those of runs, which are not
 committed, under build.
 """
 
@@ -54,7 +54,7 @@ FULL = Scale(
     results=ROOT / "results",
     runs=ROOT / "runs",
     policies=ROOT / "configs" / "policies",
-    keys=ROOT / "results" / "keys.json",
+    keys=ROOT / "results" / "pieces.lock",
     kept=ROOT / "build" / "keys.json",
 )
 _SMALL = ROOT / "build" / "small"

@@ -24,14 +24,14 @@ def pieces(scale: Scale) -> list[Piece]:
     on_kmmscand = [_trained(scale, TRAINED_ON_KMMSCAND, seed) for seed in scale.training_seeds]
     on_numa = [_trained(scale, TRAINED_ON_NUMA, seed) for seed in scale.training_seeds]
     on_abench = [_trained(scale, "ppo-abench", 0)]
-    searched = [*tuned.values()]
+    of_kmmscand, of_numa = [tuned["kmmscand-tunable"]], [tuned[NUMA]]
 
-    seeds = _evaluated(scale, "moving-hot-set", "moving-hot-set", ["built-in", "best-static"], searched, on_kmmscand)
+    seeds = _evaluated(scale, "moving-hot-set", "moving-hot-set", ["built-in", "best-static"], of_kmmscand, on_kmmscand)
     numa_seeds, numa_seeds_far = (
-        _evaluated(scale, f"numa-balancing-seeds{end}", scenario, ["numab2", "best-static"], searched, on_numa, NUMA)
+        _evaluated(scale, f"numa-balancing-seeds{end}", scenario, ["numab2", "best-static"], of_numa, on_numa, NUMA)
         for end, scenario in (("", "moving-hot-set"), ("-far", "moving-hot-set-far"))
     )
-    abench = _evaluated(scale, "abench", "abench", ["built-in", "best-static"], searched, on_abench)
+    abench = _evaluated(scale, "abench", "abench", ["built-in", "best-static"], of_kmmscand, on_abench)
     bundles = [
         _shipped(scale, "moving-hot-set", on_kmmscand[SHIPPED_SEED], seeds),
         _shipped(scale, "numa-balancing", on_numa[SHIPPED_SEED], numa_seeds),
@@ -40,16 +40,15 @@ def pieces(scale: Scale) -> list[Piece]:
     tree = _distilled(scale, bundles[0])
     shipped = [*bundles, tree]
     rivals = [*KERNEL_POLICIES, "built-in", "random", "best-static"]
-    one_static = f"one-static:{NUMA}"
+    with_bundles = [*rivals, _name(bundles[0]), _name(tree), _name(bundles[2])]
+    on_numa_balancing = ["no-migration", "numab2", "best-static", f"one-static:{NUMA}", _name(bundles[1])]
     return [
-        *searched,
+        *tuned.values(),
         *(piece for trained in (on_kmmscand, on_numa, on_abench) for piece in trained),
         *(seeds, numa_seeds, numa_seeds_far, abench),
         *shipped,
-        _evaluated(scale, "first-round", "first-round", [*rivals, *map(_name, (bundles[0], tree, bundles[2]))], shipped),
-        _evaluated(
-            scale, NUMA, NUMA, ["no-migration", "numab2", "best-static", one_static, _name(bundles[1])], shipped
-        ),
+        _evaluated(scale, "first-round", "first-round", with_bundles, [*of_kmmscand, *shipped]),
+        _evaluated(scale, NUMA, NUMA, on_numa_balancing, [*of_numa, *shipped]),
     ]
 
 
@@ -70,35 +69,38 @@ def studies(scale: Scale) -> list[Piece]:
             ("tierenv.train.evaluate", "tierenv.train.search", "tierenv.train.learn"),
             (_digest("tests", "reliability.py"),),
         ),
-        _measured(
-            scale, "live-cost", ("-m", "tests.live.cost"), ("tierenv.live",), (_digest("tierenv/live"), _digest("tests/live"))
-        ),
-        Piece(
-            "timeline",
-            (_evaluation("moving-hot-set", ["moving-hot-set", "built-in", "best-static"], 1, "--plot", "docs/timeline.png"),),
-            (ROOT / "docs/timeline.png",),
-            ("tierenv.train.evaluate", "tierenv.render"),
-            (*_scenarios("moving-hot-set"), _digest("configs/policies")),
-        ),
+        _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), (_digest("tierenv/live"), _digest("tests/live"))),
+        _timeline(),
     ]
+
+
+def _timeline() -> Piece:
+    """The picture in the README."""
+    path = ROOT / "docs" / "timeline.png"
+    policies = ["moving-hot-set", "built-in", "best-static"]
+    return Piece(
+        "timeline",
+        (_evaluation("moving-hot-set", policies, 1, "--plot", str(path)),),
+        (path,),
+        ("tierenv.train.evaluate", "tierenv.render"),
+        (*_scenarios("moving-hot-set"), _digest("configs/policies")),
+    )
 
 
 def _tuned(scale: Scale, suite: str) -> Piece:
     """The best static settings of a suite."""
     path = scale.policies / "best-static.json"
-    options = ("--seeds", str(scale.tuning_seeds[suite]), "--output", str(path))
-    if scale.trials is not None:
-        options += ("--trials", str(scale.trials))
-    command = ("-m", "tierenv.train.studies.best_static", suite, *options)
+    trials = () if scale.trials is None else ("--trials", str(scale.trials))
+    seeds = ("--seeds", str(scale.tuning_seeds[suite]))
+    command = ("-m", "tierenv.train.studies.best_static", suite, *seeds, *trials, "--output", str(path))
     return Piece(f"tune-{suite}", (command,), (path,), ("tierenv.train.studies.best_static",), _scenarios(suite))
 
 
 def _trained(scale: Scale, configuration: str, seed: int) -> Piece:
     """A run folder."""
     folder = scale.runs / f"{configuration}-s{seed}"
-    command = ("-m", "tierenv.train", "train", configuration, "--seed", str(seed), "--run-dir", str(folder))
-    if scale.steps is not None:
-        command += ("--timesteps", str(scale.steps))
+    steps = () if scale.steps is None else ("--timesteps", str(scale.steps))
+    command = ("-m", "tierenv.train", "train", configuration, "--seed", str(seed), "--run-dir", str(folder), *steps)
     return Piece(
         f"train-{folder.name}",
         (command,),
@@ -159,8 +161,8 @@ def _distilled(scale: Scale, teacher: Piece) -> Piece:
     """A tree of a bundle, and how good it is."""
     folder = scale.policies / f"{_name(teacher)}-tree"
     path = scale.results / "distil.json"
-    command = ("-m", "tierenv.train", "distil", _name(teacher), "--scenario", "moving-hot-set", "--leaves", "16")
-    command += ("--seeds", str(scale.episodes), "--output", str(folder), "--json", str(path))
+    source = ("-m", "tierenv.train", "distil", _name(teacher), "--scenario", "moving-hot-set", "--leaves", "16")
+    command = (*source, "--seeds", str(scale.episodes), "--output", str(folder), "--json", str(path))
     return Piece(
         f"policy-{folder.name}",
         (command,),
@@ -196,7 +198,9 @@ def _scenarios(target: str, daemon: str | None = None) -> tuple[str, ...]:
 
 def _content(kind: str) -> tuple[str, ...]:
     """Of all configurations of a kind, and of what they may refer to."""
-    return tuple(_digest(f"configs/{each}", "*.yaml") for each in (kind, "scenarios", "workloads", "platforms", "daemons"))
+    return tuple(
+        _digest(f"configs/{each}", "*.yaml") for each in (kind, "scenarios", "workloads", "platforms", "daemons")
+    )
 
 
 def _digest(folder: str, pattern: str = "*") -> str:
