@@ -4,6 +4,8 @@ A coordinate stands for a tunable on a logarithmic scale over the daemon's range
 beyond the range (throttle: 0 promotes nothing, infinity is unlimited) keeps a dead zone for each at the ends:
 
     -1 .. -0.5    0            -0.5 .. 0.5    least to greatest value            0.5 .. 1    infinity
+
+Of a tunable that is counted (access threshold) the nearest whole number is in force.
 """
 
 import numpy as np
@@ -68,6 +70,8 @@ class ActionCodec:
         self._low_edge, self._high_edge = edges.T
         self._log2_min = np.log2(self._min)
         self._octaves_per_unit = np.log2(self._max / self._min) / (self._high_edge - self._low_edge)
+        quantities = [TUNABLES[name].quantity for name in self.names]
+        self._whole = [(column, quantity) for column, quantity in enumerate(quantities) if quantity.is_whole]
         self._columns = columns_of(self.names)
         self.columns = dict(zip(self.names, self._columns, strict=True))
         """Column of each tunable in an array of tunables."""
@@ -91,6 +95,8 @@ class ActionCodec:
         actions = checked_coordinates(actions)
         tunables = np.exp2(self._log2_min + (actions - self._low_edge) * self._octaves_per_unit)
         tunables = np.minimum(np.maximum(tunables, self._min), self._max)
+        for column, quantity in self._whole:
+            tunables[..., column] = quantity.nearest(tunables[..., column])
         tunables[actions < self._low_edge] = 0.0
         tunables[actions > self._high_edge] = np.inf
         if self._has_all:

@@ -12,7 +12,7 @@ from pydantic import AllowInfNan, BeforeValidator, Field, PlainSerializer, model
 from tierenv.errors import ConfigError, close_match
 from tierenv.live.kernel import MEMORY_TIERING
 from tierenv.records import Bytes, BytesPerSecond, NamedRecord, Record, Seconds, load_record, packaged
-from tierenv.tunables import TUNABLES, UNLIMITED_BYTES_PER_S, Setting
+from tierenv.tunables import TUNABLES, UNLIMITED_BYTES_PER_S, WINDOWS_OF_SECOND_ACCESS, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 
 Tick = Annotated[Seconds, Field(ge=1e-3)]
@@ -101,6 +101,8 @@ class DaemonRecord(NamedRecord):
                 raise ConfigError(
                     f"{row.symbol}={value:g}: daemon {self.name} allows {bounds.min:g} to {bounds.max:g}{extra}"
                 )
+            if not special and row.quantity.nearest(value) != value:
+                raise ConfigError(f"{row.symbol}={value:.10g}: must be a whole number of {row.quantity.unit}")
 
     @property
     def can_be_tuned(self) -> bool:
@@ -114,7 +116,8 @@ class AccessedBitDaemon(DaemonRecord):
     mechanism: Literal["accessed-bits"]
     """Pages are found hot by their Accessed bits."""
     access_rule: Literal["first-access", "second-access"]
-    """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row."""
+    """first-access: touched at least once since demotion or start, sticky. second-access: in two windows in a row, or
+    in as many as the tunable access_threshold says."""
     first_visit_resets: bool = False
     """Whether a first visit of a slow-tier page only clears its Accessed bit: nobody knows since when it was set."""
     chunk_rule: Literal["whole-vma", "scan-size"]
@@ -165,7 +168,25 @@ class AccessedBitDaemon(DaemonRecord):
                 raise ValueError(f"tunables: a daemon that scans Accessed bits needs the range of {name}")
         if self.tunables["scan_size"].min < PAGE_BYTES:
             raise ValueError(f"tunables.scan_size.min: must be at least a page, {PAGE_BYTES}B")
+        if "access_threshold" in self.tunables and self.access_rule != "second-access":
+            raise ValueError(
+                f"tunables.access_threshold: counts windows in a row, which access_rule={self.access_rule} does not; "
+                "must go with second-access"
+            )
         return self
+
+    @property
+    def start_threshold(self) -> int:
+        """Windows in a row that must have found a page accessed for it to be listed, at start."""
+        if self.access_rule == "first-access":
+            return 1
+        return round(self.start_setting.values.get("access_threshold", WINDOWS_OF_SECOND_ACCESS))
+
+    @property
+    def most_streak(self) -> int:
+        """Windows in a row from which on no setting asks for more; 0 where there is nothing to count them for."""
+        bounds = self.tunables.get("access_threshold")
+        return 0 if bounds is None else round(bounds.max)
 
 
 class HintFaultKnobs(Record):

@@ -11,6 +11,7 @@ for unlimited, NaN where a daemon lacks one.
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from tierenv.units import (
     DAY_S,
@@ -20,11 +21,19 @@ from tierenv.units import (
     format_bytes_per_s,
     format_ms,
     format_number,
+    format_windows,
     parse_bytes,
     parse_bytes_per_s,
     parse_ms,
     parse_number,
+    parse_windows,
 )
+
+if TYPE_CHECKING:  # this module needs the standard library alone
+    import numpy as np
+    from numpy.typing import NDArray
+
+Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Quantity:
     """Least number of a range."""
     most: float
     """Greatest number of a range: what the C type and the models hold."""
+    is_whole: bool = False
+    """Whether only whole numbers can be in force."""
 
     def read(self, text: object) -> float:
         """A number of a range, or 0 or infinity, from a text. Raises ValueError."""
@@ -58,6 +69,10 @@ class Quantity:
         if 0 < number < math.inf and not self.least <= number <= self.most:
             raise ValueError(f"{text!r} must be from {self.text(self.least)} to {self.text(self.most)}")
         return number
+
+    def nearest(self, number: Number) -> Number:
+        """What can be in force of a number, or of an array of them: where that is whole ones the nearest, halves up."""
+        return (number + 0.5) // 1 if self.is_whole else number
 
     def exact_text(self, number: float) -> str:
         """A text that `parse` reads back as the very number."""
@@ -103,6 +118,19 @@ RATE = Quantity(
     exact_unit="B/s",
     least=1,
     most=MAX_BYTES,
+)
+WINDOWS = Quantity(
+    unit="windows",
+    suffix="_windows",
+    c_type="uint32_t",
+    short_unit="windows",
+    per_short_unit=1,
+    parse=parse_windows,
+    text=format_windows,
+    exact_unit="",
+    least=1,
+    most=255,
+    is_whole=True,
 )
 NUMBER = Quantity(
     unit="",
@@ -171,6 +199,12 @@ TUNABLES = {
             meaning="time after its marking in which a page that is touched counts as hot, at first",
             grid_points=4,
         ),
+        Tunable(
+            name="access_threshold",
+            quantity=WINDOWS,
+            meaning="windows in a row, from visit to visit, that must have found a page accessed for it to be listed",
+            grid_points=4,
+        ),
     )
 }
 """By name; their order is that of columns and coordinates."""
@@ -178,6 +212,9 @@ TUNABLES = {
 
 UNLIMITED_BYTES_PER_S = 65536.0 * MIB
 """What an unlimited throttle is for NUMA balancing: its rate limit as booted, which no memory comes up to."""
+
+WINDOWS_OF_SECOND_ACCESS = 2
+"""What the access threshold is for a daemon that lacks it and lists pages at their second access."""
 
 
 @dataclass(frozen=True)

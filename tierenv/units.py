@@ -22,6 +22,7 @@ _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "TiB": 1 << 40, "kB": 
 """The decimal ones are those that memory benchmarks print bandwidths in."""
 _TIMES_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _TIMES_MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
+_WINDOWS = re.compile(r"(?<=[0-9])\s*windows?\s*$")
 _QUANTITY = re.compile(r"\s*([0-9.eE+-]+?)\s*([A-Za-z]+)(/s)?\s*")
 
 
@@ -67,6 +68,14 @@ def parse_number(text: object) -> float:
     return number
 
 
+def parse_windows(text: object) -> float:
+    """Parse a number of windows, such as 4 or "4 windows". Raises ValueError for a part of one."""
+    number = parse_number(_WINDOWS.sub("", text) if isinstance(text, str) else text)
+    if number != math.floor(number):
+        raise ValueError(f"{text!r} must be a whole number of windows")
+    return number
+
+
 def parse_bytes_per_s(text: object) -> float:
     """Parse bytes per second, such as "256MiB/s", or "unlimited", infinity. Raises ValueError for another unit."""
     if text == "unlimited":
@@ -82,6 +91,11 @@ def format_number(number: float) -> str:
 def format_ms(number: float) -> str:
     """Milliseconds."""
     return f"{format_number(number)}ms"
+
+
+def format_windows(number: float) -> str:
+    """A number of windows."""
+    return f"{format_number(number)} window{'s' * (number != 1)}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -430,7 +430,9 @@ def _mean_by_setting(batches: Sequence[Episodes], num_settings: int) -> NDArray[
 
 
 def _axis(row: Tunable, bounds: TunableRange) -> list[float]:
-    inner = np.geomspace(bounds.min, bounds.max, row.grid_points - row.has_zero - row.has_unlimited)
+    inner = row.quantity.nearest(
+        np.geomspace(bounds.min, bounds.max, row.grid_points - row.has_zero - row.has_unlimited)
+    )
     return [0.0] * row.has_zero + inner.tolist() + [np.inf] * row.has_unlimited
 
 

@@ -22,8 +22,7 @@ from tierenv.daemon import AccessedBitDaemon, Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import ELAPSED, FAST_NODE_PAGES, RESIDENT_PAGES, Count
 from tierenv.files import atomic_folder
-from tierenv.sim.rules import PASSES_WITHOUT_HITS
-from tierenv.tunables import TUNABLES, Setting
+from tierenv.tunables import TUNABLES, WINDOWS_OF_SECOND_ACCESS, Setting
 
 LEARNED_SOURCE = "learned.c"
 RULE = "built-in"
@@ -164,7 +163,7 @@ def _settings(steering: Steering) -> str:
         "IGNORE_THRESHOLD_PAGES": str(daemon.ignore_threshold_pages),
         "PERIOD_STEP_PERCENT": str(daemon.period_step_percent),
         "PERIOD_JUMP_SHIFT": str(daemon.period_jump_shift),
-        "PASSES_WITHOUT_HITS": str(PASSES_WITHOUT_HITS),
+        "PASSES_WITHOUT_HITS": str(WINDOWS_OF_SECOND_ACCESS),
         "HAS_POLICY": str(int(steering.learned is not None)),
         "POLICY_START": f"TIERD_POLICY_{steering.policy}",
         "POLICY_NAME": quoted(steering.origin.policy),

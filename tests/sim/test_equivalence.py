@@ -117,7 +117,7 @@ def dropped_state(case: Case) -> tuple[LumpedSystem, Case]:
 def short_chunk(case: Case) -> tuple[LumpedSystem, Case]:
     """An off-by-one error: chunks are a page short, so that a lap takes one more."""
     full_size = case.scenario.pages / PAGES * PAGE_BYTES
-    settings: Settings = lambda seed: (setting - [0, full_size, 0, 0] for setting in case.settings(seed))  # noqa: E731
+    settings: Settings = lambda seed: (setting - [0, full_size, 0, 0, 0] for setting in case.settings(seed))  # noqa: E731
     return LumpedSystem([shrink(case.scenario, PAGES)]), case._replace(settings=settings)
 
 

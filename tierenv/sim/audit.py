@@ -113,10 +113,11 @@ def audit_counters(machine: Any, list_entries: int, marked_pages: int) -> None:
         require(passed == listed, "a page that passes the access rule is listed if there is memory", passed, listed)
         require(counters[COLDPAGE] <= counters[SLOWTIER], "a cold page is a slow page")
     else:
-        # under throttle 0 pages are counted and not listed
-        may_be_throttled = parameters["control"] == CONTROL_TUNABLES and parameters["is_tunable_at_run_time"]
+        # under throttle 0, and short of the access threshold, pages are counted and not listed
+        may_be_unlisted = parameters["control"] == CONTROL_TUNABLES and parameters["is_tunable_at_run_time"]
+        may_be_unlisted |= parameters["most_streak"] > 0
         uncounted = counters[MIGADDED] - counters[SLOWTIER]
-        require(uncounted <= 0 if may_be_throttled else uncounted == 0, "a page is counted once it is listed")
+        require(uncounted <= 0 if may_be_unlisted else uncounted == 0, "a page is counted once it is listed")
         require(counters[COLDPAGE] == 0, "this daemon does not count cold pages")
     hot = counters[MIGRATED] if parameters["rechecks_hotness"] else 0
     require(counters[HOTPAGE] == hot, "a page that passes the re-check is promoted", counters[HOTPAGE], hot)

@@ -189,6 +189,8 @@ def _scanner_parameters(scenario: Scenario) -> dict[str, float]:
         "control": _CONTROLS[scenario.control],
         "is_tunable_at_run_time": daemon.tunable_at_run_time,
         "is_second_access": daemon.access_rule == "second-access",
+        "most_streak": daemon.most_streak,
+        "start_threshold": daemon.start_threshold,
         "first_visit_resets": daemon.first_visit_resets,
         "is_whole_vma": daemon.chunk_rule == "whole-vma",
         "walks_on_without_hits": daemon.walks_on_without_hits,

@@ -12,7 +12,9 @@ DUPLICATES = MODEL_COUNTERS.index("duplicates")
 PEAK_LIST = MODEL_COUNTERS.index("peak_list_entries")
 ALLOCATION_FAILURES = MODEL_COUNTERS.index("list_allocation_failures")
 
-PERIOD, SIZE, THROTTLE, HOT_THRESHOLD = columns_of(["scan_period", "scan_size", "throttle", "hot_threshold"])
+PERIOD, SIZE, THROTTLE, HOT_THRESHOLD, ACCESS_THRESHOLD = columns_of(
+    ["scan_period", "scan_size", "throttle", "hot_threshold", "access_threshold"]
+)
 """Columns of the tunables that the models know. Any other is kept as it is put in force, and acts on nothing."""
 
 CONTROL_OFF, CONTROL_TUNABLES, CONTROL_KERNEL_RULE = range(3)
@@ -44,6 +46,8 @@ PARAMETERS = np.dtype(
         ("control", "i8"),
         ("is_tunable_at_run_time", "b1"),
         ("is_second_access", "b1"),
+        ("most_streak", "i8"),  # windows in a row that are counted; 0 where the last two are all that matters
+        ("start_threshold", "i8"),
         ("first_visit_resets", "b1"),
         ("is_whole_vma", "b1"),
         ("walks_on_without_hits", "b1"),

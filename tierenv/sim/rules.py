@@ -14,8 +14,6 @@ from tierenv.units import PAGE_BYTES
 MAX_STALL_SHARE = 0.9
 """Share of any stretch of time a process can lose to stalls; what is left of them it loses later."""
 
-PASSES_WITHOUT_HITS = 2
-"""The first only resets pages, and one window says nothing of two in a row."""
 SCALE_STEPS = 9
 """prctl scale 10 is this many steps above 1, and doubles the scan period (kmmscand.md section 6.5)."""
 
@@ -221,12 +219,12 @@ def stall(process, span_s):
 
 
 @njit_inlined
-def knows_heat(parameters, mm):
+def knows_heat(machine, mm):
     """Whether a chunk of a process can have found what there is to find, so that the adaptation rule may go by it.
 
-    Where a first visit only resets a page, no page is listed before the third.
+    Where a first visit only resets a page, no page is listed before as many windows have passed as it takes.
     """
-    return not parameters.first_visit_resets or mm.passes >= PASSES_WITHOUT_HITS
+    return not machine.parameters.first_visit_resets or mm.passes >= machine.state.access_threshold
 
 
 # The migrator

@@ -43,7 +43,7 @@ from tierenv.sim.records import DUPLICATES, PEAK_LIST, WASTED
 from tierenv.train.provenance import git_revision
 from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
-from tierenv.tunables import MILLISECONDS, TUNABLES, Setting
+from tierenv.tunables import BYTES, RATE, TUNABLES, Setting
 from tierenv.units import GIB, MIB
 from tierenv.workload import LoadStep, Phase
 
@@ -79,7 +79,7 @@ Settings = Callable[[int], Iterator[NDArray[np.float64]]]
 
 
 class Case(NamedTuple):
-    """A scenario at full size, and the settings in force during the intervals of a run (period, size, throttle)."""
+    """A scenario at full size, and the settings in force during the intervals of a run."""
 
     scenario: Scenario
     settings: Settings
@@ -94,9 +94,9 @@ def kernels_own(seed: int) -> Iterator[NDArray[np.float64]]:
     yield from ()
 
 
-def always(period_ms: float, size_bytes: float, throttle_bytes_per_s: float) -> Settings:
+def always(period_ms: float, size_bytes: float, throttle_bytes_per_s: float, **others: float) -> Settings:
     """One setting for the whole run."""
-    values = {"scan_period": period_ms, "scan_size": size_bytes, "throttle": throttle_bytes_per_s}
+    values = {"scan_period": period_ms, "scan_size": size_bytes, "throttle": throttle_bytes_per_s} | others
     return lambda seed: iter([np.array(Setting(values).row)])
 
 
@@ -109,6 +109,7 @@ def at_random(daemon: Daemon) -> Settings:
         bounds = np.log([(row.min, row.max) for row in daemon.tunables.values()])
         while True:
             drawn = dict(zip(names, np.exp(rng.uniform(*bounds.T)), strict=True))
+            drawn = {name: TUNABLES[name].quantity.nearest(value) for name, value in drawn.items()}
             drawn["throttle"] = rng.choice([0.0, np.inf, drawn["throttle"]], p=[0.1, 0.1, 0.8])
             yield np.array(Setting(drawn).row)
 
@@ -117,8 +118,8 @@ def at_random(daemon: Daemon) -> Settings:
 
 def _smaller(setting: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
     """A setting for a machine that is smaller by this factor, as a batch of one."""
-    is_time = [row.quantity is MILLISECONDS for row in TUNABLES.values()]
-    return (setting / np.where(is_time, 1.0, factor))[np.newaxis]
+    is_scaled = [row.quantity in (BYTES, RATE) for row in TUNABLES.values()]
+    return (setting / np.where(is_scaled, factor, 1.0))[np.newaxis]
 
 
 DUPLICATED = {"duplicates": 0.05, "toptier": 0.01, "idlepage": 0.01}
@@ -245,7 +246,7 @@ def make_cases() -> dict[str, Case]:
     fits = load_scenario("abench-8g").replace(daemon=v1, control="kernel-rule")
     skewed, moving = load_scenario("skewed"), _without_variation(load_scenario("moving-hot-set"))
     alone = {"control": "off", "numa_balancing_mode": 2}
-    numa = load_daemon("numa-balancing")
+    numa, threshold = load_daemon("numa-balancing"), load_daemon("kmmscand-threshold")
     short = load_scenario("abench-8g").workload.model_copy(update={"accesses_per_page": 8000.0})
     visitor = {"workload": short, "size": "8GiB", "start": "20s"}
     two = skewed.replace(size="8GiB", corunners=[visitor], remote_fast_capacity="2GiB")
@@ -268,6 +269,13 @@ def make_cases() -> dict[str, Case]:
         "over capacity, mode 2": Case(skewed.replace(**alone), kernels_own, WASTED_BY_FAULTS),
         "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB), STEADY, {"wasted": 0.02}),
         "moving, tuned at random": Case(moving, at_random(moving.daemon)),
+        "moving, throttled, 4 windows": Case(
+            moving.replace(daemon=threshold), always(500.0, 4 * GIB, 200 * MIB, access_threshold=4.0)
+        ),
+        "moving, throttled, 8 windows": Case(
+            moving.replace(daemon=threshold), always(500.0, 4 * GIB, 200 * MIB, access_threshold=8.0)
+        ),
+        "moving, threshold tuned at random": Case(moving.replace(daemon=threshold), at_random(threshold)),
         "moving, NUMA balancing tuned at random": Case(moving.replace(daemon=numa), at_random(numa)),
         "moving, mode 2": Case(moving.replace(**alone), kernels_own),
         "two processes, one of which comes and goes": Case(

@@ -39,6 +39,8 @@ def audit(machine: Machine) -> None:
     _audit_list(machine)
     if machine.parameters["numa_mode"] > 0:
         _audit_marks(machine, slow, fast.sum(axis=1))
+    if machine.parameters["most_streak"] > 0:
+        _audit_streaks(machine)
     state = machine.state
     audit_counters(machine, int(state["list_entries"]), int(state["numa_marked_pages"]))
 
@@ -62,6 +64,7 @@ def _own_rows(machine: Machine) -> Machine:
         fast_by_class=machine.fast_by_class[:classes, :nodes],
         timetable=machine.timetable[:, :processes],
         marks=machine.marks[:lumps],
+        streaks=machine.streaks[:lumps],
     )
 
 
@@ -123,6 +126,16 @@ def _audit_list(machine: Machine) -> None:
     naming = np.bincount(named[:, LUMP], minlength=lumps)
     require(naming == counts[:, RECORDS], "the records of a lump are counted", naming)
     require(counts[:, RETRY].sum() == state["retry_pages"], "the pages that wait are counted", state["retry_pages"])
+
+
+def _audit_streaks(machine: Machine) -> None:
+    """Every page accessed in the window before the last visit has a streak, and so do some that have left since."""
+    streaks, counts = machine.streaks, machine.counts[: len(machine.clocks)]
+    require(streaks >= 0, "no streak is of less than no pages", streaks)
+    require(streaks[:, :, int(machine.parameters["most_streak"]) :] == 0, "streaks end with the longest", streaks)
+    for number, place in enumerate((SLOW, QUEUED)):
+        previous, counted = counts[:, [place + 2, place + 3]].sum(axis=1), streaks[:, number].sum(axis=1)
+        require(counted >= previous, "a page that was accessed in the last window has a streak", counted, previous)
 
 
 def _audit_marks(machine: Machine, slow: Ints, fast: Ints) -> None:

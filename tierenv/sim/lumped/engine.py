@@ -15,7 +15,7 @@ from tierenv.sim.lumped.reclaim import reclaim
 from tierenv.sim.lumped.scanner import scan, schedule_scan, set_due
 from tierenv.sim.lumped.state import Machine
 from tierenv.sim.lumped.trace import MM_ENTER, MM_EXIT, trace_mm
-from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
+from tierenv.sim.records import ACCESS_THRESHOLD, CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
 from tierenv.sim.rules import (
     begin_clock,
     changes_by_s,
@@ -66,6 +66,7 @@ def machine_at(machines, index):
         machines.is_resident[index],
         machines.is_waste[index],
         machines.marks[index],
+        machines.streaks[index],
         machines.ring[index],
         machines.counters[index],
         machines.model[index],
@@ -108,7 +109,7 @@ def execute_due(machine):
 
 @njit
 def apply(machine, tunables):
-    """Put tunables in force: the throttle at once, period and size from the next chunk that has not begun.
+    """Put tunables in force: throttle and access threshold at once, period and size from the next chunk not begun.
 
     On a daemon whose tunables only seed new processes (V1 P10) the period, clamped, is that of those that start later;
     size and throttle cannot be written there.
@@ -123,6 +124,8 @@ def apply(machine, tunables):
         state.seed_period_ms = min(max(tunables[PERIOD], parameters.period_min_ms), parameters.period_max_ms)
         return
     state.throttle_pages_per_s = tunables[THROTTLE] / PAGE_BYTES
+    if parameters.most_streak > 0:
+        state.access_threshold = tunables[ACCESS_THRESHOLD]
     if state.throttle_pages_per_s == 0.0:
         flush_list(machine)
     is_scanning = state.now_s >= state.scan_start_s

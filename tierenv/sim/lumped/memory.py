@@ -14,6 +14,7 @@ from tierenv.sim.lumped.state import (
     SLOW_CLOCK,
     UNVISITED,
 )
+from tierenv.sim.lumped.streaks import begin_streaks, has_streaks
 from tierenv.sim.records import CONTROL_OFF
 from tierenv.sim.rules import begin_again, fit_numa_periods, forget_process, next_start_s
 
@@ -139,6 +140,8 @@ def lay_out(machine, lump):
     hazard = machine.classes[machine.counts[lump, CLASS]].hazard
     cell = SLOW + AS_TOUCHED[int(machine.parameters.is_second_access)]
     machine.counts[lump, cell] = machine.lumps[lump].pages
+    if has_streaks(machine):
+        begin_streaks(machine, lump, machine.lumps[lump].pages)
     machine.lumps[lump].was_visited = False
     machine.clocks[lump, SLOW_CLOCK] = hazard
     machine.clocks[lump, FAST_CLOCK] = hazard

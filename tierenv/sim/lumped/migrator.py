@@ -29,6 +29,7 @@ from tierenv.sim.lumped.state import (
     RETRY,
     SLOW,
 )
+from tierenv.sim.lumped.streaks import has_streaks, unlist_streaks
 from tierenv.sim.lumped.trace import (
     RC_FOLIO_INVALID,
     RC_MM_GONE,
@@ -258,6 +259,8 @@ def unlist_untouched(machine, lump, pages):
     """Drop the entries of pages that failed the re-check. MODEL: later entries of such a page are stale."""
     counts = machine.counts
     idle = take(machine.state, pages, counts[lump, QUEUED], counts[lump, QUEUED] + counts[lump, QUEUED + 2])
+    if has_streaks(machine):
+        unlist_streaks(machine, lump, pages - idle)
     move(counts, lump, QUEUED, SLOW, idle)
     move(counts, lump, QUEUED + 2, SLOW + 2, pages - idle)
 
@@ -360,6 +363,8 @@ def finish_record(machine, record):
 def unlist(machine, lump):
     """Make all listed pages of a lump unlisted; both places were last resolved at the same clock."""
     counts = machine.counts
+    if has_streaks(machine):
+        unlist_streaks(machine, lump, counts[lump, QUEUED + 2] + counts[lump, QUEUED + 3])
     for cell in range(4):
         move(counts, lump, QUEUED + cell, SLOW + cell, counts[lump, QUEUED + cell])
     machine.state.retry_pages -= counts[lump, RETRY]

@@ -30,6 +30,7 @@ from tierenv.sim.lumped.state import (
     RECORDS,
     SLOW,
 )
+from tierenv.sim.lumped.streaks import begin_streaks, has_streaks, list_streaks, visit_streaks
 from tierenv.sim.lumped.trace import SCAN_START, is_traced, trace_mm, trace_scan_end
 from tierenv.sim.records import (
     ALLOCATION_FAILURES,
@@ -180,7 +181,7 @@ def scan(machine):
         machine.nodes[node].accessed_pages = 0
     # writes only seed new processes on some daemons, so that the rule stays in charge there
     is_ruled = parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time
-    is_ruled &= knows_heat(parameters, mm)
+    is_ruled &= knows_heat(machine, mm)
     is_rest = parameters.is_whole_vma and mm.is_rest_next
     useful = 0 if is_rest else walk_chunk(machine, mm)
     if is_rest:
@@ -284,6 +285,8 @@ def reset_lump(machine, lump, hazard):
     resolve_slow(machine, lump, hazard)
     for cell in range(SLOW + 1, SLOW + 4):
         move(machine.counts, lump, cell, SLOW, machine.counts[lump, cell])
+    if has_streaks(machine):
+        begin_streaks(machine, lump, 0)
 
 
 @njit_inlined
@@ -304,17 +307,17 @@ def scan_lump(machine, lump, hazard):
         machine.counters[COLDPAGE] += counts[lump, SLOW] + counts[lump, SLOW + 1]
         machine.counters[COLDPAGE] += counts[lump, QUEUED] + counts[lump, QUEUED + 1]
     queued = pages_in(counts, lump, QUEUED)
+    twice = counts[lump, SLOW + 3] + counts[lump, QUEUED + 3]
     duplicates = visit_slow(machine, lump, QUEUED)
     unmarked = counts[lump, SLOW + 1] if not parameters.is_second_access else 0
     hits = visit_slow(machine, lump, SLOW)
     found = hits + duplicates
-    if found > 0:
-        # V1 counts a page once its entry is allocated; under a throttle of 0 there is none to allocate
-        listed = found
-        if state.throttle_pages_per_s > 0.0:
-            listed = list_pages(machine, lump, hits, unmarked, duplicates, queued)
-        if not parameters.counts_all_slow_pages:
-            machine.counters[SLOWTIER] += listed
+    # V1 counts a page once its entry is allocated; under a throttle of 0 there is none to allocate
+    accessed = max(found, twice)
+    if found > 0 and state.throttle_pages_per_s > 0.0:
+        accessed -= found - list_pages(machine, lump, hits, unmarked, duplicates, queued)
+    if not parameters.counts_all_slow_pages:
+        machine.counters[SLOWTIER] += accessed
     return found
 
 
@@ -349,11 +352,13 @@ def visit_slow(machine, lump, place):
     previous, both = counts[lump, place + 2], counts[lump, place + 3]
     if machine.parameters.is_second_access:
         hits = both
+        if has_streaks(machine):
+            hits = visit_streaks(machine, lump, place)
         counts[lump, place] = idle + previous
         counts[lump, place + 2] = current + both
         idle += previous
         if machine.parameters.counts_all_slow_pages:
-            idle += current
+            idle += current + both - hits
     else:
         hits = current + previous + both
         counts[lump, place] = idle + current
@@ -390,6 +395,8 @@ def list_pages(machine, lump, hits, unmarked, duplicates, queued):
     idle = min(new, unmarked)
     move(counts, lump, SLOW, QUEUED, idle)
     move(counts, lump, SLOW + 2, QUEUED + 2, new - idle)
+    if has_streaks(machine):
+        list_streaks(machine, lump, new)
     machine.counters[MIGADDED] += new + again
     state.list_entries += new + again
     state.list_new += new

@@ -10,7 +10,8 @@ pair; lumps are numbered process by process and region-major. A lump's row of `c
 
 where a pair of bits (a, b) is the cell `2 a + b`. On the slow tier *previous* and *current* mean, for the second-access
 rule, "accessed in the window before the last visit" and "touched since the last visit"; for the first-access rule,
-"touched since start or demotion" (PG_young, sticky) and "not yet marked idle" (PG_idle clear). On the fast tier
+"touched since start or demotion" (PG_young, sticky) and "not yet marked idle" (PG_idle clear). `streaks` tells of the
+*previous* ones in how many windows in a row they were, where a daemon asks for more than two. On the fast tier
 *scanned* is "touched since the scanner's last visit" and *referenced* "touched since reclaim's last visit".
 
 What is known of a lump is as of its hazard clocks: a page not yet known as touched has since been touched with
@@ -100,6 +101,7 @@ LUMPS = np.dtype([("pages", "i8"), ("was_visited", "b1")], align=True)
 STATE = np.dtype(
     [
         ("random_counter", "u8"),
+        ("streak_counter", "u8"),  # of the draws for streaks: see `tierenv.sim.lumped.streaks`
         ("is_done", "b1"),
         ("now_s", "f8"),
         # scanner
@@ -114,6 +116,7 @@ STATE = np.dtype(
         ("round_visits", "i8"),
         # migrator
         ("throttle_pages_per_s", "f8"),
+        ("access_threshold", "f8"),  # visits in a row that must have found a page accessed
         ("window_end_s", "f8"),  # of the throttle's budget
         ("window_promotions", "i8"),
         ("migrator_clock_s", "f8"),
@@ -186,6 +189,10 @@ class Machine(NamedTuple):
     """bool[F, C]: classes none of whose pages belong to the hottest of their process that fit the fast tier."""
     marks: NDArray[np.float64]
     """float64[L, MARK_COLUMNS]: what NUMA balancing knows of each lump; empty where it is off."""
+    streaks: NDArray[np.int32]
+    """int32[L, 2, longest]: of the slow pages that are not on the migration list, and of those that are, the *previous*
+    ones by windows in a row, 1 and up, the last entry with all that had more; pages that have left since the last visit
+    are still among them. Empty where no daemon asks."""
     ring: NDArray[np.int32]
     """int32[records, 4]: the migration list; record k stands in row k modulo the power of two `records`."""
     counters: NDArray[np.int64]

@@ -76,6 +76,7 @@ class LumpedSystem:
         is_first_access = not all(arrays.parameters["is_second_access"] for arrays in self._arrays)
         visits = FIRST_ACCESS_VISITS if is_first_access else SECOND_ACCESS_VISITS
         records = 1 << (visits * max(most.lumps, LEAST_LUMPS) - 1).bit_length()
+        longest = max(int(arrays.parameters["most_streak"]) for arrays in self._arrays)
         has_marks = any(arrays.parameters["numa_mode"] > 0 for arrays in self._arrays)
         self._machines = Machine(
             parameters=np.array([arrays.parameters for arrays in self._arrays], dtype=PARAMETERS),
@@ -99,6 +100,7 @@ class LumpedSystem:
             is_resident=np.zeros((n, most.phases, most.classes), dtype=np.bool_),
             is_waste=np.zeros((n, most.phases, most.classes), dtype=np.bool_),
             marks=np.zeros((n, most.lumps if has_marks else 0, MARK_COLUMNS)),
+            streaks=np.zeros((n, most.lumps if longest else 0, 2, longest), dtype=np.int32),
             ring=np.zeros((n, records, 4), dtype=np.int32),
             counters=np.zeros((n, NUM_COUNTERS), dtype=np.int64),
             model=np.zeros((n, len(MODEL_COUNTERS)), dtype=np.int64),
@@ -311,6 +313,7 @@ class LumpedSystem:
             machine.clocks,
             machine.fast_by_class,
             machine.marks,
+            machine.streaks,
             machine.counters,
             machine.model,
         ):
@@ -357,6 +360,8 @@ class LumpedSystem:
             machine.fast_by_class[:, node] = np.bincount(lump_class, fast, minlength=len(machine.classes))
             machine.nodes["fast_pages"][node] = fast.sum()
         machine.counts[: len(slow), SLOW + AS_TOUCHED[int(arrays.parameters["is_second_access"])]] = slow
+        if arrays.parameters["most_streak"] > 0:
+            machine.streaks[: len(slow), SLOW >> 2, 0] = slow
 
         state = self._machines.state[index : index + 1]
         state[...] = np.zeros((), dtype=STATE)
@@ -366,8 +371,10 @@ class LumpedSystem:
         start = scenario.daemon.start_setting.values
         state["seed_period_ms"], state["seed_size_bytes"] = start.get("scan_period", 0.0), start.get("scan_size", 0.0)
         state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
+        state["access_threshold"] = arrays.parameters["start_threshold"]
         state["mm_cursor"] = len(scenario.processes) - 1
         state["migrator_clock_s"] = rng.uniform(0, arrays.parameters["migrate_sleep_s"])
+        state["streak_counter"] = rng.integers(2**64, dtype=np.uint64)
 
 
 def _fill_fast_nodes(

@@ -9,7 +9,7 @@ from tierenv.sim.pages.numa import mark_window, take_faults
 from tierenv.sim.pages.reclaim import reclaim
 from tierenv.sim.pages.scanner import leave_chunk, reschedule, scan, set_due
 from tierenv.sim.pages.state import ABSENT, access_after, lay_out, place
-from tierenv.sim.records import CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
+from tierenv.sim.records import ACCESS_THRESHOLD, CONTROL_OFF, CONTROL_TUNABLES, PERIOD, SIZE, THROTTLE
 from tierenv.sim.rules import (
     begin_again,
     begin_clock,
@@ -349,8 +349,8 @@ def start(pages):
 def apply(pages, tunables):
     """Put tunables in force, float64[len(TUNABLES)].
 
-    Where they reach running processes the throttle changes at once, period and size from the next chunk that has not
-    begun; elsewhere the period alone is exposed, for processes that start later.
+    Where they reach running processes throttle and access threshold change at once, period and size from the next chunk
+    that has not begun; elsewhere the period alone is exposed, for processes that start later.
     """
     parameters = pages.parameters
     state = pages.state
@@ -364,6 +364,8 @@ def apply(pages, tunables):
     state.seed_period_ms = tunables[PERIOD]
     state.seed_size_bytes = tunables[SIZE]
     state.throttle_pages_per_s = tunables[THROTTLE] / PAGE_BYTES
+    if parameters.most_streak > 0:
+        state.access_threshold = tunables[ACCESS_THRESHOLD]
     if state.throttle_pages_per_s == 0.0:
         flush(pages)
     for index in range(parameters.num_processes):

@@ -10,7 +10,7 @@ import math
 
 from tierenv.counters import COLDPAGE, IDLEPAGE, MIGADDED, MM_SCANS, SCANNER_NS, SLOWTIER, TOPTIER, VMA_SCANS
 from tierenv.sim.jit import njit, njit_inlined
-from tierenv.sim.pages.state import ABSENT, SLOW, end_of_range, test_and_clear_accessed
+from tierenv.sim.pages.state import ABSENT, MOST_STREAK, SLOW, end_of_range, test_and_clear_accessed
 from tierenv.sim.records import (
     ALLOCATION_FAILURES,
     CONTROL_KERNEL_RULE,
@@ -22,6 +22,7 @@ from tierenv.sim.records import (
     TARGET_MOST_ACCESSED,
 )
 from tierenv.sim.rules import SCALE_STEPS, knows_heat
+from tierenv.tunables import WINDOWS_OF_SECOND_ACCESS
 from tierenv.units import PAGE_BYTES
 
 
@@ -124,7 +125,11 @@ def begin_chunk(pages, slots):
 
 @njit_inlined
 def visit(pages, page, time_s):
-    """Look at one page: harvest its Accessed bit, list it if it is slow and passes the access rule, mark it idle."""
+    """Look at one page: harvest its Accessed bit, list it if it is slow and passes the access rule, mark it idle.
+
+    It passes when as many visits in a row have found it accessed as the threshold says; one that finds it idle begins
+    the count anew.
+    """
     parameters = pages.parameters
     if test_and_clear_accessed(pages, page, time_s):
         pages.is_young[page] = True
@@ -133,12 +138,11 @@ def visit(pages, page, time_s):
         pages.was_visited[page] = True
         if pages.node[page] == SLOW:
             pages.is_idle[page] = True  # since when the bit was set nobody knows
-    if parameters.is_second_access:
-        is_accessed = not pages.is_idle[page]
-        is_hot = is_accessed and pages.was_accessed[page]
-    else:
-        is_accessed = not pages.is_idle[page] or pages.is_young[page]
-        is_hot = is_accessed
+    is_accessed = not pages.is_idle[page]
+    if not parameters.is_second_access:
+        is_accessed = is_accessed or pages.is_young[page]
+    was_accessed = pages.streak[page] > 0
+    pages.streak[page] = min(pages.streak[page] + 1, MOST_STREAK) if is_accessed else 0
     node = pages.node[page]
     if node != SLOW:
         pages.counters[TOPTIER] += 1
@@ -148,14 +152,16 @@ def visit(pages, page, time_s):
         elif not parameters.counts_all_slow_pages:
             pages.counters[IDLEPAGE] += 1
     else:
-        count_slow_page(pages, is_accessed, is_hot, pages.was_accessed[page])
+        threshold = pages.state.access_threshold
+        is_hot = pages.streak[page] >= threshold
+        count_slow_page(pages, is_accessed, is_hot, was_accessed)
+        # V1 counts a page once its entry is allocated; under a throttle of 0 there is none to allocate
+        is_counted = pages.streak[page] >= min(threshold, WINDOWS_OF_SECOND_ACCESS)
         if is_hot:
             pages.state.chunk_useful += 1
-            # V1 counts a page once its entry is allocated; under a throttle of 0 there is none to allocate
             is_counted = pages.state.throttle_pages_per_s == 0.0 or enlist(pages, page)
-            if is_counted and not pages.parameters.counts_all_slow_pages:
-                pages.counters[SLOWTIER] += 1
-    pages.was_accessed[page] = is_accessed
+        if is_counted and not parameters.counts_all_slow_pages:
+            pages.counters[SLOWTIER] += 1
     pages.is_idle[page] = True
 
 
@@ -203,7 +209,7 @@ def end_chunk(pages, time_s):
     pages.counters[MM_SCANS] += 1
     pages.counters[VMA_SCANS] += 1
     is_ruled = parameters.control == CONTROL_KERNEL_RULE or not parameters.is_tunable_at_run_time
-    is_ruled &= knows_heat(parameters, mm)
+    is_ruled &= knows_heat(pages, mm)
     was_rest = parameters.is_whole_vma and mm.is_rest_next
     if parameters.is_whole_vma:
         # the other mappings wait for the next chunk if the big one alone fills this

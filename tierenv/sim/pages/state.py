@@ -28,6 +28,8 @@ from tierenv.sim.records import KNOB_FIELDS, MM_FIELDS, WASTED
 
 SLOW = -1
 """What `Pages.node` holds for a page of the slow tier."""
+MOST_STREAK = 255
+"""Visits in a row that `Pages.streak` counts."""
 ABSENT = -2
 """What it holds for a page that is nowhere: its class is not resident, or its process has exited."""
 
@@ -42,6 +44,7 @@ STATE = np.dtype(
         ("seed_size_bytes", "f8"),
         *KNOB_FIELDS,
         ("throttle_pages_per_s", "f8"),
+        ("access_threshold", "f8"),  # visits in a row that must have found a page accessed
         # scanner: while it sleeps its clock is the time at which the next chunk begins
         ("scanner_clock_s", "f8"),
         ("is_scanning", "b1"),
@@ -119,8 +122,8 @@ class Pages(NamedTuple):
     """bool[N]: the scanner has looked at the page before, or what it finds counts from the first visit on."""
     is_aged: NDArray[np.bool_]
     """bool[N]: kswapd has aged the page, and not looked at it since."""
-    was_accessed: NDArray[np.bool_]
-    """bool[N]: for the second-access rule, whether the last visit found the page accessed."""
+    streak: NDArray[np.uint8]
+    """uint8[N]: last visits in a row that found the page accessed, MOST_STREAK of them or more."""
     fault_hazard: NDArray[np.float64]
     """float64[N]: hazard of the class at which a page marked for a NUMA hint fault has it; infinite where unmarked."""
     marked_at_s: NDArray[np.float64]
@@ -247,7 +250,7 @@ def lay_out(pages, page):
     pages.is_idle[page] = pages.parameters.is_second_access
     pages.is_young[page] = False
     pages.was_visited[page] = not pages.parameters.first_visit_resets
-    pages.was_accessed[page] = pages.parameters.is_second_access
+    pages.streak[page] = pages.parameters.is_second_access
 
 
 @njit_inlined
@@ -281,5 +284,5 @@ def demote(pages, page):
     pages.nodes[pages.node[page]].moved_pages += 1
     place(pages, page, SLOW)
     pages.is_idle[page] = True
-    pages.was_accessed[page] = False
+    pages.streak[page] = 0
     pages.processes[owner(pages, page)].stall_s += pages.parameters.demotion_stall_s

@@ -73,7 +73,7 @@ class PagesSystem:
             is_young=np.zeros(num_pages, dtype=np.bool_),
             was_visited=np.zeros(num_pages, dtype=np.bool_),
             is_aged=np.zeros(num_pages, dtype=np.bool_),
-            was_accessed=np.zeros(num_pages, dtype=np.bool_),
+            streak=np.zeros(num_pages, dtype=np.uint8),
             fault_hazard=np.zeros(num_pages),
             marked_at_s=np.zeros(num_pages),
             has_faulted=np.zeros(num_pages, dtype=np.bool_),
@@ -219,7 +219,7 @@ class PagesSystem:
         pages.is_idle[:] = is_second_access & ~is_fast
         pages.is_young[:] = is_fast
         pages.was_visited[:] = not self._start.parameters["first_visit_resets"]
-        pages.was_accessed[:] = is_second_access & ~is_fast
+        pages.streak[:] = is_second_access & ~is_fast
 
         self._states[:] = np.zeros((), dtype=STATE)
         state = pages.state
@@ -231,6 +231,7 @@ class PagesSystem:
         pages.mms["size_bytes"] = state["seed_size_bytes"]
         pages.mms["stagger"] = self._stagger
         state["throttle_pages_per_s"] = start.get("throttle", np.inf) / PAGE_BYTES
+        state["access_threshold"] = self._start.parameters["start_threshold"]
         state["migrator_clock_s"] = rng.uniform(0, self._start.parameters["migrate_sleep_s"])
 
     def _lay_out_process(
