@@ -9,8 +9,8 @@ page fast, and terms of the forms that a configuration asks for, all times the f
   the clairvoyant bound. A scenario on which much can be won would otherwise drown those on which little can. A constant
   of the scenario, it leaves the best policy of each as it is and says how much the scenarios weigh against each other.
 * F, `worse_than_no_migration`: E is how much later the present work was done than no migration would have done it,
-  never below 0. It is 0 at the start, so without discounting the steps of an episode add up to -(F - 1) times what the whole
-  run lost: the loss counts F times, and each step is told of it as it happens. Bias: of two policies with the same
+  never below 0. It is 0 at the start, so without discounting the steps of an episode add up to -(F - 1) times what the
+  whole run lost: the loss counts F times, and each step is told of it as it happens. Bias: of two policies of one
   mean time the one that seldom loses is preferred, and a policy gives up gains elsewhere for not losing; where no
   episode loses nothing changes. With gamma below 1 a loss made good later costs all the same.
 * cost, `move_cost`: seconds for each page promoted or demoted. Bias: towards fewer moves than are best, by as much as
