@@ -137,8 +137,14 @@ class RunCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         best = "" if self.best is None else f"best {self.best.normalised_time:.4f} x all fast"
-        self._report_progress(self.num_timesteps, self._config.timesteps, best)
+        self._report_progress(self.num_timesteps, self._expected_timesteps, best)
         return not (self._is_time_up or self._is_interrupted())
+
+    @property
+    def _expected_timesteps(self) -> int:
+        """Of the whole training, as far as can be told where it ends by time."""
+        done = 1.0 - self._clock.share_left(self.num_timesteps)
+        return max(round(self.num_timesteps / max(done, 1e-9)), self.num_timesteps)
 
     def _on_training_end(self) -> None:
         self._clock.stop()
