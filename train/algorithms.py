@@ -29,8 +29,9 @@ class LinearDecay(Record):
     """A hyperparameter that goes linearly from one value to another while a training lasts."""
 
     start: Annotated[float, Field(gt=0)]
+    """Before the first step."""
     end: Annotated[float, Field(gt=0)]
-    """At the last step, or where there is a wall time at its end, if that comes first."""
+    """After the last one, or at the end of the wall time if that comes first."""
 
 
 @dataclass(frozen=True)
