@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, model_validator
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as serialise_tensors
@@ -20,8 +21,9 @@ from safetensors.numpy import save as serialise_tensors
 from tierenv import __version__
 from tierenv.agents import bundle_schema_1
 from tierenv.agents.definition import action_definition, check_action, columns_looked_at, observation_definition
-from tierenv.agents.network import Activation, Network
+from tierenv.agents.network import Activation, Network, Output
 from tierenv.agents.policy import Array
+from tierenv.agents.run_folder import Menu
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
@@ -55,7 +57,17 @@ class NetworkDescription(Record):
 
     layers: Annotated[tuple[Size, ...], Field(min_length=2, max_length=10)]
     activation: Activation
-    output: Literal["clip"] = "clip"
+    output: Output = "clip"
+    """What makes actions of the sums of the last layer: a clip, tanh, or the choice of the menu that has the greatest,
+    the first one of several."""
+    menu: Menu | None = None
+    """For output menu the action of each choice."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.output == "menu") != (self.menu is not None):
+            raise ValueError(f"network.menu: must be given for output menu, and for no other; output is {self.output}")
+        return self
 
     @property
     def summary(self) -> str:
@@ -64,11 +76,15 @@ class NetworkDescription(Record):
 
     def tensors(self, num_features: int, num_actions: int) -> dict[str, TensorType]:
         """What weights.safetensors must hold. Raises ValueError unless the layers fit observation and action."""
-        if (self.layers[0], self.layers[-1]) != (num_features, num_actions):
+        num_outputs = num_actions if self.menu is None else len(self.menu)
+        if (self.layers[0], self.layers[-1]) != (num_features, num_outputs):
+            what = "tunables" if self.menu is None else "choices"
             raise ValueError(
-                f"network.layers: must lead from {num_features} features to {num_actions} tunables, "
+                f"network.layers: must lead from {num_features} features to {num_outputs} {what}, "
                 f"got {list(self.layers)}"
             )
+        if self.menu is not None and {len(row) for row in self.menu} != {num_actions}:
+            raise ValueError(f"network.menu: every choice must have {num_actions} coordinates, one for each tunable")
         expected: dict[str, TensorType] = {}
         for index, (inputs, outputs) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
             expected[f"layer{index}.weight"] = ("float32", (outputs, inputs))
@@ -82,6 +98,8 @@ class NetworkDescription(Record):
             weights=tuple(tensors[f"layer{index}.weight"] for index in indices),
             biases=tuple(tensors[f"layer{index}.bias"] for index in indices),
             activation=self.activation,
+            output=self.output,
+            menu=None if self.menu is None else np.array(self.menu, np.float32),
         )
 
 
@@ -221,6 +239,8 @@ def write_bundle(
     random = rng.uniform(-1, 1, (_NUM_SELF_TESTS - 3, num_features))
     edges = np.repeat([[-1.0], [0.0], [1.0]], num_features, axis=1)
     observations = np.concatenate((edges, random)).astype(np.float32)
+    if isinstance(model, Network):
+        observations = observations[_told_apart(model, observations)]
     document = BundleDocument(
         name=name,
         daemon=daemon,
@@ -274,7 +294,16 @@ def _is_whole(content: Mapping[str, Any]) -> bool:
 def _description(model: Network | DecisionTree) -> dict[str, Any]:
     if isinstance(model, DecisionTree):
         return {"tree": TreeDescription(leaves=model.num_leaves)}
-    return {"network": NetworkDescription(layers=model.layers, activation=model.activation)}
+    menu = None if model.menu is None else tuple(map(tuple, model.menu.tolist()))
+    return {
+        "network": NetworkDescription(layers=model.layers, activation=model.activation, output=model.output, menu=menu)
+    }
+
+
+def _told_apart(model: Network, observations: Array) -> NDArray[np.bool_]:
+    """bool[n]: observations whose action another order of summation leaves as it is; one at least."""
+    is_told = model.is_decisive(observations)
+    return is_told if is_told.any() else np.arange(len(observations)) == 0
 
 
 def _read_model(path: Path, document: BundleDocument, num_features: int) -> Network | DecisionTree:

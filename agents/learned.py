@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from tierenv.agents.actors import ACTORS, MAX_QUANTILES, MAX_UNITS, Actor
 from tierenv.agents.definition import check_action, columns_looked_at
-from tierenv.agents.network import Network
+from tierenv.agents.network import Network, RecurrentNetwork
 from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
@@ -35,12 +36,12 @@ class LearnedPolicy:
 
     control: Control = "tunables"
 
-    def __init__(self, name: str, daemon: Daemon, network: Network) -> None:
+    def __init__(self, name: str, daemon: Daemon, network: Network | RecurrentNetwork) -> None:
         self.name = name
         self.daemon: Daemon | None = daemon
         self.network = network
-        tensors = (tensor.tobytes() for tensor in network.tensors().values())
-        self.identity = hashlib.sha256(b"".join(tensors)).hexdigest()
+        self.identity = _identity(network)
+        self._state = np.zeros((2, 0, 0), np.float32)
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
@@ -59,31 +60,46 @@ class LearnedPolicy:
             check_action(run.manifest_path, manifest.action, daemon, "train it again")
         if manifest.observation is not None:
             columns = columns_looked_at(run.manifest_path, manifest.observation, daemon, "train it again")
-        network = _read_network(run, daemon, len(columns)).looking_at(columns, num_columns)
+        if manifest.actor not in ACTORS:
+            raise ConfigError(f"{run.manifest_path}: actor={manifest.actor!r}: unknown; allowed: {', '.join(ACTORS)}")
+        network = _read_network(run, ACTORS[manifest.actor], daemon, len(columns)).looking_at(columns, num_columns)
         return cls(folder.resolve().name, daemon, network)
 
     def reset(self, num_machines: int) -> None:
-        """Nothing to forget."""
+        """Forget the past, if there is one."""
+        if isinstance(self.network, RecurrentNetwork):
+            self._state = self.network.initial_state(num_machines)
 
     def act(self, observation: Array) -> Array:
-        """The mean of the learned distribution, clipped."""
-        return self.network(observation)
+        """The action without noise."""
+        if isinstance(self.network, Network):
+            return self.network(observation)
+        actions, self._state = self.network.step(observation, self._state)
+        return actions
 
 
-def _read_network(run: RunFolder, daemon: Daemon, num_features: int) -> Network:
-    """The actor alone: hidden layers, mean of the action, clip. Raises `ConfigError`."""
+def _identity(network: Network | RecurrentNetwork) -> str:
+    """By which networks that act alike are the same."""
+    parts = [tensor.tobytes() for tensor in network.tensors().values()]
+    head = network if isinstance(network, Network) else network.head
+    if head.output != "clip":
+        parts.append(head.output.encode())
+    if head.menu is not None:
+        parts.append(head.menu.tobytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _read_network(run: RunFolder, actor: Actor, daemon: Daemon, num_features: int) -> Network | RecurrentNetwork:
+    """The actor alone. Raises `ConfigError`."""
     if not run.best_model.is_file():
         raise ConfigError(f"{run.best_model}: no such file; the run has not been evaluated yet")
     require("train", f"{run.path}: the model of a run")
-    num_actions = len(daemon.tunables)
-    sizes = (num_features, *run.configuration.policy_net, num_actions)
-    layers = [*(f"mlp_extractor.policy_net.{2 * index}" for index in range(len(sizes) - 2)), "action_net"]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, inputs, outputs in zip(layers, sizes, sizes[1:], strict=False):
-        shapes |= {f"{layer}.weight": (outputs, inputs), f"{layer}.bias": (outputs,)}
-    shapes["log_std"] = (num_actions,)  # another one where the noise depends on the state, or the output is squashed
-    # beside the actor the state holds a critic of the same size
-    tensors = _read_tensors(run.best_model, 2 * 4 * sum(map(math.prod, shapes.values())) + _ROOM_BYTES)
+    hidden, menu = run.configuration.policy_net, _menu(run, actor, daemon)
+    num_outputs = len(daemon.tunables) if menu is None else len(menu)
+    most = actor.shapes(num_features, hidden, num_outputs * (1 if menu is None else MAX_QUANTILES), MAX_UNITS)
+    tensors = _read_tensors(run.best_model, 4 * actor.copies * sum(map(math.prod, most.values())) + _ROOM_BYTES)
+    num_outputs *= _num_quantiles(tensors, actor, len(hidden), num_outputs) if menu is not None else 1
+    shapes = actor.shapes(num_features, hidden, num_outputs, _num_units(tensors, actor))
     for name, shape in shapes.items():
         if name not in tensors:
             raise ConfigError(f"{run.best_model}: lacks {name}: not a model of `tierenv train`")
@@ -94,11 +110,32 @@ def _read_network(run: RunFolder, daemon: Daemon, num_features: int) -> Network:
             )
         if not np.isfinite(tensors[name]).all():
             raise ConfigError(f"{run.best_model}: {name}: weights must be finite numbers; the training has diverged")
-    return Network(
-        weights=tuple(tensors[f"{layer}.weight"] for layer in layers),
-        biases=tuple(tensors[f"{layer}.bias"] for layer in layers),
-        activation="tanh",
-    )
+    return actor.network(tensors, len(hidden), run.configuration.activation, menu)
+
+
+def _menu(run: RunFolder, actor: Actor, daemon: Daemon) -> Array | None:
+    """float32[choices, T] of a policy that chooses; None for others. Raises `ConfigError`."""
+    if actor.output != "menu":
+        return None
+    rows = run.configuration.menu
+    if rows is None or {len(row) for row in rows} != {len(daemon.tunables)}:
+        raise ConfigError(
+            f"{run.config_path}: menu: must be rows of {len(daemon.tunables)} coordinates, one for each tunable of "
+            f"{daemon.name}; train it again"
+        )
+    return np.array(rows, np.float32)
+
+
+def _num_quantiles(tensors: dict[str, Array], actor: Actor, num_hidden: int, num_choices: int) -> int:
+    """Values of each choice; 1 where the last layer is none of such a policy, which its shape then tells."""
+    bias = tensors.get(f"{actor.layers(num_hidden)[-1]}.bias", np.zeros(num_choices))
+    return bias.size // num_choices if bias.size and bias.size % num_choices == 0 else 1
+
+
+def _num_units(tensors: dict[str, Array], actor: Actor) -> int:
+    """Of the LSTM; 1 where there is none, which shows when its tensors are looked for."""
+    weight = tensors.get(f"{actor.memory}.weight_hh_l0")
+    return weight.shape[1] if weight is not None and weight.ndim == 2 and weight.size else 1
 
 
 def _read_tensors(path: Path, most_bytes: int) -> dict[str, Array]:

@@ -5,7 +5,8 @@
     manifest.json        versions, git revision, machine, threads, command, time spent, what observations and
                          actions mean
     progress.csv, tb/    the learner's figures, for people and TensorBoard
-    checkpoints/         step_<environment steps>.zip, the last few
+    checkpoints/         step_<environment steps>.zip, the last few, and beside one step_<...>.replay.safetensors, what
+                         an off-policy algorithm remembers
     best/                model.zip and evaluation.json of the best evaluation
     evaluations.json     all evaluations
 
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from tierenv.agents.network import Activation
 from tierenv.errors import ConfigError
 from tierenv.reading import read_json
 from tierenv.records import NamedRecord, Record, RecordType, load_record, validate_record
@@ -26,6 +28,12 @@ from tierenv.scenario import Scenarios
 
 HiddenLayers = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)]
 """Sizes of the hidden layers of policy and value function."""
+
+MAX_CHOICES = 128
+"""Of a menu: as many as a layer may have units in C."""
+Choice = Annotated[tuple[Annotated[float, Field(ge=-1, le=1)], ...], Field(min_length=1)]
+Menu = Annotated[tuple[Choice, ...], Field(min_length=2, max_length=MAX_CHOICES)]
+"""Settings to choose from, each in the coordinates of an action."""
 
 
 class RunConfiguration(NamedRecord):
@@ -35,7 +43,11 @@ class RunConfiguration(NamedRecord):
 
     scenarios: Scenarios
     """Those it was trained on."""
+    algorithm: str = ""
+    """For messages: what its tensors are says the manifest."""
     policy_net: HiddenLayers = (64, 64)
+    activation: Activation = "tanh"
+    menu: Menu | None = None
 
 
 class _RunDocument(Record):
@@ -58,8 +70,12 @@ class Manifest(_RunDocument):
     observation: tuple[dict[str, Any], ...] | None = None
     action: tuple[dict[str, Any], ...] | None = None
     """What the numbers mean (`tierenv.agents.definition`); None where it is not known."""
+    actor: str = "gaussian"
+    """Which tensors of a model act: a row of `tierenv.agents.actors`."""
     timesteps: int | None = None
     """Environment steps so far, all environments together."""
+    trained_s: float | None = None
+    """Time trained so far, by all commands together, without evaluations [s]."""
     is_interrupted: bool | None = None
     threads: dict[str, int] = {}
     time_spent: dict[str, float] = {}
@@ -111,6 +127,11 @@ class RunFolder:
     def checkpoint_path(self, timesteps: int) -> Path:
         """Where the model stands that has seen so many environment steps."""
         return self.path / "checkpoints" / f"step_{timesteps:010d}.zip"
+
+    @staticmethod
+    def replay_path(checkpoint: Path) -> Path:
+        """Where the transitions stand that belong to a checkpoint."""
+        return checkpoint.with_suffix(".replay.safetensors")
 
     @property
     def checkpoints(self) -> list[Path]:

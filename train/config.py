@@ -1,12 +1,14 @@
 """What a training run is made of: one validated record, read from configs/algorithms/NAME.yaml or a path."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from tierenv.agents.definition import action_definition, observation_definition, without_words
-from tierenv.agents.run_folder import HiddenLayers
+from tierenv.agents.network import Activation
+from tierenv.agents.run_folder import HiddenLayers, Menu
 from tierenv.daemon import Daemon, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.phase_orders import PhaseOrders
@@ -15,6 +17,7 @@ from tierenv.records import (
     NamedRecord,
     Record,
     Reference,
+    Seconds,
     is_bare_word,
     load_record,
     packaged,
@@ -24,7 +27,9 @@ from tierenv.records import (
 )
 from tierenv.scenario import Scenario, Scenarios, load_scenario
 from tierenv.score import unshaped
-from tierenv.train.algorithms import Algorithm, find_algorithm
+from tierenv.train.algorithms import Algorithm, LinearDecay, find_algorithm
+from tierenv.train.rewards import RewardForm
+from tierenv.wrappers import menu_actions
 
 
 def _number_from_text(value: Any) -> Any:
@@ -42,7 +47,7 @@ LogStd = Annotated[float, Field(ge=-20, le=2)]
 Number = TypeVar("Number")
 ForEachTunable = Annotated[tuple[Number, ...], Field(min_length=1)]
 
-Hyperparameter = Annotated[bool | int | float | str | None, BeforeValidator(_number_from_text)]
+Hyperparameter = Annotated[bool | int | float | str | None, BeforeValidator(_number_from_text)] | LinearDecay
 
 
 class EvaluationPlan(Record):
@@ -83,17 +88,23 @@ class TrainingConfig(ScenarioSet):
     """Of networks, exploration and episodes."""
     timesteps: Annotated[int, Field(ge=1)]
     """Environment steps, all environments together; rounded up to whole rollouts."""
+    wall_time: Annotated[Seconds, Field(gt=0)] | None = None
+    """Time after which training ends where the steps are not done by then, evaluations not counted; null for none."""
     num_envs: Annotated[int, Field(ge=1, le=1000)] = 64
     """Machines the learner acts on at once."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount factor of the learner and of the shaping."""
     shaping: bool = True
     """Whether the reward is shaped by the remaining work at the present placement."""
-    reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """Factor on the rewards the learner sees: what is to be learned is a few percent of an episode's time, too
-    little for a value network whose weights start at random."""
+    reward: RewardForm = RewardForm()
+    """What the learner sees of the reward."""
     policy_net: HiddenLayers = (64, 64)
     """Hidden layers of policy and value function."""
+    activation: Activation = "tanh"
+    """Between these layers."""
+    menu: Menu | None = None
+    """For algorithms that choose: the settings to choose from, each in the coordinates of an action; null for the 13 of
+    `tierenv.wrappers.MENU`."""
     initial_action: ForEachTunable[Coordinate] | None = None
     """Action an untrained policy takes on average, for each tunable, beyond [-1, 1] to stay at that end of the range
     in spite of the noise; null leaves 0, the middle of each range."""
@@ -101,7 +112,8 @@ class TrainingConfig(ScenarioSet):
     """Start value of the log of the exploration noise's standard deviation, for all tunables or for each; null
     leaves the algorithm's."""
     hyperparameters: dict[str, Hyperparameter] = {}
-    """Arguments of the algorithm's constructor."""
+    """Arguments of the constructors of the algorithm and its policy; a file like one of another algorithm keeps none of
+    that one's."""
     evaluation: EvaluationPlan = EvaluationPlan()
     """How the best model is found."""
     checkpoint_interval: Annotated[int, Field(ge=1)] = 200_000
@@ -110,6 +122,12 @@ class TrainingConfig(ScenarioSet):
     """Threads of the networks."""
     simulator_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of the model; null uses every core."""
+
+    @classmethod
+    def replaced(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
+        """Another algorithm has hyperparameters of its own, and starts as it can."""
+        is_other = above.get("algorithm", below.get("algorithm")) != below.get("algorithm")
+        return {"hyperparameters", "initial_action", "log_std_init", "menu"} if is_other else set()
 
     def find_algorithm(self) -> Algorithm:
         """The row of the algorithm."""
@@ -128,6 +146,7 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
+    _check_start(config, algorithm, path)
     for scenario in config.scenarios:
         if not scenario.daemon.can_be_tuned:
             raise ConfigError(
@@ -136,8 +155,13 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
             )
         if config.shaping and (reason := unshaped(scenario)):
             raise ConfigError(f"{path}: shaping=true: {reason}")
+        if reason := config.reward.problem(scenario):
+            raise ConfigError(f"{path}: reward.{reason}")
         _check_lengths(config, scenario.daemon, path)
         _check_same_task(config.scenarios[0], scenario, path)
+    if algorithm.chooses and config.menu is None:
+        actions = menu_actions(config.scenarios[0].daemon)[0]
+        config = config.model_copy(update={"menu": tuple(map(tuple, actions.tolist()))})
     return config
 
 
@@ -158,8 +182,9 @@ def _check_same_task(first: Scenario, other: Scenario, path: str) -> None:
 
 def _check_lengths(config: TrainingConfig, daemon: Daemon, path: str) -> None:
     """Refuse lists with another number of entries than the daemon has tunables."""
-    for field in ("initial_action", "log_std_init"):
-        value = getattr(config, field)
+    lists = {field: getattr(config, field) for field in ("initial_action", "log_std_init")}
+    lists |= {f"menu.{index}": choice for index, choice in enumerate(config.menu or ())}
+    for field, value in lists.items():
         if isinstance(value, tuple) and len(value) != len(daemon.tunables):
             raise ConfigError(
                 f"{path}: {field}: has {len(value)} entries, daemon {daemon.name} {len(daemon.tunables)} tunables: "
@@ -167,8 +192,26 @@ def _check_lengths(config: TrainingConfig, daemon: Daemon, path: str) -> None:
             )
 
 
+def _check_start(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:
+    """Refuse where exploration shall begin for an algorithm that has no such thing, and a menu nobody reads."""
+    actor = algorithm.acts_by
+    if config.initial_action is not None and algorithm.chooses:
+        raise ConfigError(f"{path}: initial_action: {algorithm.name} chooses from a menu, which has none; leave it out")
+    if config.log_std_init is not None and actor.log_std is None:
+        noise = "exploration_initial_eps" if algorithm.chooses else "action_noise"
+        raise ConfigError(
+            f"{path}: log_std_init: the noise of {algorithm.name} is no normal distribution that is learned; "
+            f"use hyperparameters.{noise}"
+        )
+    if config.menu is not None and not algorithm.chooses:
+        raise ConfigError(f"{path}: menu: {algorithm.name} sets every tunable and chooses from none; leave it out")
+
+
 def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:
-    """Refuse batches that do not divide the rollout: the rest would count as much as a whole batch."""
+    """Refuse batches that do not divide the rollout: the rest would count as much as a whole batch.
+
+    And targets that are to be renewed more often than there are steps.
+    """
     settings = algorithm.defaults | config.hyperparameters
     if "n_epochs" in settings and "n_steps" in settings:
         rollout, batch = config.num_envs * settings["n_steps"], settings["batch_size"]
@@ -177,6 +220,11 @@ def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> N
                 f"{path}: hyperparameters.batch_size={batch}: must divide "
                 f"num_envs x n_steps = {config.num_envs} x {settings['n_steps']} = {rollout}"
             )
+    if algorithm.chooses and settings["target_update_interval"] < config.num_envs:
+        raise ConfigError(
+            f"{path}: hyperparameters.target_update_interval={settings['target_update_interval']}: must be num_envs = "
+            f"{config.num_envs} environment steps or more"
+        )
 
 
 class Suite(ScenarioSet):

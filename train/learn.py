@@ -1,10 +1,7 @@
 """Training with stable-baselines3: checkpoints, evaluation on fixed episodes, Ctrl-C and resumption."""
 
-import io
-import json
 import logging
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,23 +13,31 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from tierenv.agents.foreign import Sb3Policy
 from tierenv.agents.run_folder import SelectionResult
-from tierenv.errors import ConfigError
 from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario
 from tierenv.sim import threads
 from tierenv.task import simulated_task
+from tierenv.train import models
 from tierenv.train import seeds as seed_blocks
+from tierenv.train.clock import Clock
 from tierenv.train.config import TrainingConfig
-from tierenv.train.episodes import Stateless, run_episodes
+from tierenv.train.episodes import run_episodes
 from tierenv.train.interrupt import deferred_interrupt
 from tierenv.train.progress_csv import ProgressCsv
+from tierenv.train.reward_baselines import baselines_of_machines
+from tierenv.train.rewards import Baseline, Rewards
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.vec_adapter import TieredMemoryVecEnv
 from tierenv.vector_env import TieredMemoryVectorEnv
 
 log = logging.getLogger(__name__)
+
+LOG_INTERVAL = 8192
+"""Environment steps between two rows of progress.csv where there are no rollouts to tell of."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class TrainingResult:
     """Of this call; the rest came before it was resumed."""
     best: SelectionResult | None
     is_interrupted: bool
+    trained_s: float
+    """Time of all commands together, without evaluations [s]."""
     time_spent: TimeSpent
 
 
@@ -72,10 +79,11 @@ class Selection:
         self._names = [scenario.name for scenario in scenarios]
         self._seeds = seeds * len(config.scenarios)
         self._task = simulated_task(scenarios, phase_orders="training")
+        self._menu = None if config.menu is None else np.array(config.menu, np.float32)
 
     def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
         """Run all episodes."""
-        without_noise = Stateless(lambda observation: model.predict(observation, deterministic=True)[0])
+        without_noise = Sb3Policy("", model.policy, self._menu)
         times = run_episodes(self._task, without_noise, self._seeds).normalised_objective
         names = np.array(self._names)
         by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
@@ -89,6 +97,7 @@ class RunCallback(BaseCallback):
         self,
         config: TrainingConfig,
         run: RunDirectory,
+        clock: Clock,
         is_interrupted: Callable[[], bool],
         report_progress: ReportProgress,
     ) -> None:
@@ -97,12 +106,15 @@ class RunCallback(BaseCallback):
         self.best = run.best_evaluation
         self._config = config
         self._run = run
+        self._clock = clock
+        self._is_time_up = False
         self._is_interrupted = is_interrupted
         self._report_progress = report_progress
         self._selection = Selection(config)
         self._evaluations = list(run.evaluations)
         self._next_evaluation = 0
         self._next_checkpoint = 0
+        self._next_log = 0
 
     def _on_training_start(self) -> None:
         done = self.model.num_timesteps
@@ -110,6 +122,8 @@ class RunCallback(BaseCallback):
         self._evaluations = [entry for entry in self._evaluations if entry.timesteps <= done]
         self._next_evaluation = _next_multiple(done, self._config.evaluation.interval)
         self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
+        self._next_log = _next_multiple(done, LOG_INTERVAL)
+        self._clock.start()
 
     def _on_rollout_start(self) -> None:
         done = self.model.num_timesteps
@@ -119,24 +133,41 @@ class RunCallback(BaseCallback):
         if done >= self._next_checkpoint:
             self.checkpoint()
             self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
+        self._is_time_up = self._clock.is_time_up
 
     def _on_step(self) -> bool:
         best = "" if self.best is None else f"best {self.best.normalised_time:.4f} x all fast"
-        self._report_progress(self.num_timesteps, self._config.timesteps, best)
-        return not self._is_interrupted()
+        self._report_progress(self.num_timesteps, self._expected_timesteps, best)
+        return not (self._is_time_up or self._is_interrupted())
+
+    @property
+    def _expected_timesteps(self) -> int:
+        """Of the whole training, as far as can be told where it ends by time."""
+        done = 1.0 - self._clock.share_left(self.num_timesteps)
+        return max(round(self.num_timesteps / max(done, 1e-9)), self.num_timesteps)
+
+    def _on_training_end(self) -> None:
+        self._clock.stop()
 
     def _on_rollout_end(self) -> None:
+        is_off_policy = isinstance(self.model, OffPolicyAlgorithm)
+        if is_off_policy and self.num_timesteps < self._next_log:
+            return
         finished = self.model.ep_info_buffer or ()
         if finished:
             times = [episode["objective"] / episode["objective_all_fast"] for episode in finished]
             self.logger.record("rollout/normalised_time", float(np.mean(times)))
             for key in ("promoted_pages", "demoted_pages", "wasted_promotions"):
                 self.logger.record(f"rollout/{key}", float(np.mean([episode[key] for episode in finished])))
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self._next_log = _next_multiple(self.num_timesteps, LOG_INTERVAL)
+            self.model.dump_logs()
 
     def evaluate(self) -> None:
         """Judge the model and keep it if it is the best so far."""
         started = time.perf_counter()
-        result = self._selection.judge(self.model, self.model.num_timesteps)
+        with self._clock.stopped():
+            result = self._selection.judge(self.model, self.model.num_timesteps)
         self.time_in_evaluation_s += time.perf_counter() - started
         self.logger.record("eval/normalised_time", result.normalised_time)
         self._evaluations = [entry for entry in self._evaluations if entry.timesteps != result.timesteps]
@@ -145,7 +176,7 @@ class RunCallback(BaseCallback):
         is_best = self.best is None or result.normalised_time < self.best.normalised_time
         if is_best:
             self.best = result
-            self._run.write_best(_to_bytes(self.model), result)
+            self._run.write_best(models.to_bytes(self.model, self._clock.trained_s), result)
         log.info(
             "%d steps: %.4f x all fast%s",
             result.timesteps,
@@ -162,8 +193,9 @@ class RunCallback(BaseCallback):
         )
 
     def checkpoint(self) -> None:
-        """Store the model."""
-        self._run.write_checkpoint(self.model.num_timesteps, _to_bytes(self.model))
+        """Store the model, and what it remembers."""
+        model = models.to_bytes(self.model, self._clock.trained_s)
+        self._run.write_checkpoint(self.model.num_timesteps, model, models.replay_bytes(self.model))
 
 
 def learn(
@@ -171,7 +203,7 @@ def learn(
     run: RunDirectory,
     report_progress: ReportProgress = unreported,
 ) -> TrainingResult:
-    """Train, from the latest checkpoint if the run has one, until the configuration's timesteps are reached.
+    """Train, from the latest checkpoint if the run has one, until the configuration's steps or its time are done.
 
     Args:
         config: what to train.
@@ -183,18 +215,13 @@ def learn(
     """
     started = time.perf_counter()
     set_threads(config)
-    adapter = TieredMemoryVecEnv(
-        TieredMemoryVectorEnv(
-            num_envs=config.num_envs,
-            scenario=_training_scenarios(config),
-            phase_orders=config.phase_orders,
-            shaping_gamma=config.gamma if config.shaping else None,
-            autoreset_mode=AutoresetMode.SAME_STEP,
-        ),
-        config.reward_scale,
-    )
+    adapter = _make_adapter(config)
     times_resumed = run.manifest.times_resumed
-    model = _make_model(config, run, adapter)
+    model = models.make_model(config, run.config_path, adapter)
+    checkpoint = run.latest_checkpoint()
+    trained_s = 0.0 if checkpoint is None else models.go_on_from(checkpoint, model)
+    clock = Clock(config.timesteps, config.wall_time, trained_s)
+    models.follow(model, clock)
     # A resumed run goes on with episodes of its own: the generators' states are not in a checkpoint.
     model.set_random_seed(seed_blocks.training_seed(config.seed, times_resumed) % 2**32)
     adapter.seed(seed_blocks.training_seed(config.seed, times_resumed))
@@ -202,10 +229,15 @@ def learn(
     done_before = model.num_timesteps
     _tell_rollout(model, config.timesteps)
     with deferred_interrupt() as is_interrupted:
-        callback = RunCallback(config, run, is_interrupted, report_progress)
+        callback = RunCallback(config, run, clock, is_interrupted, report_progress)
         callback.init_callback(model)
-        if done_before < config.timesteps:
-            model.learn(config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0)
+        if not clock.is_over(done_before):
+            learn_model: Any = model.learn
+            options = {"log_interval": None} if isinstance(model, OffPolicyAlgorithm) else {}
+            learn_model(
+                config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0, **options
+            )
+            clock.stop()
             callback.checkpoint()
         # a run folder without a best model could not be evaluated
         if callback.best is None or not (is_interrupted() or callback.is_judged()):
@@ -217,6 +249,7 @@ def learn(
             new_timesteps=model.num_timesteps - done_before,
             best=callback.best,
             is_interrupted=is_interrupted(),
+            trained_s=clock.trained_s,
             time_spent=TimeSpent(
                 total_s=time.perf_counter() - started,
                 model_s=adapter.seconds_in_model,
@@ -225,6 +258,7 @@ def learn(
         )
     run.update_manifest(
         timesteps=result.timesteps,
+        trained_s=result.trained_s,
         is_interrupted=result.is_interrupted,
         threads={"torch": torch.get_num_threads(), "simulator": threads.get_num_threads()},
         time_spent=asdict(result.time_spent),
@@ -235,16 +269,37 @@ def learn(
 def _tell_rollout(model: BaseAlgorithm, timesteps: int) -> None:
     """Say it where more is trained than was asked for."""
     left = timesteps - model.num_timesteps
-    rollout = model.n_envs * int(getattr(model, "n_steps", 1))
+    frequency = getattr(model, "train_freq", None)
+    name, steps = ("n_steps", getattr(model, "n_steps", 1)) if frequency is None else ("train_freq", frequency[0])
+    rollout = model.n_envs * int(steps)
     if left > 0 and left % rollout:
         log.info(
-            "timesteps=%d: whole rollouts of num_envs x n_steps = %d x %d = %d steps are trained, %d in all",
+            "timesteps=%d: whole rollouts of num_envs x %s = %d x %d = %d steps are trained, %d in all",
             timesteps,
+            name,
             model.n_envs,
             rollout // model.n_envs,
             rollout,
             model.num_timesteps + -(-left // rollout) * rollout,
         )
+
+
+def _make_adapter(config: TrainingConfig) -> TieredMemoryVecEnv:
+    """The environments the learner acts in, as it sees them."""
+    scenarios = _training_scenarios(config)
+    envs = TieredMemoryVectorEnv(
+        num_envs=config.num_envs,
+        scenario=scenarios,
+        phase_orders=config.phase_orders,
+        shaping_gamma=config.gamma if config.shaping else None,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    baselines: list[Baseline] = []
+    if config.reward.needs_baselines:
+        seed = seed_blocks.training_seed(config.seed, 0)
+        baselines = baselines_of_machines(scenarios, config.num_envs, seed, config.phase_orders)
+    menu = None if config.menu is None else np.array(config.menu, np.float32)
+    return TieredMemoryVecEnv(envs, Rewards(config.reward, baselines), menu)
 
 
 def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
@@ -260,58 +315,6 @@ def set_threads(config: TrainingConfig) -> None:
     threads.set_num_threads(min(config.simulator_threads or threads.NUM_PROCESSORS, threads.NUM_PROCESSORS))
 
 
-def _make_model(config: TrainingConfig, run: RunDirectory, adapter: TieredMemoryVecEnv) -> BaseAlgorithm:
-    algorithm = config.find_algorithm()
-    try:
-        model = algorithm.algorithm_class(
-            "MlpPolicy",
-            adapter,
-            gamma=config.gamma,
-            seed=config.seed,
-            device="cpu",
-            policy_kwargs={"net_arch": list(config.policy_net)},
-            **config.hyperparameters,
-        )
-    except (AssertionError, TypeError, ValueError) as error:
-        raise ConfigError(f"{run.config_path}: hyperparameters: {algorithm.name}: {_one_line(error)}") from None
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
-        _set_start(model.policy, config)
-    else:
-        _go_on_from(checkpoint, model)
-    return model
-
-
-def _go_on_from(checkpoint: Path, model: BaseAlgorithm) -> None:
-    """Take weights, optimiser and counts from a checkpoint. Raises `ConfigError`.
-
-    stable-baselines3 loads parameters as tensors alone; its `load` would unpickle the rest, which the configuration
-    says anyway.
-    """
-    try:
-        model.set_parameters(str(checkpoint), device="cpu")
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in model.policy.state_dict().values()):
-            raise ValueError("weights must be finite numbers; the training has diverged")
-        with zipfile.ZipFile(checkpoint) as archive:
-            counts = json.loads(archive.read("data"))
-        for name in ("num_timesteps", "_n_updates"):
-            setattr(model, name, int(counts[name]))
-    except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
-        reason = str(error).partition(". ")[0]  # torch adds advice
-        raise ConfigError(
-            f"{checkpoint}: cannot be resumed, remove it to go on from the one before: {type(error).__name__}: {reason}"
-        ) from None
-
-
-def _set_start(policy: Any, config: TrainingConfig) -> None:
-    """Let exploration begin where the configuration says."""
-    with torch.no_grad():
-        if config.initial_action is not None:
-            policy.action_net.bias.copy_(torch.tensor(config.initial_action))
-        if config.log_std_init is not None:
-            policy.log_std.copy_(torch.tensor(config.log_std_init).expand_as(policy.log_std))
-
-
 def _make_logger(run: RunDirectory, timesteps: int) -> Logger:
     csv = ProgressCsv(run.progress_path, timesteps)
     return Logger(str(run.path), [csv, TensorBoardOutputFormat(str(run.tensorboard_path))])
@@ -319,13 +322,3 @@ def _make_logger(run: RunDirectory, timesteps: int) -> Logger:
 
 def _next_multiple(number: int, interval: int) -> int:
     return (number // interval + 1) * interval
-
-
-def _to_bytes(model: BaseAlgorithm) -> bytes:
-    buffer = io.BytesIO()
-    model.save(buffer)
-    return buffer.getvalue()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

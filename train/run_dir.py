@@ -31,6 +31,8 @@ CHECKPOINTS_KEPT = 3
 """The newest may turn out broken."""
 MOST_COLUMNS = 1024
 """Of an observation or action, for the size of a model that is not loaded yet."""
+MOST_NETWORKS = 24
+"""Of an actor's size: with the numbers of their optimisers an actor, three critics and what they follow."""
 
 
 class RunDirectory(RunFolder):
@@ -67,6 +69,7 @@ class RunDirectory(RunFolder):
                 times_resumed=0,
                 observation=observation_definition(daemon),
                 action=action_definition(daemon),
+                actor=config.find_algorithm().actor,
             )
         return run
 
@@ -83,7 +86,7 @@ class RunDirectory(RunFolder):
             for field in TrainingConfig.model_fields:
                 old, new = getattr(started, field), getattr(config, field)
                 is_same = _identities(old) == _identities(new) if field == "scenarios" else old == new
-                if not is_same and field not in ("timesteps", "summary"):
+                if not is_same and field not in ("timesteps", "wall_time", "summary"):
                     raise ConfigError(
                         f"{run.config_path}: {field}: this run has {_short(old)}, the configuration given has "
                         f"{_short(new)}; a run resumes with the configuration it started with"
@@ -120,7 +123,7 @@ class RunDirectory(RunFolder):
     def _check_kinds(self) -> None:
         """Refuse links, which lead out of the folder, and what hangs or fails when it is read. Raises `ConfigError`."""
         files = {self.config_path, self.manifest_path, self.progress_path, self.evaluations_path}
-        files |= {self.best_model, self.best_evaluation_path, *self.path.glob("checkpoints/step_*.zip")}
+        files |= {self.best_model, self.best_evaluation_path, *self.path.glob("checkpoints/step_*")}
         folders = set(self.top_level) - files
         for path in self.path.rglob("*"):
             kind = path.lstat().st_mode
@@ -186,12 +189,23 @@ class RunDirectory(RunFolder):
         atomic_write_bytes(self.best_model, model)
         _write_record(self.best_evaluation_path, evaluation)
 
-    def write_checkpoint(self, timesteps: int, model: bytes) -> Path:
-        """Store a model under the steps it has seen, beside the last few before it."""
+    def write_checkpoint(self, timesteps: int, model: bytes, replay: bytes | None = None) -> Path:
+        """Store a model under the steps it has seen, beside the last few before it.
+
+        Args:
+            timesteps: environment steps it has seen.
+            model: its archive.
+            replay: the transitions it remembers, of which the last alone are kept; they stand there before the model.
+        """
         path = self.checkpoint_path(timesteps)
+        if replay is not None:
+            atomic_write_bytes(self.replay_path(path), replay)
         atomic_write_bytes(path, model)
         for old in self.checkpoints[CHECKPOINTS_KEPT:]:
             old.unlink()
+        for old in self.path.glob("checkpoints/step_*.replay.safetensors"):
+            if old != self.replay_path(path):
+                old.unlink()
         return path
 
     def latest_checkpoint(self) -> Path | None:
@@ -222,9 +236,10 @@ class RunDirectory(RunFolder):
 
     @property
     def _most_bytes(self) -> int:
-        """Room for a model: actor and critic with the optimiser's two numbers for each weight, and what is beside."""
+        """Room for a model: its networks, the optimisers' two numbers for each weight, and what is beside."""
         sizes = (MOST_COLUMNS, *self.configuration.policy_net, MOST_COLUMNS)
-        return 2 * 3 * 4 * sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes)) + (8 << 20)
+        weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+        return MOST_NETWORKS * 4 * weights + (8 << 20)
 
 
 def to_yaml(content: dict[str, Any]) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from tierenv.errors import ConfigError
+from tierenv.train.rewards import RewardForm, Rewards
 
 EPISODE_KEYS = (
     "elapsed_s",
@@ -33,18 +35,27 @@ class TieredMemoryVecEnv(VecEnv):
 
     What `set_options` was given goes to the next reset; autoresets keep what it chose. `info["episode"]` of a finished
     episode holds the return `r`, the length `l` and the time since start `t` as VecMonitor's does, so no VecMonitor is
-    needed, and `EPISODE_KEYS`.
+    needed, and `EPISODE_KEYS`; the return is the environment's, whatever the learner sees.
+
+    Args:
+        env: the environment.
+        rewards: makes of its rewards those the learner sees; None leaves them.
+        menu: float32[choices, T], settings that the learner chooses from by number; None leaves it the box.
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], reward_scale: float = 1.0) -> None:
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], rewards: Rewards | None = None, menu: NDArray[np.float32] | None = None
+    ) -> None:
         mode = env.metadata["autoreset_mode"]
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"stable-baselines3 needs an environment in mode SAME_STEP, got {mode}")
         self.env = env
-        self._reward_scale = reward_scale
+        self._rewards = rewards or Rewards(RewardForm())
+        self._menu = menu
         self.seconds_in_model = 0.0
         """Wall time spent in the environment [s]."""
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        action_space = env.single_action_space if menu is None else Discrete(len(menu))
+        super().__init__(env.num_envs, env.single_observation_space, action_space)
         # Shared by all steps without an end of episode: building dictionaries would cost more than the model.
         self._empty_infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
         self._actions = np.zeros(env.action_space.shape or (), np.float32)
@@ -60,7 +71,8 @@ class TieredMemoryVecEnv(VecEnv):
         """
         seeds: Any = None if self._seeds[0] is None else list(self._seeds)
         observations: VecEnvObs
-        observations, _ = self.env.reset(seed=seeds, options=self._options_of_all())
+        observations, info = self.env.reset(seed=seeds, options=self._options_of_all())
+        self._rewards.restart(info)
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
@@ -74,9 +86,9 @@ class TieredMemoryVecEnv(VecEnv):
             raise ConfigError("set_options: must give every environment the same keys")
         return {key: [options[key] for options in self._options] for key in keys}
 
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions for `step_wait`."""
-        self._actions = actions
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions, or the choices, for `step_wait`."""
+        self._actions = actions if self._menu is None else self._menu[actions]
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step all environments; those that end start anew in the same step."""
@@ -93,7 +105,7 @@ class TieredMemoryVecEnv(VecEnv):
                 infos[index] = self._final_info(int(index), bool(truncated[index] and not terminated[index]), info)
             self._returns[dones] = 0
             self._lengths[dones] = 0
-        return observations, (self._reward_scale * rewards).astype(np.float32), dones, infos
+        return observations, self._rewards.apply(rewards, info, dones), dones, infos
 
     def _final_info(self, index: int, is_truncated: bool, info: dict[str, Any]) -> dict[str, Any]:
         final = info["final_info"]

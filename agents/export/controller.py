@@ -174,6 +174,8 @@ def _model(policy: IntegerPolicy) -> dict[str, Any]:
     return {
         "kind": "network",
         "activation": policy.model.activation,
+        "output": policy.model.output,
+        "menu": None if policy.model.menu is None else policy.model.menu.tolist(),
         "layers": [
             {
                 "weights": layer.weights.tolist(),

@@ -4,6 +4,7 @@ The C stands in c_source; this module fills in tables, observation and provenanc
 the same arithmetic in Python.
 """
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from tierenv.agents.integer.arithmetic import (
 )
 from tierenv.agents.integer.interface import FeatureRule, Interface
 from tierenv.agents.integer.policy import TANH_TABLE, IntegerNetwork, IntegerPolicy, IntegerTree
+from tierenv.agents.network import Network
 from tierenv.errors import ConfigError
 from tierenv.features import ELAPSED, LogScale, OctaveScale
 from tierenv.files import atomic_folder
@@ -127,7 +129,9 @@ def _check_probes(policy: IntegerPolicy, source: LearnedSource) -> None:
     if isinstance(policy.model, IntegerTree):
         return  # leaves are exact, and random observations seldom meet a threshold
     probes = np.random.default_rng(0).uniform(-1, 1, (_NUM_PROBES, policy.interface.num_columns)).astype(np.float32)
-    error = np.abs(policy.error(source.model, probes)).max()
+    if isinstance(source.model, Network):
+        probes = probes[source.model.is_decisive(probes)]
+    error = np.abs(policy.error(source.model, probes)).max(initial=0)
     if not error < TOLERANCE:
         raise ConfigError(f"actions in fixed point are off by up to {error:.2g}, allowed is {TOLERANCE:g}")
 
@@ -249,15 +253,16 @@ def _model(policy: IntegerPolicy) -> tuple[str, ...]:
     model = policy.model
     if isinstance(model, IntegerTree):
         return (_filled("tree.c", **_tree_marks(policy, model)),)
-    activation = _filled(f"{model.activation}.c", TANH_TABLE=_numbers(TANH_TABLE))
-    return activation, _filled("network.c", **_network_marks(model))
+    functions = {model.activation, model.output} & {"tanh", "relu"}
+    activations = [_filled(f"{name}.c", TANH_TABLE=_numbers(TANH_TABLE)) for name in sorted(functions)]
+    return *activations, _filled("network.c", **_network_marks(policy, model))
 
 
 def _widest(network: IntegerNetwork) -> int:
     return max(size for layer in network.layers for size in layer.weights.shape)
 
 
-def _network_marks(network: IntegerNetwork) -> Mapping[str, str]:
+def _network_marks(policy: IntegerPolicy, network: IntegerNetwork) -> Mapping[str, str]:
     tables, rows = [], []
     for index, layer in enumerate(network.layers):
         outputs, inputs = layer.weights.shape
@@ -271,22 +276,38 @@ def _network_marks(network: IntegerNetwork) -> Mapping[str, str]:
         "WIDEST": str(_widest(network)),
         "WEIGHTS": "\n".join(tables).rstrip(),
         "LAYER_ROWS": "\n".join(rows),
+        "ACTIVATION": network.activation,
+        "OUTPUT": _filled(f"output_{network.output}.c").rstrip(),
+        "MENU": "" if network.menu is None else _menu(policy, network.menu),
     }
+
+
+def _menu(policy: IntegerPolicy, actions: Ints) -> str:
+    return _filled("menu.c", CHOICES=str(len(actions)), MENU_ROWS="\n".join(_action_rows(policy, actions)))
+
+
+def _action_rows(policy: IntegerPolicy, actions: Ints) -> list[str]:
+    """Actions int64[n, T] as lines of an initialiser, each with its number and the setting it stands for."""
+    interface = policy.interface
+    names = [row.name for row in interface.tunables]
+    tunables = interface.tunables_of(interface.decode(actions))
+    return [
+        f"\t{{ {', '.join(map(str, action))} }}, /* {index}: {setting_of(row, names)} */"
+        for index, (action, row) in enumerate(zip(actions.tolist(), tunables, strict=True))
+    ]
 
 
 def _tree_marks(policy: IntegerPolicy, integer_tree: IntegerTree) -> Mapping[str, str]:
     tree, thresholds, values = integer_tree.tree, integer_tree.thresholds, integer_tree.values
     interface = policy.interface
     names = [name for rule in interface.rules for name in rule.feature.history.column_names(rule.feature.name)]
-    tunables = interface.tunables_of(interface.decode(values))
+    actions = _action_rows(policy, values[tree.is_leaf])
     nodes: list[str] = []
-    actions: list[str] = []
+    leaves = itertools.count()
     for index, is_leaf in enumerate(tree.is_leaf):
         if is_leaf:
-            setting = setting_of(tunables[index], [row.name for row in interface.tunables])
-            nodes.append(f"\t{{ 0, -1, {len(actions)}, 0 }}, /* {index}: action {len(actions)} */")
-            numbers = ", ".join(map(str, values[index].tolist()))
-            actions.append(f"\t{{ {numbers} }}, /* {len(actions)}: {setting} */")
+            leaf = next(leaves)
+            nodes.append(f"\t{{ 0, -1, {leaf}, 0 }}, /* {index}: action {leaf} */")
         else:
             rule = f"{names[tree.feature[index]]} <= {tree.threshold[index]:.4f}"
             ways = f"{tree.left[index]}, {tree.right[index]}"

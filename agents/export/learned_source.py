@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tierenv.agents.actors import FEED_FORWARD
 from tierenv.agents.bundle import DOCUMENT, BundlePolicy, TrainedOn
 from tierenv.agents.export import ExportRequest, formats_for
 from tierenv.agents.export.header import Gain, Origin, describe_training, one_line
@@ -87,9 +88,14 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
         daemon=scenarios[0].daemon.name,
         gains=gains,
     )
-    policy = LearnedPolicy.load(run.path)
+    network = LearnedPolicy.load(run.path).network
+    if not isinstance(network, Network):
+        raise ConfigError(
+            f"{run.path}: algorithm {run.configuration.algorithm}: a recurrent policy cannot be exported or distilled; "
+            f"allowed: {', '.join(FEED_FORWARD)}"
+        )
     return LearnedSource(
-        model=policy.network,
+        model=network,
         daemon=scenarios[0].daemon,
         scenarios=tuple(map(TrainedOn.of, scenarios)),
         training=_with_origin(training, origin),

@@ -1,4 +1,6 @@
-"""Format `onnx`: the actor of a learned policy, clipping included, for ONNX Runtime and other programs that read ONNX.
+"""Format `onnx`: the actor of a learned policy for ONNX Runtime and other programs that read ONNX.
+
+What makes actions of its sums is included: a clip, tanh, or the choice from a menu.
 
 One input, `observation` float32[batch, columns], scaled as the metadata say; one output, `action` float32[batch,
 tunables] in [-1, 1]. The graph is built from the weights, so exporting a bundle needs neither torch nor
@@ -27,7 +29,7 @@ from tierenv.files import atomic_write_bytes
 OPSET = 12
 """Version of the operators: the first with LessOrEqual, which trees need. Runtimes since 2020 take it."""
 
-INPUT, OUTPUT = "observation", "action"
+INPUT, OUTPUT, MENU = "observation", "action", "menu"
 
 _NUM_RANDOM, _NUM_CORNERS = 512, 256
 _SEED = 0
@@ -55,6 +57,8 @@ def serialise(source: LearnedSource) -> bytes:
     for operator, inputs, output, options, tensors in steps:
         constants += [numpy_helper.from_array(array, name) for name, array in tensors.items()]
         nodes.append(helper.make_node(operator, [*inputs, *tensors], [output], **options))
+    if isinstance(source.model, Network) and source.model.menu is not None:
+        constants.append(numpy_helper.from_array(source.model.menu, MENU))
     graph = helper.make_graph(
         nodes,
         "decision_tree" if is_tree else "actor",
@@ -102,8 +106,15 @@ def _network_steps(network: Network) -> Iterator[Step]:
         hidden = f"layer{index}"
         if index < last:
             yield _ACTIVATIONS[network.activation], [sums], hidden, {}, {}
-    limits = {"least": np.float32(-1), "greatest": np.float32(1)}
-    yield "Clip", [f"layer{last}.sum"], OUTPUT, {}, {name: np.array(value) for name, value in limits.items()}
+    sums = [f"layer{last}.sum"]
+    if network.menu is not None:
+        yield "ArgMax", sums, "choice", {"axis": 1, "keepdims": 0}, {}  # of equal values the first
+        yield "Gather", [MENU, "choice"], OUTPUT, {"axis": 0}, {}
+    elif network.output == "tanh":
+        yield "Tanh", sums, OUTPUT, {}, {}
+    else:
+        limits = {"least": np.float32(-1), "greatest": np.float32(1)}
+        yield "Clip", sums, OUTPUT, {}, {name: np.array(value) for name, value in limits.items()}
 
 
 def _tree_steps(tree: DecisionTree) -> Iterator[Step]:
@@ -153,4 +164,5 @@ def _probes(model: Network | DecisionTree) -> Array:
     if isinstance(model, DecisionTree):
         inner = np.flatnonzero(~model.is_leaf)[:_NUM_RANDOM]
         random[np.arange(len(inner)), model.feature[inner]] = model.threshold[inner]
-    return np.concatenate((edges, corners, random)).astype(np.float32)
+    probes = np.concatenate((edges, corners, random)).astype(np.float32)
+    return probes[model.is_decisive(probes)] if isinstance(model, Network) else probes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tierenv.agents.integer.arithmetic import Ints, shift_rounded
 from tierenv.agents.integer.interface import IntegerState, Interface
-from tierenv.agents.network import Activation, Network
+from tierenv.agents.network import Activation, Network, Output
 from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
@@ -79,6 +79,9 @@ class IntegerNetwork:
 
     layers: tuple[Layer, ...]
     activation: Activation
+    output: Output = "clip"
+    menu: Ints | None = None
+    """int64[choices, T], 20 fractional bits."""
 
     @classmethod
     def of(cls, network: Network) -> Self:
@@ -94,14 +97,21 @@ class IntegerNetwork:
             weights, biases = rounded_weights.astype(np.float64), rounded_biases.astype(np.float64)
             if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
                 raise ConfigError(f"layer {index}: weights and biases must be finite numbers")
+            stage = network.activation if index < len(network.weights) - 1 else network.output
+            if stage == "menu":  # which is the greatest a factor does not change, and with this one no bits are idle
+                largest = float(np.abs(weights).max())
+                factor = 2.0 ** -math.floor(math.log2(largest)) if largest > 0 else 1.0
+                weights, biases = factor * weights, factor * biases
             bound = np.abs(weights) @ input_bound + np.abs(biases)
             sum_octaves, weight_octaves = _octaves(bound), _octaves(weights)
             weight_bits = min(_WEIGHT_BITS, 30 - weight_octaves, _SUM_BITS - input_bits - sum_octaves)
             output_bits, limit, input_bound = ACTION_BITS, ONE, np.ones(len(biases))
-            if index < len(network.weights) - 1:
+            if stage == "tanh":
                 limit = TANH_LIMIT
-                if network.activation == "relu":
-                    output_bits, limit, input_bound = min(ACTION_BITS, 30 - sum_octaves), _INT32_MAX, bound
+            elif stage == "relu":
+                output_bits, limit, input_bound = min(ACTION_BITS, 30 - sum_octaves), _INT32_MAX, bound
+            elif stage == "menu":
+                output_bits, limit = min(30 - sum_octaves, weight_bits + input_bits - 1), _INT32_MAX
             if min(weight_bits, output_bits) < _LEAST_BITS:
                 raise ConfigError(
                     f"layer {index}: weights up to {np.abs(weights).max():.3g}, sums up to {bound.max():.3g}: "
@@ -116,14 +126,18 @@ class IntegerNetwork:
                 )
             )
             input_bits = output_bits
-        return cls(tuple(layers), network.activation)
+        menu = None if network.menu is None else np.round(network.menu.astype(np.float64) * ONE).astype(np.int64)
+        return cls(tuple(layers), network.activation, network.output, menu)
 
     def __call__(self, observation: Ints) -> Ints:
         """Actions int64[n, T] for observations int64[n, columns]."""
         values = np.clip(observation, -ONE, ONE)
         for layer in self.layers[:-1]:
             values = ACTIVATIONS[self.activation](layer(values))
-        return self.layers[-1](values)
+        values = self.layers[-1](values)
+        if self.menu is not None:
+            return self.menu[values.argmax(axis=1)]
+        return tanh_of(values) if self.output == "tanh" else values
 
 
 def _check_size(network: Network) -> None:

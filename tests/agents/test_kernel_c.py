@@ -55,16 +55,20 @@ needs_compiler = needs("gcc")
 pytestmark = needs_compiler
 
 
-def network(*hidden: int, activation: Any = "tanh", seed: int = 0) -> Network:
-    """A network about as steep as trained ones, whose actions reach both ends."""
+def network(
+    *hidden: int, activation: Any = "tanh", output: Any = "clip", choices: int = 0, offset: float = 0, seed: int = 0
+) -> Network:
+    """A network about as steep as trained ones, whose actions reach both ends, or all choices of a menu."""
     rng = np.random.default_rng(seed)
-    layers = (NUM_FEATURES, *hidden, NUM_TUNABLES)
+    layers = (NUM_FEATURES, *hidden, choices or NUM_TUNABLES)
     gains = [1.5] * len(hidden) + [2.0]
     pairs = zip(layers, layers[1:], gains, strict=False)
     return Network(
         weights=tuple(rng.normal(0, gain / math.sqrt(n), (m, n)).astype(np.float32) for n, m, gain in pairs),
-        biases=tuple(rng.normal(0, 0.3, size).astype(np.float32) for size in layers[1:]),
+        biases=tuple(rng.normal(offset, 0.3, size).astype(np.float32) for size in layers[1:]),
         activation=activation,
+        output=output,
+        menu=rng.uniform(-1, 1, (choices, NUM_TUNABLES)).astype(np.float32) if choices else None,
     )
 
 
@@ -89,6 +93,11 @@ MODELS: dict[str, Callable[[], Network | DecisionTree]] = {
     "tanh-64x64": lambda: network(64, 64),
     "relu-24": lambda: network(24, activation="relu"),
     "linear": lambda: network(),
+    "relu-24-tanh": lambda: network(24, activation="relu", output="tanh"),
+    "tanh-24-tanh": lambda: network(24, output="tanh"),
+    "relu-24-menu": lambda: network(24, activation="relu", output="menu", choices=13),
+    "tanh-24-menu": lambda: network(24, output="menu", choices=2, offset=-0.3),
+    "linear-menu": lambda: network(output="menu", choices=128, offset=-5),
     "tree-12": lambda: tree(12),
     "tree-1": lambda: tree(1),
 }
@@ -238,6 +247,8 @@ def test_actions_stay_within_the_tolerance_of_the_floats(exported: Exported, rea
     off = np.abs(as_integers - exported.model(drawn)).max(axis=1)
     if isinstance(exported.model, DecisionTree):
         off[near_threshold(exported.model, drawn)] = 0
+    else:
+        off[~exported.model.is_decisive(drawn)] = 0
     print(f"\n{exported.name}: actions off by {errors.max():.1e} on episodes, {off.max():.1e} on random observations")
     assert max(errors.max(), off.max()) < TOLERANCE
 

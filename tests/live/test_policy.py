@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,17 @@ MODELS: dict[str, Callable[[], Network | DecisionTree]] = {
     "tanh-64x64": lambda: network(64, 64),
     "relu-24": lambda: network(24, activation="relu"),
     "linear": lambda: network(),
+    "relu-24-tanh": lambda: replace(network(24, activation="relu"), output="tanh"),
+    "menu": lambda: menu(),
     "tree": lambda: tree(),
 }
+
+
+def menu() -> Network:
+    """A choice of as many settings as the last layer has outputs."""
+    model, rng = network(24), np.random.default_rng(5)
+    choices = len(model.biases[-1])
+    return replace(model, output="menu", menu=rng.uniform(-1, 1, (choices, len(DAEMON.tunables))).astype(np.float32))
 
 
 def any_samples(count: int, seed: int) -> NDArray[np.void]:
@@ -98,5 +108,5 @@ def test_no_mathematics_library_rounds_a_table_otherwise(table: tuple[int, ...],
 
 def test_tables_of_another_schema_are_refused(tmp_path: Path) -> None:
     content = tables(tmp_path / "bundle", tree())
-    with pytest.raises(ValueError, match="tables of schema 2: this controller reads 1"):
-        Policy(content | {"schema": 2})
+    with pytest.raises(ValueError, match="tables of schema 1: this controller reads 2"):
+        Policy(content | {"schema": 1})

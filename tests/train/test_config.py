@@ -38,7 +38,7 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
     ("changes", "message"),
     [
         ({"seedling": 3}, "seedling: unknown key; did you mean 'seed'?"),
-        ({"algorithm": "pppo"}, "algorithm='pppo': unknown; did you mean 'ppo'?; allowed: ppo"),
+        ({"algorithm": "pppo"}, "algorithm='pppo': unknown; did you mean 'ppo'?; allowed: ppo, a2c,"),
         ({"timesteps": None}, "timesteps: required key is missing"),
         ({"gamma": 1.5}, "gamma=1.5: must be less than or equal to 1"),
         ({"num_envs": 0}, "num_envs=0: must be greater than or equal to 1"),
@@ -53,7 +53,8 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
         ({"hyperparameters": {"gae_lambda": 2}}, "hyperparameters.gae_lambda=2: must be 0 to 1"),
         ({"hyperparameters": {"n_steps": "many"}}, "hyperparameters.n_steps='many': must be a whole number"),
         ({"hyperparameters": {"n_steps": True}}, "hyperparameters.n_steps=True: must be a whole number"),
-        ({"hyperparameters": {"use_sde": 3}}, "hyperparameters.use_sde=3: must be true or false"),
+        ({"hyperparameters": {"normalize_advantage": 3}}, "normalize_advantage=3: must be true or false"),
+        ({"hyperparameters": {"use_sde": True}}, "hyperparameters.use_sde: set by the run itself; noise that depends"),
         ({"hyperparameters": {"n_steps": 8, "batch_size": 33}}, "batch_size=33: must divide"),
     ],
 )

@@ -113,7 +113,7 @@ def test_resume_goes_back_to_the_latest_whole_checkpoint(write_config: WriteConf
 def test_reward_scale_changes_what_the_learner_sees_only(write_config: WriteConfig, tmp_path: Path) -> None:
     returns = []
     for scale in (1.0, 50.0):
-        train(write_config(reward_scale=scale), tmp_path / f"run{scale}")
+        train(write_config(reward={"scale": scale}), tmp_path / f"run{scale}")
         with (tmp_path / f"run{scale}" / "progress.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["rollout/ep_rew_mean"]]
         returns.append(float(rows[0]["rollout/ep_rew_mean"]))
@@ -197,9 +197,9 @@ def test_interrupt_keeps_a_checkpoint(write_config: WriteConfig, tmp_path: Path)
 def test_another_algorithm_is_one_row_and_one_file(
     write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic")
-    monkeypatch.setitem(algorithms.ALGORITHMS, "a2c", row)
-    path = write_config(algorithm="a2c", hyperparameters={"n_steps": 8})
+    row = Algorithm("trpo", "sb3_contrib:TRPO", "trust region policy optimisation")
+    monkeypatch.setitem(algorithms.ALGORITHMS, "trpo", row)
+    path = write_config(algorithm="trpo", hyperparameters={"n_steps": 8, "batch_size": 32})
     assert train(path, tmp_path / "run").timesteps == 128
 
 

@@ -6,6 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
+from tierenv.train.rewards import RewardForm, Rewards
 from tierenv.train.vec_adapter import EPISODE_KEYS, TieredMemoryVecEnv
 from tierenv.vector_env import TieredMemoryVectorEnv
 
@@ -41,7 +42,9 @@ def test_adapter_equals_the_vector_environment() -> None:
 
 
 def test_reward_scale_reaches_the_learner_and_no_report() -> None:
-    adapters = [TieredMemoryVecEnv(make_env(shaping_gamma=None), reward_scale=scale) for scale in (1.0, 50.0)]
+    adapters = [
+        TieredMemoryVecEnv(make_env(shaping_gamma=None), Rewards(RewardForm(scale=scale))) for scale in (1.0, 50.0)
+    ]
     for adapter in adapters:
         adapter.seed(3)
         adapter.reset()

@@ -17,7 +17,7 @@ Sample = dict[str, int]
 Setting = dict[str, int]
 """Values of the tunables by symbol; `UNLIMITED` for a throttle without a limit."""
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the tables; others are refused."""
 _ACTIVATIONS: dict[str, Callable[[int], int]] = {"tanh": arithmetic.tanh_of, "relu": arithmetic.relu_of}
 
@@ -98,7 +98,10 @@ class Policy:
         *hidden, last = self._model["layers"]
         for layer in hidden:
             values = [activation(value) for value in _outputs(layer, values)]
-        return _outputs(last, values)
+        sums = _outputs(last, values)
+        if self._model["output"] == "menu":
+            return self._model["menu"][sums.index(max(sums))]  # of equal values the first
+        return [arithmetic.tanh_of(value) for value in sums] if self._model["output"] == "tanh" else sums
 
 
 def _outputs(layer: dict[str, Any], values: list[int]) -> list[int]:

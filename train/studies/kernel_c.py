@@ -66,13 +66,15 @@ class SampleRecorder(Recorder):
 
 
 def action_errors(model: Network | DecisionTree, compiled: CompiledPolicy, recorded: SampleRecorder) -> Floats:
-    """Greatest difference of each decision, float64[decisions]; 0 where a tree stood at a threshold."""
+    """Greatest difference of each decision, float64[decisions]; 0 at thresholds, and where choices are close."""
     state = compiled.initial_state(len(recorded.samples[0]))
     actions = [compiled.act(compiled.observe(samples, state)) / ONE for samples in recorded.samples]
     observations = np.concatenate(recorded.observations)
     errors: Floats = np.abs(np.concatenate(actions) - model(observations)).max(axis=1)
     if isinstance(model, DecisionTree):
         errors[near_threshold(model, observations)] = 0
+    else:
+        errors[~model.is_decisive(observations)] = 0
     return errors
 
 

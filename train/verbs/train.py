@@ -26,6 +26,8 @@ class Train:
     """Seed of networks, exploration and episodes, in place of the configuration's."""
     timesteps: Annotated[int | None, arg(metavar="N")] = None
     """Environment steps to train in all, in place of the configuration's."""
+    wall_time: Annotated[str | None, arg(metavar="TIME")] = None
+    """Time to train in all, such as 15min, in place of the configuration's: whichever ends first ends training."""
     resume: bool = False
     """Continue the run from its latest whole checkpoint; not bit for bit, since random states are not kept."""
 
@@ -35,7 +37,9 @@ class Train:
         from tierenv.train.config import load_training_config
         from tierenv.train.run_dir import RunDirectory
 
-        config = load_training_config(self.config).with_overrides(seed=self.seed, timesteps=self.timesteps)
+        config = load_training_config(self.config).with_overrides(
+            seed=self.seed, timesteps=self.timesteps, wall_time=self.wall_time
+        )
         open_run = RunDirectory.resume if self.resume else RunDirectory.create
         with open_run(self.run_dir, config, command_line()) as folder:
             from tierenv.train.learn import learn
@@ -52,7 +56,7 @@ def _print_training(result: "TrainingResult", folder: str) -> None:
     print_results(
         f"{result.timesteps:,} environment steps, {result.new_timesteps:,} of them now in {spent.total_s:.1f} s: "
         f"model {spent.model_s / busy_s:.0%}, learner {spent.learner_s / busy_s:.0%} of the training time, "
-        f"evaluation {spent.evaluation_s:.1f} s"
+        f"evaluation {spent.evaluation_s:.1f} s; {result.trained_s:.0f} s trained in all"
     )
     if result.best is not None:
         print_results(

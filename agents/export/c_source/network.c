@@ -18,7 +18,7 @@ static const struct layer layers[LAYERS] = {
 @LAYER_ROWS@
 };
 
-static void run_layer(const struct layer *layer, const int32_t *inputs, int32_t *outputs)
+@MENU@static void run_layer(const struct layer *layer, const int32_t *inputs, int32_t *outputs)
 {
 	const int32_t *weights = layer->weights;
 	int i, j;
@@ -45,9 +45,9 @@ void tierenv_policy_act(const int32_t observation[TIERENV_FEATURES], int32_t act
 
 		run_layer(&layers[i], inputs, outputs);
 		for (j = 0; j < layers[i].outputs; j++)
-			outputs[j] = activation(outputs[j]);
+			outputs[j] = @ACTIVATION@_of(outputs[j]);
 		inputs = outputs;
 		outputs = swapped;
 	}
-	run_layer(&layers[i], inputs, action);
+@OUTPUT@
 }

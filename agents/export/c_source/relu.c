@@ -1,4 +1,4 @@
-static int32_t activation(int32_t value)
+static int32_t relu_of(int32_t value)
 {
 	return value < 0 ? 0 : value;
 }

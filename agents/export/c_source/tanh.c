@@ -3,7 +3,7 @@ static const int32_t tanh_table[1025] = { /* tanh(i / 128), 20 fractional bits *
 };
 
 /* value within [-8, 8] */
-static int32_t activation(int32_t value)
+static int32_t tanh_of(int32_t value)
 {
 	uint32_t magnitude = value < 0 ? -value : value;
 	uint32_t i = magnitude >> 13;

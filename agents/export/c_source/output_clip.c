@@ -1,0 +1,1 @@
+	run_layer(&layers[i], inputs, action);
