@@ -7,6 +7,7 @@ loaded.
 
 import hashlib
 import io
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from tierenv.agents.definition import check_action, columns_looked_at
+from tierenv.agents.definition import check_action, observation_definition, rows_of_definition
 from tierenv.agents.network import Network
 from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.extras import require
-from tierenv.features import observed_columns
+from tierenv.features import Feature
+from tierenv.observation_spec import observation_rows
 from tierenv.scenario import Control, Scenario
 
 ACTOR = "policy.pth"
@@ -35,12 +37,14 @@ class LearnedPolicy:
 
     control: Control = "tunables"
 
-    def __init__(self, name: str, daemon: Daemon, network: Network) -> None:
+    def __init__(self, name: str, daemon: Daemon, observation: tuple[Feature, ...], network: Network) -> None:
         self.name = name
         self.daemon: Daemon | None = daemon
+        self.observation: tuple[Feature, ...] | None = observation
         self.network = network
-        tensors = (tensor.tobytes() for tensor in network.tensors().values())
-        self.identity = hashlib.sha256(b"".join(tensors)).hexdigest()
+        parts = [tensor.tobytes() for tensor in network.tensors().values()]
+        parts.append(json.dumps(observation_definition(observation)).encode())
+        self.identity = hashlib.sha256(b"".join(parts)).hexdigest()
 
     @classmethod
     def load(cls, folder: Path, scenario: Scenario | None = None) -> Self:
@@ -53,14 +57,15 @@ class LearnedPolicy:
         run = RunFolder(folder)
         daemons = [trained.daemon for trained in run.configuration.scenarios]
         daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
-        manifest, num_columns = run.manifest, len(observed_columns(daemon))
-        columns = np.arange(num_columns)
+        manifest = run.manifest
         if manifest.action is not None:
             check_action(run.manifest_path, manifest.action, daemon, "train it again")
         if manifest.observation is not None:
-            columns = columns_looked_at(run.manifest_path, manifest.observation, daemon, "train it again")
-        network = _read_network(run, daemon, len(columns)).looking_at(columns, num_columns)
-        return cls(folder.resolve().name, daemon, network)
+            rows = rows_of_definition(run.manifest_path, manifest.observation, daemon, "train it again")
+        else:
+            rows = observation_rows(run.configuration.observation, daemon, f"{run.config_path}: observation")
+        network = _read_network(run, daemon, sum(row.history.num_columns for row in rows))
+        return cls(folder.resolve().name, daemon, rows, network)
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""

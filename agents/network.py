@@ -1,11 +1,10 @@
 """Multilayer perceptrons: float32 arrays and the numpy that plays them, many observations at once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tierenv.agents.policy import Array
 
@@ -45,12 +44,6 @@ class Network:
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = ACTIVATIONS[self.activation](hidden @ weight.T + bias)
         return np.clip(hidden @ self.weights[-1].T + self.biases[-1], -1, 1)
-
-    def looking_at(self, columns: NDArray[np.intp], num_columns: int) -> Self:
-        """The same network for wider observations, whose columns of these numbers are what it looks at."""
-        first = np.zeros((len(self.biases[0]), num_columns), np.float32)
-        first[:, columns] = self.weights[0]
-        return replace(self, weights=(first, *self.weights[1:]))
 
     def tensors(self) -> dict[str, Array]:
         """What weights.safetensors holds, by name."""

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import ObservationSpec
 from tierenv.reading import read_json
 from tierenv.records import NamedRecord, Record, RecordType, load_record, validate_record
 from tierenv.scenario import Scenarios
@@ -36,6 +37,8 @@ class RunConfiguration(NamedRecord):
     scenarios: Scenarios
     """Those it was trained on."""
     policy_net: HiddenLayers = (64, 64)
+    observation: ObservationSpec = ObservationSpec()
+    """What it observes, where the manifest does not say it."""
 
 
 class _RunDocument(Record):

@@ -9,6 +9,7 @@ from tierenv.agents.definition import action_definition, observation_definition,
 from tierenv.agents.run_folder import HiddenLayers
 from tierenv.daemon import Daemon, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import ObservationSpec, observation_rows
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reading import read_yaml
 from tierenv.records import (
@@ -92,6 +93,8 @@ class TrainingConfig(ScenarioSet):
     reward_scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Factor on the rewards the learner sees: what is to be learned is a few percent of an episode's time, too
     little for a value network whose weights start at random."""
+    observation: ObservationSpec = ObservationSpec()
+    """What the policy observes; by default all features that the daemon supplies, as they are."""
     policy_net: HiddenLayers = (64, 64)
     """Hidden layers of policy and value function."""
     initial_action: ForEachTunable[Coordinate] | None = None
@@ -137,18 +140,23 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
         if config.shaping and (reason := unshaped(scenario)):
             raise ConfigError(f"{path}: shaping=true: {reason}")
         _check_lengths(config, scenario.daemon, path)
-        _check_same_task(config.scenarios[0], scenario, path)
+        _check_same_task(config, scenario, path)
     return config
 
 
-def _check_same_task(first: Scenario, other: Scenario, path: str) -> None:
-    """Refuse scenarios that one policy cannot be for."""
+def _check_same_task(config: TrainingConfig, other: Scenario, path: str) -> None:
+    """Refuse scenarios that one policy cannot be for, and an observation that there is not."""
+    first = config.scenarios[0]
     if other.control_interval != first.control_interval:
         raise ConfigError(
             f"{path}: scenarios: {other.name}: control_interval={other.control_interval:g}s: must be that of "
             f"{first.name}, {first.control_interval:g}s"
         )
-    for what, definition in (("features", observation_definition), ("tunables", action_definition)):
+
+    def observed(daemon: Daemon) -> list[dict[str, Any]]:
+        return observation_definition(observation_rows(config.observation, daemon, f"{path}: observation"))
+
+    for what, definition in (("features", observed), ("tunables", action_definition)):
         if without_words(definition(other.daemon)) != without_words(definition(first.daemon)):
             raise ConfigError(
                 f"{path}: scenarios: {other.name}: the {what} of daemon {other.daemon.name}, their ranges included, "

@@ -71,7 +71,7 @@ class Selection:
         scenarios = [scenario for scenario in config.scenarios for _ in seeds]
         self._names = [scenario.name for scenario in scenarios]
         self._seeds = seeds * len(config.scenarios)
-        self._task = simulated_task(scenarios, phase_orders="training")
+        self._task = simulated_task(scenarios, phase_orders="training", observation=config.observation)
 
     def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
         """Run all episodes."""
@@ -188,6 +188,7 @@ def learn(
             num_envs=config.num_envs,
             scenario=_training_scenarios(config),
             phase_orders=config.phase_orders,
+            observation=config.observation,
             shaping_gamma=config.gamma if config.shaping else None,
             autoreset_mode=AutoresetMode.SAME_STEP,
         ),

@@ -18,6 +18,7 @@ from tierenv.agents.definition import action_definition, observation_definition
 from tierenv.agents.run_folder import Evaluations, Manifest, RunFolder, SelectionResult
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes, atomic_write_text, locked, remove_temporaries
+from tierenv.observation_spec import MAX_COLUMNS, observation_rows
 from tierenv.records import Record, load_record, validate_record
 from tierenv.scenario import Scenario
 from tierenv.train.config import TrainingConfig
@@ -29,8 +30,6 @@ RUNS = Path("runs")
 
 CHECKPOINTS_KEPT = 3
 """The newest may turn out broken."""
-MOST_COLUMNS = 1024
-"""Of an observation or action, for the size of a model that is not loaded yet."""
 
 
 class RunDirectory(RunFolder):
@@ -65,7 +64,7 @@ class RunDirectory(RunFolder):
                 versions=versions(),
                 machine=machine(),
                 times_resumed=0,
-                observation=observation_definition(daemon),
+                observation=observation_definition(observation_rows(config.observation, daemon)),
                 action=action_definition(daemon),
             )
         return run
@@ -223,7 +222,7 @@ class RunDirectory(RunFolder):
     @property
     def _most_bytes(self) -> int:
         """Room for a model: actor and critic with the optimiser's two numbers for each weight, and what is beside."""
-        sizes = (MOST_COLUMNS, *self.configuration.policy_net, MOST_COLUMNS)
+        sizes = (MAX_COLUMNS, *self.configuration.policy_net, MAX_COLUMNS)
         return 2 * 3 * 4 * sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes)) + (8 << 20)
 
 

@@ -15,6 +15,8 @@ from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
+from tierenv.features import Feature
+from tierenv.observation_spec import observation_rows
 from tierenv.reading import read_yaml
 from tierenv.records import validate_record
 
@@ -32,6 +34,8 @@ class LearnedSource:
 
     model: Network | DecisionTree
     daemon: Daemon
+    observation: tuple[Feature, ...]
+    """What it observes, row by row."""
     scenarios: tuple[TrainedOn, ...]
     """What it was trained on."""
     training: dict[str, Any]
@@ -91,6 +95,7 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
     return LearnedSource(
         model=policy.network,
         daemon=scenarios[0].daemon,
+        observation=observation_rows(policy.observation, scenarios[0].daemon),
         scenarios=tuple(map(TrainedOn.of, scenarios)),
         training=_with_origin(training, origin),
         origin=origin,
@@ -114,6 +119,7 @@ def _from_bundle(folder: Path, gains: tuple[Gain, ...]) -> LearnedSource:
     return LearnedSource(
         model=policy.model,
         daemon=document.daemon,
+        observation=observation_rows(policy.observation, document.daemon),
         scenarios=document.scenarios,
         training=_with_origin(document.training, origin),
         origin=origin,

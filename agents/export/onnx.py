@@ -1,6 +1,7 @@
 """Format `onnx`: the actor of a learned policy, clipping included, for ONNX Runtime and other programs that read ONNX.
 
-One input, `observation` float32[batch, columns], scaled as the metadata say; one output, `action` float32[batch,
+One input, `observation` float32[batch, columns], scaled as the metadata say, with what a column remembers of the steps
+before: the caller keeps that past. One output, `action` float32[batch,
 tunables] in [-1, 1]. The graph is built from the weights, so exporting a bundle needs neither torch nor
 stable-baselines3. Before the file is written, ONNX Runtime plays it against the policy it was made from.
 """
@@ -22,6 +23,7 @@ from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.features import feature_columns
 from tierenv.files import atomic_write_bytes
 
 OPSET = 12
@@ -80,7 +82,8 @@ def metadata(source: LearnedSource) -> dict[str, str]:
     return {
         "daemon": source.daemon.name,
         "scenarios": json.dumps([scenario.name for scenario in source.scenarios]),
-        "features": json.dumps(observation_definition(source.daemon)),
+        "features": json.dumps(observation_definition(source.observation)),
+        "columns": json.dumps([column.name for column in feature_columns(source.observation)]),
         "actions": json.dumps(action_definition(source.daemon)),
         "training": json.dumps(source.training, allow_nan=False),
         "self_check": json.dumps(
