@@ -205,12 +205,17 @@ def _functions(interface: Interface) -> list[str]:
     used = scales | {_HISTORY_FUNCTIONS[rule.feature.history.kind] for rule in interface.rules}
     if scales:
         used.add("feature_of")
+    if any(rule.tunable is not None for rule in interface.rules):
+        used.add("encode")
     if "octave_feature" in scales or any(rule.feature.per for rule in interface.rules):
         used.add("at_least_one")
     return [name for name in _FUNCTIONS if name in used]
 
 
-_FUNCTIONS = ("at_least_one", "feature_of", "log_feature", "octave_feature", "share_feature", "averaged", "stacked")
+_FUNCTIONS = (
+    *("encode", "at_least_one", "feature_of", "log_feature", "octave_feature", "share_feature"),
+    *("averaged", "stacked"),
+)
 _HISTORY_FUNCTIONS = {"none": "", "average": "averaged", "stack": "stacked"}
 
 
