@@ -11,7 +11,7 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.features import Count, Feature, InForce, LinearScale, LogScale, all_features
 from tierenv.history import History
-from tierenv.observation_spec import check_rows
+from tierenv.observation_spec import MAX_COLUMNS, check_rows
 from tierenv.records import MAX_NAME_LENGTH
 from tierenv.tunables import TUNABLES
 
@@ -83,6 +83,8 @@ def rows_of_definition(
     Features may have come since, or changed places. Raises `ConfigError` for one that is no more, means something else
     by now or has no such history.
     """
+    if len(definition) > MAX_COLUMNS:
+        raise ConfigError(f"{path}: observation: has {len(definition)} rows: must have 1 to {MAX_COLUMNS}")
     ours = {feature.name: feature for feature in all_features() if feature.is_supplied_by(daemon)}
     rows = []
     for described in definition:
