@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import yaml
 
-from tierenv.agents.definition import action_definition, observation_definition
+from tierenv import __version__
+from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.run_folder import Evaluations, Manifest, RunFolder, SelectionResult
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes, atomic_write_text, locked, remove_temporaries
@@ -87,6 +88,7 @@ class RunDirectory(RunFolder):
                         f"{run.config_path}: {field}: this run has {_short(old)}, the configuration given has "
                         f"{_short(new)}; a run resumes with the configuration it started with"
                     )
+            run._check_observation(config)
             run._pair_best()
             run._write_configuration(config.model_copy(update={"scenarios": started.scenarios}))
             times_resumed = run.manifest.times_resumed + 1
@@ -115,6 +117,15 @@ class RunDirectory(RunFolder):
         except BaseException:
             self._lock.close()
             raise
+
+    def _check_observation(self, config: TrainingConfig) -> None:
+        """Refuse to go on with a network whose features mean something else by now. Raises `ConfigError`."""
+        observed = self.manifest.observation
+        rows = observation_rows(config.observation, config.scenarios[0].daemon)
+        if observed is not None and without_words(observed) != without_words(observation_definition(rows)):
+            raise ConfigError(
+                f"{self.manifest_path}: observation: defined otherwise than in tierenv {__version__}; start a new run"
+            )
 
     def _check_kinds(self) -> None:
         """Refuse links, which lead out of the folder, and what hangs or fails when it is read. Raises `ConfigError`."""
