@@ -20,15 +20,16 @@ from safetensors.numpy import save as serialise_tensors
 
 from tierenv import __version__
 from tierenv.agents import bundle_schema_1
-from tierenv.agents.definition import action_definition, check_action, columns_looked_at, observation_definition
+from tierenv.agents.definition import action_definition, check_action, observation_definition, rows_of_definition
 from tierenv.agents.network import Activation, Network, Output
 from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import Menu
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.features import observed_columns
+from tierenv.features import Feature
 from tierenv.files import atomic_folder
+from tierenv.observation_spec import Observation, observation_rows
 from tierenv.reading import parse_json, read_bytes, read_json
 from tierenv.records import Name, Record, Seconds, validate_record
 from tierenv.scenario import Control, Scenario
@@ -166,7 +167,7 @@ class BundleDocument(Record):
     scenarios: tuple[TrainedOn, ...]
     """What it was trained on."""
     observation: tuple[dict[str, Any], ...]
-    """`observation_definition` of the daemon."""
+    """`observation_definition` of what it observes."""
     action: tuple[dict[str, Any], ...]
     """`action_definition` of the daemon."""
     network: NetworkDescription | None = None
@@ -197,9 +198,12 @@ class BundlePolicy:
 
     control: Control = "tunables"
 
-    def __init__(self, document: BundleDocument, model: Network | DecisionTree) -> None:
+    def __init__(
+        self, document: BundleDocument, observation: tuple[Feature, ...], model: Network | DecisionTree
+    ) -> None:
         self.name = document.name
         self.daemon: Daemon | None = document.daemon
+        self.observation: tuple[Feature, ...] | None = observation
         self.document = document
         self.identity = document.sha256[DOCUMENT]
         self.model = model
@@ -210,10 +214,11 @@ class BundlePolicy:
         document = _read_document(folder / DOCUMENT)
         remedy = f"the bundle is by {document.written_by}; train the policy again"
         check_action(folder / DOCUMENT, document.action, document.daemon, remedy)
-        columns = columns_looked_at(folder / DOCUMENT, document.observation, document.daemon, remedy)
-        model = _read_model(folder / WEIGHTS, document, len(columns))
+        observation = rows_of_definition(folder / DOCUMENT, document.observation, document.daemon, remedy)
+        num_columns = sum(row.history.num_columns for row in observation)
+        model = _read_model(folder / WEIGHTS, document, num_columns)
         _check_self_test(folder, document, model)
-        return cls(document, model.looking_at(columns, len(observed_columns(document.daemon))))
+        return cls(document, observation, model)
 
     def reset(self, num_machines: int) -> None:
         """Nothing to forget."""
@@ -231,6 +236,7 @@ def write_bundle(
     daemon: Daemon,
     scenarios: Sequence[TrainedOn],
     training: Mapping[str, Any],
+    observation: Observation = None,
 ) -> None:
     """Write a bundle, whole or not at all. Raises `ConfigError` if the folder holds something already."""
     weights = serialise_tensors(model.tensors())
@@ -245,7 +251,7 @@ def write_bundle(
         name=name,
         daemon=daemon,
         scenarios=tuple(scenarios),
-        observation=tuple(observation_definition(daemon)),
+        observation=tuple(observation_definition(observation_rows(observation, daemon))),
         action=tuple(action_definition(daemon)),
         **_description(model),
         training=dict(training),

@@ -22,30 +22,31 @@ def upgraded(content: dict[str, Any], origin: str) -> dict[str, Any]:
             f"{origin}: daemon={name!r}: not a packaged one, and a bundle of schema 1 holds none; export it again"
         )
     daemon = load_daemon(name)
-    if not isinstance(daemon, AccessedBitDaemon) or not _means_the_same(content, daemon):
+    features = _same_features(content, daemon) if isinstance(daemon, AccessedBitDaemon) else None
+    if features is None:
         raise ConfigError(
             f"{origin}: observation, action: defined otherwise for daemon {name} when the bundle was written "
             f"(schema 1, {content.get('written_by')}); export the policy again"
         )
-    names = {row["name"] for row in content["observation"]}
     return content | {
         "schema": 2,
         "daemon": daemon.model_dump(mode="json"),
         "scenarios": [{"name": scenario} for scenario in scenarios],
-        "observation": [row for row in observation_definition(daemon) if row["name"] in names],
+        "observation": observation_definition(features),
         "action": action_definition(daemon),
     }
 
 
-def _means_the_same(content: dict[str, Any], daemon: AccessedBitDaemon) -> bool:
-    """Whether features and tunables are as they were; features that have come since change nothing."""
+def _same_features(content: dict[str, Any], daemon: AccessedBitDaemon) -> list[Feature] | None:
+    """The bundle's features in its own order; None where one of them, or a tunable, is not as it was."""
+    ours = {feature.name: feature for feature in supplied_features(daemon)}
     try:
-        names = {row["name"] for row in content["observation"]}
-        features = [_feature_row(feature) for feature in supplied_features(daemon) if feature.name in names]
-        rows = {"observation": features, "action": action_definition(daemon)}
-        return all(without_words(content[field]) == without_words(expected) for field, expected in rows.items())
+        features = [ours[row["name"]] for row in content["observation"]]
+        rows = {"observation": [_feature_row(feature) for feature in features], "action": action_definition(daemon)}
+        is_same = all(without_words(content[field]) == without_words(expected) for field, expected in rows.items())
+        return features if is_same else None
     except (KeyError, TypeError, AttributeError):
-        return False
+        return None
 
 
 def _feature_row(feature: Feature) -> dict[str, Any]:

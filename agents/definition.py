@@ -1,23 +1,23 @@
 """What the numbers of an observation and of an action mean, as policy.json and a run's manifest say it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tierenv import __version__
 from tierenv.action import edges_of
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
-from tierenv.features import Count, Feature, InForce, LinearScale, LogScale, observed_columns, supplied_features
+from tierenv.features import Count, Feature, InForce, LinearScale, LogScale, all_features
+from tierenv.history import History
+from tierenv.observation_spec import MAX_COLUMNS, check_rows
+from tierenv.records import MAX_NAME_LENGTH
 from tierenv.tunables import TUNABLES
 
 
-def observation_definition(daemon: Daemon) -> list[dict[str, Any]]:
-    """The features of a daemon as policy.json describes them."""
+def observation_definition(features: Iterable[Feature]) -> list[dict[str, Any]]:
+    """The rows of an observation as policy.json describes them, in the order of their columns."""
     return [
         {
             "name": feature.name,
@@ -28,7 +28,7 @@ def observation_definition(daemon: Daemon) -> list[dict[str, Any]]:
             "scale": {"kind": _scale_kind(feature)} | dataclasses.asdict(feature.scale),
             "history": dataclasses.asdict(feature.history),
         }
-        for feature in supplied_features(daemon)
+        for feature in features
     ]
 
 
@@ -75,23 +75,49 @@ def check_action(path: Path, definition: Sequence[Mapping[str, Any]], daemon: Da
         raise ConfigError(f"{path}: action: {_otherwise(daemon)}; {remedy}")
 
 
-def columns_looked_at(
+def rows_of_definition(
     path: Path, definition: Sequence[Mapping[str, Any]], daemon: Daemon, remedy: str
-) -> NDArray[np.intp]:
-    """Where a policy finds its columns in a present observation: features may have come since, or changed places.
+) -> tuple[Feature, ...]:
+    """What a policy observes, as its definition says: features of this build, with the histories that stand there.
 
-    Raises `ConfigError` for a feature that is no more, or means something else by now.
+    Features may have come since, or changed places. Raises `ConfigError` for one that is no more, means something else
+    by now or has no such history.
     """
-    ours = {row["name"]: row for row in observation_definition(daemon)}
-    positions = {column.name: index for index, column in enumerate(observed_columns(daemon))}
-    features = {feature.name: feature for feature in supplied_features(daemon)}
-    columns: list[int] = []
-    for row in definition:
-        name = str(row.get("name"))
-        if name not in ours or without_words([row]) != without_words([ours[name]]):
-            raise ConfigError(f"{path}: observation: feature {name}: {_otherwise(daemon)}; {remedy}")
-        columns += [positions[column] for column in features[name].history.column_names(name)]
-    return np.array(columns, dtype=np.intp)
+    if len(definition) > MAX_COLUMNS:
+        raise ConfigError(f"{path}: observation: has {len(definition)} rows: must have 1 to {MAX_COLUMNS}")
+    ours = {feature.name: feature for feature in all_features() if feature.is_supplied_by(daemon)}
+    rows = []
+    for described in definition:
+        name = described.get("name")
+        feature = ours.get(name) if isinstance(name, str) else None
+        if feature is None or _told_of(described) != _told_of(observation_definition([feature])[0]):
+            raise ConfigError(
+                f"{path}: observation: feature {str(name)[:MAX_NAME_LENGTH]}: {_otherwise(daemon)}; {remedy}"
+            )
+        try:
+            history = _history_of(described.get("history"))
+        except ValueError as error:
+            raise ConfigError(f"{path}: observation: feature {name}: history: {error}") from None
+        rows.append(dataclasses.replace(feature, history=history))
+    try:
+        check_rows(rows, daemon)
+    except ValueError as error:
+        raise ConfigError(f"{path}: observation: {error}") from None
+    return tuple(rows)
+
+
+def _told_of(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a feature what it is; of which past is another matter."""
+    return {key: value for key, value in described.items() if key not in ("meaning", "history")}
+
+
+def _history_of(described: object) -> History:
+    """A history as policy.json describes it. Raises ValueError."""
+    if isinstance(described, dict) and described.keys() == {"kind", "length"}:
+        kind, length = described["kind"], described["length"]
+        if kind in ("none", "average", "stack") and type(length) is int:
+            return History(kind, length)
+    raise ValueError('must be of the form {"kind": "stack", "length": 4}, its kind none, average or stack')
 
 
 def _otherwise(daemon: Daemon) -> str:

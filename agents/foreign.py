@@ -18,10 +18,12 @@ from gymnasium.spaces import Discrete
 from tierenv.action import ActionCodec
 from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Array, Policy
-from tierenv.daemon import DaemonRecord
+from tierenv.daemon import Daemon, DaemonRecord
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.features import Feature
 from tierenv.observation import ObservationEncoder
+from tierenv.observation_spec import observation_rows
 from tierenv.scenario import Control, Scenario
 from tierenv.wrappers import MENU, menu_actions
 
@@ -70,6 +72,7 @@ class Sb3Policy:
 
     control: Control = "tunables"
     daemon = None
+    observation = None
     identity = None
 
     def __init__(self, name: str, module: Any, menu: Array | None = None) -> None:
@@ -120,7 +123,7 @@ def _from_archive(path: str, scenario: Scenario) -> Sb3Policy:
         if its != own:
             raise ConfigError(
                 f"sb3:{path}: {what}: it is for {its}, scenario {scenario.name} with daemon {scenario.daemon.name} "
-                f"has {own}"
+                f"has {own}; of what else it may observe a policy in Python says so (docs/algorithm.md)"
             )
     return Sb3Policy(f"sb3:{path}", module, menu)
 
@@ -156,7 +159,12 @@ def _from_module(location: str, scenario: Scenario) -> Policy:
         raise ConfigError(f"policy python:{location}: daemon: must be one of tierenv.daemon.load_daemon, or None")
     if policy.control not in _CONTROLS:
         raise ConfigError(f"policy python:{location}: control={policy.control!r}: must be {' or '.join(_CONTROLS)}")
-    return _Checked(policy, len((policy.daemon or scenario.daemon).tunables))
+    daemon: Daemon = policy.daemon or scenario.daemon  # type: ignore[assignment]  # both kinds are records
+    observation = getattr(policy, "observation", None)
+    rows = None
+    if observation is not None:
+        rows = observation_rows(observation, daemon, f"policy python:{location}: observation")
+    return _Checked(policy, rows, len(daemon.tunables))
 
 
 class _Checked:
@@ -164,8 +172,9 @@ class _Checked:
 
     identity = None
 
-    def __init__(self, policy: Any, num_tunables: int) -> None:
+    def __init__(self, policy: Any, observation: tuple[Feature, ...] | None, num_tunables: int) -> None:
         self.name, self.daemon, self.control = policy.name, policy.daemon, policy.control
+        self.observation = observation
         self._policy = policy
         self._num_tunables = num_tunables
 

@@ -17,6 +17,8 @@ from tierenv.tunables import TUNABLES, Setting
 class PassivePolicy:
     """Leaves the tunables alone: the kernel's rule sets them, or nothing promotes."""
 
+    observation = None
+
     name: str
     control: Control
     daemon_name: str | None = None
@@ -47,6 +49,7 @@ class StaticPolicy:
     """
 
     control: Control = "tunables"
+    observation = None
 
     def __init__(self, setting: Setting, daemon: Daemon, name: str | None = None) -> None:
         daemon.check_setting(setting)
@@ -131,6 +134,7 @@ class RandomPolicy:
     name = "random"
     identity = "random"
     daemon: Daemon | None = None
+    observation = None
     control: Control = "tunables"
 
     def __init__(self, num_tunables: int, seed: int = 0) -> None:

@@ -7,6 +7,7 @@ loaded.
 
 import hashlib
 import io
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -15,14 +16,15 @@ from typing import Any, Self
 import numpy as np
 
 from tierenv.agents.actors import ACTORS, MAX_QUANTILES, MAX_UNITS, Actor
-from tierenv.agents.definition import check_action, columns_looked_at
+from tierenv.agents.definition import check_action, observation_definition, rows_of_definition
 from tierenv.agents.network import Network, RecurrentNetwork
 from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import RunFolder
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.extras import require
-from tierenv.features import observed_columns
+from tierenv.features import Feature
+from tierenv.observation_spec import observation_rows
 from tierenv.scenario import Control, Scenario
 
 ACTOR = "policy.pth"
@@ -36,11 +38,14 @@ class LearnedPolicy:
 
     control: Control = "tunables"
 
-    def __init__(self, name: str, daemon: Daemon, network: Network | RecurrentNetwork) -> None:
+    def __init__(
+        self, name: str, daemon: Daemon, observation: tuple[Feature, ...], network: Network | RecurrentNetwork
+    ) -> None:
         self.name = name
         self.daemon: Daemon | None = daemon
+        self.observation: tuple[Feature, ...] | None = observation
         self.network = network
-        self.identity = _identity(network)
+        self.identity = _identity(network, observation)
         self._state = np.zeros((2, 0, 0), np.float32)
 
     @classmethod
@@ -54,16 +59,17 @@ class LearnedPolicy:
         run = RunFolder(folder)
         daemons = [trained.daemon for trained in run.configuration.scenarios]
         daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
-        manifest, num_columns = run.manifest, len(observed_columns(daemon))
-        columns = np.arange(num_columns)
+        manifest = run.manifest
         if manifest.action is not None:
             check_action(run.manifest_path, manifest.action, daemon, "train it again")
         if manifest.observation is not None:
-            columns = columns_looked_at(run.manifest_path, manifest.observation, daemon, "train it again")
+            rows = rows_of_definition(run.manifest_path, manifest.observation, daemon, "train it again")
+        else:
+            rows = observation_rows(run.configuration.observation, daemon, f"{run.config_path}: observation")
         if manifest.actor not in ACTORS:
             raise ConfigError(f"{run.manifest_path}: actor={manifest.actor!r}: unknown; allowed: {', '.join(ACTORS)}")
-        network = _read_network(run, ACTORS[manifest.actor], daemon, len(columns)).looking_at(columns, num_columns)
-        return cls(folder.resolve().name, daemon, network)
+        network = _read_network(run, ACTORS[manifest.actor], daemon, sum(row.history.num_columns for row in rows))
+        return cls(folder.resolve().name, daemon, rows, network)
 
     def reset(self, num_machines: int) -> None:
         """Forget the past, if there is one."""
@@ -78,7 +84,7 @@ class LearnedPolicy:
         return actions
 
 
-def _identity(network: Network | RecurrentNetwork) -> str:
+def _identity(network: Network | RecurrentNetwork, observation: tuple[Feature, ...]) -> str:
     """By which networks that act alike are the same."""
     parts = [tensor.tobytes() for tensor in network.tensors().values()]
     head = network if isinstance(network, Network) else network.head
@@ -86,6 +92,7 @@ def _identity(network: Network | RecurrentNetwork) -> str:
         parts.append(head.output.encode())
     if head.menu is not None:
         parts.append(head.menu.tobytes())
+    parts.append(json.dumps(observation_definition(observation)).encode())
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 

@@ -5,8 +5,8 @@ greatest sum is taken, the first one of several. Beside them a recurrent network
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,10 +75,6 @@ class Network:
         leads: NDArray[np.bool_] = ordered[:, -1] - ordered[:, -2] > CLOSE * (ordered[:, -1] - ordered[:, 0])
         return leads
 
-    def looking_at(self, columns: NDArray[np.intp], num_columns: int) -> Self:
-        """The same network for wider observations, whose columns of these numbers are what it looks at."""
-        return replace(self, weights=(_widened(self.weights[0], columns, num_columns), *self.weights[1:]))
-
     def tensors(self) -> dict[str, Array]:
         """What weights.safetensors holds, by name."""
         named = {}
@@ -117,21 +113,10 @@ class RecurrentNetwork:
         hidden = _sigmoid(of_output) * np.tanh(cell)
         return self.head(hidden), np.stack((hidden, cell))
 
-    def looking_at(self, columns: NDArray[np.intp], num_columns: int) -> Self:
-        """The same network for wider observations, as `Network.looking_at`."""
-        return replace(self, input_weight=_widened(self.input_weight, columns, num_columns))
-
     def tensors(self) -> dict[str, Array]:
         """All numbers, by name."""
         own = {"input": self.input_weight, "hidden": self.hidden_weight, "bias": self.bias}
         return own | self.head.tensors()
-
-
-def _widened(weight: Array, columns: NDArray[np.intp], num_columns: int) -> Array:
-    """Weights float32[outputs, inputs] with zeros for columns that are not looked at."""
-    widened = np.zeros((len(weight), num_columns), np.float32)
-    widened[:, columns] = weight
-    return widened
 
 
 def _sigmoid(values: Array) -> Array:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from tierenv.daemon import Daemon, HintFaultDaemon, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.features import Feature
 from tierenv.scenario import Control, Scenario
 
 Array = NDArray[np.float32]
 
 
 class Policy(Protocol):
-    """Decides for n machines at once. A caller runs it on `scenario_for(policy, scenario)`."""
+    """Decides for n machines at once. A caller runs it on `scenario_for(policy, scenario)`, and lets it see that."""
 
     @property
     def name(self) -> str:
@@ -29,6 +30,10 @@ class Policy(Protocol):
     @property
     def control(self) -> Control:
         """Whether its actions set the tunables, or the kernel's rule does, or nothing promotes."""
+
+    @property
+    def observation(self) -> tuple[Feature, ...] | None:
+        """What it observes, row by row; None for all features that its daemon supplies."""
 
     @property
     def identity(self) -> str | None:

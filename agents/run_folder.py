@@ -22,6 +22,7 @@ from pydantic import ConfigDict, Field
 
 from tierenv.agents.network import Activation
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import ObservationSpec
 from tierenv.reading import read_json
 from tierenv.records import NamedRecord, Record, RecordType, load_record, validate_record
 from tierenv.scenario import Scenarios
@@ -48,6 +49,8 @@ class RunConfiguration(NamedRecord):
     policy_net: HiddenLayers = (64, 64)
     activation: Activation = "tanh"
     menu: Menu | None = None
+    observation: ObservationSpec = ObservationSpec()
+    """What it observes, where the manifest does not say it."""
 
 
 class _RunDocument(Record):

@@ -1,7 +1,6 @@
 """Decision trees: flat arrays and the numpy that walks them, many observations at once."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,11 +94,6 @@ class DecisionTree:
             node[walking] = np.where(goes_left, self.left[here], self.right[here])
             walking = walking[~self.is_leaf[node[walking]]]
         return node
-
-    def looking_at(self, columns: NDArray[np.intp], num_columns: int) -> Self:
-        """The same tree for wider observations, whose columns of these numbers are what it looks at."""
-        feature = np.where(self.is_leaf, LEAF, columns[self.feature]).astype(np.int32)
-        return replace(self, num_features=num_columns, feature=feature)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """What weights.safetensors holds, by name."""

@@ -63,12 +63,13 @@ def play_one_episode() -> None:
 class OpenWhenHot:
     """Scans fast; promotes without a limit while much of the slow tier is found accessed, and nothing otherwise.
 
-    Whatever has these six names is a policy (tierenv.agents.policy.Policy). It sees n machines at a time, and nothing
+    Whatever has these seven names is a policy (tierenv.agents.policy.Policy). It sees n machines at a time, and nothing
     but their observations, as a kernel would.
     """
 
     name = "open-when-hot"
     control = "tunables"  # its actions set the tunables; of "kernel-rule" and "off" nobody looks at them
+    observation = None  # all features of its daemon; rows of tierenv.observation_spec.observation_rows for another
     identity = None  # a text that changes with its decisions would let an evaluation keep what it has computed
 
     def __init__(self, daemon: Any) -> None:

@@ -43,11 +43,14 @@ from tierenv.agents import bundle
 from tierenv.agents.best_static import packaged_path, read_best_static
 from tierenv.agents.bundle import BundlePolicy
 from tierenv.agents.export.learned_source import learned_source
+from tierenv.agents.tree import DecisionTree
 from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.experiments import is_times, load_experiment, packaged_experiments
+from tierenv.features import feature_columns
 from tierenv.measurements import check_runs, read_measurements
+from tierenv.observation_spec import observation_rows
 from tierenv.platform import Platform
 from tierenv.quantities import Outcome
 from tierenv.records import load_record, packaged
@@ -110,7 +113,13 @@ FAMILIES: dict[str, list[Files]] = {
     "workloads": [{"mine.yaml": text} for text in HEATS],
     "scenarios": [FAMILY | {"mine.yaml": b"like: scenario.yaml\nplatform:\n  sockets: 1\nslow_capacity: 8GiB\n"}],
     "suites": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\n"}],
-    "algorithms": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n"}],
+    "algorithms": [
+        FAMILY
+        | {
+            "mine.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\nobservation: {stack: 4, "
+            b"averages: [4, 16], overrides: {idle: {stack: 2}}, machine: [fast_share]}\n"
+        }
+    ],
 }
 
 
@@ -181,17 +190,34 @@ def _bundles() -> list[Files]:
     bundles = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
     with tempfile.TemporaryDirectory() as temporary:  # a small one, which accidents are likelier to change in its midst
         policy = BundlePolicy.load(packaged("policies")["moving-hot-set-tree"])
-        document = policy.document
+        document, daemon = policy.document, policy.document.daemon
         folder = Path(temporary) / "small"
         bundle.write_bundle(
             folder,
             name="small",
             model=policy.model,
-            daemon=document.daemon,
+            daemon=daemon,
             scenarios=document.scenarios,
             training={},
         )
-        return [*bundles, {file.name: file.read_bytes() for file in folder.iterdir()}]
+        wide = observation_rows({"features": ["idle"], "stack": 4, "averages": [4], "machine": ["fast_share"]}, daemon)
+        one_leaf = DecisionTree(
+            num_features=len(feature_columns(wide)),
+            **dict.fromkeys(("feature", "left", "right"), np.array([-1], np.int32)),
+            threshold=np.zeros(1, np.float32),
+            value=np.zeros((1, len(daemon.tunables)), np.float32),
+        )
+        bundle.write_bundle(
+            Path(temporary) / "wide",
+            name="wide",
+            model=one_leaf,
+            daemon=daemon,
+            scenarios=(),
+            training={},
+            observation=wide,
+        )
+        small = [folder, Path(temporary) / "wide"]
+        return bundles + [{file.name: file.read_bytes() for file in each.iterdir()} for each in small]
 
 
 def _load_bundle(folder: Path) -> object:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierenv.agents.integer.arithmetic import average, shift_rounded
-from tierenv.history import NO_HISTORY, History, HistoryState, average_of, stack_of
+from tierenv.history import NO_HISTORY, History, HistoryLayout, HistoryState, average_of, stack_of
 from tierenv.live.arithmetic import ACTION_BITS, AVERAGE_BITS, ONE
 
 EVERY = np.ones(1, dtype=np.bool_)
@@ -17,8 +17,8 @@ values = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30)
 
 def columns(history: History, series: list[float]) -> np.ndarray:
     """Returns float64[steps, columns] of one machine from its first step on."""
-    state = HistoryState([history], 1)
-    return np.array([state.extend(np.array([[value]]), EVERY)[0] for value in series])
+    state = HistoryState(HistoryLayout([history]), 1)
+    return np.array([state.extend(np.array([[value]]), EVERY)[0].copy() for value in series])
 
 
 @given(values)
@@ -55,7 +55,7 @@ def test_an_average_in_integers_is_that_of_the_floats(series: list[float], lengt
 
 
 def test_a_reset_forgets_the_past_of_its_machines_alone() -> None:
-    state = HistoryState([stack_of(2), average_of(2)], 2)
+    state = HistoryState(HistoryLayout([stack_of(2), average_of(2)]), 2)
     both = np.ones(2, dtype=np.bool_)
     state.extend(np.array([[1.0, 1.0], [1.0, 1.0]]), both)
     first = np.array([True, False])

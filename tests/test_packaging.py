@@ -55,6 +55,7 @@ LAYERS = [
         "scenario",
         "history",
         "features",
+        "observation_spec",
     },
     {"shrink", "system", "sim", "bounds", "quantities", "measurements", "experiments"},
     {"observation", "action", "score", "reward"},

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tierenv.checks import check_shape, seed_of
 from tierenv.daemon import Daemon
+from tierenv.observation_spec import Observation
 from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
 from tierenv.reset_options import OF_ONE, begin, read_options
@@ -35,6 +36,8 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         daemon: name, path or record of a daemon variant that replaces the scenario's.
         control: "tunables", "kernel-rule" or "off", in place of what the scenario says.
         phase_orders: "training" or "held-out", the split the order of phases is drawn from.
+        observation: what is observed, see `tierenv.observation_spec.ObservationSpec`: a mapping such as {"stack": 4},
+            or the record; None for all features that the daemon supplies.
         shaping_gamma: the learner's discount factor; None for the bare reward.
         max_time_multiple: episodes are truncated at this many times their reference time [1].
         render_mode: None, "ansi" (a table) or "rgb_array" (the episode so far as a plot).
@@ -52,6 +55,7 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         daemon: str | Daemon | None = None,
         control: Control | None = None,
         phase_orders: PhaseOrders = "training",
+        observation: Observation = None,
         shaping_gamma: float | None = None,
         max_time_multiple: float = 4.0,
         render_mode: str | None = None,
@@ -61,6 +65,7 @@ class TieredMemoryEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.task = simulated_task(
             resolve_scenarios(scenario, 1, self._daemon, control),
             phase_orders=phase_orders,
+            observation=observation,
             shaping_gamma=shaping_gamma,
             max_time_multiple=max_time_multiple,
         )

@@ -9,10 +9,13 @@ clipping with constants, so that fixed-point arithmetic can follow it. Clipped t
     octaves   (log2(x / unit) - middle) / half
 
 A row of `FEATURES` says all there is to say of a feature: the encoder (`tierenv.observation`), integer form, C, the
-definition in a bundle and the documents derive from it.
+definition in a bundle and the documents derive from it. Which of them a policy observes, and what of their past, is up
+to the policy (`tierenv.observation_spec`): to all of these an observation is a tuple of rows, one for each history, so
+that a feature may stand there more than once.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,7 +107,12 @@ class Size:
 RESIDENT_PAGES = Size("resident_pages", "resident pages of the processes")
 FAST_NODE_PAGES = Size("fast_node_pages", "pages of the fast node")
 ELAPSED = Size("elapsed_ns", "time since the last decision", per_unit=1e9)
-SIZES = (FAST_NODE_PAGES, RESIDENT_PAGES)
+LATENCY_GAP = Size("latency_gap_ns", "latency of the slow tier less that of the fast one [ns], at least 1")
+FAST_BANDWIDTH = Size("fast_bandwidth_mb_per_s", "read bandwidth of a node of the fast tier [MB/s]")
+SLOW_BANDWIDTH = Size("slow_bandwidth_mb_per_s", "read bandwidth of a node of the slow tier [MB/s]")
+TIER_FACTS = (LATENCY_GAP, FAST_BANDWIDTH, SLOW_BANDWIDTH)
+"""What firmware tells of the tiers (HMAT), for reads of a machine that is idle; it never changes."""
+SIZES = (FAST_NODE_PAGES, RESIDENT_PAGES, *TIER_FACTS)
 """Those a system tells of a machine."""
 
 
@@ -167,6 +175,19 @@ class Feature:
     history: History = NO_HISTORY
     mechanism: str = ""
     """Of the daemons whose pace it tells; empty for all."""
+    is_of_machine: bool = False
+    """Whether it tells what a machine is rather than what happens on it: observed only where it is asked for, and
+    without a past."""
+
+    @property
+    def sizes(self) -> frozenset[Size]:
+        """What it needs to know of a machine."""
+        return frozenset(size for size in (self.source, *self.per) if isinstance(size, Size))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of the columns that it takes."""
+        return self.history.column_names(self.name)
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -203,6 +224,11 @@ def _burst(name: str, meaning: str, counter: str) -> Feature:
 def _in_force(tunable: str) -> Feature:
     meaning = f"{tunable.replace('_', ' ')} in force"
     return Feature(tunable, meaning, "action coordinate", InForce(tunable), (), LinearScale(middle=0, half=1))
+
+
+def _of_machine(name: str, meaning: str, unit: str, quotient: tuple[Size, ...], scale: Scale) -> Feature:
+    source, *per = quotient
+    return Feature(name, meaning, unit, source, tuple(per), scale, is_of_machine=True)
 
 
 FEATURES = {
@@ -252,6 +278,37 @@ FEATURES = {
             (),
             OctaveScale(unit=float(GIB // PAGE_BYTES), middle=4, half=8),
         ),
+        # 1/32 to 8: the share of the memory that the fast tier could hold
+        _of_machine(
+            "fast_share",
+            "size of the fast node over resident memory",
+            "1",
+            (FAST_NODE_PAGES, RESIDENT_PAGES),
+            OctaveScale(unit=1.0, middle=-1, half=4),
+        ),
+        # 8 ns to 2 us: from the other socket's DRAM to what is no memory any more
+        _of_machine(
+            "latency_gap",
+            "latency of the slow tier less that of the fast one",
+            "ns",
+            (LATENCY_GAP,),
+            OctaveScale(unit=1.0, middle=7, half=4),
+        ),
+        # 1 GB/s to 1 TB/s: from a DIMM of persistent memory to a socket of HBM
+        _of_machine(
+            "slow_bandwidth",
+            "read bandwidth of the slow tier",
+            "MB/s",
+            (SLOW_BANDWIDTH,),
+            OctaveScale(unit=1000.0, middle=5, half=5),
+        ),
+        _of_machine(
+            "bandwidth_ratio",
+            "read bandwidth of the slow tier over that of the fast one",
+            "1",
+            (SLOW_BANDWIDTH, FAST_BANDWIDTH),
+            OctaveScale(unit=1.0, middle=-2, half=4),
+        ),
     )
 }
 """By name. Every tunable in force is a feature, too, without a row of its own: see `all_features`."""
@@ -272,14 +329,18 @@ def all_features() -> tuple[Feature, ...]:
 
 
 def supplied_features(daemon: Daemon) -> tuple[Feature, ...]:
-    """Features that a kernel with this daemon supplies, in the order of `all_features`."""
-    return tuple(feature for feature in all_features() if feature.is_supplied_by(daemon))
+    """What is observed of a daemon where nobody says otherwise: all that it supplies, in the order of `all_features`.
+
+    Of the machine nothing is among them.
+    """
+    return tuple(feature for feature in all_features() if feature.is_supplied_by(daemon) and not feature.is_of_machine)
+
+
+def feature_columns(features: Iterable[Feature]) -> tuple[Column, ...]:
+    """Columns of an observation of these rows: of each those that its history gives it."""
+    return tuple(Column(name, feature) for feature in features for name in feature.column_names)
 
 
 def observed_columns(daemon: Daemon) -> tuple[Column, ...]:
-    """Columns of an observation: of each feature those that its history gives it."""
-    return tuple(
-        Column(name, feature)
-        for feature in supplied_features(daemon)
-        for name in feature.history.column_names(feature.name)
-    )
+    """Columns of the observation of a daemon where nobody says otherwise."""
+    return feature_columns(supplied_features(daemon))

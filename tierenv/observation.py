@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -16,16 +16,17 @@ from tierenv.features import (
     ELAPSED,
     FAST_NODE_PAGES,
     RESIDENT_PAGES,
+    TIER_FACTS,
     Count,
     Feature,
     InForce,
     LogScale,
     OctaveScale,
     Size,
-    observed_columns,
-    supplied_features,
+    feature_columns,
 )
-from tierenv.history import HistoryState
+from tierenv.history import NO_HISTORY, HistoryLayout, HistoryState, neighbours
+from tierenv.observation_spec import Observation, observation_rows
 from tierenv.system import System
 
 _SHORTEST_STEP_S = 1e-9
@@ -54,36 +55,41 @@ class ObservationEncoder:
 
     Args:
         daemons: one for all machines, or one for each; all must supply the same features.
+        observation: what is observed; None for all that the daemons supply.
 
     Raises:
-        ConfigError: if they do not.
+        ConfigError: if they do not, or for what cannot be observed.
     """
 
-    def __init__(self, *daemons: Daemon) -> None:
-        self.features = supplied_features(daemons[0])
-        """Those the daemons supply."""
+    def __init__(self, *daemons: Daemon, observation: Observation = None) -> None:
+        self.features = observation_rows(observation, daemons[0])
+        """Rows of the observation: a feature has one for each of its histories."""
         for daemon in daemons:
-            if supplied_features(daemon) != self.features:
-                differing = {row.name for row in self.features} ^ {row.name for row in supplied_features(daemon)}
+            rows = observation_rows(observation, daemon)
+            if rows != self.features:
+                differing = {row.name for row in self.features} ^ {row.name for row in rows}
                 raise ConfigError(
                     f"daemon={daemon.name}: exports other features than {daemons[0].name} "
                     f"({', '.join(sorted(differing))}); the machines of one batch must share theirs"
                 )
-        self.columns = observed_columns(daemons[0])
+        self.columns = feature_columns(self.features)
+        values = list(dict.fromkeys(replace(row, history=NO_HISTORY) for row in self.features))
+        numbers = {row.name: number for number, row in enumerate(values)}
+        histories, remembered = [row.history for row in self.features], [numbers[row.name] for row in self.features]
+        self._layout = HistoryLayout(histories, remembered)
+        self._num_values = len(values)
         self._codec = ActionCodec(*daemons)
-        self._counts = _count_groups(self.features)
-        self._sizes = [(i, row.source) for i, row in enumerate(self.features) if isinstance(row.source, Size)]
-        in_force = [(i, row.source) for i, row in enumerate(self.features) if isinstance(row.source, InForce)]
-        self._in_force = _neighbours([column for column, _ in in_force])
-        self._coordinates = _neighbours([self._codec.names.index(source.tunable) for _, source in in_force])
-        scales = [row.scale for row in self.features]
-        self._log = _neighbours([i for i, scale in enumerate(scales) if isinstance(scale, LogScale)])
+        self._counts = _count_groups(values)
+        self._sizes = [(i, row.source, row.per) for i, row in enumerate(values) if isinstance(row.source, Size)]
+        in_force = [(i, row.source) for i, row in enumerate(values) if isinstance(row.source, InForce)]
+        self._in_force = neighbours([column for column, _ in in_force])
+        self._coordinates = neighbours([self._codec.names.index(source.tunable) for _, source in in_force])
+        scales = [row.scale for row in values]
+        self._log = neighbours([i for i, scale in enumerate(scales) if isinstance(scale, LogScale)])
         self._per_log_unit = np.array([1 / scale.unit for scale in scales if isinstance(scale, LogScale)])
-        self._octaves = _neighbours([i for i, scale in enumerate(scales) if isinstance(scale, OctaveScale)])
+        self._octaves = neighbours([i for i, scale in enumerate(scales) if isinstance(scale, OctaveScale)])
         self._per_octave_unit = np.array([1 / scale.unit for scale in scales if isinstance(scale, OctaveScale)])
         self._gain, self._offset = np.array([scale.gain_and_offset for scale in scales]).reshape(-1, 2).T
-        self._histories = [row.history for row in self.features]
-        self._has_history = any(history.num_kept for history in self._histories)
 
     @property
     def space(self) -> Box[np.float32]:
@@ -92,7 +98,7 @@ class ObservationEncoder:
 
     def initial_state(self, num_machines: int) -> HistoryState:
         """The past of machines that have none."""
-        return HistoryState(self._histories, num_machines)
+        return HistoryState(self._layout, num_machines)
 
     def observe(
         self,
@@ -117,7 +123,7 @@ class ObservationEncoder:
         """
         divisors = {**sizes, ELAPSED: np.maximum(step_s, _SHORTEST_STEP_S)}
         increments = counters - previous_counters
-        raw = np.empty((len(counters), len(self.features)))
+        raw = np.empty((len(counters), self._num_values))
         for group in self._counts:
             numbers = increments if group.is_increment else counters
             if group.only_counter is not None:
@@ -126,21 +132,22 @@ class ObservationEncoder:
                 count = np.maximum(numbers @ group.signs, 0)
             divisor = math.prod((divisors[size] for size in group.per), start=np.ones(len(counters)))
             raw[:, group.columns] = count * group.unit / divisor[:, None]
-        for column, size in self._sizes:
+        for column, size, per in self._sizes:
             raw[:, column] = divisors[size]
+            for divisor_size in per:
+                raw[:, column] /= divisors[divisor_size]
         raw[:, self._in_force] = self._codec.encode(tunables)[:, self._coordinates]
 
         raw[:, self._log] = np.log2(1.0 + raw[:, self._log] * self._per_log_unit)
         raw[:, self._octaves] = np.log2(raw[:, self._octaves] * self._per_octave_unit)
         scaled = np.minimum(np.maximum(raw * self._gain + self._offset, -1.0), 1.0)
-        if self._has_history:
-            scaled = state.extend(scaled, np.ones(len(scaled), dtype=np.bool_) if mask is None else mask)
-        return scaled.astype(np.float32)
+        return state.extend(scaled, mask).astype(np.float32)
 
 
 def sizes_of(system: System) -> dict[Size, NDArray[np.int64]]:
     """Int64[n] for each of `SIZES`, as they are now."""
-    return {RESIDENT_PAGES: system.resident_pages, FAST_NODE_PAGES: system.fast_capacity_pages}
+    sizes = {RESIDENT_PAGES: system.resident_pages, FAST_NODE_PAGES: system.fast_capacity_pages}
+    return sizes | dict(zip(TIER_FACTS, system.tier_facts.T, strict=True))
 
 
 def _count_groups(features: Sequence[Feature]) -> list[_CountGroup]:
@@ -158,14 +165,6 @@ def _count_groups(features: Sequence[Feature]) -> list[_CountGroup]:
                 signs[COUNTER_INDEX[name], index] = sign
         is_single = all(count.terms == ((1, count.counters[0]),) for _, count in rows)
         only_counter = signs.argmax(axis=0) if is_single else None
-        columns = _neighbours([column for column, _ in rows])
+        columns = neighbours([column for column, _ in rows])
         groups.append(_CountGroup(columns, signs, only_counter, is_increment, unit, per))
     return groups
-
-
-def _neighbours(columns: Sequence[int]) -> Columns:
-    """An index of columns: a slice, which numpy reads in place, where they are neighbours."""
-    first = columns[0] if columns else 0
-    if list(columns) == list(range(first, first + len(columns))):
-        return slice(first, first + len(columns))
-    return np.array(columns, dtype=np.intp)

@@ -97,6 +97,15 @@ class Platform(NamedRecord):
     numa_shared_move_share: Fraction = 0.01
     """Share of repeated hint faults by different threads at which mode 1 promotes the page."""
 
+    @property
+    def tier_facts(self) -> tuple[int, ...]:
+        """What its firmware would tell of the tiers, in the order and the whole units of `TIER_FACTS`.
+
+        HMAT holds latencies and bandwidths of nodes that nobody uses, as a node's own CPUs see them.
+        """
+        gap_ns = 1e9 * (self.cxl.idle_latency - self.dram.idle_latency)
+        return tuple(max(1, round(fact)) for fact in (gap_ns, self.dram.bandwidth / 1e6, self.cxl.bandwidth / 1e6))
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.promotion_watermark < self.kswapd_target < 1:

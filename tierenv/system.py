@@ -28,6 +28,10 @@ class System(Protocol):
         """int64[n]: pages the fast tier of each machine holds."""
 
     @property
+    def tier_facts(self) -> NDArray[np.int64]:
+        """int64[n, len(TIER_FACTS)]: what firmware tells of the tiers, columns as `tierenv.features.TIER_FACTS`."""
+
+    @property
     def reference_s(self) -> NDArray[np.float64]:
         """float64[n]: the time in which rewards are counted; in a model that with every page fast [s]."""
 

@@ -16,8 +16,8 @@ from tierenv.checks import check_shape, positive_number, whole_number
 from tierenv.counters import DEMOTED, MIGRATE_FAILED, MIGRATED, PGPROMOTE_SUCCESS
 from tierenv.daemon import Daemon, DaemonRecord, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.features import supplied_features
 from tierenv.observation import ObservationEncoder, sizes_of
+from tierenv.observation_spec import Observation, observation_rows
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reward import Shaping, time_reward
 from tierenv.scenario import Control, Scenario, load_scenario
@@ -133,6 +133,7 @@ class TieredMemoryTask:
         phase_orders: which split the order of phases is drawn from, one for all machines or one for each.
         max_time_multiple: an episode is truncated once it has run this many times its reference time [1].
         max_episode_steps: an episode is truncated after this many steps; None for no such limit.
+        observation: what is observed; None for all features that the daemons supply.
 
     Raises:
         ConfigError: for anything wrong with these.
@@ -147,6 +148,7 @@ class TieredMemoryTask:
         phase_orders: PhaseOrders | Sequence[PhaseOrders] = "training",
         max_time_multiple: float = 4.0,
         max_episode_steps: int | None = None,
+        observation: Observation = None,
     ) -> None:
         max_time_multiple = positive_number("max_time_multiple", max_time_multiple)
         most_steps = int(np.iinfo(np.int64).max)
@@ -154,7 +156,8 @@ class TieredMemoryTask:
             most_steps = min(whole_number("max_episode_steps", max_episode_steps, least=1), most_steps)
         n = len(system.daemons)
         daemons = [system.daemons[0]] if all(row is system.daemons[0] for row in system.daemons) else system.daemons
-        self.encoder = ObservationEncoder(*daemons)
+        self.encoder = ObservationEncoder(*daemons, observation=observation)
+        self._observed = observation
         self.codec = ActionCodec(*daemons)
         self.control_interval_s = control_interval_s
         self.system = system
@@ -273,6 +276,7 @@ class ModelledTask(TieredMemoryTask):
         shaping_gamma: the learner's discount factor; None for the bare reward.
         max_time_multiple: limit of an episode's time.
         max_episode_steps: limit of its steps.
+        observation: what is observed.
     """
 
     system: ModelledSystem
@@ -285,6 +289,7 @@ class ModelledTask(TieredMemoryTask):
         shaping_gamma: float | None = None,
         max_time_multiple: float = 4.0,
         max_episode_steps: int | None = None,
+        observation: Observation = None,
     ) -> None:
         intervals = {scenario.control_interval for scenario in system.scenarios}
         if len(intervals) > 1:
@@ -297,6 +302,7 @@ class ModelledTask(TieredMemoryTask):
             phase_orders=phase_orders,
             max_time_multiple=max_time_multiple,
             max_episode_steps=max_episode_steps,
+            observation=observation,
         )
         self._score = Score(system, self.control_interval_s)
         self._shaping = None if shaping_gamma is None else Shaping(self._score, shaping_gamma)
@@ -342,7 +348,9 @@ class SimulatedTask(ModelledTask):
         daemon, own = scenario.daemon, self.system.daemons[index]
         tunables = {*daemon.tunables, *own.tunables}
         differing = {name for name in tunables if daemon.tunables.get(name) != own.tunables.get(name)}
-        differing = differing or {row.name for row in {*supplied_features(daemon)} ^ {*supplied_features(own)}}
+        if not differing:
+            rows = observation_rows(self._observed, daemon)
+            differing = {row.name for row in {*rows} ^ {*self.encoder.features}}
         if differing:
             raise ConfigError(
                 f"scenario {scenario.name}: its daemon {daemon.name} must have the tunables, ranges included, and the "
@@ -379,6 +387,7 @@ def simulated_task(
     shaping_gamma: float | None = None,
     max_time_multiple: float = 4.0,
     max_episode_steps: int | None = None,
+    observation: Observation = None,
     trace_events: int = 0,
 ) -> SimulatedTask:
     """A task on the fast model, one machine for each scenario; see `ModelledTask` and `LumpedSystem`."""
@@ -390,6 +399,7 @@ def simulated_task(
         shaping_gamma=shaping_gamma,
         max_time_multiple=max_time_multiple,
         max_episode_steps=max_episode_steps,
+        observation=observation,
     )
 
 

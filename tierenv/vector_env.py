@@ -14,6 +14,7 @@ from tierenv.checks import seed_of
 from tierenv.daemon import Daemon
 from tierenv.env import EPISODE_SEEDS
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import Observation
 from tierenv.phase_orders import PhaseOrders
 from tierenv.render import RENDER_MODES, Timeline, check_render_mode
 from tierenv.reset_options import OF_BATCH, Choice, begin, read_options
@@ -39,6 +40,8 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         daemon: name, path or record of a daemon variant that replaces the scenarios'.
         control: "tunables", "kernel-rule" or "off", in place of what the scenarios say.
         phase_orders: "training" or "held-out", or several; environment i takes entry i mod their number.
+        observation: what is observed, see `tierenv.observation_spec.ObservationSpec`: a mapping such as {"stack": 4},
+            or the record; None for all features that the daemon supplies.
         shaping_gamma: the learner's discount factor; None for the bare reward.
         max_time_multiple: episodes are truncated at this many times their reference time [1].
         max_episode_steps: episodes are truncated after this many steps; None for no such limit.
@@ -59,6 +62,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         daemon: str | Daemon | None = None,
         control: Control | None = None,
         phase_orders: PhaseOrders | Sequence[PhaseOrders] = "training",
+        observation: Observation = None,
         shaping_gamma: float | None = None,
         max_time_multiple: float = 4.0,
         max_episode_steps: int | None = None,
@@ -72,6 +76,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         self.task = simulated_task(
             scenarios,
             phase_orders=phase_orders,
+            observation=observation,
             shaping_gamma=shaping_gamma,
             max_time_multiple=max_time_multiple,
             max_episode_steps=max_episode_steps,

@@ -11,6 +11,7 @@ from tierenv.agents.network import Activation
 from tierenv.agents.run_folder import HiddenLayers, Menu
 from tierenv.daemon import Daemon, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import ObservationSpec, observation_rows
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reading import read_yaml
 from tierenv.records import (
@@ -98,6 +99,8 @@ class TrainingConfig(ScenarioSet):
     """Whether the reward is shaped by the remaining work at the present placement."""
     reward: RewardForm = RewardForm()
     """What the learner sees of the reward."""
+    observation: ObservationSpec = ObservationSpec()
+    """What the policy observes; by default all features that the daemon supplies, as they are."""
     policy_net: HiddenLayers = (64, 64)
     """Hidden layers of policy and value function."""
     activation: Activation = "tanh"
@@ -158,21 +161,26 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
         if reason := config.reward.problem(scenario):
             raise ConfigError(f"{path}: reward.{reason}")
         _check_lengths(config, scenario.daemon, path)
-        _check_same_task(config.scenarios[0], scenario, path)
+        _check_same_task(config, scenario, path)
     if algorithm.chooses and config.menu is None:
         actions = menu_actions(config.scenarios[0].daemon)[0]
         config = config.model_copy(update={"menu": tuple(map(tuple, actions.tolist()))})
     return config
 
 
-def _check_same_task(first: Scenario, other: Scenario, path: str) -> None:
-    """Refuse scenarios that one policy cannot be for."""
+def _check_same_task(config: TrainingConfig, other: Scenario, path: str) -> None:
+    """Refuse scenarios that one policy cannot be for, and an observation that there is not."""
+    first = config.scenarios[0]
     if other.control_interval != first.control_interval:
         raise ConfigError(
             f"{path}: scenarios: {other.name}: control_interval={other.control_interval:g}s: must be that of "
             f"{first.name}, {first.control_interval:g}s"
         )
-    for what, definition in (("features", observation_definition), ("tunables", action_definition)):
+
+    def observed(daemon: Daemon) -> list[dict[str, Any]]:
+        return observation_definition(observation_rows(config.observation, daemon, f"{path}: observation"))
+
+    for what, definition in (("features", observed), ("tunables", action_definition)):
         if without_words(definition(other.daemon)) != without_words(definition(first.daemon)):
             raise ConfigError(
                 f"{path}: scenarios: {other.name}: the {what} of daemon {other.daemon.name}, their ranges included, "

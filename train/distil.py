@@ -12,6 +12,7 @@ axis. A leaf takes the median of its decisions in each coordinate, since a mean 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,7 @@ class Distillation:
             name=output.resolve().name,
             model=self.tree,
             daemon=self.source.daemon,
+            observation=self.source.observation,
             scenarios=self.trained_on,
             training={
                 "config": teacher.get("config", {}),
@@ -204,8 +206,9 @@ def distil(
     scenarios = [scenario.replace(daemon=source.daemon, control="tunables") for scenario in as_read]
     codec = ActionCodec(source.daemon)
     observations = np.empty((0, source.model.num_features), np.float32)
-    practice = simulated_task([scenario for scenario in scenarios for _ in range(num_episodes)])
-    selection = simulated_task([scenario for scenario in scenarios for _ in selection_seeds])
+    task_of = partial(simulated_task, observation=source.observation)
+    practice = task_of([scenario for scenario in scenarios for _ in range(num_episodes)])
+    selection = task_of([scenario for scenario in scenarios for _ in selection_seeds])
     player: Model = source.model
     num_parts = num_rounds + len(scenarios)
     rounds: list[Round] = []
@@ -223,7 +226,7 @@ def distil(
     for scenario in scenarios:
         report_progress(num_rounds + len(rows), num_parts, f"evaluating on {scenario.name}")
         orders = seed_blocks.evaluation_phase_orders(num_seeds)
-        task = simulated_task([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
+        task = task_of([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
         of_teacher, _ = _play(task, source.model, evaluation_seeds)
         of_tree, seen = _play(task, tree, evaluation_seeds)
         rows.append(Comparison(scenario, of_teacher, of_tree, fidelity(source.model, tree, codec, seen)))

@@ -278,11 +278,12 @@ def evaluate(
 
 
 def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int, trace_events: int = 0) -> ModelledTask:
-    """The scenario as the policy runs it, every second episode with held-out phase orders."""
+    """The scenario as the policy runs and observes it, every second episode with held-out phase orders."""
     return simulated_task(
         [scenario_for(policy, scenario)] * num_episodes,
         phase_orders=seed_blocks.evaluation_phase_orders(num_episodes),
         max_time_multiple=MAX_TIME_MULTIPLE,
+        observation=policy.observation,
         trace_events=trace_events,
     )
 

@@ -78,7 +78,7 @@ class Selection:
         scenarios = [scenario for scenario in config.scenarios for _ in seeds]
         self._names = [scenario.name for scenario in scenarios]
         self._seeds = seeds * len(config.scenarios)
-        self._task = simulated_task(scenarios, phase_orders="training")
+        self._task = simulated_task(scenarios, phase_orders="training", observation=config.observation)
         self._menu = None if config.menu is None else np.array(config.menu, np.float32)
 
     def judge(self, model: BaseAlgorithm, timesteps: int) -> SelectionResult:
@@ -291,6 +291,7 @@ def _make_adapter(config: TrainingConfig) -> TieredMemoryVecEnv:
         num_envs=config.num_envs,
         scenario=scenarios,
         phase_orders=config.phase_orders,
+        observation=config.observation,
         shaping_gamma=config.gamma if config.shaping else None,
         autoreset_mode=AutoresetMode.SAME_STEP,
     )

@@ -14,10 +14,12 @@ from typing import Any, Self
 
 import yaml
 
-from tierenv.agents.definition import action_definition, observation_definition
+from tierenv import __version__
+from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.run_folder import Evaluations, Manifest, RunFolder, SelectionResult
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_bytes, atomic_write_text, locked, remove_temporaries
+from tierenv.observation_spec import MAX_COLUMNS, observation_rows
 from tierenv.records import Record, load_record, validate_record
 from tierenv.scenario import Scenario
 from tierenv.train.config import TrainingConfig
@@ -29,8 +31,6 @@ RUNS = Path("runs")
 
 CHECKPOINTS_KEPT = 3
 """The newest may turn out broken."""
-MOST_COLUMNS = 1024
-"""Of an observation or action, for the size of a model that is not loaded yet."""
 MOST_NETWORKS = 24
 """Of an actor's size: with the numbers of their optimisers an actor, three critics and what they follow."""
 
@@ -67,7 +67,7 @@ class RunDirectory(RunFolder):
                 versions=versions(),
                 machine=machine(),
                 times_resumed=0,
-                observation=observation_definition(daemon),
+                observation=observation_definition(observation_rows(config.observation, daemon)),
                 action=action_definition(daemon),
                 actor=config.find_algorithm().actor,
             )
@@ -91,6 +91,7 @@ class RunDirectory(RunFolder):
                         f"{run.config_path}: {field}: this run has {_short(old)}, the configuration given has "
                         f"{_short(new)}; a run resumes with the configuration it started with"
                     )
+            run._check_observation(config)
             run._pair_best()
             run._write_configuration(config.model_copy(update={"scenarios": started.scenarios}))
             times_resumed = run.manifest.times_resumed + 1
@@ -119,6 +120,15 @@ class RunDirectory(RunFolder):
         except BaseException:
             self._lock.close()
             raise
+
+    def _check_observation(self, config: TrainingConfig) -> None:
+        """Refuse to go on with a network whose features mean something else by now. Raises `ConfigError`."""
+        observed = self.manifest.observation
+        rows = observation_rows(config.observation, config.scenarios[0].daemon)
+        if observed is not None and without_words(observed) != without_words(observation_definition(rows)):
+            raise ConfigError(
+                f"{self.manifest_path}: observation: defined otherwise than in tierenv {__version__}; start a new run"
+            )
 
     def _check_kinds(self) -> None:
         """Refuse links, which lead out of the folder, and what hangs or fails when it is read. Raises `ConfigError`."""
@@ -237,7 +247,7 @@ class RunDirectory(RunFolder):
     @property
     def _most_bytes(self) -> int:
         """Room for a model: its networks, the optimisers' two numbers for each weight, and what is beside."""
-        sizes = (MOST_COLUMNS, *self.configuration.policy_net, MOST_COLUMNS)
+        sizes = (MAX_COLUMNS, *self.configuration.policy_net, MAX_COLUMNS)
         weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
         return MOST_NETWORKS * 4 * weights + (8 << 20)
 

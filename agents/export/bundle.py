@@ -16,6 +16,7 @@ def write(request: ExportRequest) -> None:
         name=request.output.resolve().name,
         model=source.model,
         daemon=source.daemon,
+        observation=source.observation,
         scenarios=source.scenarios,
         training=source.training,
     )

@@ -61,7 +61,7 @@ def tables_of(name: str, source: LearnedSource) -> Tables:
     """
     _check_mechanism(name, source.daemon)
     try:
-        policy = IntegerPolicy(source.model, source.daemon)
+        policy = IntegerPolicy(source.model, source.daemon, source.observation)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
     interface = policy.interface

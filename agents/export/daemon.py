@@ -20,7 +20,7 @@ from tierenv.agents.policies import POLICIES
 from tierenv.counters import COUNTER_INDEX, COUNTERS
 from tierenv.daemon import AccessedBitDaemon, Daemon
 from tierenv.errors import ConfigError
-from tierenv.features import ELAPSED, FAST_NODE_PAGES, RESIDENT_PAGES, Count
+from tierenv.features import ELAPSED, FAST_NODE_PAGES, RESIDENT_PAGES, TIER_FACTS, Count, Size
 from tierenv.files import atomic_folder
 from tierenv.tunables import TUNABLES, WINDOWS_OF_SECOND_ACCESS, Setting
 
@@ -49,6 +49,7 @@ SAMPLED = {
     "free_fast_pages": "free_fast_pages()",
     FAST_NODE_PAGES.symbol: "fast_node_pages()",
     RESIDENT_PAGES.symbol: "tierd_resident_pages()",
+    **{fact.symbol: fact.symbol for fact in TIER_FACTS},
 }
 """C of what a sample can hold, by symbol, beside the module's own counters."""
 
@@ -89,7 +90,7 @@ def write(request: ExportRequest) -> None:
     policy_objects = ""
     if steering.learned is not None:
         files |= c_files(request.policy, steering.learned)
-        files[LEARNED_SOURCE] = filled(_template(LEARNED_SOURCE), {"SAMPLE": _sample(request.policy, steering.daemon)})
+        files[LEARNED_SOURCE] = filled(_template(LEARNED_SOURCE), _learned_marks(request.policy, steering.learned))
         policy_objects = " learned.o tierenv_policy.o"
     files["Kbuild"] = filled(_template("Kbuild"), {"POLICY_OBJECTS": policy_objects})
     files["dkms.conf"] = filled(_template("dkms.conf"), {"VERSION": __version__})
@@ -189,9 +190,28 @@ def _milliseconds(seconds: float) -> str:
     return f"{round(1000 * seconds)}ULL"
 
 
-def _sample(name: str, daemon: Daemon) -> str:
+def _learned_marks(name: str, source: LearnedSource) -> dict[str, str]:
+    """What is filled into learned.c. Raises `ConfigError` for a counter that the module does not have."""
+    interface = Interface(source.daemon, source.observation)
+    facts = [size for size in interface.sizes if size in TIER_FACTS]
+    return {
+        "SAMPLE": _sample(name, interface),
+        "PARAMETERS": "".join(_parameter(fact) for fact in facts),
+        "FACTS": "".join(f'\t\t{{ "{fact.symbol}", &{fact.symbol} }},\n' for fact in facts),
+    }
+
+
+def _parameter(fact: Size) -> str:
+    """A number that modules cannot ask the kernel for, so that whoever loads it says it."""
+    name = fact.symbol
+    return (
+        f"static unsigned int {name};\nmodule_param({name}, uint, 0400);\n"
+        f'MODULE_PARM_DESC({name}, "{quoted(fact.meaning)}");\n\n'
+    )
+
+
+def _sample(name: str, interface: Interface) -> str:
     """Statements that fill in a sample. Raises `ConfigError` for a counter that the module does not have."""
-    interface = Interface(daemon)
     lines = [f"\tsample->{symbol} = {_count(name, count)};" for symbol, count in interface.increments.items()]
     lines.append(f"\tsample->{ELAPSED.symbol} = now.time_ns - before.time_ns;")
     lines += [f"\tsample->{symbol} = {_count(name, count)};" for symbol, count in interface.levels.items()]

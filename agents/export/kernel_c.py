@@ -55,7 +55,7 @@ def c_files(name: str, source: LearnedSource) -> dict[str, str]:
         source: what was learned.
     """
     try:
-        policy = IntegerPolicy(source.model, source.daemon)
+        policy = IntegerPolicy(source.model, source.daemon, source.observation)
         _check_probes(policy, source)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
@@ -73,6 +73,7 @@ def header_text(policy: IntegerPolicy, source: LearnedSource) -> str:
         NAME=quoted(source.origin.policy),
         INTERVAL=_interval(source),
         STACK=str(stack_bytes(policy)),
+        STATE=str(state_bytes(policy)),
         FEATURES=str(interface.num_columns),
         TUNABLES=str(len(interface.tunables)),
         ACTION_BITS=str(ACTION_BITS),
@@ -121,7 +122,12 @@ def _state_fields(interface: Interface) -> list[str]:
 def stack_bytes(policy: IntegerPolicy) -> int:
     """A bound on the stack of a decision."""
     widest = _widest(policy.model) if isinstance(policy.model, IntegerNetwork) else 0
-    return 448 + 4 * (policy.interface.num_columns + 2) + 2 * 4 * widest
+    return 448 + 4 * (policy.interface.num_columns + len(_shared(policy.interface)) + 2) + 2 * 4 * widest
+
+
+def state_bytes(policy: IntegerPolicy) -> int:
+    """Size of struct tierenv_state."""
+    return 4 * (1 + policy.interface.num_kept)
 
 
 def _check_probes(policy: IntegerPolicy, source: LearnedSource) -> None:
@@ -203,12 +209,17 @@ def _functions(interface: Interface) -> list[str]:
     used = scales | {_HISTORY_FUNCTIONS[rule.feature.history.kind] for rule in interface.rules}
     if scales:
         used.add("feature_of")
+    if any(rule.tunable is not None for rule in interface.rules):
+        used.add("encode")
     if "octave_feature" in scales or any(rule.feature.per for rule in interface.rules):
         used.add("at_least_one")
     return [name for name in _FUNCTIONS if name in used]
 
 
-_FUNCTIONS = ("at_least_one", "feature_of", "log_feature", "octave_feature", "share_feature", "averaged", "stacked")
+_FUNCTIONS = (
+    *("encode", "at_least_one", "feature_of", "log_feature", "octave_feature", "share_feature"),
+    *("averaged", "stacked"),
+)
 _HISTORY_FUNCTIONS = {"none": "", "average": "averaged", "stack": "stacked"}
 
 
@@ -221,10 +232,13 @@ def _scale_function(rule: FeatureRule) -> str:
 def _observe(interface: Interface) -> str:
     divisors = dict.fromkeys(size.symbol for rule in interface.rules for size in rule.feature.per)
     lines = [f"\tconst int64_t log2_{symbol} = log2_of(at_least_one(sample->{symbol}));" for symbol in divisors]
+    shared = _shared(interface)
+    lines += [f"\tconst int32_t now_{name} = {_value(rule)};" for name, rule in shared.items()]
     column = kept = 0
     for rule in interface.rules:
-        history, value = rule.feature.history, _value(rule)
-        lines += ["", f"\t/* {rule.feature.name}: {_harmless(rule.feature.meaning)} */"]
+        name, history = rule.feature.name, rule.feature.history
+        value = f"now_{name}" if name in shared else _value(rule)
+        lines += ["", f"\t/* {name}: {_harmless(rule.feature.meaning)} */"]
         past = f"&state->history[{kept}], state->is_started"
         if history.kind == "average":
             lines.append(f"\tobservation[{column}] = averaged({past}, {value}, {history.shift});")
@@ -235,6 +249,12 @@ def _observe(interface: Interface) -> str:
         column += history.num_columns
         kept += history.num_kept
     return "\n".join(lines)
+
+
+def _shared(interface: Interface) -> dict[str, FeatureRule]:
+    """By name, features that are observed with several histories: their value is computed once."""
+    names = [rule.feature.name for rule in interface.rules]
+    return {rule.feature.name: rule for rule in interface.rules if names.count(rule.feature.name) > 1}
 
 
 def _value(rule: FeatureRule) -> str:
@@ -300,7 +320,7 @@ def _action_rows(policy: IntegerPolicy, actions: Ints) -> list[str]:
 def _tree_marks(policy: IntegerPolicy, integer_tree: IntegerTree) -> Mapping[str, str]:
     tree, thresholds, values = integer_tree.tree, integer_tree.thresholds, integer_tree.values
     interface = policy.interface
-    names = [name for rule in interface.rules for name in rule.feature.history.column_names(rule.feature.name)]
+    names = [column.name for column in interface.columns]
     actions = _action_rows(policy, values[tree.is_leaf])
     nodes: list[str] = []
     leaves = itertools.count()

@@ -16,6 +16,8 @@ from tierenv.agents.run_folder import RunFolder
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
+from tierenv.features import Feature
+from tierenv.observation_spec import observation_rows
 from tierenv.reading import read_yaml
 from tierenv.records import validate_record
 
@@ -33,6 +35,8 @@ class LearnedSource:
 
     model: Network | DecisionTree
     daemon: Daemon
+    observation: tuple[Feature, ...]
+    """What it observes, row by row."""
     scenarios: tuple[TrainedOn, ...]
     """What it was trained on."""
     training: dict[str, Any]
@@ -88,15 +92,16 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
         daemon=scenarios[0].daemon.name,
         gains=gains,
     )
-    network = LearnedPolicy.load(run.path).network
-    if not isinstance(network, Network):
+    policy = LearnedPolicy.load(run.path)
+    if not isinstance(policy.network, Network):
         raise ConfigError(
             f"{run.path}: algorithm {run.configuration.algorithm}: a recurrent policy cannot be exported or distilled; "
             f"allowed: {', '.join(FEED_FORWARD)}"
         )
     return LearnedSource(
-        model=network,
+        model=policy.network,
         daemon=scenarios[0].daemon,
+        observation=observation_rows(policy.observation, scenarios[0].daemon),
         scenarios=tuple(map(TrainedOn.of, scenarios)),
         training=_with_origin(training, origin),
         origin=origin,
@@ -120,6 +125,7 @@ def _from_bundle(folder: Path, gains: tuple[Gain, ...]) -> LearnedSource:
     return LearnedSource(
         model=policy.model,
         daemon=document.daemon,
+        observation=observation_rows(policy.observation, document.daemon),
         scenarios=document.scenarios,
         training=_with_origin(document.training, origin),
         origin=origin,

@@ -2,7 +2,8 @@
 
 What makes actions of its sums is included: a clip, tanh, or the choice from a menu.
 
-One input, `observation` float32[batch, columns], scaled as the metadata say; one output, `action` float32[batch,
+One input, `observation` float32[batch, columns], scaled as the metadata say, with what a column remembers of the steps
+before: the caller keeps that past. One output, `action` float32[batch,
 tunables] in [-1, 1]. The graph is built from the weights, so exporting a bundle needs neither torch nor
 stable-baselines3. Before the file is written, ONNX Runtime plays it against the policy it was made from.
 """
@@ -24,6 +25,7 @@ from tierenv.agents.policy import Array
 from tierenv.agents.tree import DecisionTree
 from tierenv.errors import ConfigError
 from tierenv.extras import require
+from tierenv.features import feature_columns
 from tierenv.files import atomic_write_bytes
 
 OPSET = 12
@@ -84,7 +86,8 @@ def metadata(source: LearnedSource) -> dict[str, str]:
     return {
         "daemon": source.daemon.name,
         "scenarios": json.dumps([scenario.name for scenario in source.scenarios]),
-        "features": json.dumps(observation_definition(source.daemon)),
+        "features": json.dumps(observation_definition(source.observation)),
+        "columns": json.dumps([column.name for column in feature_columns(source.observation)]),
         "actions": json.dumps(action_definition(source.daemon)),
         "training": json.dumps(source.training, allow_nan=False),
         "self_check": json.dumps(

@@ -11,7 +11,7 @@ from tierenv.agents.export.learned_source import requested_source
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, Daemon
 from tierenv.errors import ConfigError
-from tierenv.features import Column, Feature, InForce, observed_columns
+from tierenv.features import Column, Feature, InForce, feature_columns
 from tierenv.files import atomic_write_text
 from tierenv.tunables import TUNABLES, setting_of
 from tierenv.units import PAGE_BYTES, format_bytes
@@ -24,12 +24,12 @@ def write(request: ExportRequest) -> None:
     source = requested_source(request)
     if not isinstance(source.model, DecisionTree):
         raise ConfigError(f"{request.policy}: format rules takes a tree, not a network; run: tierenv distil")
-    atomic_write_text(request.output, rules_text(source.model, source.daemon, source.origin))
+    atomic_write_text(request.output, rules_text(source.model, source.daemon, source.observation, source.origin))
 
 
-def rules_text(tree: DecisionTree, daemon: Daemon, origin: Origin) -> str:
-    """The text of the file."""
-    columns = observed_columns(daemon)
+def rules_text(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...], origin: Origin) -> str:
+    """The text of the file, for a tree that observes these rows."""
+    columns = feature_columns(observation)
     used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
     return _TEMPLATE.format(
         daemon=one_line(daemon.name),

@@ -36,9 +36,10 @@ from tierenv.features import (
     LogScale,
     OctaveScale,
     Size,
-    supplied_features,
+    feature_columns,
 )
 from tierenv.live.arithmetic import ACTION_BITS, AVERAGE_BITS, UNLIMITED
+from tierenv.observation_spec import Observation, observation_rows
 from tierenv.tunables import TUNABLES, columns_of
 
 _NUMPY_TYPES = {"uint32_t": np.uint32, "uint64_t": np.uint64}
@@ -121,15 +122,23 @@ class IntegerState:
 
 
 class Interface:
-    """Samples, settings and state of the policies of a daemon.
+    """Samples, settings and state of the policies of a daemon that observe the same.
 
-    Raises `ConfigError` for a tunable or a feature that integers cannot express.
+    Args:
+        daemon: whose tunables they set.
+        observation: what they observe; None for all features that it supplies.
+
+    Raises:
+        ConfigError: for a tunable or a feature that integers cannot express.
     """
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, observation: Observation = None) -> None:
         self.tunables = tuple(TUNABLES[name] for name in daemon.tunables)
         self.ranges = tunable_ranges(daemon)
-        self.rules = [FeatureRule(feature, tuple(daemon.tunables)) for feature in supplied_features(daemon)]
+        features = observation_rows(observation, daemon)
+        self.columns = feature_columns(features)
+        self.rules = [FeatureRule(feature, tuple(daemon.tunables)) for feature in features]
+        """How each row of the observation follows from a sample."""
         self.setting = np.dtype([(row.symbol, _NUMPY_TYPES[row.quantity.c_type]) for row in self.tunables], align=True)
         """struct tierenv_setting."""
         counts: dict[str, Count] = {}
@@ -141,7 +150,7 @@ class Interface:
         """Fields of a sample that hold what was counted since the last one."""
         self.levels = {symbol: count for symbol, count in counts.items() if not count.is_increment}
         """Fields that hold where counters stand."""
-        used = {size for rule in self.rules for size in (rule.feature.source, *rule.feature.per)}
+        used = {size for rule in self.rules for size in rule.feature.sizes}
         self.sizes = [size for size in SIZES if size in used]
         """Fields that hold sizes."""
         names = [*self.increments, ELAPSED.symbol, *self.levels, *(size.symbol for size in self.sizes)]
@@ -157,7 +166,7 @@ class Interface:
     @property
     def num_columns(self) -> int:
         """Length of an observation."""
-        return sum(rule.feature.history.num_columns for rule in self.rules)
+        return len(self.columns)
 
     def initial_state(self, num_machines: int) -> IntegerState:
         """The past of machines that have none."""
@@ -165,9 +174,12 @@ class Interface:
 
     def observe(self, samples: NDArray[np.void], state: IntegerState) -> Ints:
         """Observations int64[n, columns], 20 fractional bits, of machines whose state takes the samples in."""
-        columns, first = [], 0
+        columns, first, values = [], 0, dict[str, Ints]()
         for rule in self.rules:
-            value, history = rule.apply(samples, self.ranges), rule.feature.history
+            name, history = rule.feature.name, rule.feature.history
+            if name not in values:
+                values[name] = rule.apply(samples, self.ranges)
+            value = values[name]
             kept = state.kept[:, first : first + history.num_kept]
             first += history.num_kept
             if history.kind == "average":

@@ -20,11 +20,12 @@ from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
 from tierenv.live import arithmetic
 from tierenv.live.arithmetic import ACTION_BITS, ONE, TANH_LIMIT
+from tierenv.observation_spec import Observation
 
 TANH_TABLE = np.array(arithmetic.TANH_TABLE, dtype=np.int64)
 
 MAX_LAYER = 128
-"""Units of the widest layer: two rows of them stand on a kernel stack."""
+"""Units of the widest layer, and columns of an observation: two rows of them stand on a kernel stack."""
 MAX_WEIGHTS = 32768
 """Of all layers together, 4 bytes each: a decision has to stay a matter of microseconds."""
 MAX_LEAVES = 4096
@@ -197,13 +198,16 @@ class IntegerPolicy:
     Args:
         model: of floating-point numbers.
         daemon: whose tunables it sets.
+        observation: what it observes; None for all features that the daemon supplies.
 
     Raises:
         ConfigError: for a model, a tunable or a feature that integers cannot express.
     """
 
-    def __init__(self, model: Network | DecisionTree, daemon: Daemon) -> None:
-        self.interface = Interface(daemon)
+    def __init__(self, model: Network | DecisionTree, daemon: Daemon, observation: Observation = None) -> None:
+        self.interface = Interface(daemon, observation)
+        if self.interface.num_columns > MAX_LAYER:
+            raise ConfigError(f"observation: {self.interface.num_columns} columns, C takes {MAX_LAYER}; observe less")
         self.model = IntegerTree.of(model) if isinstance(model, DecisionTree) else IntegerNetwork.of(model)
 
     def decide(self, samples: NDArray[np.void], state: IntegerState) -> NDArray[np.void]:

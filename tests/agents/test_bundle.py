@@ -26,6 +26,7 @@ from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import scenario_for
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
+from tierenv.features import supplied_features
 from tierenv.scenario import load_scenario
 
 SCENARIO = load_scenario("skewed")
@@ -46,7 +47,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 
 
 def random_observations(policy: LearnedPolicy | BundlePolicy, count: int = 500) -> Any:
-    num_features = len(observation_definition(SCENARIO.daemon))
+    num_features = len(observation_definition(supplied_features(SCENARIO.daemon)))
     return np.random.default_rng(5).uniform(-1, 1, (count, num_features)).astype(np.float32)
 
 

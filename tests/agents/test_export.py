@@ -25,7 +25,7 @@ from tierenv.agents.export.targets import TARGETS
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
-from tierenv.features import observed_columns
+from tierenv.features import observed_columns, supplied_features
 from tierenv.scenario import load_scenario
 from tierenv.train.cli import main
 from tierenv.tunables import TUNABLES
@@ -248,7 +248,7 @@ def spoilt(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     shutil.copytree(run_folder, root / "run-with-nan")
     model.save(root / "run-with-nan/best/model.zip")
     shutil.copytree(run_folder, root / "run-of-other-scaling")
-    observation = observation_definition(SCENARIO.daemon)
+    observation = observation_definition(supplied_features(SCENARIO.daemon))
     observation[0]["scale"]["octaves"] = 17
     manifest = {"observation": observation, "action": action_definition(SCENARIO.daemon)}
     (root / "run-of-other-scaling/manifest.json").write_text(json.dumps(manifest))

@@ -18,7 +18,6 @@ from safetensors.numpy import load_file
 
 from tests.tiny import tiny
 from tests.tools import needs
-from tierenv import features
 from tierenv.action import DEAD_ZONE_EDGE, ActionCodec
 from tierenv.agents.bundle import TrainedOn, write_bundle
 from tierenv.agents.compiled import KERNEL_FLAGS, CompiledPolicy
@@ -33,7 +32,7 @@ from tierenv.agents.policy import scenario_for
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import AccessedBitDaemon, load_daemon
 from tierenv.errors import ConfigError
-from tierenv.features import FEATURES, Count, observed_columns
+from tierenv.features import FEATURES, Count, all_features, observed_columns, supplied_features
 from tierenv.live.arithmetic import ONE
 from tierenv.task import simulated_task
 from tierenv.train.cli import main
@@ -191,15 +190,18 @@ def test_compiles_under_a_kernel_s_rules_and_needs_nothing_from_outside(exported
     assert undefined.stdout == ""
 
 
-@pytest.mark.parametrize("name", FEATURES)
-def test_each_feature_alone_compiles_without_a_warning(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(features, "FEATURES", {name: FEATURES[name]})
-    interface = Interface(DAEMON)
+@pytest.mark.parametrize("name", [row.name for row in all_features()])
+def test_each_feature_alone_compiles_without_a_warning(name: str, tmp_path: Path) -> None:
+    row = next(row for row in all_features() if row.name == name)
+    daemon = DAEMON if row.is_supplied_by(DAEMON) else load_daemon("numa-balancing")
+    interface = Interface(daemon, [row])
     leaf, zero = np.array([-1], np.int32), np.zeros(1, np.float32)
-    one_leaf = DecisionTree(interface.num_columns, leaf, zero, leaf, leaf, np.zeros((1, NUM_TUNABLES), np.float32))
-    export_policy(str(bundle_of(one_leaf, tmp_path / "bundle")), "kernel-c", tmp_path / "c")
+    nothing = np.zeros((1, len(daemon.tunables)), np.float32)
+    one_leaf = DecisionTree(interface.num_columns, leaf, zero, leaf, leaf, nothing)
+    write_bundle(
+        tmp_path / "bundle", name="a", model=one_leaf, daemon=daemon, scenarios=[], training={}, observation=[row]
+    )
+    export_policy(str(tmp_path / "bundle"), "kernel-c", tmp_path / "c")
     CompiledPolicy(tmp_path / "c", interface)
 
 
@@ -437,7 +439,7 @@ def run_with_nan(tmp_path: Path) -> str:
 def run_of_another_schema(tmp_path: Path) -> str:
     action = action_definition(DAEMON)
     action[2]["unlimited_above"] = 0.8
-    return run_of(tmp_path, observation=observation_definition(DAEMON), action=action)
+    return run_of(tmp_path, observation=observation_definition(supplied_features(DAEMON)), action=action)
 
 
 def too_wide(tmp_path: Path) -> str:

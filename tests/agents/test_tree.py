@@ -17,10 +17,11 @@ from tierenv.agents.export import export_policy
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.features import supplied_features
 from tierenv.scenario import load_scenario
 
 SCENARIO = load_scenario("skewed")
-FEATURES = [row["name"] for row in bundle_module.observation_definition(SCENARIO.daemon)]
+FEATURES = [row.name for row in supplied_features(SCENARIO.daemon)]
 
 Nested = tuple[str, float, Any, Any] | tuple[float, float, float]
 

@@ -174,7 +174,7 @@ def policy_samples() -> Iterator[NDArray[np.void]]:
 def integer_settings(policy: str) -> NDArray[np.void]:
     """What the integer reference decides on in every round, one round after the other."""
     source = learned_source(policy)
-    reference = IntegerPolicy(source.model, source.daemon)
+    reference = IntegerPolicy(source.model, source.daemon, source.observation)
     state = reference.interface.initial_state(MACHINES)
     settings = np.zeros(ROUNDS * MACHINES, reference.interface.setting)  # also what lies between its fields
     for round_, samples in enumerate(policy_samples()):

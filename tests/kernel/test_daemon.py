@@ -209,7 +209,7 @@ def test_it_cooperates_with_demotion(daemon: Boot) -> None:
 def decisions_of(daemon: Boot) -> tuple[Any, Any, IntegerPolicy]:
     """What was logged, samples and settings, and the reference."""
     source = learned_source(str(WORK / "modules/daemon-bundle"))
-    policy = IntegerPolicy(source.model, source.daemon)
+    policy = IntegerPolicy(source.model, source.daemon, source.observation)
     kind = np.dtype([("sample", policy.interface.sample), ("setting", policy.interface.setting)])
     log = np.frombuffer(bytes.fromhex(daemon.step("decisions")["log"]), kind)
     return log["sample"], log["setting"], policy

@@ -155,7 +155,7 @@ def test_a_sample_holds_growth_levels_and_what_was_read_back(host: Host, tmp_pat
     earlier = machine(host).read()
     following = later(earlier, numa_hint_faults=1700, **{FREE_FAST: 5})
     following.knobs[kernel.RATE_LIMIT] = 64
-    sample = sample_between(earlier, following, Policy(tables(tmp_path / "bundle", tree())), FAST_PAGES)
+    sample = sample_between(earlier, following, Policy(tables(tmp_path / "bundle", tree())), machine(host).sizes)
     assert sample["numa_hint_faults"] == 700
     assert sample["free_fast_pages"] == 5
     assert sample["elapsed_ns"] == 2 * 10**9

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tests.sim.machines import with_workload
 from tierenv.counters import COUNTERS, NUM_COUNTERS
 from tierenv.daemon import load_daemon
+from tierenv.features import TIER_FACTS
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.tunables import TUNABLES
@@ -23,7 +24,10 @@ PAGES = 2048
 STEP_S = 0.5
 STEPS = 12
 GROWING = np.array([not counter.is_gauge for counter in COUNTERS])
-TELLS = ("counters", "tunables", "elapsed_s", "is_done", "resident_pages", "fast_capacity_pages", "reference_s")
+TELLS = (
+    *("counters", "tunables", "elapsed_s", "is_done", "resident_pages", "fast_capacity_pages", "tier_facts"),
+    "reference_s",
+)
 
 Told = dict[str, NDArray[Any]]
 
@@ -116,6 +120,7 @@ class SystemConformance:
             "is_done": (np.dtype(np.bool_), (n,)),
             "resident_pages": (count, (n,)),
             "fast_capacity_pages": (count, (n,)),
+            "tier_facts": (count, (n, len(TIER_FACTS))),
             "reference_s": (number, (n,)),
         }
         assert system.daemons == tuple(scenario.daemon for scenario in scenarios)

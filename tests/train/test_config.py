@@ -56,6 +56,10 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
         ({"hyperparameters": {"normalize_advantage": 3}}, "normalize_advantage=3: must be true or false"),
         ({"hyperparameters": {"use_sde": True}}, "hyperparameters.use_sde: set by the run itself; noise that depends"),
         ({"hyperparameters": {"n_steps": 8, "batch_size": 33}}, "batch_size=33: must divide"),
+        ({"observation": {"stack": 10**9}}, "observation.stack=1000000000: must be less than or equal to 256"),
+        ({"observation": {"averages": [3]}}, "observation.averages.0: average over 3 steps: must be a power of two"),
+        ({"observation": {"features": ["idel"]}}, "observation: features: idel: no such feature; did you mean 'idle'?"),
+        ({"observation": [4]}, "observation=[4]: must be a mapping"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(write_config: WriteConfig, changes: dict[str, Any], message: str) -> None:

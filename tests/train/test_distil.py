@@ -12,17 +12,18 @@ from sklearn.tree import DecisionTreeRegressor
 
 from tests.tiny import tiny
 from tierenv.action import ActionCodec
-from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, observation_definition, write_bundle
+from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, write_bundle
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
+from tierenv.features import supplied_features
 from tierenv.scenario import load_scenario
 from tierenv.train.cli import main
 from tierenv.train.distil import MIN_DECISIONS_IN_LEAF, at_zone_ends, distil, fidelity, fit_tree
 
 SCENARIO = tiny()
 CODEC = ActionCodec(SCENARIO.daemon)
-FEATURES = [row["name"] for row in observation_definition(SCENARIO.daemon)]
+FEATURES = [row.name for row in supplied_features(SCENARIO.daemon)]
 
 
 def write_teacher(folder: Path, model: Network | DecisionTree) -> str:

@@ -13,11 +13,14 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
+from tierenv.agents.bundle import BundlePolicy
+from tierenv.agents.definition import observation_definition
 from tierenv.agents.export import export_policy
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.policies import load_policy
 from tierenv.agents.run_folder import RunFolder
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import observation_rows
 from tierenv.scenario import load_scenario
 from tierenv.train import algorithms
 from tierenv.train import learn as learn_module
@@ -72,6 +75,40 @@ def test_run_is_a_policy(write_config: WriteConfig, scenario_path: Path, tmp_pat
     policy = load_policy(str(tmp_path / "run"), load_scenario(str(scenario_path)))
     actions = policy.act(np.zeros((5, 14), np.float32))
     assert actions.shape == (5, 3) and (np.abs(actions) <= 1).all()
+
+
+def test_a_training_and_all_after_it_observes_what_its_configuration_says(
+    write_config: WriteConfig, scenario_path: Path, tmp_path: Path
+) -> None:
+    observation = {"stack": 3, "averages": [4], "machine": ["latency_gap"]}
+    run, config = tmp_path / "run", write_config(observation=observation)
+    train(config, run, timesteps=64)
+    assert train(config, run, is_resumed=True).timesteps == 128
+    expected = observation_rows(observation, load_scenario(str(scenario_path)).daemon)
+    policy = load_policy(str(run), load_scenario(str(scenario_path)))
+    assert policy.observation == expected
+    assert json.loads((run / "manifest.json").read_text())["observation"] == observation_definition(expected)
+    (run / "manifest.json").unlink()
+    assert load_policy(str(run), load_scenario(str(scenario_path))).observation == expected
+    export_policy(str(run), "bundle", tmp_path / "bundle")
+    assert BundlePolicy.load(tmp_path / "bundle").observation == expected
+    rows = evaluate(str(scenario_path), [str(run), str(tmp_path / "bundle")], 2).rows
+    np.testing.assert_array_equal(rows[0].episodes.seconds, rows[1].episodes.seconds)
+    with pytest.raises(ConfigError, match="observation: this run has .* the configuration given has"):
+        train(write_config(observation={"stack": 2}), run, is_resumed=True)
+
+
+def test_a_run_whose_features_have_changed_is_not_resumed(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(), tmp_path / "run", timesteps=32)
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["observation"][0]["meaning"] = "in other words"
+    path.write_text(json.dumps(manifest))
+    train(write_config(), tmp_path / "run", is_resumed=True, timesteps=64)
+    manifest["observation"][0]["scale"]["octaves"] = 17
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match=r"manifest.json: observation: .* start a new run"):
+        train(write_config(), tmp_path / "run", is_resumed=True)
 
 
 def test_resolved_configuration_trains_the_same_policy_again(write_config: WriteConfig, tmp_path: Path) -> None:

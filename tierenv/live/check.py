@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tierenv.live.facts import NODES, untold
 from tierenv.live.files import Refused, is_written_by_others, read_number, read_text
 from tierenv.live.kernel import (
     KNOBS,
@@ -16,7 +18,7 @@ from tierenv.live.kernel import (
     UNLIMITED_MIB_PER_S,
     is_value_of,
 )
-from tierenv.live.machine import NODES, STAT_REFRESH, VMSTAT, Machine
+from tierenv.live.machine import STAT_REFRESH, VMSTAT, Machine
 
 _DEBUGFS = "/sys/kernel/debug"
 _LOCKDOWN = "/sys/kernel/security/lockdown"
@@ -37,7 +39,14 @@ class Findings:
     """None where it cannot be read."""
 
 
-def check(root: str, pids: list[int], cgroups: list[str], archive: str | None) -> Findings:
+def check(
+    root: str,
+    pids: list[int],
+    cgroups: list[str],
+    archive: str | None,
+    needed: Sequence[str] = (),
+    given: Mapping[str, int] | None = None,
+) -> Findings:
     """Look at everything.
 
     Args:
@@ -45,6 +54,8 @@ def check(root: str, pids: list[int], cgroups: list[str], archive: str | None) -
         pids: processes that are to be steered.
         cgroups: likewise.
         archive: file that is executed, None to leave it out.
+        needed: what the policy has to know of the tiers (`tierenv.live.facts`).
+        given: what of it the operator knows.
     """
     findings = Findings()
     kernel = os.uname().release
@@ -57,8 +68,9 @@ def check(root: str, pids: list[int], cgroups: list[str], archive: str | None) -
     _check_knobs(findings, root)
     _check_named(findings, root, pids, cgroups)
     try:
-        findings.machine = Machine(root, pids, cgroups)
+        findings.machine = Machine(root, pids, cgroups, given)
         _check_machine(findings, findings.machine, root)
+        _check_facts(findings, findings.machine, needed)
     except (Refused, OSError) as error:
         findings.refusals.append(str(error))
     _check_others(findings, root)
@@ -154,6 +166,13 @@ def _check_machine(findings: Findings, machine: Machine, root: str) -> None:
                 f"{NODES}/node{node} has {reading.free_pages[node] * PAGE_BYTES / _GIB:.1f} GiB free: with more than "
                 f"{spared * PAGE_BYTES / _GIB:.1f} GiB the kernel obeys neither rate limit nor hot threshold there"
             )
+
+
+def _check_facts(findings: Findings, machine: Machine, needed: Sequence[str]) -> None:
+    findings.facts += [f"{name} = {machine.facts[name]}" for name in needed if name in machine.facts]
+    refusal = untold(needed, machine.facts)
+    if refusal is not None:
+        findings.refusals.append(refusal)
 
 
 def _check_others(findings: Findings, root: str) -> None:

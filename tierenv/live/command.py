@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from tierenv.live.check import Findings, check
 from tierenv.live.controller import Controller
+from tierenv.live.facts import FACTS, MOST_FACT, untold
 from tierenv.live.files import (
     NOTES,
     Refused,
@@ -91,6 +92,15 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
         policy.add_argument(
             "--policy", required=True, metavar="NAME_OR_PATH", help="a learned policy of NUMA balancing"
         )
+    facts = argparse.ArgumentParser(add_help=False)
+    facts.add_argument(
+        "--machine",
+        type=_fact,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"what the firmware does not tell of the tiers and the policy observes: {', '.join(FACTS)}",
+    )
     steps = argparse.ArgumentParser(add_help=False)
     steps.add_argument("--intervals", type=_count, metavar="N", help="end after so many")
     watched = argparse.ArgumentParser(add_help=False)
@@ -104,14 +114,16 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
     )
 
     verb = verbs.add_parser(
-        "check", parents=[named], help="what forbids it on this machine, and what makes it doubtful"
+        "check", parents=[named, facts], help="what forbids it on this machine, and what makes it doubtful"
     )
+    if not has_policy:
+        verb.add_argument("--policy", metavar="NAME_OR_PATH", help="look at what this policy observes, too")
     verb.set_defaults(run=_check)
     verb = verbs.add_parser(
-        "advise", parents=[named, policy, steps, watched], help="say what it would do; writes no knob"
+        "advise", parents=[named, facts, policy, steps, watched], help="say what it would do; writes no knob"
     )
     verb.set_defaults(run=_advise)
-    verb = verbs.add_parser("run", parents=[named, policy, steps, watched, window], help="do it, with --apply")
+    verb = verbs.add_parser("run", parents=[named, facts, policy, steps, watched, window], help="do it, with --apply")
     verb.add_argument("--apply", action="store_true", help="write knobs; without it nothing is done")
     verb.set_defaults(run=_run)
     verb = verbs.add_parser(
@@ -127,14 +139,15 @@ def _parser(*, has_policy: bool) -> argparse.ArgumentParser:
     verb.set_defaults(run=_restore)
     if has_policy:
         verb = verbs.add_parser(
-            "unit", parents=[of_cgroups, watched, window], help="print a systemd unit that runs this archive"
+            "unit", parents=[of_cgroups, facts, watched, window], help="print a systemd unit that runs this archive"
         )
         verb.set_defaults(run=_unit)
     return parser
 
 
-def _check(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
-    findings = _findings(options)
+def _check(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
+    has_policy = tables_of is None or options.policy is not None
+    findings = _findings(options, _policy(options, tables_of) if has_policy else None)
     for kind, lines in (("", findings.facts), ("warning: ", findings.warnings), ("refused: ", findings.refusals)):
         for line in lines:
             print(f"{kind}{line}")
@@ -146,6 +159,9 @@ def _check(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
 def _advise(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
     root, policy = root_folder(), _policy(options, tables_of)
     machine = _machine(options)
+    refusal = untold(policy.facts, machine.facts)
+    if refusal is not None:
+        raise Refused(refusal)
     controller = Controller(policy, machine, None, Journal(root), _health_command(options))
     report = Report(policy, None, root, options.metrics)
     try:
@@ -171,7 +187,7 @@ def _run(options: argparse.Namespace, tables_of: TablesOf | None) -> int:
                 return 1
         elif journal.noted():
             raise Refused(f"an exported script's setting is in force ({root}{NOTES}): take it back with its --restore")
-        findings = _findings(options)
+        findings = _findings(options, policy)
         if findings.refusals or findings.machine is None:
             raise Refused("; ".join(findings.refusals))
         for line in findings.warnings:
@@ -276,6 +292,8 @@ def _unit(options: argparse.Namespace, _tables_of: TablesOf | None) -> int:
     words: list[str] = []
     for cgroup in options.cgroup:
         words += ["--cgroup", cgroup]
+    for name, number in options.machine:
+        words += ["--machine", f"{name}={number}"]
     writable = []
     for name in ("health", "metrics"):
         value = getattr(options, name)
@@ -322,13 +340,20 @@ def _policy(options: argparse.Namespace, tables_of: TablesOf | None) -> Policy:
 
 def _machine(options: argparse.Namespace) -> Machine:
     try:
-        return Machine(root_folder(), options.pid, options.cgroup)
+        return Machine(root_folder(), options.pid, options.cgroup, dict(getattr(options, "machine", [])))
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}") from None
 
 
-def _findings(options: argparse.Namespace) -> Findings:
-    return check(root_folder(), options.pid, options.cgroup, os.path.abspath(sys.argv[0]))
+def _findings(options: argparse.Namespace, policy: Policy | None) -> Findings:
+    return check(
+        root_folder(),
+        options.pid,
+        options.cgroup,
+        os.path.abspath(sys.argv[0]),
+        policy.facts if policy is not None else (),
+        dict(options.machine),
+    )
 
 
 def _health_command(options: argparse.Namespace) -> HealthCommand | None:
@@ -344,6 +369,15 @@ def _count(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number above 0")
     return int(text)
+
+
+def _fact(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in FACTS:
+        raise argparse.ArgumentTypeError(f"{text}: must be NAME=NUMBER, NAME one of {', '.join(FACTS)}")
+    if not (number.isascii() and number.isdigit() and len(number) <= 20 and 0 < int(number) <= MOST_FACT):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from 1 to {MOST_FACT}")
+    return name, int(number)
 
 
 def _seconds(text: str) -> float:

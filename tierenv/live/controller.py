@@ -7,6 +7,7 @@ suspended or the clock ran away; what the policy remembers begins anew after one
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ class Controller:
 
     def _judge(self, earlier: Reading, reading: Reading, number: float | None) -> Decision:
         health = self._health.after(earlier, reading, number)
-        wanted = self._policy.decide(sample_between(earlier, reading, self._policy, self._machine.fast_pages))
+        wanted = self._policy.decide(sample_between(earlier, reading, self._policy, self._machine.sizes))
         setting, held_back = bounded(wanted, setting_of(reading.knobs), self._policy.ranges)
         projection = project(setting, reading.resident_pages)
         delay = reading.knobs[SCAN_DELAY]  # follows from several tunables, each within its bounds
@@ -203,8 +204,15 @@ def fault_between(earlier: Reading, later: Reading, interval_s: float) -> str | 
     return None
 
 
-def sample_between(earlier: Reading, later: Reading, policy: Policy, fast_pages: int) -> Sample:
-    """What the policy observes of an interval; the setting in it is that which was read back at its end."""
+def sample_between(earlier: Reading, later: Reading, policy: Policy, sizes: Mapping[str, int]) -> Sample:
+    """What the policy observes of an interval; the setting in it is that which was read back at its end.
+
+    Args:
+        earlier: at its start.
+        later: at its end.
+        policy: that decides.
+        sizes: what does not change, see `tierenv.live.machine.Machine.sizes`.
+    """
     sample: dict[str, Any] = {"elapsed_ns": later.monotonic_ns - earlier.monotonic_ns}
     for symbol, count in policy.counts.items():
         sample[symbol] = sum(
@@ -212,6 +220,6 @@ def sample_between(earlier: Reading, later: Reading, policy: Policy, fast_pages:
             for sign, name in count["terms"]
         )
     sample["resident_pages"] = later.resident_pages
-    sample["fast_node_pages"] = fast_pages
+    sample.update(sizes)
     sample.update(setting_of(later.knobs))
     return sample

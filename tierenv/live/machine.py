@@ -8,14 +8,14 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tierenv.live.facts import NODES, told_facts
 from tierenv.live.files import Refused, read_number, read_text
 from tierenv.live.kernel import KNOBS, PAGE_BYTES, KnobValues
 
 TIERS = "/sys/devices/virtual/memory_tiering"
-NODES = "/sys/devices/system/node"
 STAT_REFRESH = "/proc/sys/vm/stat_refresh"
 """Read first: counters of nodes lag up to a second otherwise."""
 VMSTAT = "/proc/vmstat"
@@ -63,22 +63,36 @@ class Machine:
         root: put before every path.
         pids: processes whose memory is steered.
         cgroups: folders below /sys/fs/cgroup, likewise. Without either it is all memory of the tiers.
+        given: facts of the tiers by hand, in place of what the firmware tells.
 
     Raises:
         Refused: where there are not two memory tiers, or nothing tells.
     """
 
-    def __init__(self, root: str, pids: Sequence[int] = (), cgroups: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: str,
+        pids: Sequence[int] = (),
+        cgroups: Sequence[str] = (),
+        given: Mapping[str, int] | None = None,
+    ) -> None:
         self._root = root
         self._started = {pid: _start_time(root, pid) for pid in pids}
         self._cgroups = tuple(cgroups)
         self.fast_nodes, self.slow_nodes = tiers_of(root)
         self.total_pages = {node: total_pages(root, node) for node in (*self.fast_nodes, *self.slow_nodes)}
+        self.facts = {**told_facts(root, self.fast_nodes, self.slow_nodes), **(given or {})}
+        """Of `tierenv.live.facts.FACTS` those that are known."""
 
     @property
     def fast_pages(self) -> int:
         """Pages of the fast tier."""
         return sum(self.total_pages[node] for node in self.fast_nodes)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What does not change of a sample."""
+        return {"fast_node_pages": self.fast_pages, **self.facts}
 
     def missing_counters(self) -> list[str]:
         """Counters that a policy or the guard needs and the kernel lacks."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from tierenv.live import arithmetic
 from tierenv.live.arithmetic import AVERAGE_BITS, ONE, average, clamped, encode, layer_sum, shift_rounded
+from tierenv.live.facts import FACTS
 
 Tables = dict[str, Any]
 Sample = dict[str, int]
@@ -37,6 +38,9 @@ class Policy:
         self.ranges: list[dict[str, Any]] = tables["ranges"]
         self.counts: dict[str, Any] = tables["counts"]
         self._features: list[dict[str, Any]] = tables["features"]
+        fields = {symbol for row in self._features for symbol in (row["field"], *row["per"])}
+        self.facts = [name for name in FACTS if name in fields]
+        """What it has to know of the tiers."""
         self._model: dict[str, Any] = tables["model"]
         self.forget()
 
@@ -56,8 +60,12 @@ class Policy:
         """The observation that a sample makes, 20 fractional bits; the past takes the sample in."""
         log2 = {symbol: arithmetic.log2_of(max(sample[symbol], 1)) for symbol in self._divisors()}
         columns: list[int] = []
+        values: dict[str, int] = {}
         for index, row in enumerate(self._features):
-            columns += self._with_history(index, row, self._feature(row, sample, log2))
+            name = row["name"]
+            if name not in values:
+                values[name] = self._feature(row, sample, log2)
+            columns += self._with_history(index, row, values[name])
         return columns
 
     def _divisors(self) -> list[str]:

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from tierenv.errors import ConfigError
+from tierenv.live.facts import MAX_LATENCY_NS, MAX_MB_PER_S
 from tierenv.reading import read_text
 from tierenv.train.machine.observed import (
-    MAX_LATENCY_NS,
-    MAX_MB_PER_S,
     MAX_NODE,
     Bandwidth,
     Latency,

@@ -16,9 +16,6 @@ Kind = Literal["measured", "firmware", "kernel", "distances", "assumed"]
 SIZES_AGREE = 0.05
 """Share by which sources may differ on a node's memory: what the kernel keeps for itself differs from boot to boot."""
 
-MAX_LATENCY_NS, MAX_MB_PER_S = 1_000_000, 100_000_000
-"""More is no memory's."""
-
 MAX_NODE = 1023
 """The highest number of a node in kernels that distributions build (CONFIG_NODES_SHIFT=10)."""
 

@@ -15,11 +15,10 @@ import os
 from pathlib import Path
 
 from tierenv.errors import ConfigError
+from tierenv.live.facts import MAX_LATENCY_NS, MAX_MB_PER_S, NODES
 from tierenv.live.files import Refused, read_text
-from tierenv.live.machine import NODES, TIERS, nodes_by_tier, tiers_of, total_pages
+from tierenv.live.machine import TIERS, nodes_by_tier, tiers_of, total_pages
 from tierenv.train.machine.observed import (
-    MAX_LATENCY_NS,
-    MAX_MB_PER_S,
     MAX_NODE,
     Bandwidth,
     Latency,

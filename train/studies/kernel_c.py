@@ -152,7 +152,7 @@ def measure(
         write(request)
         source = learned_source(policy)
         records = list(map(load_scenario, scenarios)) or load_suite(source.daemon.name).scenarios
-        compiled = CompiledPolicy(request.output, Interface(source.daemon))
+        compiled = CompiledPolicy(request.output, Interface(source.daemon, source.observation))
     rows: list[Row] = []
     samples: list[NDArray[np.void]] = []
     for scenario in records:

@@ -61,18 +61,6 @@ static const struct range ranges[TIERENV_TUNABLES] = {
 @RANGES@
 };
 
-static int32_t encode(const struct range *range, uint64_t value)
-{
-	int64_t units;
-
-	if (value < range->min)
-		return -ONE;
-	if (value > range->max)
-		return ONE;
-	units = shift_rounded((log2_of(value) - range->log2_min) * range->units_per_octave, 28);
-	return (int32_t)clamped(range->low_edge + units, range->low_edge, range->high_edge);
-}
-
 static uint64_t decode(const struct range *range, int32_t action)
 {
 	int64_t octaves;

@@ -34,7 +34,7 @@ struct tierenv_sample {
 	struct tierenv_setting in_force;
 };
 
-/* What the features remember of earlier decisions. */
+/* What the features remember of earlier decisions, @STATE@ bytes. */
 struct tierenv_state {
 @STATE_FIELDS@
 };

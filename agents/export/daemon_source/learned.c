@@ -3,10 +3,14 @@
  * The learned policy: what has been counted since the last decision, the decision, and a log of the
  * last ones, samples and settings as they are in memory, in /sys/kernel/debug/tierd/decisions.
  */
+#define pr_fmt(format) KBUILD_MODNAME ": " format
+
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/ktime.h>
 #include <linux/mmzone.h>
+#include <linux/moduleparam.h>
+#include <linux/printk.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 #include "tierd.h"
@@ -14,7 +18,7 @@
 
 #define LOGGED 256 /* decisions */
 
-struct decision {
+@PARAMETERS@struct decision {
 	struct tierenv_sample sample;
 	struct tierenv_setting setting;
 };
@@ -66,6 +70,27 @@ static s64 fast_node_pages(void)
 	for_each_node_mask(node, tierd_fast_nodes)
 		pages += node_present_pages(node);
 	return pages;
+}
+
+/* Whether all is known of the machine that the policy observes. */
+int tierd_check_machine(void)
+{
+	static const struct {
+		const char *name;
+		const unsigned int *value;
+	} facts[] = {
+@FACTS@		{}
+	};
+	int i;
+
+	for (i = 0; facts[i].name; i++) {
+		if (*facts[i].value)
+			continue;
+		pr_err("the policy observes %s, which modules cannot ask for: give it as a parameter, %s=NUMBER\n",
+		       facts[i].name, facts[i].name);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 #define GROWTH(name) (now.own[TIERD_##name] - before.own[TIERD_##name])

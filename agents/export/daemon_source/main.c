@@ -157,7 +157,7 @@ static void forget_all(void)
 
 static int __init tierd_init(void)
 {
-	int error = find_nodes();
+	int error = find_nodes() ?: tierd_check_machine();
 
 	if (error)
 		return error;

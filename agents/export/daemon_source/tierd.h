@@ -209,11 +209,16 @@ void tierd_stop_control(void);
 
 /* learned.c, where the export has a policy */
 #if TIERD_HAS_POLICY
+int tierd_check_machine(void);
 void tierd_forget_past(void);
 void tierd_decide(struct tierd_setting *setting);
 void tierd_start_log(void);
 void tierd_stop_log(void);
 #else
+static inline int tierd_check_machine(void)
+{
+	return 0;
+}
 static inline void tierd_forget_past(void) {}
 static inline void tierd_decide(struct tierd_setting *setting) {}
 static inline void tierd_start_log(void) {}

@@ -62,6 +62,7 @@ class LumpedSystem:
         self.scenarios = tuple(scenarios)
         self.daemons = tuple(scenario.daemon for scenario in self.scenarios)
         self.fast_capacity_pages = np.array([scenario.fast_capacity_pages for scenario in self.scenarios])
+        self.tier_facts = np.array([scenario.platform.tier_facts for scenario in self.scenarios])
         self._in_force = TunablesInForce(self.scenarios)
         n = len(self.scenarios)
         distinct = {
@@ -131,14 +132,14 @@ class LumpedSystem:
         alone = {id(each): LumpedSystem([each], *resolution, trace_events) for each in changes.values()}
         scenarios, is_kept = list(self.scenarios), np.ones(self.num_machines, dtype=np.bool_)
         # callers may hold the arrays of before
-        self.fast_capacity_pages = self.fast_capacity_pages.copy()
+        self.fast_capacity_pages, self.tier_facts = self.fast_capacity_pages.copy(), self.tier_facts.copy()
         self.reference_s, self._accesses = self.reference_s.copy(), self._accesses.copy()
         for index, scenario in changes.items():
             other = alone[id(scenario)]
             scenarios[index], is_kept[index] = scenario, False
             for field in ("_arrays", "_start", "_lump_class", "_phase_orders"):
                 getattr(self, field)[index] = getattr(other, field)[0]
-            for field in ("fast_capacity_pages", "reference_s", "_accesses"):
+            for field in ("fast_capacity_pages", "tier_facts", "reference_s", "_accesses"):
                 getattr(self, field)[index] = getattr(other, field)[0]
             self._machines = with_machine(self._machines, index, other._machines)
         own_s, self.alone_s = self.alone_s, np.full(self._machines.processes.shape, np.inf)

@@ -43,6 +43,7 @@ class PagesSystem:
         self._scenario = scenario = scenario.one_by_one()
         self.daemons = (scenario.daemon,)
         self.fast_capacity_pages = np.array([scenario.fast_capacity_pages])
+        self.tier_facts = np.array([scenario.platform.tier_facts])
         self._in_force = TunablesInForce(self.scenarios)
         self._tick_s = tick_s
         self._start = scenario_arrays(scenario)
