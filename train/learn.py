@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import time
 import zipfile
 from collections.abc import Callable
@@ -79,7 +80,12 @@ class Selection:
         times = run_episodes(self._task, without_noise, self._seeds).normalised_objective
         names = np.array(self._names)
         by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
-        return SelectionResult(timesteps=timesteps, normalised_time=float(times.mean()), by_scenario=by_scenario)
+        return SelectionResult(
+            timesteps=timesteps,
+            machine_s=_machine_s(model),
+            normalised_time=float(times.mean()),
+            by_scenario=by_scenario,
+        )
 
 
 class RunCallback(BaseCallback):
@@ -126,6 +132,7 @@ class RunCallback(BaseCallback):
         return not self._is_interrupted()
 
     def _on_rollout_end(self) -> None:
+        self.logger.record("time/machine_s", _machine_s(self.model))
         finished = self.model.ep_info_buffer or ()
         if finished:
             times = [episode["objective"] / episode["objective_all_fast"] for episode in finished]
@@ -296,6 +303,7 @@ def _go_on_from(checkpoint: Path, model: BaseAlgorithm) -> None:
             counts = json.loads(archive.read("data"))
         for name in ("num_timesteps", "_n_updates"):
             setattr(model, name, int(counts[name]))
+        _adapter(model).machine_s = float(counts.get("machine_s", math.nan))
     except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
         reason = str(error).partition(". ")[0]  # torch adds advice
         raise ConfigError(
@@ -321,7 +329,21 @@ def _next_multiple(number: int, interval: int) -> int:
     return (number // interval + 1) * interval
 
 
+def _adapter(model: BaseAlgorithm) -> TieredMemoryVecEnv:
+    """The environments that a model acts in."""
+    adapter = model.get_env()
+    assert isinstance(adapter, TieredMemoryVecEnv), "what it was made with"
+    return adapter
+
+
+def _machine_s(model: BaseAlgorithm) -> float | None:
+    """Modelled time of the training so far [s]; None where a checkpoint that it went on from did not say."""
+    machine_s = _adapter(model).machine_s
+    return None if math.isnan(machine_s) else machine_s
+
+
 def _to_bytes(model: BaseAlgorithm) -> bytes:
+    model.machine_s = _adapter(model).machine_s  # type: ignore[attr-defined] # saved with the model's own counts
     buffer = io.BytesIO()
     model.save(buffer)
     return buffer.getvalue()

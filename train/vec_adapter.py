@@ -44,12 +44,15 @@ class TieredMemoryVecEnv(VecEnv):
         self._reward_scale = reward_scale
         self.seconds_in_model = 0.0
         """Wall time spent in the environment [s]."""
+        self.machine_s = 0.0
+        """Modelled time that has passed in all environments: what real machines would have been busy [s]."""
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         # Shared by all steps without an end of episode: building dictionaries would cost more than the model.
         self._empty_infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
         self._actions = np.zeros(env.action_space.shape or (), np.float32)
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
+        self._elapsed_s = np.zeros(env.num_envs)
         self._started = time.perf_counter()
 
     def reset(self) -> VecEnvObs:
@@ -60,7 +63,8 @@ class TieredMemoryVecEnv(VecEnv):
         """
         seeds: Any = None if self._seeds[0] is None else list(self._seeds)
         observations: VecEnvObs
-        observations, _ = self.env.reset(seed=seeds, options=self._options_of_all())
+        observations, info = self.env.reset(seed=seeds, options=self._options_of_all())
+        self._elapsed_s = np.array(info["elapsed_s"])
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
@@ -86,6 +90,9 @@ class TieredMemoryVecEnv(VecEnv):
         self._returns += rewards
         self._lengths += 1
         dones = terminated | truncated
+        ended = info["final_info"] if dones.any() else info
+        self.machine_s += float((np.where(dones, ended["elapsed_s"], info["elapsed_s"]) - self._elapsed_s).sum())
+        self._elapsed_s = np.array(info["elapsed_s"])
         infos = self._empty_infos
         if dones.any():
             infos = list(infos)
