@@ -59,6 +59,9 @@ class BestStatic(StoredSetting):
     env_steps: Annotated[int, Field(ge=1)]
     """Control intervals of all runs."""
     wall_s: Annotated[float, Field(gt=0)]
+    machine_s: Annotated[float, Field(gt=0)] | None = None
+    """Modelled time of all runs, seconds that a real machine would have been busy; None of searches that did not count
+    it."""
 
 
 class OneStatic(StoredSetting):

@@ -90,6 +90,8 @@ class SelectionResult(_RunDocument):
 
     timesteps: Annotated[int, Field(ge=0)]
     """Environment steps trained so far."""
+    machine_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Modelled time of these steps, seconds that real machines would have been busy; None where it is not known."""
     normalised_time: float
     """Mean objective over what it comes to with every page fast, noise off; less is better."""
     by_scenario: dict[str, float]

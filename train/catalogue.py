@@ -19,6 +19,7 @@ from tierenv.records import load_record, packaged
 from tierenv.scenario import load_scenario
 from tierenv.train.imports import FORMATS as IMPORT_FORMATS
 from tierenv.train.machine.sources import SOURCES
+from tierenv.train.search.samplers import SAMPLERS
 from tierenv.tunables import TUNABLES
 from tierenv.units import format_bytes_per_s
 
@@ -131,6 +132,10 @@ def _sources() -> list[list[str]]:
     return [[name, row.summary] for name, row in SOURCES.items()]
 
 
+def _samplers() -> list[list[str]]:
+    return [[name, row.summary, "in rounds" if row.proposes else "beforehand"] for name, row in SAMPLERS.items()]
+
+
 KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "policies": (["policy", "what it does"], _policies),
     "scenarios": (["scenario", "what it is", "where it runs"], _scenarios),
@@ -145,6 +150,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "counters": (["counter", "unit", "kind", "meaning"], _counters),
     "formats": (["format", "policies", "what it is", "targets"], _formats),
     "imports": (["format", "what it is"], _imports),
+    "samplers": (["sampler", "what it is", "settles on settings"], _samplers),
     "sources": (["source", "what it says of a machine to `tierenv platform`"], _sources),
     "targets": (["target", "what it is", *(name.replace("_", " ") for name in TUNABLES)], _targets),
 }

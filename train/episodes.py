@@ -62,8 +62,13 @@ class Episodes:
     """float64[n, processes]: time it takes alone with every page fast, of what never ends a round [s]."""
     counts: dict[str, NDArray[np.int64]]
     """`COUNTS` and `LIST_COUNTS`."""
-    env_steps: int
-    """Steps of all episodes together."""
+    steps: NDArray[np.int64]
+    """Control intervals."""
+
+    @property
+    def env_steps(self) -> int:
+        """Control intervals of all episodes together."""
+        return int(self.steps.sum())
 
     @property
     def normalised_objective(self) -> NDArray[np.float64]:
@@ -147,11 +152,11 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
     process_accesses = task.system.process_accesses
     is_running = np.ones(n, dtype=np.bool_)
     is_truncated = np.zeros(n, dtype=np.bool_)
-    env_steps = 0
+    steps = np.zeros(n, dtype=np.int64)
     while is_running.any():
         outcome = task.step(actor.act(observation))
         observation = outcome.observation
-        env_steps += int(is_running.sum())
+        steps += is_running
         if timeline is not None and is_running[0]:
             timeline.record()
         has_ended = is_running & (outcome.terminated | outcome.truncated)
@@ -173,7 +178,7 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
         objective=final["objective"],
         objective_all_fast=np.array(info["objective_all_fast"], dtype=np.float64),
         counts={key: final[key] for key in COUNTS} | _list_counts(task),
-        env_steps=env_steps,
+        steps=steps,
     )
 
 

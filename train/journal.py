@@ -119,7 +119,7 @@ def journal_of(verb: str, *arguments: Any) -> Iterator[Journal]:
         verb: of the command.
         arguments: all that the work depends on, for JSON.
     """
-    opened = _open(f"{verb}-{digest([_sources_digest(), versions(), *arguments])[:16]}.jsonl")
+    opened = _open(f"{verb}-{digest([sources_digest(), versions(), *arguments])[:16]}.jsonl")
     if opened is None:
         yield Journal()
         return
@@ -168,7 +168,7 @@ def _remove_old(folder: Path) -> None:
 
 
 @cache
-def _sources_digest() -> str:
+def sources_digest() -> str:
     """SHA-256 of all of tierenv's Python; a checkout has agents and train beside the package."""
     folders = [Path(folder) for package in (tierenv, tierenv.agents, tierenv.train) for folder in package.__path__[:1]]
     files = sorted({path for folder in folders for path in folder.rglob("*.py")})
@@ -186,7 +186,7 @@ def _to_json(episodes: Episodes) -> dict[str, Any]:
         "is_truncated": episodes.is_truncated.tolist(),
         "reference_s": episodes.reference_s.tolist(),
         "counts": {key: values.tolist() for key, values in episodes.counts.items()},
-        "env_steps": episodes.env_steps,
+        "steps": episodes.steps.tolist(),
     }
 
 
@@ -202,5 +202,5 @@ def _from_json(content: dict[str, Any]) -> Episodes:
         is_truncated=np.array(content["is_truncated"], dtype=np.bool_),
         reference_s=np.array(content["reference_s"], dtype=np.float64),
         counts={key: np.array(values, dtype=np.int64) for key, values in content["counts"].items()},
-        env_steps=int(content["env_steps"]),
+        steps=np.array(content["steps"], dtype=np.int64),
     )

@@ -87,7 +87,12 @@ class Selection:
         times = run_episodes(self._task, without_noise, self._seeds).normalised_objective
         names = np.array(self._names)
         by_scenario = {str(name): float(times[names == name].mean()) for name in dict.fromkeys(self._names)}
-        return SelectionResult(timesteps=timesteps, normalised_time=float(times.mean()), by_scenario=by_scenario)
+        return SelectionResult(
+            timesteps=timesteps,
+            machine_s=models.machine_s(model),
+            normalised_time=float(times.mean()),
+            by_scenario=by_scenario,
+        )
 
 
 class RunCallback(BaseCallback):
@@ -150,6 +155,7 @@ class RunCallback(BaseCallback):
         self._clock.stop()
 
     def _on_rollout_end(self) -> None:
+        self.logger.record("time/machine_s", models.machine_s(self.model))
         is_off_policy = isinstance(self.model, OffPolicyAlgorithm)
         if is_off_policy and self.num_timesteps < self._next_log:
             return

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,8 @@ ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 COUNTS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num")
 """Of a model, as far as it has them: they time updates of targets and of policies."""
 TRAINED_S = "trained_s"
-"""What we keep beside them: time trained so far [s]."""
+MACHINE_S = "machine_s"
+"""What we keep beside them: time trained so far, and modelled time that passed meanwhile in all environments [s]."""
 _OURS = "_update_current_progress_remaining"
 """Method of a model that a clock takes the place of."""
 EDGE = 0.99
@@ -86,8 +88,22 @@ def to_bytes(model: BaseAlgorithm, trained_s: float = 0.0) -> bytes:
     """A model as an archive, with the time it has been trained."""
     buffer = io.BytesIO()
     setattr(model, TRAINED_S, trained_s)
+    setattr(model, MACHINE_S, _adapter(model).machine_s)
     model.save(buffer, exclude=[_OURS])
     return buffer.getvalue()
+
+
+def machine_s(model: BaseAlgorithm) -> float | None:
+    """Modelled time of the training so far [s]; None where a checkpoint that it went on from did not say."""
+    seconds = _adapter(model).machine_s
+    return None if math.isnan(seconds) else seconds
+
+
+def _adapter(model: BaseAlgorithm) -> TieredMemoryVecEnv:
+    """The environments that a model acts in."""
+    adapter = model.get_env()
+    assert isinstance(adapter, TieredMemoryVecEnv), "what it was made with"
+    return adapter
 
 
 def replay_bytes(model: BaseAlgorithm) -> bytes | None:
@@ -119,6 +135,7 @@ def go_on_from(checkpoint: Path, model: BaseAlgorithm) -> float:
         trained_s = float(counts.get(TRAINED_S, 0.0))
         if not 0 <= trained_s < float("inf"):
             raise ValueError(f"{TRAINED_S}={trained_s:g}: must be a time")
+        _adapter(model).machine_s = float(counts.get(MACHINE_S, math.nan))
     except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
         reason = str(error).partition(". ")[0]  # torch adds advice
         raise ConfigError(

@@ -22,7 +22,7 @@ from tierenv.train.fidelity import Fidelity
 from tierenv.train.imports.importing import Imported
 from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.replay import Replay
-from tierenv.train.search import SearchResult, SuiteSearchResult
+from tierenv.train.search.results import Budget, SearchResult, SuiteSearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.train.texts import four_digits, with_interval
 from tierenv.units import PAGE_BYTES, format_bytes
@@ -167,7 +167,7 @@ def search_tables(result: SearchResult | SuiteSearchResult) -> list[Table]:
     for finalist in result.finalists:
         numbers = (finalist.relative_time, finalist.screening)
         table.add_row(str(finalist.setting), finalist.setting.policy_name, *(f"{number:.4f}" for number in numbers))
-    table.caption = f"mean over {len(result.results)} scenarios"
+    table.caption = f"mean over {len(result.results)} scenarios; {_cost(result.budget)}"
     return [*map(_search_table, result.results), table]
 
 
@@ -190,13 +190,17 @@ def _search_table(result: SearchResult) -> Table:
             _judged(result.scenario, finalist.objective, more_digits=1),
             _judged(result.scenario, Estimate(finalist.screening, math.nan, math.nan), more_digits=1),
         )
-    budget = result.budget
     table.add_row("no migration", "no-migration", _judged(result.scenario, result.no_migration, more_digits=1), "-")
-    table.caption = (
-        f"{budget.trials} settings, {budget.episodes} runs, {budget.env_steps:,} environment steps, "
-        f"{budget.wall_s:.1f} s; judged on {len(result.fresh_seeds)} fresh seeds"
-    )
+    table.caption = f"{_cost(result.budget)}; judged on {len(result.fresh_seeds)} fresh seeds"
     return table
+
+
+def _cost(budget: Budget) -> str:
+    """What a search cost."""
+    return (
+        f"{budget.trials} settings, {budget.episodes} runs, {budget.env_steps:,} environment steps or "
+        f"{budget.machine_s / 3600:.1f} h of a real machine, {budget.wall_s:.1f} s"
+    )
 
 
 def distillation_table(result: Distillation) -> Table:

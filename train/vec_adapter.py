@@ -54,6 +54,8 @@ class TieredMemoryVecEnv(VecEnv):
         self._menu = menu
         self.seconds_in_model = 0.0
         """Wall time spent in the environment [s]."""
+        self.machine_s = 0.0
+        """Modelled time that has passed in all environments: what real machines would have been busy [s]."""
         action_space = env.single_action_space if menu is None else Discrete(len(menu))
         super().__init__(env.num_envs, env.single_observation_space, action_space)
         # Shared by all steps without an end of episode: building dictionaries would cost more than the model.
@@ -61,6 +63,7 @@ class TieredMemoryVecEnv(VecEnv):
         self._actions = np.zeros(env.action_space.shape or (), np.float32)
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
+        self._elapsed_s = np.zeros(env.num_envs)
         self._started = time.perf_counter()
 
     def reset(self) -> VecEnvObs:
@@ -73,6 +76,7 @@ class TieredMemoryVecEnv(VecEnv):
         observations: VecEnvObs
         observations, info = self.env.reset(seed=seeds, options=self._options_of_all())
         self._rewards.restart(info)
+        self._elapsed_s = np.array(info["elapsed_s"])
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
@@ -98,6 +102,9 @@ class TieredMemoryVecEnv(VecEnv):
         self._returns += rewards
         self._lengths += 1
         dones = terminated | truncated
+        ended = info["final_info"] if dones.any() else info
+        self.machine_s += float((np.where(dones, ended["elapsed_s"], info["elapsed_s"]) - self._elapsed_s).sum())
+        self._elapsed_s = np.array(info["elapsed_s"])
         infos = self._empty_infos
         if dones.any():
             infos = list(infos)

@@ -84,7 +84,7 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFi
         (["evaluate", "skewed", "--policy", "static:1,256,inf"], "scan_period_ms=1: daemon"),
         (["evaluate", "skewed", "--policy", "static:1"], "must be 3 numbers"),
         (["evaluate", "skewed", "--policy", "random", "--json", "."], ".: is a folder"),
-        (["tune", "skewed", "--sampler", "tpe"], "--sampler=tpe: must be one of"),
+        (["tune", "skewed", "--sampler", "tpee"], "--sampler=tpee: must be one of"),
         (["export", "random", "--format", "xml", "--output", "out"], "unknown format 'xml'"),
         (["fidelity", "abench-v9"], "unknown measurement 'abench-v9'; did you mean 'abench-v"),
         (["fidelity", "--seeds", "0"], "--seeds=0: must be 1 to 10000"),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tierenv.train import evaluate as evaluate_module
-from tierenv.train import search as search_module
 from tierenv.train.cli import main
 from tierenv.train.episodes import Episodes
 from tierenv.train.journal import Journal, journal_of
+from tierenv.train.search import screening
 
 WriteConfig = Callable[..., Path]
 
@@ -46,7 +46,7 @@ class Interrupting:
             ["evaluate", "--seeds", "2", *("--policy built-in --policy random --policy numab2".split())],
             4,
         ),
-        (search_module, "tune --sampler random --trials 9 --seeds 1".split(), 13),
+        (screening, "tune --sampler random --trials 9 --seeds 1".split(), 13),
     ],
 )
 def test_a_stopped_command_goes_on_and_says_so(
@@ -59,7 +59,7 @@ def test_a_stopped_command_goes_on_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(search_module, "MACHINES_AT_ONCE", 3)
+    monkeypatch.setattr(screening, "MACHINES_AT_ONCE", 3)
     verb, *options = command
     one, other = (scenario_path.with_name(f"{name}.json") for name in ("one", "other"))
     assert main([verb, str(scenario_path), *options, "--json", str(one)]) == 0
@@ -158,7 +158,7 @@ def one_episode(seconds: float = 1.0) -> Episodes:
         process_accesses=one[:, None],
         process_alone_s=one[:, None],
         counts={"promoted_pages": np.array([3])},
-        env_steps=5,
+        steps=np.array([5]),
     )
 
 

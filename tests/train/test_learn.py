@@ -129,7 +129,13 @@ def test_resume_continues_to_the_total(write_config: WriteConfig, tmp_path: Path
     assert json.loads((folder / "manifest.json").read_text())["times_resumed"] == 1
     with (folder / "progress.csv").open() as file:
         steps = [int(row["time/total_timesteps"]) for row in csv.DictReader(file)]
+        file.seek(0)
+        rows = [float(row["time/machine_s"]) for row in csv.DictReader(file)]
     assert steps == [32, 64, 96, 128, 160, 192]
+    interval_s = RunFolder(folder).configuration.scenarios[0].control_interval
+    for entry in RunFolder(folder).evaluations:  # the last interval of an episode of some thirty is cut short
+        assert entry.machine_s == rows[steps.index(entry.timesteps)]
+        assert 0.9 * entry.timesteps * interval_s < entry.machine_s < 1.000001 * entry.timesteps * interval_s
     done = train(write_config(), folder, is_resumed=True, timesteps=192)
     assert (done.timesteps, done.new_timesteps) == (192, 0)
 

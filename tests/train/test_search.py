@@ -16,21 +16,20 @@ from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import simulated_task
-from tierenv.train import search as search_module
 from tierenv.train import seeds
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import run_episodes
 from tierenv.train.search import (
     SearchResult,
     SuiteSearchResult,
-    grid,
-    grid_size,
-    random,
     save_best_static,
     save_search,
+    screening,
     search,
     search_target,
 )
+from tierenv.train.search.samplers import grid, grid_size, random
+from tierenv.train.search.screening import Tried
 from tierenv.tunables import TUNABLES, setting_of
 
 DAEMON = load_daemon("kmmscand-tunable")
@@ -89,7 +88,7 @@ def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
 
 def test_batches_do_not_change_the_result(scenario_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = search(load_scenario(str(scenario_path)), "random", trials=7, num_seeds=2)
-    monkeypatch.setattr(search_module, "MACHINES_AT_ONCE", 5)
+    monkeypatch.setattr(screening, "MACHINES_AT_ONCE", 5)
     parts = search(load_scenario(str(scenario_path)), "random", trials=7, num_seeds=2)
     assert whole.finalists == parts.finalists
 
@@ -106,7 +105,10 @@ def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "tpe"}, "--sampler=tpe: must be one of grid, random"),
+        ({"sampler": "tpee"}, "--sampler=tpee: must be one of grid, random, tpe, cmaes, gp; did you mean 'tpe'"),
+        ({"sampler": "tpe", "trials": 0}, "--trials=0: must be 1 to 100000"),
+        ({"sampler": "tpe", "sampler_seed": -1}, "--sampler-seed=-1: must be 0 to 999999"),
+        ({"sampler_seed": 1}, "--sampler-seed=1: the grid is the same for every seed"),
         ({"trials": 10}, "the grid has 144 points"),
         ({"sampler": "random", "trials": 0}, "--trials=0: must be 1 to 100000"),
         ({"sampler": "random", "trials": 10**11}, "--trials=100000000000: must be 1 to 100000"),
@@ -181,9 +183,12 @@ def test_a_setting_that_promotes_nothing_is_always_judged() -> None:
     throttle = list(TUNABLES).index("throttle")
     settings = np.full((12, len(TUNABLES)), 7.0)
     settings[[2, 9], throttle] = 0.0
-    means = np.arange(12.0)
-    best = np.array([0, 1, 3, 4])
-    assert search_module._with_one_that_rests(best, means, settings).tolist() == [0, 1, 3, 2]
-    assert search_module._with_one_that_rests(np.array([0, 2]), means, settings).tolist() == [0, 2]
+    objective = np.arange(12.0)
+    objective[2:4] = 3.0, 2.0
+    tried = Tried(settings, objective, objective, np.ones(12, np.int64), np.ones(12))
+    assert tried.best(3).tolist() == [0, 1, 2]
+    assert tried.best(4).tolist() == [0, 1, 3, 2]
+    settings[2, throttle] = 7.0
+    assert tried.best(4).tolist() == [0, 1, 3, 9]
     settings[:, throttle] = 1.0
-    assert search_module._with_one_that_rests(best, means, settings).tolist() == best.tolist()
+    assert tried.best(4).tolist() == [0, 1, 3, 2]

@@ -139,3 +139,19 @@ def test_options_of_some_environments_alone_are_refused() -> None:
     adapter.set_options({"reset_mask": np.array([True])})
     with pytest.raises(ConfigError, match=r"^options\['reset_mask'\]"):
         adapter.reset()
+
+
+def test_machine_time_is_that_of_all_episodes_those_that_run_included() -> None:
+    adapter = TieredMemoryVecEnv(make_env())
+    adapter.seed(1)
+    adapter.reset()
+    finished_s = 0.0
+    for _ in range(75):  # more than two episodes
+        _, _, dones, infos = adapter.step(np.zeros((NUM_ENVS, 3), np.float32))
+        finished_s += sum(infos[index]["episode"]["elapsed_s"] for index in np.flatnonzero(dones))
+    assert isinstance(adapter.env, TieredMemoryVectorEnv)
+    running_s = adapter.env.task.system.elapsed_s.sum()
+    assert 0 < running_s < finished_s
+    assert adapter.machine_s == pytest.approx(finished_s + running_s)
+    adapter.reset()
+    assert adapter.machine_s == pytest.approx(finished_s + running_s)
