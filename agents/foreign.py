@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from tierenv.action import ActionCodec
-from tierenv.agents.policies import PolicyLoader, load_policy
+from tierenv.agents.kinds import Kind
+from tierenv.agents.policies import POLICIES, PolicyLoader, find_policy_folder, load_policy
 from tierenv.agents.policy import Array, Policy
 from tierenv.daemon import DaemonRecord
 from tierenv.errors import ConfigError
@@ -31,6 +32,7 @@ class ForeignEntry:
     """One row of the table."""
 
     summary: str
+    kind: Kind
     argument: str
     """What follows the colon of the name."""
     make: Callable[[str, Scenario], Policy]
@@ -188,6 +190,22 @@ class _Checked:
 
 
 FOREIGN = {
-    "sb3": ForeignEntry("a model of stable-baselines3; needs --trust", "PATH.zip", _from_archive, needs_trust=True),
-    "python": ForeignEntry("what FACTORY(scenario) returns", "MODULE:FACTORY", _from_module, needs_trust=False),
+    "sb3": ForeignEntry(
+        "a model of stable-baselines3; needs --trust", "learned", "PATH.zip", _from_archive, needs_trust=True
+    ),
+    "python": ForeignEntry(
+        "what FACTORY(scenario) returns", "program", "MODULE:FACTORY", _from_module, needs_trust=False
+    ),
 }
+
+
+def kind_of(name_or_path: str) -> Kind:
+    """The kind of policy that a name stands for: what its table says; bundles and runs are learned."""
+    entry = (POLICIES | FOREIGN).get(name_or_path.partition(":")[0])
+    if entry is not None:
+        return entry.kind
+    try:
+        find_policy_folder(name_or_path)
+    except ConfigError:
+        return "program"
+    return "learned"

@@ -43,13 +43,23 @@ class PassivePolicy:
 class StaticPolicy:
     """Holds one setting, as an administrator's boot script would.
 
-    Raises `ConfigError` for a setting outside the ranges of the daemon.
+    Args:
+        setting: which.
+        daemon: that it is for.
+        name: unless it goes by the setting's.
+        chosen_on: names of the scenarios that a search chose it on.
+
+    Raises:
+        ConfigError: for a setting outside the ranges of the daemon.
     """
 
     control: Control = "tunables"
 
-    def __init__(self, setting: Setting, daemon: Daemon, name: str | None = None) -> None:
+    def __init__(
+        self, setting: Setting, daemon: Daemon, name: str | None = None, chosen_on: tuple[str, ...] = ()
+    ) -> None:
         daemon.check_setting(setting)
+        self.chosen_on = chosen_on
         self.name = name or setting.policy_name
         self.daemon: Daemon | None = daemon
         self.setting = setting
