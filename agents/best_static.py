@@ -1,12 +1,13 @@
 """The best static settings `tierenv tune` found, by scenario and by suite, and the file that remembers them.
 
 Scenarios are told apart by what they say (`Scenario.identity`), not by their names: another scenario of the same name
-has a setting of its own, a copy under another name shares it. The one setting for all of a suite goes by its name and that of
-the daemon.
+has a setting of its own, a copy under another name shares it. The one setting for all of a suite goes by its name and
+that of the daemon.
 """
 
 import math
 import os
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -128,8 +129,16 @@ def stored_settings() -> BestStaticFile:
 
 def read_best_static(path: Path) -> BestStaticFile:
     """What a file stores; nothing without one. Raises `ConfigError` for a broken one."""
-    if not path.exists():
+    try:
+        status = path.stat()
+    except OSError:
         return BestStaticFile()
+    return _read(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _state: tuple[int, ...]) -> BestStaticFile:
+    """A file as it is now: a comparison asks once for each policy and scenario."""
     try:
         return validate_record(BestStaticFile, read_json(path), str(path))
     except ConfigError as error:

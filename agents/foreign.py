@@ -17,12 +17,13 @@ from gymnasium.spaces import Discrete
 
 from tierenv.action import ActionCodec
 from tierenv.agents.kinds import Kind
-from tierenv.agents.policies import POLICIES, PolicyLoader, find_policy_folder, load_policy
+from tierenv.agents.policies import POLICIES, PolicyLoader, load_policy
 from tierenv.agents.policy import Array, Policy
 from tierenv.daemon import DaemonRecord
 from tierenv.errors import ConfigError
 from tierenv.extras import require
 from tierenv.observation import ObservationEncoder
+from tierenv.records import is_bare_word, locate, packaged
 from tierenv.scenario import Control, Scenario
 from tierenv.wrappers import MENU, menu_actions
 
@@ -199,13 +200,16 @@ FOREIGN = {
 }
 
 
-def kind_of(name_or_path: str) -> Kind:
-    """The kind of policy that a name stands for: what its table says; bundles and runs are learned."""
-    entry = (POLICIES | FOREIGN).get(name_or_path.partition(":")[0])
+def table_kind(name: str) -> Kind:
+    """The kind of policy of a name in the tables, or of a packaged bundle; that of somebody's code for any other."""
+    entry = (POLICIES | FOREIGN).get(name.partition(":")[0])
     if entry is not None:
         return entry.kind
-    try:
-        find_policy_folder(name_or_path)
-    except ConfigError:
-        return "program"
-    return "learned"
+    return "learned" if name in packaged("policies") else "program"
+
+
+def kind_of(name_or_path: str) -> Kind:
+    """The kind of policy that a name or path stands for, bundles and runs in folders included."""
+    if is_bare_word(name_or_path) or name_or_path.partition(":")[0] in (POLICIES | FOREIGN):
+        return table_kind(name_or_path)
+    return "learned" if locate(name_or_path).is_dir() else "program"

@@ -3,14 +3,14 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tierenv.agents.foreign import kind_of
+from tierenv.agents.heuristics import StaticPolicy
+from tierenv.agents.kinds import Kind
 from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Policy, scenario_for
-from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
 from tierenv.objective import objective_name, objective_row, objective_words
 from tierenv.progress import ReportProgress, unreported
@@ -20,57 +20,19 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
-from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
+from tierenv.train.episodes import CPU_TIMES, Episodes, episode_seeds, run_episodes
 from tierenv.train.journal import Journal
+from tierenv.train.judging import BASELINE, Standing, in_classes, standings
+from tierenv.train.limits import LIMITS, NO_MIGRATION, Bounds
+from tierenv.train.outcomes import NOTHING, Outcome, Stake, objective_measure
 from tierenv.train.processes import ProcessResult, process_results
 from tierenv.train.provenance import git_revision
-from tierenv.train.statistics import Estimate, mean_estimate, paired_difference, stratified_bootstrap
+from tierenv.train.rivals import LeftOut, Rivals
+from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
+from tierenv.train.verdicts import Verdict, harm_words, verdict
 
 MAX_TIME_MULTIPLE = 20.0
 """Episodes are given up at this many times the all-fast time and then count as "at least"."""
-
-BASELINE = "best-static"
-"""The policy others are paired with: the one a learner must beat."""
-
-LEAST_GAP = 1e-3
-"""Below this share of the clairvoyant time between it and no migration there is nothing to gain."""
-
-BOUNDS = ("all_fast", "clairvoyant", "no_migration")
-"""Fields of `Bounds`."""
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Per seed, what no policy beats and what doing nothing takes, to the end that is judged [s]."""
-
-    all_fast: Floats
-    clairvoyant: Floats
-    no_migration: Floats
-
-    @property
-    def leaves_gap(self) -> bool:
-        """Whether there is anything to gain."""
-        gap = float(self.no_migration.mean() - self.clairvoyant.mean())
-        return gap > LEAST_GAP * float(self.clairvoyant.mean())
-
-    def gap_closed(self, seconds: Floats) -> Floats | None:
-        """Per seed: 0 as slow as no migration, 1 as fast as the clairvoyant; None where there is no gap."""
-        if not self.leaves_gap:
-            return None
-        return (self.no_migration - seconds) / (self.no_migration - self.clairvoyant)
-
-    def mean_gap_closed(self, seconds: Floats) -> float | None:
-        """Gap closed by the mean times."""
-        if not self.leaves_gap:
-            return None
-        gap = self.no_migration.mean() - self.clairvoyant.mean()
-        return float((self.no_migration.mean() - seconds.mean()) / gap)
-
-    def regret(self, seconds: Floats) -> float:
-        """Mean time over mean clairvoyant time, less one."""
-        return float(seconds.mean() / self.clairvoyant.mean() - 1)
 
 
 @dataclass(frozen=True)
@@ -80,8 +42,11 @@ class Row:
     scenario: Scenario
     """As it was read, whatever the policy makes of it."""
     policy: str
+    kind: Kind
     daemon: str
     """Variant it ran on."""
+    chosen_on: tuple[str, ...]
+    """Names of the scenarios on which a search chose its setting, if one did."""
     episodes: Episodes
     bounds: Bounds | None
     """None where what is judged is no time."""
@@ -109,6 +74,29 @@ class Row:
         return None if self.bounds is None else self.bounds.regret(self.episodes.objective)
 
     @property
+    def cpu_s(self) -> dict[str, Estimate]:
+        """Mean CPU time of an episode, by `CPU_TIMES` and in all [s]."""
+        times = self.episodes.cpu_s
+        return {key: mean_estimate(times[key]) for key in CPU_TIMES} | {"total": mean_estimate(sum(times.values()))}
+
+    @property
+    def recovery_s(self) -> Estimate | None:
+        """Mean time until a change is no longer felt, at least where it is to the end [s]; None without changes."""
+        recovery = self.episodes.recovery
+        if recovery is None or not recovery.changes.any():
+            return None
+        had_any = recovery.changes > 0
+        return mean_estimate(recovery.seconds[had_any] / recovery.changes[had_any])
+
+    @property
+    def regained(self) -> float | None:
+        """Share of the changes after which the rate was regained; None without changes."""
+        recovery = self.episodes.recovery
+        if recovery is None or not recovery.changes.any():
+            return None
+        return float(recovery.regained.sum() / recovery.changes.sum())
+
+    @property
     def processes(self) -> list[ProcessResult]:
         """What each process came to."""
         return process_results(self.scenario, self.episodes)
@@ -127,8 +115,8 @@ class Row:
         """Episodes that were given up."""
         return int(self.episodes.is_truncated.sum())
 
-    def to_json(self, seeds: Sequence[int]) -> dict[str, Any]:
-        """The row as `--json` writes it, for episodes of these seeds."""
+    def to_json(self, seeds: Sequence[int], outcome: Outcome) -> dict[str, Any]:
+        """The row as `--json` writes it, for episodes of these seeds, with what is at stake on its scenario."""
         seconds, objective = self.seconds, self.objective
         row = objective_row(self.scenario.objective)
         difference = self.difference_to_baseline and self.difference_to_baseline.to_json()
@@ -136,7 +124,10 @@ class Row:
         return {
             "scenario": self.scenario.name,
             "policy": self.policy,
+            "kind": self.kind,
             "daemon": self.daemon,
+            "chosen_on": list(self.chosen_on),
+            **stake_to_json(outcome),
             "objective": {
                 "name": objective_name(self.scenario.objective),
                 "unit": row.unit,
@@ -147,10 +138,12 @@ class Row:
             "process_seconds": [{"workload": name} | estimate.to_json() for name, estimate in self.process_seconds],
             "truncated_runs": self.num_truncated,
             "processes": [process.to_json() for process in self.processes],
-            "bounds": {key: self.bounds and float(getattr(self.bounds, key).mean()) for key in BOUNDS},
+            "bounds": {key: self.bounds and float(self.bounds.runs[key].mean()) for key in (*LIMITS, NO_MIGRATION)},
             "gap_closed": self.gap_closed,
             "regret": self.regret,
             **means,
+            "recovery_s": self.recovery_s and self.recovery_s.to_json() | {"regained": self.regained},
+            "daemon_cpu_s": {key: estimate.to_json() for key, estimate in self.cpu_s.items()},
             "difference_to_best_static": difference,
             "difference_to_best_static_s": difference if row.judges_end_of else None,
             "runs": self._runs(seeds),
@@ -172,6 +165,12 @@ class Row:
         ]
 
 
+def stake_to_json(outcome: Outcome) -> dict[str, Any]:
+    """What is at stake on a scenario; null where what is judged is no time."""
+    stake = outcome.stake
+    return {"stake": stake and outcome.at_stake, "stake_class": stake and stake.name}
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Several policies on the scenarios of a suite."""
@@ -181,43 +180,103 @@ class Evaluation:
     rows: list[Row]
     timelines: dict[str, Timeline] = field(default_factory=dict)
     """By policy, the first episode of a single scenario, if asked for."""
+    left_out: Sequence[LeftOut] = ()
+    """Rivals that there are not, of those that were asked for."""
 
     @property
     def policies(self) -> list[str]:
         """Policies in the order given."""
         return list(dict.fromkeys(row.policy for row in self.rows))
 
-    def aggregate(self, policy: str) -> Estimate | None:
-        """Interquartile mean of the gap closed over all scenarios that leave one; None if none does."""
-        rows = [row for row in self.rows if row.policy == policy]
-        gaps = [row.bounds.gap_closed(row.episodes.objective) for row in rows if row.bounds is not None]
-        strata = [gap for gap in gaps if gap is not None]
-        return stratified_bootstrap(strata) if strata else None
+    @property
+    def entries(self) -> list[tuple[Scenario, str]]:
+        """Scenario and policy of each row."""
+        return [(row.scenario, row.policy) for row in self.rows]
+
+    @cached_property
+    def by_scenario(self) -> dict[str, list[Row]]:
+        """Rows of each scenario, in order."""
+        rows: dict[str, list[Row]] = {}
+        for row in self.rows:
+            rows.setdefault(row.scenario.name, []).append(row)
+        return rows
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """Each scenario, for who judges it."""
+        return [_outcome(rows) for rows in self.by_scenario.values()]
+
+    @cached_property
+    def standings(self) -> list[Standing]:
+        """Every policy and limit over all scenarios with a known stake."""
+        return standings(self.outcomes)
+
+    @property
+    def chosen_on(self) -> dict[str, tuple[str, ...]]:
+        """By policies of one setting for several scenarios, the names of those that it was chosen on."""
+        found = {row.policy: row.chosen_on for row in self.rows}
+        return {policy: names for policy, names in found.items() if len(names) > 1}
 
     @property
     def without_bounds(self) -> list[str]:
         """Scenarios that no aggregate takes in, because what is judged is no time."""
-        return list(dict.fromkeys(row.scenario.name for row in self.rows if row.bounds is None))
+        return [outcome.scenario for outcome in self.outcomes if outcome.stake is None]
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes."""
-        aggregates = {policy: self.aggregate(policy) for policy in self.policies}
+        known = [outcome for outcome in self.outcomes if outcome.stake is not None]
+        in_all = verdict(known)
         return {
             "schema": 1,
             "suite": self.suite,
             "git_revision": git_revision(),
             "seeds": self.seeds,
             "objective": "; ".join(dict.fromkeys(objective_words(row.scenario.objective) for row in self.rows)),
-            "rows": [row.to_json(self.seeds) for row in self.rows],
+            "verdict": in_all and in_all.to_json() | {"harm": harm_words(known)},
+            "verdicts": [_verdict_to_json(outcome) for outcome in self.outcomes],
+            "by_stake": [_class_to_json(stake, members) for stake, members in in_classes(self.outcomes)],
+            "aggregate": {standing.name: standing.to_json() for standing in self.standings},
+            "rows": [
+                row.to_json(self.seeds, outcome)
+                for outcome in self.outcomes
+                for row in self.by_scenario[outcome.scenario]
+            ],
             "without_bounds": self.without_bounds,
-            "aggregate": {
-                policy: {
-                    "iqm_gap_closed": estimate and estimate.value,
-                    "ci95": estimate and estimate.interval,
-                }
-                for policy, estimate in aggregates.items()
-            },
+            "left_out": [each._asdict() for each in self.left_out],
         }
+
+
+def _outcome(rows: Sequence[Row]) -> Outcome:
+    """The rows of a scenario."""
+    runs = {row.policy: row.episodes.objective for row in rows}
+    kinds = {row.policy: row.kind for row in rows}
+    scenario, bounds = rows[0].scenario, rows[0].bounds
+    if bounds is not None:
+        return Outcome(scenario.name, runs, bounds.no_migration, bounds.limits, kinds)
+    unit, measure = objective_row(scenario.objective).unit, objective_measure(objective_name(scenario.objective))
+    return Outcome(scenario.name, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=unit)
+
+
+def _verdict_to_json(outcome: Outcome) -> dict[str, Any]:
+    found: Verdict | None = verdict([outcome])
+    limits = dict(outcome.limits) | ({} if outcome.no_migration is None else {NO_MIGRATION: outcome.no_migration})
+    return {
+        "scenario": outcome.scenario,
+        **stake_to_json(outcome),
+        "bounds": {key: {"mean": float(runs.mean()), "runs": runs.tolist()} for key, runs in limits.items()},
+        **(found.to_json() if found else {}),
+    }
+
+
+def _class_to_json(stake: Stake, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    found = verdict(outcomes)
+    return {
+        "stake_class": stake.name,
+        "stake": stake.words,
+        "scenarios": [outcome.scenario for outcome in outcomes],
+        "verdict": found and found.to_json() | {"harm": harm_words(outcomes)},
+        "policies": {standing.name: standing.to_json() for standing in standings(outcomes)},
+    }
 
 
 def evaluate(
@@ -225,6 +284,7 @@ def evaluate(
     policy_names: Sequence[str],
     num_seeds: int,
     *,
+    with_rivals: bool = False,
     with_timelines: bool = False,
     daemon: str | None = None,
     load: PolicyLoader = load_policy,
@@ -237,6 +297,7 @@ def evaluate(
         suite_or_scenario: name or path.
         policy_names: of policies, as `load` takes them.
         num_seeds: episodes for each scenario.
+        with_rivals: whether to add those of `tierenv.train.rivals.RIVALS` that there are for each scenario.
         with_timelines: whether to record the first episode of the only scenario.
         daemon: name or path of one that takes the place of the scenarios' own.
         load: makes a policy of a name.
@@ -245,36 +306,50 @@ def evaluate(
     """
     suite = load_suite(suite_or_scenario, daemon)
     names = list(dict.fromkeys(policy_names))
-    if not names:
-        raise ConfigError("--policy: name at least one; run: tierenv list policies")
+    if not names and not with_rivals:
+        raise ConfigError("--policy: name at least one, or give --rivals; run: tierenv list policies")
     if with_timelines and len(suite.scenarios) > 1:
         raise ConfigError(f"--plot: draws one scenario, {suite.name} has {len(suite.scenarios)}; name one of them")
     seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
+    rivals = Rivals(suite.scenarios) if with_rivals else None
     # every policy of every scenario before the first run: a bad name must not cost minutes
-    policies = [[load(name, scenario) for name in names] for scenario in suite.scenarios]
-    evaluation = Evaluation(suite.name, seeds, rows=[])
+    policies = [{name: load(name, scenario) for name in names} for scenario in suite.scenarios]
+    if rivals is not None:
+        policies = [rivals.of(*each) for each in zip(suite.scenarios, policies, strict=True)]
+    evaluation = Evaluation(suite.name, seeds, rows=[], left_out=rivals.left_out if rivals else ())
     journal = journal or Journal()
     parts = itertools.count()
-    num_parts = len(suite.scenarios) * (1 + len(names))
-    for scenario, loaded in zip(suite.scenarios, policies, strict=True):
+    num_parts = sum(1 + len(of_scenario) for of_scenario in policies)
+    for scenario, of_scenario in zip(suite.scenarios, policies, strict=True):
         report_progress(next(parts), num_parts, f"{scenario.name}: bounds")
         bounds = compute_bounds(scenario, seeds, journal)
         results: dict[str, Episodes] = {}
-        for name, policy in zip(names, loaded, strict=True):
+        for name, policy in of_scenario.items():
             report_progress(next(parts), num_parts, f"{scenario.name}: {name}")
             if with_timelines:
                 task = evaluation_task(policy, scenario, num_seeds)
                 evaluation.timelines[name] = Timeline(task.system)
-                results[name] = run_episodes(task, policy, seeds, evaluation.timelines[name])
+                results[name] = run_episodes(task, policy, seeds, evaluation.timelines[name], with_recovery=True)
             else:
                 results[name] = _run(policy, scenario, seeds, journal)
-        for name, policy in zip(names, loaded, strict=True):
-            difference = None
-            if BASELINE in results and name != BASELINE:
-                difference = paired_difference(results[name].objective, results[BASELINE].objective)
-            daemon = (policy.daemon or scenario.daemon).name
-            evaluation.rows.append(Row(scenario, name, daemon, results[name], bounds, difference))
+        evaluation.rows.extend(_row(name, policy, scenario, results, bounds) for name, policy in of_scenario.items())
     return evaluation
+
+
+def _row(name: str, policy: Policy, scenario: Scenario, results: dict[str, Episodes], bounds: Bounds | None) -> Row:
+    difference = None
+    if BASELINE in results and name != BASELINE:
+        difference = paired_difference(results[name].objective, results[BASELINE].objective)
+    return Row(
+        scenario=scenario,
+        policy=name,
+        kind=kind_of(name),
+        daemon=(policy.daemon or scenario.daemon).name,
+        chosen_on=policy.chosen_on if isinstance(policy, StaticPolicy) else (),
+        episodes=results[name],
+        bounds=bounds,
+        difference_to_baseline=difference,
+    )
 
 
 def evaluation_task(policy: Policy, scenario: Scenario, num_episodes: int, trace_events: int = 0) -> ModelledTask:
@@ -291,15 +366,19 @@ def _run(policy: Policy, scenario: Scenario, seeds: Sequence[int], journal: Jour
     """The evaluation episodes of a policy."""
     identity = policy.identity
     decides = None if identity is None else [scenario_for(policy, scenario).identity, identity, list(seeds)]
-    return journal.once(decides, lambda: run_episodes(evaluation_task(policy, scenario, len(seeds)), policy, seeds))
+
+    def run() -> Episodes:
+        return run_episodes(evaluation_task(policy, scenario, len(seeds)), policy, seeds, with_recovery=True)
+
+    return journal.once(decides, run)
 
 
 def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -> Bounds | None:
     """Bounds of the evaluation episodes of these seeds; None where what is judged is no time."""
     if objective_row(scenario.objective).judges_end_of is None:
         return None
-    no_migration = _run(load_policy("no-migration", scenario), scenario, seeds, journal)
+    no_migration = _run(load_policy(NOTHING, scenario), scenario, seeds, journal)
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
-    clairvoyant = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])
-    return Bounds(no_migration.objective_all_fast, clairvoyant, no_migration.objective)
+    limits = {key: limit.seconds(system, no_migration) for key, limit in LIMITS.items()}
+    return Bounds(no_migration.objective, limits)

@@ -25,6 +25,7 @@ import tierenv.train
 from tierenv.folders import user_folder
 from tierenv.train.episodes import Episodes
 from tierenv.train.provenance import versions
+from tierenv.train.recovery import Recovery
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,9 @@ def _to_json(episodes: Episodes) -> dict[str, Any]:
         "is_truncated": episodes.is_truncated.tolist(),
         "reference_s": episodes.reference_s.tolist(),
         "counts": {key: values.tolist() for key, values in episodes.counts.items()},
+        "cpu_s": {key: values.tolist() for key, values in episodes.cpu_s.items()},
         "env_steps": episodes.env_steps,
+        "recovery": episodes.recovery and {key: values.tolist() for key, values in vars(episodes.recovery).items()},
     }
 
 
@@ -202,5 +205,12 @@ def _from_json(content: dict[str, Any]) -> Episodes:
         is_truncated=np.array(content["is_truncated"], dtype=np.bool_),
         reference_s=np.array(content["reference_s"], dtype=np.float64),
         counts={key: np.array(values, dtype=np.int64) for key, values in content["counts"].items()},
+        cpu_s={key: np.array(values, dtype=np.float64) for key, values in content["cpu_s"].items()},
         env_steps=int(content["env_steps"]),
+        recovery=content["recovery"] and _recovery(content["recovery"]),
     )
+
+
+def _recovery(content: dict[str, Any]) -> Recovery:
+    counts = {key: np.array(content[key], dtype=np.int64) for key in ("changes", "regained")}
+    return Recovery(seconds=np.array(content["seconds"], dtype=np.float64), **counts)

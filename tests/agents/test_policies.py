@@ -257,7 +257,8 @@ def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -
     for thread in threads:
         thread.join()
     assert read_best_static(stored) == BestStaticFile(
-        scenarios={scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}, suites={"mine under kmmscand-tunable": ONE}
+        scenarios={scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)},
+        suites={"mine under kmmscand-tunable": ONE},
     )
 
 

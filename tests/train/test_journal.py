@@ -14,6 +14,7 @@ from tierenv.train import search as search_module
 from tierenv.train.cli import main
 from tierenv.train.episodes import Episodes
 from tierenv.train.journal import Journal, journal_of
+from tierenv.train.recovery import Recovery
 
 WriteConfig = Callable[..., Path]
 
@@ -158,7 +159,9 @@ def one_episode(seconds: float = 1.0) -> Episodes:
         process_accesses=one[:, None],
         process_alone_s=one[:, None],
         counts={"promoted_pages": np.array([3])},
+        cpu_s={"scanner": one},
         env_steps=5,
+        recovery=Recovery(one, np.array([2]), np.array([1])),
     )
 
 

@@ -1,0 +1,167 @@
+"""An evaluation for people, on a terminal: verdicts, by what is at stake, against the rivals, and each scenario."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tierenv.train.episodes import CPU_TIMES
+from tierenv.train.evaluate import Evaluation
+from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
+from tierenv.train.outcomes import AT_STAKE, NOTHING
+from tierenv.train.rivals import LeftOut
+from tierenv.train.scenario_tables import COST_WORDS, scenario_tables
+from tierenv.train.statistics import Estimate
+from tierenv.train.tables import estimated, share, table
+from tierenv.train.texts import counted, listed, percent
+from tierenv.train.verdicts import harm_words, verdict
+
+MOST_IN_DETAIL = 3
+"""Scenarios whose tables are shown without being asked for."""
+
+
+def evaluation_tables(evaluation: Evaluation, with_details: bool = False) -> list[Table | Group]:
+    """Of few scenarios, or with details, the tables of each; of several what they come to together; and verdicts."""
+    several = len(evaluation.outcomes) > 1
+    tables: list[Table | Group] = []
+    if with_details or len(evaluation.outcomes) <= MOST_IN_DETAIL:
+        tables += [part for rows in evaluation.by_scenario.values() for part in scenario_tables(rows)]
+    if several and bounded(evaluation.outcomes):
+        tables += [_stake_table(evaluation), _rival_table(evaluation), _cost_table(evaluation)]
+    if several:
+        tables.append(_verdict_table(evaluation))
+    return [*tables, _sentences(evaluation)]
+
+
+def _sentences(evaluation: Evaluation) -> Group:
+    """The verdicts in words, and what has to be known about them."""
+    known = bounded(evaluation.outcomes)
+    lines = []
+    if len(evaluation.outcomes) == 1:
+        parts = [("verdict", evaluation.outcomes)]
+    else:
+        parts = [(f"{stake.words} at stake", members) for stake, members in in_classes(known)]
+        parts.append((f"in all {counted(len(known), 'scenario')}, by total time", known))
+    for title, outcomes in parts:
+        found = verdict(outcomes)
+        if found is not None:
+            lines.append(f"{title}: {found.words}.")
+    if known:
+        lines.append(harm_words(known))
+    if len(evaluation.outcomes) > 1 and evaluation.without_bounds:
+        lines.append(f"Without {', '.join(evaluation.without_bounds)}: bounds hold for times alone.")
+    lines += [_chosen_words(policy, on, evaluation) for policy, on in evaluation.chosen_on.items()]
+    lines += _left_out_words(evaluation.left_out)
+    return Group(*(Padding(Text(f"{line[0].upper()}{line[1:]}"), (0, 0, 0, 2)) for line in lines), Text())
+
+
+def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:
+    here = [outcome.scenario for outcome in evaluation.outcomes if outcome.scenario in chosen_on]
+    among = "none" if not here else "all" if len(here) == len(evaluation.outcomes) else str(len(here))
+    return (
+        f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}; of those here {among} {_have(len(here))} the "
+        "name of one of them."
+    )
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
+
+
+def _left_out_words(left_out: Sequence[LeftOut]) -> list[str]:
+    """A sentence for each rival that there is not, with the first reason."""
+    by_policy: dict[str, list[LeftOut]] = {}
+    for each in left_out:
+        by_policy.setdefault(each.policy, []).append(each)
+    return [
+        f"Left out: {policy} on {listed([each.scenario for each in found])}: {found[0].reason}."
+        for policy, found in by_policy.items()
+    ]
+
+
+def _stake_table(evaluation: Evaluation) -> Table:
+    """Total time over that without migration, by what is at stake and in all."""
+    known = bounded(evaluation.outcomes)
+    classes = [(f"{stake.words} ({len(members)})", members) for stake, members in in_classes(known)]
+    columns = [(title, {each.name: each for each in standings(members)}) for title, members in classes]
+    in_all = {each.name: each for each in evaluation.standings}
+    columns.append((f"all ({len(known)})", in_all))
+    headings = ["policy", "kind", *(title for title, _ in columns)]
+    found = table(f"suite {evaluation.suite}: total time over that without migration, by stake", headings, 2)
+    for standing in in_all.values():
+        cells = [_over(of_class.get(standing.name)) for _, of_class in columns]
+        found.add_row(standing.title, standing.kind, *cells)
+    found.caption = f"in brackets scenarios; {len(evaluation.seeds)} episodes of each; 95 % intervals, paired"
+    return found
+
+
+def _over(standing: Standing | None) -> str:
+    return "-" if standing is None else _within(standing.over_no_migration)
+
+
+def _within(estimate: Estimate | None, number: str = ".3f") -> str:
+    """An estimate whose interval is as long to both sides."""
+    if estimate is None:
+        return "-"
+    half = "" if estimate.interval is None else f" ± {estimate.high - estimate.value:{number}}"
+    return f"{estimate.value:{number}}{half}"
+
+
+def _rival_table(evaluation: Evaluation) -> Table:
+    """Over all scenarios: against best-static and no migration, the gap, and the worst."""
+    has_baseline = BASELINE in evaluation.policies
+    against = BASELINE if has_baseline else NOTHING
+    columns: dict[str, Callable[[Standing], str]] = {"policy": lambda each: each.title}
+    if has_baseline:
+        columns[f"over {BASELINE}"] = lambda each: _within(each.over_best_static)
+    columns[f"better than {against}"] = lambda each: estimated(each.improvement.get(against), ".2f")
+    columns["gap closed"] = lambda each: _percents(each.gap_closed)
+    columns["worst"] = lambda each: f"{_within(each.worst.over_no_migration)} {each.worst.scenario}"
+    found = table(f"suite {evaluation.suite}: all scenarios", list(columns))
+    for standing in evaluation.standings:
+        found.add_row(*(cell(standing) for cell in columns.values()))
+    over = f"over {BASELINE}: ratio of total times; " if has_baseline else ""
+    found.caption = (
+        f"{over}better than: probability that a run is faster; gap closed: interquartile mean over scenarios with more "
+        f"than {percent(AT_STAKE, 0)} at stake [%]; worst: greatest mean time over that without migration"
+    )
+    return found
+
+
+def _percents(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimated(Estimate(*(100 * limit for limit in estimate)), ".1f")
+
+
+def _cost_table(evaluation: Evaluation) -> Table:
+    """How long changes are felt, and whose CPU time it takes: means over the scenarios, each counting the same."""
+    columns = ["policy", "recovery [s]", "regained", "CPU [s]", *CPU_TIMES]
+    found = table(f"suite {evaluation.suite}: recovery and CPU time, means over scenarios", columns)
+    for policy in evaluation.policies:
+        rows = [row for row in evaluation.rows if row.policy == policy]
+        recovery = [row.recovery_s.value for row in rows if row.recovery_s is not None]
+        regained = [row.regained for row in rows if row.regained is not None]
+        times = {key: np.mean([row.cpu_s[key].value for row in rows]) for key in rows[0].cpu_s}
+        found.add_row(
+            policy,
+            f"{np.mean(recovery):.1f}" if recovery else "-",
+            share(float(np.mean(regained))) if regained else "-",
+            *(f"{times[key]:.1f}" for key in ("total", *CPU_TIMES)),
+        )
+    found.caption = COST_WORDS
+    return found
+
+
+def _verdict_table(evaluation: Evaluation) -> Table:
+    found = table(f"suite {evaluation.suite}: verdicts", ["scenario", "at stake", "verdict"])
+    found.columns[2].justify = "left"
+    for outcome in evaluation.outcomes:
+        judgement = verdict([outcome])
+        found.add_row(
+            outcome.scenario,
+            "-" if outcome.stake is None else share(outcome.at_stake),
+            "-" if judgement is None else judgement.short_words,
+        )
+    return found
