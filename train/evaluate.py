@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -333,7 +333,29 @@ def evaluate(
             else:
                 results[name] = _run(policy, scenario, seeds, journal)
         evaluation.rows.extend(_row(name, policy, scenario, results, bounds) for name, policy in of_scenario.items())
-    return evaluation
+    return evaluation if rivals is None else _without_twins(evaluation, names)
+
+
+def _without_twins(evaluation: Evaluation, asked_for: Sequence[str]) -> Evaluation:
+    """Leaves out rules that nobody asked for and that did in every episode what another one did."""
+    twins: dict[str, str] = {}
+    known: dict[tuple[Any, ...], str] = {}
+    for policy in [policy for policy in evaluation.policies if kind_of(policy) == "rule"]:
+        rows = [row for row in evaluation.rows if row.policy == policy]
+        first = known.setdefault(tuple((row.scenario.name, *row.episodes.objective) for row in rows), policy)
+        if first != policy and policy not in asked_for:
+            twins[policy] = first
+    left_out = [
+        LeftOut(row.policy, row.scenario.name, f"did in every episode what {twins[row.policy]} did")
+        for row in evaluation.rows
+        if row.policy in twins
+    ]
+    return replace(
+        evaluation,
+        rows=[row for row in evaluation.rows if row.policy not in twins],
+        timelines={policy: timeline for policy, timeline in evaluation.timelines.items() if policy not in twins},
+        left_out=[*evaluation.left_out, *left_out],
+    )
 
 
 def _row(name: str, policy: Policy, scenario: Scenario, results: dict[str, Episodes], bounds: Bounds | None) -> Row:

@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tierenv.agents.kinds import KINDS
 from tierenv.train.episodes import CPU_TIMES
 from tierenv.train.evaluate import Evaluation
 from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
@@ -21,6 +22,8 @@ from tierenv.train.verdicts import harm_words, verdict
 
 MOST_IN_DETAIL = 3
 """Scenarios whose tables are shown without being asked for."""
+MOST_NAMES = 4
+"""Of scenarios in a sentence."""
 
 
 def evaluation_tables(evaluation: Evaluation, with_details: bool = False) -> list[Table | Group]:
@@ -41,10 +44,10 @@ def _sentences(evaluation: Evaluation) -> Group:
     known = bounded(evaluation.outcomes)
     lines = []
     if len(evaluation.outcomes) == 1:
-        parts = [("verdict", evaluation.outcomes)]
+        parts = [("Verdict", evaluation.outcomes)]
     else:
-        parts = [(f"{stake.words} at stake", members) for stake, members in in_classes(known)]
-        parts.append((f"in all {counted(len(known), 'scenario')}, by total time", known))
+        parts = [(f"{stake.words.capitalize()} at stake", members) for stake, members in in_classes(known)]
+        parts.append((f"In all, {counted(len(known), 'scenario')} by total time", known))
     for title, outcomes in parts:
         found = verdict(outcomes)
         if found is not None:
@@ -55,20 +58,14 @@ def _sentences(evaluation: Evaluation) -> Group:
         lines.append(f"Without {', '.join(evaluation.without_bounds)}: bounds hold for times alone.")
     lines += [_chosen_words(policy, on, evaluation) for policy, on in evaluation.chosen_on.items()]
     lines += _left_out_words(evaluation.left_out)
-    return Group(*(Padding(Text(f"{line[0].upper()}{line[1:]}"), (0, 0, 0, 2)) for line in lines), Text())
+    return Group(*(Padding(Text(line), (0, 0, 0, 2)) for line in lines), Text())
 
 
 def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:
-    here = [outcome.scenario for outcome in evaluation.outcomes if outcome.scenario in chosen_on]
-    among = "none" if not here else "all" if len(here) == len(evaluation.outcomes) else str(len(here))
-    return (
-        f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}; of those here {among} {_have(len(here))} the "
-        "name of one of them."
-    )
-
-
-def _have(number: int) -> str:
-    return "has" if number == 1 else "have"
+    here = [outcome.scenario for outcome in evaluation.outcomes]
+    number = len([scenario for scenario in here if scenario in chosen_on])
+    among = {0: "none", len(here): "all"}.get(number, str(number))
+    return f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}, by name {among} of the {len(here)} here."
 
 
 def _left_out_words(left_out: Sequence[LeftOut]) -> list[str]:
@@ -76,16 +73,20 @@ def _left_out_words(left_out: Sequence[LeftOut]) -> list[str]:
     by_policy: dict[str, list[LeftOut]] = {}
     for each in left_out:
         by_policy.setdefault(each.policy, []).append(each)
-    return [
-        f"Left out: {policy} on {listed([each.scenario for each in found])}: {found[0].reason}."
-        for policy, found in by_policy.items()
-    ]
+    return [f"Left out: {policy} on {_scenarios(found)}: {found[0].reason}." for policy, found in by_policy.items()]
+
+
+def _scenarios(left_out: Sequence[LeftOut]) -> str:
+    names = [each.scenario for each in left_out]
+    if len(names) > MOST_NAMES:
+        names = [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} others"]
+    return listed(names)
 
 
 def _stake_table(evaluation: Evaluation) -> Table:
     """Total time over that without migration, by what is at stake and in all."""
     known = bounded(evaluation.outcomes)
-    classes = [(f"{stake.words} ({len(members)})", members) for stake, members in in_classes(known)]
+    classes = [(f"{stake.short_words} ({len(members)})", members) for stake, members in in_classes(known)]
     columns = [(title, {each.name: each for each in standings(members)}) for title, members in classes]
     in_all = {each.name: each for each in evaluation.standings}
     columns.append((f"all ({len(known)})", in_all))
@@ -119,8 +120,10 @@ def _rival_table(evaluation: Evaluation) -> Table:
         columns[f"over {BASELINE}"] = lambda each: _within(each.over_best_static)
     columns[f"better than {against}"] = lambda each: estimated(each.improvement.get(against), ".2f")
     columns["gap closed"] = lambda each: _percents(each.gap_closed)
-    columns["worst"] = lambda each: f"{_within(each.worst.over_no_migration)} {each.worst.scenario}"
+    columns["worst"] = lambda each: _within(each.worst.over_no_migration)
+    columns["on"] = lambda each: each.worst.scenario
     found = table(f"suite {evaluation.suite}: all scenarios", list(columns))
+    found.columns[-1].justify = "left"
     for standing in evaluation.standings:
         found.add_row(*(cell(standing) for cell in columns.values()))
     over = f"over {BASELINE}: ratio of total times; " if has_baseline else ""
@@ -132,7 +135,7 @@ def _rival_table(evaluation: Evaluation) -> Table:
 
 
 def _percents(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimated(Estimate(*(100 * limit for limit in estimate)), ".1f")
+    return "-" if estimate is None else estimated(Estimate(*(100 * limit for limit in estimate)), ".0f")
 
 
 def _cost_table(evaluation: Evaluation) -> Table:
@@ -155,13 +158,22 @@ def _cost_table(evaluation: Evaluation) -> Table:
 
 
 def _verdict_table(evaluation: Evaluation) -> Table:
-    found = table(f"suite {evaluation.suite}: verdicts", ["scenario", "at stake", "verdict"])
-    found.columns[2].justify = "left"
+    """Who wins on each scenario, and by how much over the strongest policy of another kind."""
+    columns = ["scenario", "at stake", "wins", "least mean", "strongest rival", "slower"]
+    found = table(f"suite {evaluation.suite}: verdicts", columns, text_columns=len(columns))
     for outcome in evaluation.outcomes:
+        stake = "-" if outcome.stake is None else share(outcome.at_stake)
         judgement = verdict([outcome])
-        found.add_row(
-            outcome.scenario,
-            "-" if outcome.stake is None else share(outcome.at_stake),
-            "-" if judgement is None else judgement.short_words,
-        )
+        if judgement is None:
+            found.add_row(outcome.scenario, stake, *["-"] * 4)
+            continue
+        rival = judgement.rival
+        wins = KINDS[judgement.kind] if judgement.is_sure else "undecided"
+        beside = ("-", "-") if rival is None else (rival.policy, percent(rival.slower.value, 2))
+        found.add_row(outcome.scenario, stake, wins, judgement.winner, *beside)
+    for index in (1, 5):
+        found.columns[index].justify = "right"
+    found.caption = (
+        "undecided: some policy of another kind is not told apart (Holm, 5 %); strongest rival: of another kind"
+    )
     return found

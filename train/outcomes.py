@@ -41,10 +41,18 @@ class Stake:
     @property
     def words(self) -> str:
         """The limits of the class."""
-        low, high = (f"{100 * share:.0f} %" for share in (max(self.above, 0.0), min(self.up_to, 1.0)))
+        low, high = f"{100 * self.above:.0f} %", f"{100 * self.up_to:.0f} %"
         if self.above == -np.inf:
             return f"at most {high}"
         return f"more than {low}" if self.up_to == np.inf else f"more than {low} and up to {high}"
+
+    @property
+    def short_words(self) -> str:
+        """The same in a table."""
+        low, high = f"{100 * self.above:.0f}", f"{100 * self.up_to:.0f} %"
+        if self.above == -np.inf:
+            return f"<= {high}"
+        return f"> {low} %" if self.up_to == np.inf else f"{low} to {high}"
 
 
 STAKES = (

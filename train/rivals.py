@@ -88,19 +88,9 @@ class Rivals:
                 continue
             try:
                 policy = load_policy(name, scenario)
-                plays = _plays(policy, scenario)
+                scenario_for(policy, scenario)
             except ConfigError as error:
                 self.left_out.append(LeftOut(name, scenario.name, str(error)))
-                continue
-            same = [other for other, known in found.items() if plays and plays == _plays(known, scenario)]
-            if same:
-                self.left_out.append(LeftOut(name, scenario.name, f"is the same as {same[0]}"))
             else:
                 found[name] = policy
         return found
-
-
-def _plays(policy: Policy, scenario: Scenario) -> str | None:
-    """Tells policies apart that leave the tunables to the kernel; None for others. Raises `ConfigError`."""
-    played = scenario_for(policy, scenario)
-    return None if policy.control == "tunables" else played.identity

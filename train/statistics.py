@@ -196,7 +196,7 @@ def probability_of_improvement(
         for each in wins:
             draws = _drawn(generator, len(each), number)
             counts = np.zeros((number, len(each)))
-            np.add.at(counts, (np.arange(number)[:, None], draws), 1.0 / draws.shape[1])
+            np.add.at(counts, (np.arange(number)[:, None], draws), 1.0 / len(each))
             total += ((counts @ each) * counts).sum(axis=1)
         return total / len(wins)
 
@@ -204,12 +204,8 @@ def probability_of_improvement(
 
 
 def _drawn(generator: np.random.Generator, runs: int, number: int) -> NDArray[np.int64]:
-    """int64[number, draws]: runs of a stratum for each bootstrap sample, one less than there are.
-
-    With as many the variance of a mean comes out as much too small as one divided by n is: Rao and Wu, "Resampling
-    inference with complex survey data" (1988), where one less puts that right in every stratum.
-    """
-    return generator.integers(runs, size=(number, max(1, runs - 1)))
+    """int64[number, runs]: runs of a stratum for each bootstrap sample."""
+    return generator.integers(runs, size=(number, runs))
 
 
 def _percentile_interval(

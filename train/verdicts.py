@@ -21,6 +21,8 @@ from tierenv.train.texts import listed, percent, percent_interval
 
 HARM = 0.001
 """Share of the time without migration by which a policy must be slower for that to be said."""
+MUCH_SLOWER = 0.01
+"""From here on one digit of a percentage is enough."""
 
 
 class Other(NamedTuple):
@@ -90,14 +92,12 @@ class Verdict:
     @property
     def words(self) -> str:
         """A sentence."""
-        stake = self.outcomes[0].at_stake if len(self.outcomes) == 1 else math.nan
-        little = f"little to win ({percent(stake)}): " if stake <= AT_STAKE else ""
+        little = f"little to win ({percent(self.outcomes[0].at_stake)}): " if self._has_little else ""
         return f"{little}{self.headline}: {self._least}{self._equal}{self._rival}{self._learned}{self._left_out}"
 
     @property
-    def short_words(self) -> str:
-        """As much of it as a line of a table holds."""
-        return f"{self.headline}: {self.winner}{self._rival}"
+    def _has_little(self) -> bool:
+        return len(self.outcomes) == 1 and self.outcomes[0].at_stake <= AT_STAKE
 
     @property
     def _least(self) -> str:
@@ -129,11 +129,12 @@ class Verdict:
         learned = self.best_learned
         if learned is None or learned is self.rival:
             return ""
-        return f"; the best learned one, {self._slower(learned)}"
+        return f"; of the learned ones {self._slower(learned)}"
 
     def _slower(self, other: Other) -> str:
         worse = "slower" if self.outcomes[0].unit == "s" else "worse"
-        return f"{other.policy} is {percent_interval(other.slower, 2)} {worse}"
+        digits = 1 if other.slower.value >= MUCH_SLOWER else 2
+        return f"{other.policy} is {percent_interval(other.slower, digits)} {worse}"
 
     @property
     def _left_out(self) -> str:
