@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tierenv.agents.kinds import KINDS
 from tierenv.train.episodes import CPU_TIMES
-from tierenv.train.evaluate import Evaluation
+from tierenv.train.evaluation import Evaluation
 from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
 from tierenv.train.outcomes import AT_STAKE, NOTHING
 from tierenv.train.rivals import LeftOut

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from tierenv.objective import objective_words
 from tierenv.train.episodes import CPU_TIMES
-from tierenv.train.evaluate import MAX_TIME_MULTIPLE, Row
+from tierenv.train.evaluate import MAX_TIME_MULTIPLE
+from tierenv.train.evaluation import Row
 from tierenv.train.judging import BASELINE
 from tierenv.train.limits import LIMITS
 from tierenv.train.processes import ends_whatever, last_to_end

@@ -104,7 +104,7 @@ class Verdict:
         outcome = self.outcomes[0]
         if len(self.outcomes) > 1:
             totals = [(each.runs[self.winner], each.no_migration) for each in self.outcomes]
-            share = ratio_of_totals(*zip(*totals, strict=True))  # type: ignore[arg-type]
+            share = ratio_of_totals(*zip(*totals, strict=True))
             return f"{self.winner} takes {percent_interval(share)} of the time without migration"
         if outcome.unit == "s" and outcome.measure == "time":
             return f"{self.winner} takes {outcome.runs[self.winner].mean():.1f} s"
