@@ -69,8 +69,10 @@ def _best_static(scenario: Scenario, argument: str) -> StaticPolicy:
 
 
 def _one_static(scenario: Scenario, argument: str) -> StaticPolicy:
-    """The argument is a suite or a suite and, after another colon, a daemon, as for best-static."""
-    suite, _, daemon = argument.partition(":")
+    """The argument is a suite, whose name may have colons, and after another one a daemon, as for best-static."""
+    suite, _, daemon = argument.rpartition(":")
+    if not suite or (is_bare_word(daemon) and daemon not in packaged("daemons")):
+        suite, daemon = argument, ""
     scenario = _under(daemon, scenario)
     return _stored(find_one_static(suite, scenario.daemon), scenario, f"one-static:{argument}")
 

@@ -12,7 +12,7 @@ from tierenv.agents.kinds import KINDS
 from tierenv.train.episodes import CPU_TIMES
 from tierenv.train.evaluation import Evaluation
 from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
-from tierenv.train.outcomes import AT_STAKE, NOTHING
+from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
 from tierenv.train.rivals import LeftOut
 from tierenv.train.scenario_tables import COST_WORDS, scenario_tables
 from tierenv.train.statistics import Estimate
@@ -22,6 +22,8 @@ from tierenv.train.verdicts import harm_words, verdict
 
 MOST_IN_DETAIL = 3
 """Scenarios whose tables are shown without being asked for."""
+PASSED = 1e-6
+"""Share of a bound that rounding may make."""
 MOST_NAMES = 4
 """Of scenarios in a sentence."""
 
@@ -56,9 +58,23 @@ def _sentences(evaluation: Evaluation) -> Group:
         lines.append(harm_words(known))
     if len(evaluation.outcomes) > 1 and evaluation.without_bounds:
         lines.append(f"Without {', '.join(evaluation.without_bounds)}: bounds hold for times alone.")
+    lines += _passed_words(known)
     lines += [_chosen_words(policy, on, evaluation) for policy, on in evaluation.chosen_on.items()]
     lines += _left_out_words(evaluation.left_out)
     return Group(*(Padding(Text(line), (0, 0, 0, 2)) for line in lines), Text())
+
+
+def _passed_words(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which policies pass the clairvoyant, which is that of the scenario's daemon."""
+    passed = dict.fromkeys(
+        policy
+        for outcome in outcomes
+        for policy, runs in outcome.runs.items()
+        if runs.mean() < outcome.clairvoyant_s * (1 - PASSED)
+    )
+    if not passed:
+        return []
+    return [f"Faster than the clairvoyant of the scenario's daemon, because on another one: {listed([*passed])}."]
 
 
 def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:

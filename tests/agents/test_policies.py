@@ -201,6 +201,9 @@ def test_one_static_goes_by_suite_and_daemon_whatever_it_is_tried_on(stored: Pat
     policies = [load_policy(name, elsewhere) for name in ("one-static:mine", "one-static:mine:numa-balancing")]
     assert [policy.setting for policy in policies] == [setting_of_three(500, GIB, math.inf), numa.start_setting]
     assert [policy.chosen_on for policy in policies] == [("skewed",)] * 2
+    write_one_static("a:b", ONE, stored)
+    assert load_policy("one-static:a:b", elsewhere).setting == load_policy("one-static:mine", elsewhere).setting
+    assert load_policy("one-static:a:b:kmmscand-tunable", elsewhere).name == "one-static:a:b:kmmscand-tunable"
     write_one_static("other", other, stored)
     with pytest.raises(ConfigError, match="there is one with daemon numa-balancing: one-static:other:numa-balancing"):
         load_policy("one-static:other", elsewhere)

@@ -32,11 +32,11 @@ class Interrupting:
     def __init__(self, run: Callable[..., Any], calls: int) -> None:
         self.run, self.calls, self.made = run, calls, 0
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         if self.made == self.calls:
             raise KeyboardInterrupt
         self.made += 1
-        return self.run(*arguments)
+        return self.run(*arguments, **options)
 
 
 @pytest.mark.parametrize(

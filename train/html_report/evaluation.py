@@ -31,6 +31,8 @@ from tierenv.train.verdicts import harm_words, verdict
 LAST_END = "last-end"
 """The objective that is the time."""
 MOST_TIMELINES = 400
+MOST_NAMES = 20
+"""Of scenarios in a sentence."""
 
 
 class ReportedEvaluation(EvaluationResult):
@@ -100,7 +102,8 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
     if BASELINE in result.policies and len(result.by_scenario) > 1:
         texts.append(Text(f"{BASELINE} is the best setting of each scenario, another on each."))
     for policy, chosen_on in {row.policy: row.chosen_on for row in result.rows if len(row.chosen_on) > 1}.items():
-        texts.append(Text(f"{policy} was chosen on {listed(chosen_on)}."))
+        names = f": {listed(chosen_on)}" if len(chosen_on) <= MOST_NAMES else ""
+        texts.append(Text(f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}{names}."))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
@@ -157,17 +160,21 @@ def _standings_table(outcomes: Sequence[Outcome]) -> Table:
         "policy",
         "kind",
         "scenarios",
-        "total time against no migration",
+        "against no migration",
         f"against {BASELINE}",
-        *(f"probability to be faster than {rival}" for rival in AGAINST),
-        "gap closed, interquartile mean",
-        "worst against no migration",
+        *(f"P(faster than {rival})" for rival in AGAINST),
+        "gap closed",
+        "worst",
     ]
     caption = (
-        f"Over {counted(len(outcomes), 'scenario')}, least total time first; gap closed: of those with more than "
-        f"{percent(AT_STAKE, 0)} at stake"
+        f"Total times over {counted(len(outcomes), 'scenario')}, least first; P: probability that a run is faster than "
+        f"one of the other; gap closed: interquartile mean where more than {percent(AT_STAKE, 0)} is at stake; worst: "
+        "greatest mean time against no migration"
     )
-    return Table(caption, columns, rows, numbers_from=2)
+    used = [index for index in range(len(columns)) if index < 4 or any(row[index] != "-" for row in rows)]
+    return Table(
+        caption, [columns[index] for index in used], [[row[index] for index in used] for row in rows], numbers_from=2
+    )
 
 
 def _excess(ratio: Estimate | None) -> str:
