@@ -34,7 +34,7 @@ def of_each(seconds: Callable[[ModelledSystem, int], float]) -> Callable[[Modell
     return lambda system, _episodes: np.array([seconds(system, index) for index in range(len(system.scenarios))])
 
 
-LIMITS: Mapping[str, Limit] = {
+LIMITS: dict[str, Limit] = {
     "all_fast": Limit("all memory fast", "bound", lambda _system, episodes: episodes.objective_all_fast),
     "clairvoyant": Limit("clairvoyant", "bound", of_each(clairvoyant_bound_s)),
 }
