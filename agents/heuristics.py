@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class PassivePolicy:
     daemon_name: str | None = None
     """Packaged daemon it runs on; None for the scenario's."""
 
-    @property
+    @cached_property
     def daemon(self) -> Daemon | None:
         """The daemon of that name."""
         return None if self.daemon_name is None else load_daemon(self.daemon_name)

@@ -1,12 +1,13 @@
 """The rivals of a comparison: what a policy has to beat before anything is claimed for it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from tierenv.agents.best_static import stored_settings, suites_of
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import Policy, scenario_for
-from tierenv.daemon import load_daemon
+from tierenv.daemon import Daemon, load_daemon
 from tierenv.errors import ConfigError
 from tierenv.records import packaged
 from tierenv.scenario import Scenario
@@ -31,9 +32,7 @@ def _best_static_elsewhere(scenario: Scenario) -> list[str]:
     """Under other daemons that can be tuned, as far as it was searched for."""
     known = stored_settings().scenarios
     return [
-        f"best-static:{name}"
-        for name in _other_daemons(scenario)
-        if scenario.under(load_daemon(name)).identity in known
+        f"best-static:{daemon.name}" for daemon in _other_daemons(scenario) if scenario.under(daemon).identity in known
     ]
 
 
@@ -44,12 +43,19 @@ def _one_static(scenario: Scenario) -> list[str]:
 
 def _one_static_elsewhere(scenario: Scenario) -> list[str]:
     """And under other daemons that can be tuned."""
-    return [f"one-static:{suite}:{name}" for name in _other_daemons(scenario) for suite in suites_of(name)]
+    names = [daemon.name for daemon in _other_daemons(scenario)]
+    return [f"one-static:{suite}:{name}" for name in names for suite in suites_of(name)]
 
 
-def _other_daemons(scenario: Scenario) -> list[str]:
-    daemons = (load_daemon(name) for name in packaged("daemons"))
-    return [daemon.name for daemon in daemons if daemon.can_be_tuned and daemon.name != scenario.daemon.name]
+def _other_daemons(scenario: Scenario) -> list[Daemon]:
+    return [daemon for daemon in _tunable_daemons() if daemon.name != scenario.daemon.name]
+
+
+@cache
+def _tunable_daemons() -> list[Daemon]:
+    """The packaged ones that can be tuned while they run; to read them takes longer than an episode."""
+    daemons = [load_daemon(name) for name in packaged("daemons")]
+    return [daemon for daemon in daemons if daemon.can_be_tuned]
 
 
 RIVALS: tuple[Names, ...] = (
