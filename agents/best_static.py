@@ -1,11 +1,13 @@
 """The best static settings `tierenv tune` found, by scenario and by suite, and the file that remembers them.
 
 Scenarios are told apart by what they say (`Scenario.identity`), not by their names: another scenario of the same name
-has a setting of its own, a copy under another name shares it. The one setting for all of a suite goes by its name.
+has a setting of its own, a copy under another name shares it. The one setting for all of a suite goes by its name and
+that of the daemon.
 """
 
 import math
 import os
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,6 +38,11 @@ class StoredSetting(Record):
     command: str
     git_revision: str | None
 
+    @property
+    def chosen_on(self) -> tuple[str, ...]:
+        """Names of the scenarios it was searched on."""
+        raise NotImplementedError
+
     def setting_for(self, daemon: Daemon) -> Setting:
         """The setting as policies take it. Raises `ConfigError` unless it is one of the daemon's."""
         symbols = {TUNABLES[name].symbol: name for name in daemon.tunables}
@@ -63,6 +70,11 @@ class BestStatic(StoredSetting):
     """Modelled time of all runs, seconds that a real machine would have been busy; None of searches that did not count
     it."""
 
+    @property
+    def chosen_on(self) -> tuple[str, ...]:
+        """The scenario alone."""
+        return (self.scenario,)
+
 
 class OneStatic(StoredSetting):
     """The one setting for all scenarios of a suite."""
@@ -71,6 +83,11 @@ class OneStatic(StoredSetting):
     """Names of those that were searched."""
     relative_time: Annotated[float, Field(gt=0)]
     """Mean over them of the objective over that without migration."""
+
+    @property
+    def chosen_on(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.scenarios
 
 
 class BestStaticFile(Record):
@@ -82,7 +99,7 @@ class BestStaticFile(Record):
     scenarios: dict[str, BestStatic] = {}
     """By `Scenario.identity`."""
     suites: dict[str, OneStatic] = {}
-    """By name."""
+    """By name and daemon, as `one_static_key` puts them."""
 
 
 def packaged_path() -> Path:
@@ -115,8 +132,16 @@ def stored_settings() -> BestStaticFile:
 
 def read_best_static(path: Path) -> BestStaticFile:
     """What a file stores; nothing without one. Raises `ConfigError` for a broken one."""
-    if not path.exists():
+    try:
+        status = path.stat()
+    except OSError:
         return BestStaticFile()
+    return _read(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _state: tuple[int, ...]) -> BestStaticFile:
+    """A file as it is now: a comparison asks once for each policy and scenario."""
     try:
         return validate_record(BestStaticFile, read_json(path), str(path))
     except ConfigError as error:
@@ -130,7 +155,12 @@ def write_best_static(scenario: Scenario, best: BestStatic, path: Path) -> None:
 
 def write_one_static(suite: str, one: OneStatic, path: Path) -> None:
     """Store the one setting for a suite in a file, keeping all others."""
-    _add(BestStaticFile(suites={suite: one}), path)
+    _add(BestStaticFile(suites={one_static_key(suite, one.daemon): one}), path)
+
+
+def one_static_key(suite: str, daemon: str) -> str:
+    """What the one setting for a suite under a daemon, both by name, is stored under."""
+    return f"{suite} under {daemon}"
 
 
 def _add(settings: BestStaticFile, path: Path) -> None:
@@ -161,15 +191,27 @@ def find_best_static(scenario: Scenario) -> BestStatic:
     )
 
 
-def find_one_static(suite: str) -> OneStatic:
-    """What is stored for all scenarios of a suite. Raises `ConfigError` if there is nothing."""
+def find_one_static(suite: str, daemon: Daemon) -> OneStatic:
+    """What is stored for all scenarios of a suite under a daemon, whatever it shall run on now.
+
+    Raises `ConfigError` if there is nothing.
+    """
     known = stored_settings().suites
-    if suite not in known:
+    key = one_static_key(suite, daemon.name)
+    if key not in known:
+        others = [one.daemon for other, one in known.items() if other == one_static_key(suite, one.daemon)]
+        hint = f"; there is one with daemon {others[0]}: one-static:{suite}:{others[0]}" if others else ""
         raise ConfigError(
-            f"one-static: no setting stored for suite {suite!r}{close_match(suite, known)}; "
-            f"run: tierenv tune {suite} --save"
+            f"one-static: no setting stored for suite {suite!r} with daemon {daemon.name}"
+            f"{hint or close_match(suite, suites_of(daemon.name))}; run tierenv tune --save on the suite"
         )
-    return known[suite]
+    return known[key]
+
+
+def suites_of(daemon: str) -> list[str]:
+    """Names of the suites for which one setting under a daemon is stored. Raises `ConfigError` for a broken file."""
+    end = one_static_key("", daemon)
+    return [key.removesuffix(end) for key in stored_settings().suites if key.endswith(end)]
 
 
 def _daemons(settings: list[BestStatic]) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from tierenv.action import ActionCodec
-from tierenv.agents.policies import PolicyLoader, load_policy
+from tierenv.agents.kinds import Kind
+from tierenv.agents.policies import POLICIES, PolicyLoader, load_policy
 from tierenv.agents.policy import Array, Policy
 from tierenv.daemon import Daemon, DaemonRecord
 from tierenv.errors import ConfigError
@@ -24,6 +25,7 @@ from tierenv.extras import require
 from tierenv.features import Feature
 from tierenv.observation import ObservationEncoder
 from tierenv.observation_spec import observation_rows
+from tierenv.records import is_bare_word, locate, packaged
 from tierenv.scenario import Control, Scenario
 from tierenv.wrappers import MENU, menu_actions
 
@@ -33,6 +35,7 @@ class ForeignEntry:
     """One row of the table."""
 
     summary: str
+    kind: Kind
     argument: str
     """What follows the colon of the name."""
     make: Callable[[str, Scenario], Policy]
@@ -197,6 +200,25 @@ class _Checked:
 
 
 FOREIGN = {
-    "sb3": ForeignEntry("a model of stable-baselines3; needs --trust", "PATH.zip", _from_archive, needs_trust=True),
-    "python": ForeignEntry("what FACTORY(scenario) returns", "MODULE:FACTORY", _from_module, needs_trust=False),
+    "sb3": ForeignEntry(
+        "a model of stable-baselines3; needs --trust", "learned", "PATH.zip", _from_archive, needs_trust=True
+    ),
+    "python": ForeignEntry(
+        "what FACTORY(scenario) returns", "program", "MODULE:FACTORY", _from_module, needs_trust=False
+    ),
 }
+
+
+def table_kind(name: str) -> Kind:
+    """The kind of policy of a name in the tables, or of a packaged bundle; that of somebody's code for any other."""
+    entry = (POLICIES | FOREIGN).get(name.partition(":")[0])
+    if entry is not None:
+        return entry.kind
+    return "learned" if name in packaged("policies") else "program"
+
+
+def kind_of(name_or_path: str) -> Kind:
+    """The kind of policy that a name or path stands for, bundles and runs in folders included."""
+    if is_bare_word(name_or_path) or name_or_path.partition(":")[0] in (POLICIES | FOREIGN):
+        return table_kind(name_or_path)
+    return "learned" if locate(name_or_path).is_dir() else "program"

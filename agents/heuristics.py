@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class PassivePolicy:
     daemon_name: str | None = None
     """Packaged daemon it runs on; None for the scenario's."""
 
-    @property
+    @cached_property
     def daemon(self) -> Daemon | None:
         """The daemon of that name."""
         return None if self.daemon_name is None else load_daemon(self.daemon_name)
@@ -45,14 +46,24 @@ class PassivePolicy:
 class StaticPolicy:
     """Holds one setting, as an administrator's boot script would.
 
-    Raises `ConfigError` for a setting outside the ranges of the daemon.
+    Args:
+        setting: which.
+        daemon: that it is for.
+        name: unless it goes by the setting's.
+        chosen_on: names of the scenarios that a search chose it on.
+
+    Raises:
+        ConfigError: for a setting outside the ranges of the daemon.
     """
 
     control: Control = "tunables"
     observation = None
 
-    def __init__(self, setting: Setting, daemon: Daemon, name: str | None = None) -> None:
+    def __init__(
+        self, setting: Setting, daemon: Daemon, name: str | None = None, chosen_on: tuple[str, ...] = ()
+    ) -> None:
         daemon.check_setting(setting)
+        self.chosen_on = chosen_on
         self.name = name or setting.policy_name
         self.daemon: Daemon | None = daemon
         self.setting = setting

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from tierenv.agents.best_static import StoredSetting, find_best_static, find_one_static
 from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy, parse_setting
+from tierenv.agents.kinds import Kind
 from tierenv.agents.policy import Policy
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.records import is_bare_word, locate, packaged, path_hint
 from tierenv.scenario import Control, Scenario
 
 Factory = Callable[[Scenario, str], Policy]
-"""Makes a policy for a scenario; the text is what follows the colon of "static:..."."""
+"""Makes a policy for a scenario; the text is what follows the colon of "static:...", empty where nothing does."""
 
 
 PolicyLoader = Callable[[str, Scenario], Policy]
@@ -24,14 +26,28 @@ class PolicyEntry:
     """One row of the table."""
 
     summary: str
+    kind: Kind
     make: Factory
     argument: str = ""
     """What follows the colon of the name, empty where nothing does."""
+    is_argument_optional: bool = False
+
+    def usage(self, name: str) -> str:
+        """How the policy is named."""
+        if self.is_argument_optional:
+            return f"{name}[:{self.argument}]"
+        return f"{name}:{self.argument}" if self.argument else name
+
+    def takes(self, argument: str | None) -> bool:
+        """Whether it can be named with this after its colon, or without a colon."""
+        if argument is None:
+            return not self.argument or self.is_argument_optional
+        return bool(self.argument) and not (self.is_argument_optional and not argument)
 
 
 def _passive(name: str, summary: str, control: Control = "kernel-rule", daemon_name: str | None = None) -> PolicyEntry:
     policy = PassivePolicy(name, control, daemon_name)
-    return PolicyEntry(summary, lambda _scenario, _argument: policy)
+    return PolicyEntry(summary, "nothing" if control == "off" else "rule", lambda _scenario, _argument: policy)
 
 
 def _static(scenario: Scenario, argument: str) -> StaticPolicy:
@@ -46,17 +62,29 @@ def _random(scenario: Scenario, _argument: str) -> RandomPolicy:
     return RandomPolicy(len(scenario.daemon.tunables))
 
 
-def _best_static(scenario: Scenario, _argument: str) -> StaticPolicy:
-    return _stored(find_best_static(scenario), scenario, "best-static")
+def _best_static(scenario: Scenario, argument: str) -> StaticPolicy:
+    """With a daemon for argument, what was searched for the scenario under that one, which it runs on."""
+    scenario = _under(argument, scenario)
+    return _stored(find_best_static(scenario), scenario, f"best-static:{argument}" if argument else "best-static")
 
 
 def _one_static(scenario: Scenario, argument: str) -> StaticPolicy:
-    return _stored(find_one_static(argument), scenario, f"one-static:{argument}")
+    """The argument is a suite, whose name may have colons, and after another one a daemon, as for best-static."""
+    suite, _, daemon = argument.rpartition(":")
+    if not suite or (is_bare_word(daemon) and daemon not in packaged("daemons")):
+        suite, daemon = argument, ""
+    scenario = _under(daemon, scenario)
+    return _stored(find_one_static(suite, scenario.daemon), scenario, f"one-static:{argument}")
+
+
+def _under(daemon: str, scenario: Scenario) -> Scenario:
+    return scenario.under(load_daemon(daemon)) if daemon else scenario
 
 
 def _stored(found: StoredSetting, scenario: Scenario, name: str) -> StaticPolicy:
     try:
-        return StaticPolicy(found.setting_for(scenario.daemon), scenario.daemon, name=name)
+        setting = found.setting_for(scenario.daemon)
+        return StaticPolicy(setting, scenario.daemon, name=name, chosen_on=found.chosen_on)
     except ConfigError as error:
         raise ConfigError(f"{name}, as stored for {scenario.name}: {error}; search anew: tierenv tune") from None
 
@@ -71,10 +99,21 @@ POLICIES = {
     # on kmmscand-tunable the rule of V1: beside kmmscand-v1 it separates the worth of the rule from that of the access
     # test and the chunk rule; on NUMA balancing its defaults as booted, with its own adaptation
     "built-in": _passive("built-in", "the rule that the scenario's daemon has of its own"),
-    "static": PolicyEntry("one setting throughout", _static, "NUMBER,...|NAME=VALUE,..."),
-    "random": PolicyEntry("a random setting every control interval", _random),
-    "best-static": PolicyEntry("the setting `tierenv tune` found for the scenario", _best_static),
-    "one-static": PolicyEntry("the one setting that `tierenv tune` found for all of a suite", _one_static, "SUITE"),
+    "static": PolicyEntry("one setting throughout", "constant", _static, "NUMBER,...|NAME=VALUE,..."),
+    "random": PolicyEntry("a random setting every control interval", "chance", _random),
+    "best-static": PolicyEntry(
+        "the setting `tierenv tune` found for the scenario, under its daemon or under another one",
+        "search",
+        _best_static,
+        "DAEMON",
+        is_argument_optional=True,
+    ),
+    "one-static": PolicyEntry(
+        "the one setting that `tierenv tune` found for all of a suite, under the scenario's daemon or another one",
+        "constant",
+        _one_static,
+        "SUITE[:DAEMON]",
+    ),
 }
 
 
@@ -86,9 +125,8 @@ def load_policy(name_or_path: str, scenario: Scenario) -> Policy:
     name, colon, argument = name_or_path.partition(":")
     if name in POLICIES:
         entry = POLICIES[name]
-        if bool(colon) != bool(entry.argument):
-            usage = f"{name}:{entry.argument}" if entry.argument else name
-            raise ConfigError(f"policy {name_or_path!r}: write {usage}")
+        if not entry.takes(argument if colon else None):
+            raise ConfigError(f"policy {name_or_path!r}: write {entry.usage(name)}")
         return entry.make(scenario, argument)
     folder = find_policy_folder(name_or_path)
     if (folder / "policy.json").is_file():

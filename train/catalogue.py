@@ -52,8 +52,8 @@ def overview() -> Catalogue:
 
 
 def _policies() -> list[list[str]]:
-    rows = POLICIES | FOREIGN
-    named = [[f"{name}:{entry.argument}" if entry.argument else name, entry.summary] for name, entry in rows.items()]
+    named = [[entry.usage(name), entry.summary] for name, entry in POLICIES.items()]
+    named += [[f"{name}:{entry.argument}", entry.summary] for name, entry in FOREIGN.items()]
     bundles = [[name, "packaged bundle"] for name, path in packaged("policies").items() if path.is_dir()]
     return [*named, *bundles]
 

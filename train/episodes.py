@@ -11,21 +11,29 @@ import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
+from tierenv.counters import MIGRATOR_NS, SCANNER_NS
 from tierenv.env import EPISODE_SEEDS
 from tierenv.render import Timeline
 from tierenv.sim.records import (
     ALLOCATION_FAILURES,
+    BALANCING_NS,
     DUPLICATES,
     PEAK_LIST,
 )
 from tierenv.system import System
 from tierenv.task import ModelledTask
+from tierenv.train.recovery import Recovery, RecoveryWatch, has_recovery
 
 COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")
 """Keys of `tierenv.task.INFO_KEYS` that a result reports."""
 LIST_COUNTS = ("duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures")
 """What a result reports of the migration list, which only the model knows: entries of pages that were on it already,
 its greatest length and the memory that took, and entries for which there was none."""
+
+CPU_TIMES = ("scanner", "migrator", "threads")
+"""Whose CPU time a result reports: the scanning thread, the migration thread, and threads of the processes that NUMA
+balancing makes mark pages, take hint faults and promote. Of the processes' own work, of reclaim and of what they wait
+for a page that moves nothing is counted."""
 
 
 class Actor(Protocol):
@@ -64,6 +72,10 @@ class Episodes:
     """`COUNTS` and `LIST_COUNTS`."""
     steps: NDArray[np.int64]
     """Control intervals."""
+    cpu_s: dict[str, NDArray[np.float64]]
+    """By `CPU_TIMES` [s]."""
+    recovery: Recovery | None = None
+    """After changes; None where nobody looked, or where the scenario has none."""
 
     @property
     def env_steps(self) -> int:
@@ -134,7 +146,14 @@ def episode_seeds(seeds: Sequence[int]) -> NDArray[np.uint64]:
     return np.array(draws, dtype=np.uint64)
 
 
-def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timeline: Timeline | None = None) -> Episodes:
+def run_episodes(
+    task: ModelledTask,
+    actor: Actor,
+    seeds: Sequence[int],
+    timeline: Timeline | None = None,
+    *,
+    with_recovery: bool = False,
+) -> Episodes:
     """Run every machine of a task from start to end; an entry of `seeds` for each.
 
     Args:
@@ -142,6 +161,7 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
         actor: decides for all of them.
         seeds: as given to `reset` of an environment.
         timeline: records the first machine.
+        with_recovery: whether to follow how long changes are felt.
     """
     n = task.num_machines
     observation, info = task.reset(episode_seeds(seeds))
@@ -150,6 +170,8 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
         timeline.restart()
     final: dict[str, NDArray[Any]] = {key: np.array(info[key]) for key in ("elapsed_s", "objective", *COUNTS)}
     process_accesses = task.system.process_accesses
+    cpu_ns = _cpu_ns(task)
+    watch = RecoveryWatch(task.system) if with_recovery and all(map(has_recovery, task.system.scenarios)) else None
     is_running = np.ones(n, dtype=np.bool_)
     is_truncated = np.zeros(n, dtype=np.bool_)
     steps = np.zeros(n, dtype=np.int64)
@@ -159,11 +181,14 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
         steps += is_running
         if timeline is not None and is_running[0]:
             timeline.record()
+        if watch is not None:
+            watch.record(is_running)
         has_ended = is_running & (outcome.terminated | outcome.truncated)
         if has_ended.any():
             for key, values in final.items():
                 values[has_ended] = outcome.info[key][has_ended]
             process_accesses[has_ended] = task.system.process_accesses[has_ended]
+            cpu_ns[has_ended] = _cpu_ns(task)[has_ended]
             is_truncated |= has_ended & outcome.truncated
             is_running &= ~has_ended
     finished_s = task.system.finished_s
@@ -179,7 +204,15 @@ def run_episodes(task: ModelledTask, actor: Actor, seeds: Sequence[int], timelin
         objective_all_fast=np.array(info["objective_all_fast"], dtype=np.float64),
         counts={key: final[key] for key in COUNTS} | _list_counts(task),
         steps=steps,
+        cpu_s=dict(zip(CPU_TIMES, 1e-9 * cpu_ns.T, strict=True)),
+        recovery=None if watch is None else watch.result(final["elapsed_s"]),
     )
+
+
+def _cpu_ns(task: ModelledTask) -> NDArray[np.int64]:
+    """int64[n, CPU_TIMES] by now."""
+    counters, model = task.system.counters, task.system.model
+    return np.stack((counters[:, SCANNER_NS], counters[:, MIGRATOR_NS], model[:, BALANCING_NS]), axis=1)
 
 
 def _list_counts(task: ModelledTask) -> dict[str, NDArray[np.int64]]:

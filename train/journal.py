@@ -25,6 +25,7 @@ import tierenv.train
 from tierenv.folders import user_folder
 from tierenv.train.episodes import Episodes
 from tierenv.train.provenance import versions
+from tierenv.train.recovery import Recovery
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,8 @@ def _to_json(episodes: Episodes) -> dict[str, Any]:
         "reference_s": episodes.reference_s.tolist(),
         "counts": {key: values.tolist() for key, values in episodes.counts.items()},
         "steps": episodes.steps.tolist(),
+        "cpu_s": {key: values.tolist() for key, values in episodes.cpu_s.items()},
+        "recovery": episodes.recovery and {key: values.tolist() for key, values in vars(episodes.recovery).items()},
     }
 
 
@@ -203,4 +206,11 @@ def _from_json(content: dict[str, Any]) -> Episodes:
         reference_s=np.array(content["reference_s"], dtype=np.float64),
         counts={key: np.array(values, dtype=np.int64) for key, values in content["counts"].items()},
         steps=np.array(content["steps"], dtype=np.int64),
+        cpu_s={key: np.array(values, dtype=np.float64) for key, values in content["cpu_s"].items()},
+        recovery=content["recovery"] and _recovery(content["recovery"]),
     )
+
+
+def _recovery(content: dict[str, Any]) -> Recovery:
+    counts = {key: np.array(content[key], dtype=np.int64) for key in ("changes", "regained")}
+    return Recovery(seconds=np.array(content["seconds"], dtype=np.float64), **counts)

@@ -1,31 +1,29 @@
-"""Results for people: tables for the terminal and the timeline picture."""
+"""Results for people: tables for the terminal and the timeline picture; those of evaluations in `evaluation_tables`."""
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tierenv.experiments import Experiment
 from tierenv.files import atomic_write_bytes
-from tierenv.objective import objective_row, objective_words
+from tierenv.objective import objective_row
 from tierenv.render import Timeline, add_legend, add_panels, num_rows_for, printed
-from tierenv.scenario import Scenario
 from tierenv.train.distil import TOLERANCE, Distillation
-from tierenv.train.evaluate import BASELINE, MAX_TIME_MULTIPLE, Evaluation, Row
 from tierenv.train.fidelity import Fidelity
 from tierenv.train.imports.importing import Imported
-from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.replay import Replay
 from tierenv.train.search.results import Budget, SearchResult, SuiteSearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
-from tierenv.train.texts import four_digits, with_interval
-from tierenv.units import PAGE_BYTES, format_bytes
+from tierenv.train.tables import heading as _heading
+from tierenv.train.tables import judged as _judged
+from tierenv.train.tables import share as _percent
+from tierenv.train.tables import table as _table
+from tierenv.train.texts import four_digits
+from tierenv.units import format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,124 +34,6 @@ _LEAST_INCHES = 7.5
 _DPI = 100
 MOST_PHASE_COLUMNS = 6
 """Of a table of an imported workload."""
-
-
-def evaluation_tables(evaluation: Evaluation) -> list[Table]:
-    """Two tables for each scenario, time and what moves, and, where policies can gain anything, one over all."""
-    scenarios = dict.fromkeys(row.scenario.name for row in evaluation.rows)
-    tables = [table for scenario in scenarios for table in _scenario_tables(evaluation, scenario)]
-    aggregates = {policy: evaluation.aggregate(policy) for policy in evaluation.policies}
-    left_out = evaluation.without_bounds
-    if len(scenarios) > 1 and any(aggregates.values()):
-        table = _table(f"suite {evaluation.suite}", ["policy", "gap closed, interquartile mean"])
-        for policy, estimate in aggregates.items():
-            table.add_row(policy, _with_interval(estimate, ".1%"))
-        if left_out:
-            table.caption = f"without {', '.join(left_out)}: bounds hold for times alone"
-        tables.append(table)
-    return tables
-
-
-def _scenario_tables(evaluation: Evaluation, scenario: str) -> list[Table]:
-    rows = [row for row in evaluation.rows if row.scenario.name == scenario]
-    of_processes = [_process_table(rows)] if rows[0].scenario.corunners else []
-    return [_time_table(evaluation, rows), *of_processes, _movement_table(rows)]
-
-
-def _time_table(evaluation: Evaluation, rows: list[Row]) -> Table:
-    scenario, bounds = rows[0].scenario, rows[0].bounds
-    columns: dict[str, Callable[[Row], str]] = {
-        "policy": lambda row: row.policy,
-        _heading(scenario): lambda row: ">= " * bool(row.num_truncated) + _judged(scenario, row.objective),
-    }
-    if scenario.objective != "last-end":
-        columns["run [s]"] = lambda row: ">= " * bool(row.num_truncated) + _with_interval(row.seconds, ".1f")
-    if bounds is not None:
-        columns |= {"gap closed": lambda row: _percent(row.gap_closed), "regret": lambda row: _percent(row.regret)}
-    if any(row.policy == BASELINE for row in rows):
-        columns[_heading(scenario, f"less {BASELINE}")] = lambda row: _judged(
-            scenario, row.difference_to_baseline, sign="+", more_digits=1
-        )
-    table = _table(str(scenario), list(columns))
-    for row in rows:
-        table.add_row(*(make_cell(row) for make_cell in columns.values()))
-    caption = f"{len(evaluation.seeds)} episodes, {objective_words(scenario.objective)}"
-    if bounds is not None:
-        caption += (
-            f"; bounds: all fast {bounds.all_fast.mean():.1f} s, clairvoyant {bounds.clairvoyant.mean():.1f} s, "
-            f"no migration {bounds.no_migration.mean():.1f} s"
-        )
-    if any(row.num_truncated for row in rows):
-        caption += f"; >=: given up at {MAX_TIME_MULTIPLE:g} x all fast"
-    table.caption = "; ".join([caption, *_what_nobody_changes(rows)])
-    return table
-
-
-def _heading(scenario: Scenario, title: str | None = None) -> str:
-    """Of a column of what is judged, or of differences of it."""
-    row = objective_row(scenario.objective)
-    return f"{title or row.title} [{row.shown_unit}]" if row.shown_unit else title or row.title
-
-
-def _judged(scenario: Scenario, estimate: Estimate | None, sign: str = "", more_digits: int = 0) -> str:
-    """A mean of what is judged, or a difference of it, in the unit of its heading."""
-    if estimate is None:
-        return "-"
-    row = objective_row(scenario.objective)
-    shown = Estimate(*(row.shown_factor * number for number in estimate))
-    return _with_interval(shown, f"{sign}.{row.shown_digits + more_digits}f")
-
-
-def _what_nobody_changes(rows: list[Row]) -> list[str]:
-    """Which process every run ends with, and which ends at the same time whatever the policy."""
-    results = [row.processes for row in rows]
-    last = last_to_end(results)
-    said = [f"the last to end is {last}"] if last else []
-    return said + [
-        f"{result.name} ends at {result.mean_end_s:.1f} s whatever the policy" for result in ends_whatever(results)
-    ]
-
-
-def _process_table(rows: list[Row]) -> Table:
-    """Each process under each policy: when it ended, and how far it got if it never does."""
-    columns = ["policy", "process", "ends [s]", "slow-down", "access [ns]", "rounds"]
-    is_any_endless = any(not process.is_awaited for process in rows[0].scenario.processes)
-    table = _table("", columns if is_any_endless else columns[:-1], text_columns=2)
-    for row in rows:
-        for index, result in enumerate(row.processes):
-            is_awaited = result.process.is_awaited
-            end = ">= " * (not result.has_ended.all()) + _with_interval(mean_estimate(result.seconds), ".1f")
-            cells = [
-                row.policy if index == 0 else "",
-                result.name if is_awaited else f"{result.name} ({result.process.lifetime})",
-                end if is_awaited else "-",
-                _mean_of_known(result.slowdown, 1, ".3f"),
-                _mean_of_known(result.access_s, 1e9, ".1f"),
-            ]
-            table.add_row(*cells, *(["-" if is_awaited else f"{result.rounds.mean():.1f}"] * is_any_endless))
-    table.caption = "slow-down: time over time alone with all memory fast"
-    return table
-
-
-def _mean_of_known(values: NDArray[np.float64], factor: float, number: str) -> str:
-    """Mean over the episodes that have one."""
-    known = values[np.isfinite(values)]
-    return format(factor * known.mean(), number) if len(known) else "-"
-
-
-def _movement_table(rows: list[Row]) -> Table:
-    """Means over the episodes: pages moved, entries that failed, and the memory of the longest list."""
-    table = _table("", ["policy", "promoted", "wasted", "demoted", "failed", "list"])
-    for row in rows:
-        counts = {key: float(values.mean()) for key, values in row.episodes.counts.items()}
-        moved = (counts[key] * PAGE_BYTES for key in ("promoted_pages", "wasted_promotions", "demoted_pages"))
-        failed = f"{counts['failed_migrations']:.3g}"
-        table.add_row(row.policy, *map(format_bytes, moved), failed, format_bytes(counts["peak_list_bytes"]))
-    return table
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
 
 
 def search_tables(result: SearchResult | SuiteSearchResult) -> list[Table]:
@@ -369,17 +249,3 @@ def timeline_figure(timelines: dict[str, Timeline]) -> "Figure":
         panels.occupancy.set_title(title, fontsize="medium", parse_math=False)
     add_legend(figure, named)
     return figure
-
-
-def _table(title: str, columns: list[str], text_columns: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        is_text = index < text_columns
-        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
-    return table
-
-
-def _with_interval(estimate: Estimate | None, number: str) -> str:
-    if estimate is None:
-        return "-"
-    return with_interval(estimate.value, estimate.interval, number)

@@ -1,7 +1,6 @@
 """Reading what `tierenv evaluate --json` wrote: what of it is of interest to others; the rest is left unread."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,9 +8,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from tierenv.agents.foreign import table_kind
+from tierenv.agents.kinds import Kind
 from tierenv.reading import read_json
 from tierenv.records import Record, validate_record
-from tierenv.train.outcomes import Outcome
+from tierenv.train.limits import NO_MIGRATION
+from tierenv.train.outcomes import NOTHING, Outcome, objective_measure
 
 Seconds = Annotated[float, Field(ge=1e-9, le=1e9)]
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
@@ -20,10 +22,6 @@ Interval = Annotated[tuple[Number, ...], Field(min_length=2, max_length=2)]
 
 
 MOST_ROWS = 20_000
-
-
-NOTHING = "no-migration"
-"""The policy that does nothing."""
 
 
 class Part(Record):
@@ -83,13 +81,23 @@ class RowBounds(Part):
     no_migration: Seconds | None = None
 
 
+class Recovery(MeanWithInterval):
+    """How long changes are felt [s]."""
+
+    regained: Number
+    """Share of the changes after which the rate was regained."""
+
+
 class ResultRow(Part):
     """One policy on one scenario."""
 
     scenario: str
     policy: str
+    kind: Kind | None = None
     daemon: str
     """Variant it ran on."""
+    chosen_on: tuple[str, ...] = ()
+    """Names of the scenarios on which a search chose its setting, if one did."""
     seconds: RunSeconds
     objective: JudgedBy | None = None
     processes: tuple[ProcessResult, ...] = ()
@@ -97,11 +105,29 @@ class ResultRow(Part):
     truncated_runs: Annotated[int, Field(ge=0)] = 0
     """Episodes that were given up."""
     bounds: RowBounds | None = None
+    recovery_s: Recovery | None = None
+    daemon_cpu_s: dict[str, MeanWithInterval] = {}
+    """CPU time of an episode, by whose it is and in all [s]."""
 
     @property
     def runs(self) -> tuple[float, ...]:
         """What is judged of each episode."""
         return (self.objective or self.seconds).runs
+
+
+class LimitRuns(Part):
+    """A bound, an estimate or what doing nothing takes."""
+
+    runs: Annotated[tuple[Seconds, ...], Field(min_length=1)]
+    """Of each episode [s]."""
+
+
+class ScenarioResult(Part):
+    """What the file says of a scenario beside its rows; who wins is judged anew."""
+
+    scenario: str
+    bounds: dict[str, LimitRuns] = {}
+    """By the keys of `tierenv.train.limits`."""
 
 
 class EvaluationResult(Part):
@@ -112,6 +138,7 @@ class EvaluationResult(Part):
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
     objective: str | None = None
+    verdicts: tuple[ScenarioResult, ...] = ()
     rows: Annotated[tuple[ResultRow, ...], Field(min_length=1, max_length=MOST_ROWS)]
 
     @property
@@ -128,26 +155,27 @@ class EvaluationResult(Part):
         return rows
 
     def outcomes(self) -> list[Outcome]:
-        """The scenarios of which the file holds bounds."""
-        return [outcome for outcome in map(_outcome, self.by_scenario.values()) if outcome is not None]
+        """Each scenario, for who judges it."""
+        limits = {each.scenario: each.bounds for each in self.verdicts}
+        return [_outcome(rows, limits.get(scenario, {})) for scenario, rows in self.by_scenario.items()]
 
 
-def unbounded_outcome(rows: Sequence[ResultRow]) -> Outcome | None:
-    """Of the rows of a scenario whose objective has no bounds; None unless doing nothing is among the policies."""
+def _outcome(rows: Sequence[ResultRow], limits: Mapping[str, LimitRuns]) -> Outcome:
+    """Of the rows of a scenario; where the file holds means of bounds alone, they stand for each episode."""
+    first, bounds = rows[0], rows[0].bounds or RowBounds()
     runs = {row.policy: np.array(row.runs) for row in rows}
-    if NOTHING not in runs or rows[0].objective is None:
-        return None
-    measure = rows[0].objective.name.replace("-", " ")
-    return Outcome(rows[0].scenario, runs, math.nan, float(runs[NOTHING].mean()), measure=measure)
-
-
-def _outcome(rows: Sequence[ResultRow]) -> Outcome | None:
-    """Of the rows of a scenario; None without bounds."""
-    bounds = rows[0].bounds
-    if bounds is None or bounds.clairvoyant is None or bounds.no_migration is None:
-        return None
-    runs = {row.policy: np.array(row.runs) for row in rows}
-    return Outcome(rows[0].scenario, runs, bounds.clairvoyant, bounds.no_migration)
+    kinds = {row.policy: row.kind or table_kind(row.policy) for row in rows}
+    known = {key: np.array(limit.runs) for key, limit in limits.items()}
+    for key in ("clairvoyant", NO_MIGRATION):
+        mean = getattr(bounds, key)
+        if key not in known and mean is not None:
+            known[key] = np.full(len(first.runs), mean)
+    no_migration = known.pop(NO_MIGRATION, None)
+    judged = first.objective or JudgedBy(runs=first.runs)
+    if "clairvoyant" in known and no_migration is not None:
+        return Outcome(first.scenario, runs, no_migration, known, kinds)
+    measure = objective_measure(judged.name)
+    return Outcome(first.scenario, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=judged.unit)
 
 
 def read_evaluation(path: Path) -> EvaluationResult:

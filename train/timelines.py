@@ -11,7 +11,6 @@ from tierenv.palette import MOST_LAYERS, class_layers
 from tierenv.progress import ReportProgress, unreported
 from tierenv.render import Timeline
 from tierenv.scenario import Scenario
-from tierenv.train.config import load_suite
 from tierenv.train.episodes import run_episodes
 from tierenv.train.evaluate import evaluation_task
 from tierenv.tunables import TUNABLES
@@ -29,42 +28,34 @@ DIGITS = 5
 
 
 def record_timelines(
-    suite_or_scenario: str,
-    policy_names: Sequence[str],
+    entries: Sequence[tuple[Scenario, str]],
     seed: int,
     load: PolicyLoader = load_policy,
-    daemon: str | None = None,
     report_progress: ReportProgress = unreported,
 ) -> list[dict[str, Any]]:
-    """Play one episode of each scenario under each policy: that of the evaluation with this seed.
+    """Play one episode of each scenario and policy: that of the evaluation with this seed.
 
-    Returns an entry for each scenario and policy, as `--json` writes it. Raises `ConfigError`.
+    Returns what `--json` writes of each. Raises `ConfigError`.
 
     Args:
-        suite_or_scenario: name or path.
-        policy_names: of policies, as `load` takes them.
+        entries: scenarios and names of policies, as `load` takes them.
         seed: of the episode.
         load: makes a policy of a name.
-        daemon: takes the place of the scenarios' own.
         report_progress: told what is being run.
     """
-    scenarios = load_suite(suite_or_scenario, daemon).scenarios
-    names = list(dict.fromkeys(policy_names))
-    entries: list[dict[str, Any]] = []
-    number = len(scenarios) * len(names)
+    recorded: list[dict[str, Any]] = []
     columns = MOST_LAYERS + len(TUNABLES)
-    points = min(MOST_POINTS, max(LEAST_POINTS, MOST_NUMBERS // (number * columns)))
-    for scenario in scenarios:
-        for name in names:
-            report_progress(len(entries), number, f"{scenario.name}: {name}, over time")
-            policy = load(name, scenario)
-            task = evaluation_task(policy, scenario, 1)
-            timeline = Timeline(task.system)
-            run_episodes(task, policy, [seed], timeline)
-            played = task.system.scenarios[0]
-            entry = {"scenario": scenario.name, "policy": name, "daemon": played.daemon.name, "seed": seed}
-            entries.append(entry | _columns(timeline, played, task.system.phase_names(0), points))
-    return entries
+    points = min(MOST_POINTS, max(LEAST_POINTS, MOST_NUMBERS // (len(entries) * columns)))
+    for scenario, name in entries:
+        report_progress(len(recorded), len(entries), f"{scenario.name}: {name}, over time")
+        policy = load(name, scenario)
+        task = evaluation_task(policy, scenario, 1)
+        timeline = Timeline(task.system)
+        run_episodes(task, policy, [seed], timeline)
+        played = task.system.scenarios[0]
+        entry = {"scenario": scenario.name, "policy": name, "daemon": played.daemon.name, "seed": seed}
+        recorded.append(entry | _columns(timeline, played, task.system.phase_names(0), points))
+    return recorded
 
 
 def _columns(timeline: Timeline, scenario: Scenario, phase_names: Sequence[str], points: int) -> dict[str, Any]:

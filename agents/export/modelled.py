@@ -36,6 +36,8 @@ def modelled_setting(request: ExportRequest) -> ModelledSetting:
         )
     if scenario is None:
         raise ConfigError(f"policy {policy!r}: name the scenario it is for (--scenario)")
+    if policy.startswith("best-static:"):
+        raise ConfigError(f"policy {policy!r}: of another daemon write best-static and --daemon {policy[12:]}")
     loaded = load_policy(policy, scenario)
     if not isinstance(loaded, StaticPolicy):
         raise TypeError(f"{policy} should have made a StaticPolicy")

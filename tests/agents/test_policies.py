@@ -23,6 +23,7 @@ from tierenv.agents.best_static import (
     write_best_static,
     write_one_static,
 )
+from tierenv.agents.foreign import kind_of
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import POLICIES, load_policy
 from tierenv.agents.policy import scenario_for
@@ -125,6 +126,11 @@ def test_what_sets_tunables_is_refused_where_nobody_can(name: str, daemon: str) 
         ("./no-such-run", "no such folder"),
         ("static", r"write static:NUMBER,...\|NAME=VALUE,..."),
         ("built-in:1", "write built-in"),
+        ("best-static:", r"write best-static\[:DAEMON\]"),
+        ("best-static:numab2", "no setting stored for scenario 'skewed' with daemon numab2"),
+        ("best-static:numab3", "unknown daemon 'numab3'"),
+        ("one-static:", "no setting stored for suite ''"),
+        ("one-static:mine:numab2", "no setting stored for suite 'mine' with daemon numab2"),
         ("static:", "3 numbers"),
         ("static:500,1024", "3 numbers"),
         ("static:500,1024,inf,1", "3 numbers"),
@@ -177,6 +183,50 @@ def test_best_static_plays_what_was_stored(stored: Path) -> None:
     assert (policy.name, policy.setting) == ("best-static", setting_of_three(500, GIB, math.inf))
 
 
+def test_best_static_of_another_daemon_is_what_was_searched_under_it_and_runs_on_it(stored: Path) -> None:
+    numa = load_daemon("numa-balancing")
+    setting = numa.start_setting
+    write_best_static(SCENARIO.under(numa), FOUND.model_copy(update={"setting": setting.to_json()}), stored)
+    policy = load_policy("best-static:numa-balancing", SCENARIO)
+    assert isinstance(policy, StaticPolicy) and policy.setting == setting and policy.chosen_on == ("skewed",)
+    assert scenario_for(policy, SCENARIO).identity == SCENARIO.under(numa).identity
+    assert load_policy("best-static:kmmscand-tunable", SCENARIO).setting == load_policy("best-static", SCENARIO).setting
+
+
+def test_one_static_goes_by_suite_and_daemon_whatever_it_is_tried_on(stored: Path) -> None:
+    numa = load_daemon("numa-balancing")
+    other = ONE.model_copy(update={"daemon": numa.name, "setting": numa.start_setting.to_json()})
+    write_one_static("mine", other, stored)
+    elsewhere = load_scenario("abench-8g")
+    policies = [load_policy(name, elsewhere) for name in ("one-static:mine", "one-static:mine:numa-balancing")]
+    assert [policy.setting for policy in policies] == [setting_of_three(500, GIB, math.inf), numa.start_setting]
+    assert [policy.chosen_on for policy in policies] == [("skewed",)] * 2
+    write_one_static("a:b", ONE, stored)
+    assert load_policy("one-static:a:b", elsewhere).setting == load_policy("one-static:mine", elsewhere).setting
+    assert load_policy("one-static:a:b:kmmscand-tunable", elsewhere).name == "one-static:a:b:kmmscand-tunable"
+    write_one_static("other", other, stored)
+    with pytest.raises(ConfigError, match="there is one with daemon numa-balancing: one-static:other:numa-balancing"):
+        load_policy("one-static:other", elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("no-migration", "nothing"),
+        ("numab2", "rule"),
+        ("static:1,2,3", "constant"),
+        ("one-static:mine", "constant"),
+        ("best-static:numa-balancing", "search"),
+        ("moving-hot-set", "learned"),
+        ("sb3:x.zip", "learned"),
+        ("python:a:b", "program"),
+        ("./nowhere", "program"),
+    ],
+)
+def test_kinds_are_those_of_the_tables(name: str, kind: str) -> None:
+    assert kind_of(name) == kind
+
+
 def test_best_static_without_a_setting_tells_how_to_find_one(stored: Path) -> None:
     with pytest.raises(ConfigError, match="run: tierenv tune abench-8g --save"):
         load_policy("best-static", load_scenario("abench-8g"))
@@ -210,7 +260,8 @@ def test_storing_keeps_the_other_scenarios_even_at_the_same_time(stored: Path) -
     for thread in threads:
         thread.join()
     assert read_best_static(stored) == BestStaticFile(
-        scenarios={scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)}, suites={"mine": ONE}
+        scenarios={scenario.identity: FOUND for scenario in (SCENARIO, *scenarios)},
+        suites={"mine under kmmscand-tunable": ONE},
     )
 
 

@@ -27,8 +27,9 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.state import FAULTED, FRESH, MOVED
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.sim.records import CONTROL_OFF
+from tierenv.sim.records import BALANCING_NS, CONTROL_OFF
 
 WINDOW = 65536
 """Pages of a 256 MiB window."""
@@ -408,6 +409,21 @@ def test_a_scenario_that_contradicts_its_daemon_is_refused(changes: dict[str, An
     assert scenario.replace(numa_balancing_mode=2).hint_faults == (2, HintFaultKnobs())
     with pytest.raises(ConfigError, match=message):
         scenario.replace(**changes)
+
+
+def test_cpu_time_that_balancing_takes_the_threads_is_that_of_marks_faults_and_promotions() -> None:
+    scenario = balanced(2, size="64MiB", platform={"scan_per_page": 1e-12}, numa_balancing={"scan_size": "16MiB"})
+    for system in (LumpedSystem([scenario]), PagesSystem(scenario)):
+        system.reset(np.array([1], np.uint64), ["training"])
+        system.run_to_end()
+        (row,), taken_s = system.counters, 1e-9 * system.model[0, BALANCING_NS]
+        assert row[PGPROMOTE_SUCCESS] > 0
+        assert taken_s == pytest.approx(
+            row[NUMA_PTE_UPDATES] * scenario.platform.numa_mark_per_page
+            + row[NUMA_HINT_FAULTS] * scenario.platform.numa_fault
+            + row[PGPROMOTE_SUCCESS] * scenario.migration_s,
+            rel=1e-3,
+        )
 
 
 @given(

@@ -13,6 +13,7 @@ from tierenv.train import evaluate as evaluate_module
 from tierenv.train.cli import main
 from tierenv.train.episodes import Episodes
 from tierenv.train.journal import Journal, journal_of
+from tierenv.train.recovery import Recovery
 from tierenv.train.search import screening
 
 WriteConfig = Callable[..., Path]
@@ -31,11 +32,11 @@ class Interrupting:
     def __init__(self, run: Callable[..., Any], calls: int) -> None:
         self.run, self.calls, self.made = run, calls, 0
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         if self.made == self.calls:
             raise KeyboardInterrupt
         self.made += 1
-        return self.run(*arguments)
+        return self.run(*arguments, **options)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,8 @@ def one_episode(seconds: float = 1.0) -> Episodes:
         process_alone_s=one[:, None],
         counts={"promoted_pages": np.array([3])},
         steps=np.array([5]),
+        cpu_s={"scanner": one},
+        recovery=Recovery(one, np.array([2]), np.array([1])),
     )
 
 

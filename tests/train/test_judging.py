@@ -15,10 +15,12 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
-from tierenv.train import report
+from tierenv.train import report, scenario_tables
 from tierenv.train.config import load_training_config
 from tierenv.train.episodes import holding, run_episodes
-from tierenv.train.evaluate import Evaluation, evaluate
+from tierenv.train.evaluate import evaluate
+from tierenv.train.evaluation import Evaluation
+from tierenv.train.evaluation_tables import evaluation_tables
 from tierenv.train.gains import read_gains
 from tierenv.train.learn import Selection
 from tierenv.train.processes import process_results
@@ -100,9 +102,9 @@ def test_without_bounds_there_is_neither_gap_nor_regret(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation_module, "BASELINE", RARELY)
-    monkeypatch.setattr(report, "BASELINE", RARELY)
+    monkeypatch.setattr(scenario_tables, "BASELINE", RARELY)
     evaluation = judged(tmp_path, database_and_batch(objective=objective), RARELY, OFTEN)
-    text = shown(*report.evaluation_tables(evaluation))
+    text = shown(*evaluation_tables(evaluation))
     assert "bounds" not in text and "gap" not in text and "regret" not in text and "run [s]" in text
     content = json.loads(to_json(evaluation.to_json()))
     row = content["rows"][1]
@@ -110,7 +112,8 @@ def test_without_bounds_there_is_neither_gap_nor_regret(
     assert row["difference_to_best_static_s"] is None
     difference = evaluation.rows[1].episodes.objective - evaluation.rows[0].episodes.objective
     assert row["difference_to_best_static"]["mean"] == pytest.approx(difference.mean())
-    assert content["aggregate"][OFTEN]["iqm_gap_closed"] is None
+    assert content["aggregate"] == {} and content["by_stake"] == [] and content["verdict"] is None
+    assert content["verdicts"][0]["winner"] == OFTEN and content["verdicts"][0]["stake"] is None
     assert content["without_bounds"] == ["skewed"]
 
 
@@ -122,8 +125,8 @@ def test_a_suite_says_which_scenarios_its_aggregate_leaves_out(tmp_path: Path) -
     (tmp_path / "suite.yaml").write_text(f"scenarios: [{', '.join(paths)}]\n")
     evaluation = evaluate(str(tmp_path / "suite.yaml"), [OFTEN], 2)
     alone = evaluate(paths[0], [OFTEN], 2)
-    assert evaluation.aggregate(OFTEN) == alone.aggregate(OFTEN) != None  # noqa: E711
-    assert "without slowed: bounds hold for times alone" in shown(*report.evaluation_tables(evaluation))
+    assert evaluation.standings == alone.standings != []
+    assert "Without slowed: bounds hold for times alone" in shown(*evaluation_tables(evaluation))
     assert evaluation.to_json()["without_bounds"] == ["slowed"]
     assert evaluation.to_json()["objective"].count(";") == 1
 
@@ -188,10 +191,10 @@ def test_the_table_says_whose_end_no_policy_changes(tmp_path: Path) -> None:
     scenario = two_on_slow_memory(control="tunables")
     batch = scenario.corunners[0].workload.model_copy(update={"think": 3e-6, "cache_hit_share": 0.99})
     scenario = scenario.replace(corunners=[{"workload": batch, "size": "64MiB"}])
-    text = shown(*report.evaluation_tables(judged(tmp_path, scenario, "no-migration", OFTEN)))
+    text = shown(*evaluation_tables(judged(tmp_path, scenario, "no-migration", OFTEN)))
     assert "the last to end is other; other ends at 30" in text and "s whatever the policy" in text
     assert "application ends at" not in text
-    alone = shown(*report.evaluation_tables(judged(tmp_path, scenario, OFTEN)))
+    alone = shown(*evaluation_tables(judged(tmp_path, scenario, OFTEN)))
     assert "whatever the policy" not in alone
 
 

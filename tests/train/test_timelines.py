@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tierenv import palette
+from tierenv.scenario import load_scenario
 from tierenv.train import timelines
 from tierenv.train.cli import main
 from tierenv.train.html_report.kinds import read_section
@@ -44,7 +45,7 @@ def test_what_is_stored_can_be_reported(scenario_path: Path, tmp_path: Path) -> 
 def test_timelines_are_of_bounded_size(scenario_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timelines, "MOST_POINTS", 7)
     monkeypatch.setattr(palette, "MOST_LAYERS", 2)
-    (entry,) = record_timelines(str(scenario_path), ["built-in"], 10000)
+    (entry,) = record_timelines([(load_scenario(str(scenario_path)), "built-in")], 10000)
     assert len(entry["time_s"]) == 7
     names = [each["name"] for each in entry["classes"]]
     assert len(names) == 2 and set(re.findall(r"\b[a-e]\b", " ".join(names))) >= {"a", "b", "e"}

@@ -4,6 +4,7 @@ import json
 from itertools import groupby
 from pathlib import Path
 
+from tierenv.scenario import load_scenario
 from tierenv.sim.lumped.trace import EVENTS
 from tierenv.train.cli import main
 from tierenv.train.trace import write_trace
@@ -28,7 +29,7 @@ def test_evaluate_writes_the_events_of_the_first_episode_of_every_policy(scenari
 
 def test_the_file_is_the_same_each_time(scenario_path: Path, tmp_path: Path) -> None:
     for name in ("one", "other"):
-        write_trace(tmp_path / name, str(scenario_path), ["built-in"], seed=10_000)
+        write_trace(tmp_path / name, [(load_scenario(str(scenario_path)), "built-in")], seed=10_000)
     assert (tmp_path / "one").read_text() == (tmp_path / "other").read_text() != ""
 
 

@@ -4,13 +4,15 @@ import numpy as np
 
 from tierenv.tunables import columns_of
 
-MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures")
+MODEL_COUNTERS = ("wasted_promotions", "duplicates", "peak_list_entries", "list_allocation_failures", "balancing_ns")
 """What only the model knows: promotions of pages that do not belong to the hottest that fit, entries of pages
-already on the list, the longest list, and entries for which there was no memory."""
+already on the list, the longest list, entries for which there was no memory, and CPU time that NUMA balancing takes
+threads of the processes [ns]: for marking pages, for hint faults and for promotions at them."""
 WASTED = MODEL_COUNTERS.index("wasted_promotions")
 DUPLICATES = MODEL_COUNTERS.index("duplicates")
 PEAK_LIST = MODEL_COUNTERS.index("peak_list_entries")
 ALLOCATION_FAILURES = MODEL_COUNTERS.index("list_allocation_failures")
+BALANCING_NS = MODEL_COUNTERS.index("balancing_ns")
 
 PERIOD, SIZE, THROTTLE, HOT_THRESHOLD, ACCESS_THRESHOLD = columns_of(
     ["scan_period", "scan_size", "throttle", "hot_threshold", "access_threshold"]

@@ -10,26 +10,29 @@ from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import MOST_CHARTS, Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
 from tierenv.train.html_report.timelines import StoredTimeline, timelines_of
-from tierenv.train.html_report.verdicts import (
-    CLASSES,
-    harm_words,
-    mean_excess,
+from tierenv.train.judging import (
+    AGAINST,
+    BASELINE,
+    Standing,
+    bounded,
+    in_classes,
     mean_gap_closed,
-    same_policies,
-    stake_words,
-    verdict,
-    worst,
+    over_no_migration,
+    standings,
 )
-from tierenv.train.outcomes import Outcome
-from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow, unbounded_outcome
+from tierenv.train.outcomes import AT_STAKE, Outcome, Stake
+from tierenv.train.recovery import REGAINED
+from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow
 from tierenv.train.seeds import EVALUATION
-from tierenv.train.statistics import mean_estimate
-from tierenv.train.texts import counted, percent, percent_interval, short, with_interval
+from tierenv.train.statistics import Estimate, mean_estimate
+from tierenv.train.texts import counted, listed, percent, percent_interval, short, with_interval
+from tierenv.train.verdicts import harm_words, verdict
 
-BEST_STATIC = "best-static"
 LAST_END = "last-end"
 """The objective that is the time."""
 MOST_TIMELINES = 400
+MOST_NAMES = 20
+"""Of scenarios in a sentence."""
 
 
 class ReportedEvaluation(EvaluationResult):
@@ -43,18 +46,21 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     result = validate_record(ReportedEvaluation, content, path)
     _check(result, path)
     outcomes = result.outcomes()
-    parts = [part for entry in CLASSES for part in _stake_parts(result, outcomes, *entry)]
-    known = {outcome.scenario for outcome in outcomes}
-    if others := [scenario for scenario in result.by_scenario if scenario not in known]:
+    known = bounded(outcomes)
+    parts = [Part("All scenarios", [_standings_table(known)])] if len(known) > 1 else []
+    parts += [_stake_part(result, *entry) for entry in in_classes(known)]
+    if others := [outcome for outcome in outcomes if outcome.stake is None]:
         words = Text(
             "What is judged here is no time, or the file does not say what is at stake: there is no bound to it."
         )
-        verdicts = [block for scenario in others for block in _unbounded_verdict(result, scenario)]
-        parts.append(Part("Without bounds", [words, *verdicts, _time_table(result, others, {})]))
+        verdicts = [block for outcome in others for block in _unbounded_verdict(outcome)]
+        table = _time_table(result, [outcome.scenario for outcome in others], {})
+        parts.append(Part("Without bounds", [words, *verdicts, table]))
+    parts += _cost_parts(result)
     parts += _process_parts(result)
     parts += _timeline_parts(result)
     name = result.suite or Path(path).name
-    return Section(f"Evaluation of {name}", path, _summary(result, outcomes), parts, _reproduce(result, content))
+    return Section(f"Evaluation of {name}", path, _summary(result, known), parts, _reproduce(result, content))
 
 
 def _check(result: ReportedEvaluation, path: str) -> None:
@@ -69,71 +75,116 @@ def _check(result: ReportedEvaluation, path: str) -> None:
         if (row.scenario, row.policy) in seen:
             raise ConfigError(f"{path}: rows.{index}: has the scenario and the policy of a row before")
         seen.add((row.scenario, row.policy))
+        first = result.by_scenario[row.scenario][0]
+        if len(row.runs) != len(first.runs):
+            raise ConfigError(
+                f"{path}: rows.{index}: has {len(row.runs)} runs, policy {first.policy} of the same scenario "
+                f"{len(first.runs)}; policies are compared on the same episodes"
+            )
+    for index, each in enumerate(result.verdicts):
+        rows = result.by_scenario.get(each.scenario, [])
+        for key, limit in each.bounds.items():
+            if rows and len(limit.runs) != len(rows[0].runs):
+                raise ConfigError(f"{path}: verdicts.{index}.bounds.{key}.runs: must be {len(rows[0].runs)}")
 
 
-def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Text]:
+def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]:
     number = len(result.rows[0].seconds.runs)
     objective = f" Judged by {result.objective}." if result.objective else ""
     texts = [
         Text(
             f"{counted(len(result.policies), 'policy', 'policies')} on {counted(len(result.by_scenario), 'scenario')}, "
-            f"{counted(number, 'episode')} each, all modelled.{objective} Intervals are Student's, of 95 %; "
-            "differences are taken episode by episode, and over several scenarios every scenario counts the same."
+            f"{counted(number, 'episode')} each, all modelled.{objective} Intervals are of 95 %, and of differences "
+            "episode by episode; scenarios are taken as given. Who wins is told after Holm's correction for all pairs "
+            "of policies, and over several scenarios by the sum of the mean times."
         )
     ]
-    if BEST_STATIC in result.policies and len(result.by_scenario) > 1:
-        texts.append(Text(f"{BEST_STATIC} is the best setting of each scenario, another on each."))
+    if BASELINE in result.policies and len(result.by_scenario) > 1:
+        texts.append(Text(f"{BASELINE} is the best setting of each scenario, another on each."))
+    for policy, chosen_on in {row.policy: row.chosen_on for row in result.rows if len(row.chosen_on) > 1}.items():
+        names = f": {listed(chosen_on)}" if len(chosen_on) <= MOST_NAMES else ""
+        texts.append(Text(f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}{names}."))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
-    if len(outcomes) > 1 and (overall := verdict(outcomes)):
-        texts.append(Text(f"Over all scenarios: {overall.words}", is_verdict=True))
-        texts.append(Text(harm_words(outcomes), is_verdict=True))
+    if len(known) > 1 and (overall := verdict(known)):
+        texts.append(Text(f"Over all scenarios: {overall.words}.", is_verdict=True))
+        texts.append(Text(harm_words(known), is_verdict=True))
     return texts
 
 
-def _stake_parts(
-    result: ReportedEvaluation, outcomes: Sequence[Outcome], title: str, low: float, high: float
-) -> list[Part]:
-    """The part on scenarios with so much at stake; none without any."""
-    chosen = [outcome for outcome in outcomes if low < outcome.at_stake <= high]
-    if not chosen:
-        return []
+def _stake_part(result: ReportedEvaluation, stake: Stake, chosen: Sequence[Outcome]) -> Part:
+    """The part on scenarios with so much at stake."""
     names = [outcome.scenario for outcome in chosen]
-    blocks: list[Block] = [Text(f"Here {stake_words(low, high)}: {', '.join(names)}.")]
+    words = f"Here the clairvoyant saves {stake.words} of the time without migration: {', '.join(names)}."
+    blocks: list[Block] = [Text(words)]
     if found := verdict(chosen):
-        blocks += [Text(found.words, is_verdict=True), Text(harm_words(chosen), is_verdict=True)]
-    if len(chosen) > 1 and same_policies(chosen):
-        blocks.append(_mean_table(chosen))
+        blocks += [Text(f"{_capital(found.words)}.", is_verdict=True), Text(harm_words(chosen), is_verdict=True)]
+    if len(chosen) > 1:
+        blocks.append(_standings_table(chosen))
     by_scenario = {outcome.scenario: outcome for outcome in chosen}
     blocks += [_verdict_table(chosen), _time_table(result, names, by_scenario), _stake_charts(chosen)]
-    return [Part(title, blocks)]
+    return Part(stake.title, blocks)
 
 
-def _unbounded_verdict(result: EvaluationResult, scenario: str) -> list[Block]:
-    """Who wins on a scenario without bounds, and who does harm; nothing if nobody did nothing there."""
-    outcome = unbounded_outcome(result.by_scenario[scenario])
-    found = None if outcome is None else verdict([outcome])
-    if outcome is None or found is None:
-        return []
-    return [Text(f"{scenario}: {words}", is_verdict=True) for words in (found.words, harm_words([outcome]))]
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
-def _mean_table(outcomes: Sequence[Outcome]) -> Table:
-    policies = same_policies(outcomes)
+def _unbounded_verdict(outcome: Outcome) -> list[Block]:
+    """Who wins on a scenario without bounds, and who does harm if somebody did nothing there."""
+    found = verdict([outcome])
+    words = [] if found is None else [f"{found.words}."]
+    if outcome.no_migration is not None:
+        words.append(harm_words([outcome]))
+    return [Text(f"{outcome.scenario}: {each}", is_verdict=True) for each in words]
+
+
+def _standings_table(outcomes: Sequence[Outcome]) -> Table:
     rows = []
-    for policy in sorted(policies, key=lambda policy: mean_excess(outcomes, policy).value):
-        share, scenario = worst(outcomes, policy)
+    for standing in sorted(standings(outcomes), key=lambda standing: standing.over_no_migration.value):
+        worst = standing.worst
         rows.append(
             [
-                policy,
-                percent_interval(mean_excess(outcomes, policy), signed=True),
-                percent(mean_gap_closed(outcomes, policy), 0),
-                f"{percent(share, signed=True)} ({scenario})",
+                standing.title,
+                standing.kind,
+                str(standing.num_scenarios),
+                _excess(standing.over_no_migration),
+                _excess(standing.over_best_static),
+                *(_probability(standing, rival) for rival in AGAINST),
+                percent_interval(standing.gap_closed),
+                f"{_excess(worst.over_no_migration)} ({worst.scenario})",
             ]
         )
-    columns = ["policy", "mean time against no migration", "gap closed", "worst against no migration"]
-    return Table(f"Means over {len(outcomes)} scenarios, best first", columns, rows)
+    columns = [
+        "policy",
+        "kind",
+        "scenarios",
+        "against no migration",
+        f"against {BASELINE}",
+        *(f"P(faster than {rival})" for rival in AGAINST),
+        "gap closed",
+        "worst",
+    ]
+    caption = (
+        f"Total times over {counted(len(outcomes), 'scenario')}, least first; P: probability that a run is faster than "
+        f"one of the other; gap closed: interquartile mean where more than {percent(AT_STAKE, 0)} is at stake; worst: "
+        "greatest mean time against no migration"
+    )
+    used = [index for index in range(len(columns)) if index < 4 or any(row[index] != "-" for row in rows)]
+    return Table(
+        caption, [columns[index] for index in used], [[row[index] for index in used] for row in rows], numbers_from=2
+    )
+
+
+def _excess(ratio: Estimate | None) -> str:
+    """A ratio of times as what is more or less."""
+    return "-" if ratio is None else percent_interval(Estimate(*(limit - 1 for limit in ratio)), signed=True)
+
+
+def _probability(standing: Standing, rival: str) -> str:
+    estimate = standing.improvement.get(rival)
+    return "-" if estimate is None else with_interval(estimate.value, estimate.interval, ".2f")
 
 
 def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
@@ -141,18 +192,28 @@ def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
     for outcome in outcomes:
         found = verdict([outcome])
         assert found is not None
+        rival = found.rival
         rows.append(
             [
                 outcome.scenario,
                 percent(outcome.at_stake),
+                found.headline,
                 found.winner,
-                "-" if found.runner_up is None else found.runner_up,
-                percent_interval(found.lead, 2, signed=True),
-                ", ".join(found.equals) or "none",
+                ", ".join(other.policy for other in found.equals) or "none",
+                "-" if rival is None else rival.policy,
+                "-" if rival is None else percent_interval(rival.slower, 2, signed=True),
             ]
         )
-    columns = ["scenario", "at stake", "least mean", "next", "difference to the next", "not told apart from it"]
-    return Table("Who wins, by scenario; shares of the time without migration", columns, rows, numbers_from=6)
+    columns = [
+        "scenario",
+        "at stake",
+        "verdict",
+        "least mean",
+        "not told apart from it",
+        "strongest rival",
+        "slower by",
+    ]
+    return Table("Who wins, by scenario; the strongest rival is one of another kind", columns, rows, numbers_from=6)
 
 
 def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Mapping[str, Outcome]) -> Table:
@@ -166,10 +227,8 @@ def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Ma
     if has_objective:
         columns["objective"] = _objective
     if outcomes:
-        columns["against no migration"] = lambda row: percent_interval(
-            outcomes[row.scenario].excess(row.policy), signed=True
-        )
-        columns["gap closed"] = lambda row: percent(mean_gap_closed([outcomes[row.scenario]], row.policy), 0)
+        columns["against no migration"] = lambda row: _excess(over_no_migration(outcomes[row.scenario], row.policy))
+        columns["gap closed"] = lambda row: percent_interval(mean_gap_closed(outcomes[row.scenario], row.policy))
     rows = [[cell(row) for cell in columns.values()] for scenario in scenarios for row in result.by_scenario[scenario]]
     return Table("Means, by scenario and policy", list(columns), rows, numbers_from=3)
 
@@ -191,11 +250,42 @@ def _objective(row: ResultRow) -> str:
 def _stake_charts(outcomes: Sequence[Outcome]) -> Charts:
     charts = []
     for outcome in outcomes[:MOST_CHARTS]:
-        dots = [dot_of(short(policy), outcome.excess(policy), 100) for policy in outcome.runs]
+        dots = [dot_of(short(policy), _less_one(outcome, policy), 100) for policy in outcome.runs]
         lines = [Line(0, "no migration"), Line(-100 * outcome.at_stake, "the clairvoyant", is_dashed=True)]
         charts.append(dot_chart(outcome.scenario, "time against no migration [%]", dots, lines))
     caption = "Mean time against no migration (solid line), with 95 % intervals; dashed: what no policy beats."
     return Charts(caption, charts)
+
+
+def _less_one(outcome: Outcome, policy: str) -> Estimate:
+    ratio = over_no_migration(outcome, policy)
+    assert ratio is not None
+    return Estimate(*(limit - 1 for limit in ratio))
+
+
+def _cost_parts(result: EvaluationResult) -> list[Part]:
+    """How long changes are felt, and whose CPU time it takes; nothing where the file does not say."""
+    known = [row for row in result.rows if row.daemon_cpu_s]
+    if not known:
+        return []
+    keys = list(dict.fromkeys(key for row in known for key in row.daemon_cpu_s))
+    rows = [
+        [
+            row.scenario,
+            row.policy,
+            _mean(row.recovery_s, 1, ".1f"),
+            "-" if row.recovery_s is None else percent(row.recovery_s.regained, 0),
+            *(_mean(row.daemon_cpu_s.get(key), 1, ".1f") for key in keys),
+        ]
+        for row in known
+    ]
+    words = Text(
+        f"Recovery is the time after a change until {percent(REGAINED, 0)} of the access rate that there is to regain "
+        "is regained; where it never is, the length of the phase counts. CPU time is that of the scanning and the "
+        "migration thread, and what NUMA balancing takes threads of the processes."
+    )
+    columns = ["scenario", "policy", "recovery [s]", "regained", *(f"CPU, {key} [s]" for key in keys)]
+    return [Part("Recovery and CPU time", [words, Table("Means over the episodes", columns, rows, numbers_from=2)])]
 
 
 def _process_parts(result: EvaluationResult) -> list[Part]:

@@ -5,7 +5,7 @@ A test checks that all are current.
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,7 @@ def render(text: str) -> str:
 class _Outcome(Outcome):
     """With what `evaluate` wrote of it."""
 
-    rows: dict[str, Cell]
+    rows: dict[str, Cell] = field(kw_only=True)
     """By policy."""
 
 
@@ -202,7 +202,8 @@ def _outcome(scenario: str, rows: list[Cell]) -> _Outcome:
     runs = {row["policy"]: np.array(row["seconds"]["runs"]) for row in rows}
     bounds = rows[0]["bounds"]
     by_policy = {row["policy"]: row for row in rows}
-    return _Outcome(scenario, runs, bounds["clairvoyant"], bounds["no_migration"], by_policy)
+    no_migration, clairvoyant = np.array([bounds["no_migration"]]), np.array([bounds["clairvoyant"]])
+    return _Outcome(scenario, runs, no_migration, {"clairvoyant": clairvoyant}, rows=by_policy)
 
 
 def _relative(outcomes: list[_Outcome], policy: str) -> str:

@@ -28,11 +28,16 @@ class Evaluate:
     policy: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME_OR_PATH")] = ()
     """Policies: names from `tierenv list policies`, run folders, bundle folders, sb3:PATH.zip, python:MODULE:FACTORY;
     may be repeated."""
+    rivals: bool = False
+    """Add what a policy has to beat, as far as it is there: no migration, the kernel's defaults, the daemon's own rule,
+    and the settings that `tierenv tune --save` stored for the scenario and for suites, also under other daemons."""
     seeds: Annotated[int, arg(metavar="N")] = 10
     """Episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
     daemon: DaemonOption = None
     trust: bool = False
     """Let sb3:PATH.zip be unpickled, which runs whatever its author put there."""
+    details: bool = False
+    """Show the tables of every scenario, which of more than three are left out."""
     json: JsonFile = None
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw the first episode of every policy side by side into this PNG file; one scenario only."""
@@ -47,6 +52,7 @@ class Evaluate:
         from tierenv.agents.foreign import command_line_loader
         from tierenv.train import report
         from tierenv.train.evaluate import evaluate
+        from tierenv.train.evaluation_tables import evaluation_tables
         from tierenv.train.journal import journal_of
         from tierenv.train.timelines import record_timelines
 
@@ -56,12 +62,13 @@ class Evaluate:
             require("plots", "--plot")
         names = [name for group in self.policy for name in group]
         load = command_line_loader(is_trusted=self.trust)
-        with journal_of("evaluate", self.target, self.daemon, names, self.seeds) as journal:
+        with journal_of("evaluate", self.target, self.daemon, names, self.seeds, self.rivals) as journal:
             with shown_progress("evaluating", stderr_console()) as report_progress:
                 result = evaluate(
                     self.target,
                     names,
                     self.seeds,
+                    with_rivals=self.rivals,
                     with_timelines=self.plot is not None,
                     daemon=self.daemon,
                     load=load,
@@ -73,13 +80,11 @@ class Evaluate:
             if self.trace is not None:
                 from tierenv.train.trace import write_trace
 
-                write_trace(self.trace, self.target, names, result.seeds[0], load, self.daemon)
+                write_trace(self.trace, result.entries, result.seeds[0], load)
             content = result.to_json() if self.json is not None else {}
             if self.timelines:
                 with shown_progress("recording", stderr_console()) as report_progress:
-                    content["timelines"] = record_timelines(
-                        self.target, names, result.seeds[0], load, self.daemon, report_progress
-                    )
+                    content["timelines"] = record_timelines(result.entries, result.seeds[0], load, report_progress)
             write_json_output(self.json, lambda: content)
-        print_results(*report.evaluation_tables(result), beside=self.json)
+        print_results(*evaluation_tables(result, self.details), beside=self.json)
         return 0

@@ -49,7 +49,7 @@ from tierenv.sim.lumped.state import (
     UNVISITED,
 )
 from tierenv.sim.random import binomial, round_randomly
-from tierenv.sim.records import CONTROL_OFF
+from tierenv.sim.records import BALANCING_NS, CONTROL_OFF
 from tierenv.sim.rules import (
     MAX_RANGES,
     adapt_hot_threshold,
@@ -81,6 +81,7 @@ def mark_window(machine, index):
         if marked > 0 or is_pass_over:
             break
     machine.processes[index].stall_s += scanned_s / machine.processes[index].threads
+    machine.model[BALANCING_NS] += int(1e9 * scanned_s)
     schedule_numa_window(machine.processes[index], mm, machine.state.now_s, scanned_s)
 
 
@@ -249,6 +250,7 @@ def fault_lump(machine, lump, hazard, until_s):
     marks[lump, STALE] -= stale
     state.numa_marked_pages -= faults
     process.stall_s += faults * parameters.numa_fault_s / process.threads
+    machine.model[BALANCING_NS] += int(1e9 * faults * parameters.numa_fault_s)
     machine.counters[NUMA_HINT_FAULTS] += faults
     machine.counters[NUMA_HINT_FAULTS_LOCAL] += local
 
@@ -353,6 +355,7 @@ def move_up(machine, lump, index, pages, time_s):
     machine.counters[PGPROMOTE_SUCCESS] += pages
     process = machine.processes[machine.classes[page_class].process]
     process.stall_s += pages * (parameters.migration_s / process.threads + parameters.promotion_stall_s / process.count)
+    machine.model[BALANCING_NS] += int(1e9 * pages * parameters.migration_s)
 
 
 @njit_inlined

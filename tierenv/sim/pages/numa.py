@@ -24,6 +24,7 @@ from tierenv.sim.pages.state import (
     promote,
 )
 from tierenv.sim.random import uniform
+from tierenv.sim.records import BALANCING_NS
 from tierenv.sim.rules import (
     MAX_RANGES,
     adapt_hot_threshold,
@@ -65,6 +66,7 @@ def mark_window(pages, index):
         if marked > 0 or end == mm.end_page:
             break
     process.stall_s += scanned_s / process.threads
+    pages.model[BALANCING_NS] += int(1e9 * scanned_s)
     schedule_numa_window(process, mm, pages.state.now_s, scanned_s)
 
 
@@ -108,6 +110,7 @@ def fault(pages, page, end_s):
     pages.state.marked_pages -= 1
     process = pages.processes[owner(pages, page)]
     process.stall_s += parameters.numa_fault_s / process.threads
+    pages.model[BALANCING_NS] += int(1e9 * parameters.numa_fault_s)
     pages.counters[NUMA_HINT_FAULTS] += 1
     mm = pages.mms[owner(pages, page)]
     if pages.node[page] != SLOW:
@@ -193,4 +196,5 @@ def promote_at_fault(pages, page, node):
     promote(pages, page, node)
     process = pages.processes[owner(pages, page)]
     process.stall_s += pages.parameters.migration_s / process.threads
+    pages.model[BALANCING_NS] += int(1e9 * pages.parameters.migration_s)
     pages.counters[PGPROMOTE_SUCCESS] += 1

@@ -1,0 +1,195 @@
+"""An evaluation for people, on a terminal: verdicts, by what is at stake, against the rivals, and each scenario."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tierenv.agents.kinds import KINDS
+from tierenv.train.episodes import CPU_TIMES
+from tierenv.train.evaluation import Evaluation
+from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
+from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
+from tierenv.train.rivals import LeftOut
+from tierenv.train.scenario_tables import COST_WORDS, scenario_tables
+from tierenv.train.statistics import Estimate
+from tierenv.train.tables import estimated, share, table
+from tierenv.train.texts import counted, listed, percent
+from tierenv.train.verdicts import harm_words, verdict
+
+MOST_IN_DETAIL = 3
+"""Scenarios whose tables are shown without being asked for."""
+PASSED = 1e-6
+"""Share of a bound that rounding may make."""
+MOST_NAMES = 4
+"""Of scenarios in a sentence."""
+
+
+def evaluation_tables(evaluation: Evaluation, with_details: bool = False) -> list[Table | Group]:
+    """Of few scenarios, or with details, the tables of each; of several what they come to together; and verdicts."""
+    several = len(evaluation.outcomes) > 1
+    tables: list[Table | Group] = []
+    if with_details or len(evaluation.outcomes) <= MOST_IN_DETAIL:
+        tables += [part for rows in evaluation.by_scenario.values() for part in scenario_tables(rows)]
+    if several and bounded(evaluation.outcomes):
+        tables += [_stake_table(evaluation), _rival_table(evaluation), _cost_table(evaluation)]
+    if several:
+        tables.append(_verdict_table(evaluation))
+    return [*tables, _sentences(evaluation)]
+
+
+def _sentences(evaluation: Evaluation) -> Group:
+    """The verdicts in words, and what has to be known about them."""
+    known = bounded(evaluation.outcomes)
+    lines = []
+    if len(evaluation.outcomes) == 1:
+        parts = [("Verdict", evaluation.outcomes)]
+    else:
+        parts = [(f"{stake.words.capitalize()} at stake", members) for stake, members in in_classes(known)]
+        parts.append((f"In all, {counted(len(known), 'scenario')} by total time", known))
+    for title, outcomes in parts:
+        found = verdict(outcomes)
+        if found is not None:
+            lines.append(f"{title}: {found.words}.")
+    if known:
+        lines.append(harm_words(known))
+    if len(evaluation.outcomes) > 1 and evaluation.without_bounds:
+        lines.append(f"Without {', '.join(evaluation.without_bounds)}: bounds hold for times alone.")
+    lines += _passed_words(known)
+    lines += [_chosen_words(policy, on, evaluation) for policy, on in evaluation.chosen_on.items()]
+    lines += _left_out_words(evaluation.left_out)
+    return Group(*(Padding(Text(line), (0, 0, 0, 2)) for line in lines), Text())
+
+
+def _passed_words(outcomes: Sequence[Outcome]) -> list[str]:
+    """Which policies pass the clairvoyant, which is that of the scenario's daemon."""
+    passed = dict.fromkeys(
+        policy
+        for outcome in outcomes
+        for policy, runs in outcome.runs.items()
+        if runs.mean() < outcome.clairvoyant_s * (1 - PASSED)
+    )
+    if not passed:
+        return []
+    return [f"Faster than the clairvoyant of the scenario's daemon, because on another one: {listed([*passed])}."]
+
+
+def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:
+    here = [outcome.scenario for outcome in evaluation.outcomes]
+    number = len([scenario for scenario in here if scenario in chosen_on])
+    among = {0: "none", len(here): "all"}.get(number, str(number))
+    return f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}, by name {among} of the {len(here)} here."
+
+
+def _left_out_words(left_out: Sequence[LeftOut]) -> list[str]:
+    """A sentence for each rival that there is not, with the first reason."""
+    by_policy: dict[str, list[LeftOut]] = {}
+    for each in left_out:
+        by_policy.setdefault(each.policy, []).append(each)
+    return [f"Left out: {policy} on {_scenarios(found)}: {found[0].reason}." for policy, found in by_policy.items()]
+
+
+def _scenarios(left_out: Sequence[LeftOut]) -> str:
+    names = [each.scenario for each in left_out]
+    if len(names) > MOST_NAMES:
+        names = [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} others"]
+    return listed(names)
+
+
+def _stake_table(evaluation: Evaluation) -> Table:
+    """Total time over that without migration, by what is at stake and in all."""
+    known = bounded(evaluation.outcomes)
+    classes = [(f"{stake.short_words} ({len(members)})", members) for stake, members in in_classes(known)]
+    columns = [(title, {each.name: each for each in standings(members)}) for title, members in classes]
+    in_all = {each.name: each for each in evaluation.standings}
+    columns.append((f"all ({len(known)})", in_all))
+    headings = ["policy", "kind", *(title for title, _ in columns)]
+    found = table(f"suite {evaluation.suite}: total time over that without migration, by stake", headings, 2)
+    for standing in in_all.values():
+        cells = [_over(of_class.get(standing.name)) for _, of_class in columns]
+        found.add_row(standing.title, standing.kind, *cells)
+    found.caption = f"in brackets scenarios; {len(evaluation.seeds)} episodes of each; 95 % intervals, paired"
+    return found
+
+
+def _over(standing: Standing | None) -> str:
+    return "-" if standing is None else _within(standing.over_no_migration)
+
+
+def _within(estimate: Estimate | None, number: str = ".3f") -> str:
+    """An estimate whose interval is as long to both sides."""
+    if estimate is None:
+        return "-"
+    half = "" if estimate.interval is None else f" ± {estimate.high - estimate.value:{number}}"
+    return f"{estimate.value:{number}}{half}"
+
+
+def _rival_table(evaluation: Evaluation) -> Table:
+    """Over all scenarios: against best-static and no migration, the gap, and the worst."""
+    has_baseline = BASELINE in evaluation.policies
+    against = BASELINE if has_baseline else NOTHING
+    columns: dict[str, Callable[[Standing], str]] = {"policy": lambda each: each.title}
+    if has_baseline:
+        columns[f"over {BASELINE}"] = lambda each: _within(each.over_best_static)
+    columns[f"better than {against}"] = lambda each: estimated(each.improvement.get(against), ".2f")
+    columns["gap closed"] = lambda each: _percents(each.gap_closed)
+    columns["worst"] = lambda each: _within(each.worst.over_no_migration)
+    columns["on"] = lambda each: each.worst.scenario
+    found = table(f"suite {evaluation.suite}: all scenarios", list(columns))
+    found.columns[-1].justify = "left"
+    for standing in evaluation.standings:
+        found.add_row(*(cell(standing) for cell in columns.values()))
+    over = f"over {BASELINE}: ratio of total times; " if has_baseline else ""
+    found.caption = (
+        f"{over}better than: probability that a run is faster; gap closed: interquartile mean over scenarios with more "
+        f"than {percent(AT_STAKE, 0)} at stake [%]; worst: greatest mean time over that without migration"
+    )
+    return found
+
+
+def _percents(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimated(Estimate(*(100 * limit for limit in estimate)), ".0f")
+
+
+def _cost_table(evaluation: Evaluation) -> Table:
+    """How long changes are felt, and whose CPU time it takes: means over the scenarios, each counting the same."""
+    columns = ["policy", "recovery [s]", "regained", "CPU [s]", *CPU_TIMES]
+    found = table(f"suite {evaluation.suite}: recovery and CPU time, means over scenarios", columns)
+    for policy in evaluation.policies:
+        rows = [row for row in evaluation.rows if row.policy == policy]
+        recovery = [row.recovery_s.value for row in rows if row.recovery_s is not None]
+        regained = [row.regained for row in rows if row.regained is not None]
+        times = {key: np.mean([row.cpu_s[key].value for row in rows]) for key in rows[0].cpu_s}
+        found.add_row(
+            policy,
+            f"{np.mean(recovery):.1f}" if recovery else "-",
+            share(float(np.mean(regained))) if regained else "-",
+            *(f"{times[key]:.1f}" for key in ("total", *CPU_TIMES)),
+        )
+    found.caption = COST_WORDS
+    return found
+
+
+def _verdict_table(evaluation: Evaluation) -> Table:
+    """Who wins on each scenario, and by how much over the strongest policy of another kind."""
+    columns = ["scenario", "at stake", "wins", "least mean", "strongest rival", "slower"]
+    found = table(f"suite {evaluation.suite}: verdicts", columns, text_columns=len(columns))
+    for outcome in evaluation.outcomes:
+        stake = "-" if outcome.stake is None else share(outcome.at_stake)
+        judgement = verdict([outcome])
+        if judgement is None:
+            found.add_row(outcome.scenario, stake, *["-"] * 4)
+            continue
+        rival = judgement.rival
+        wins = KINDS[judgement.kind] if judgement.is_sure else "undecided"
+        beside = ("-", "-") if rival is None else (rival.policy, percent(rival.slower.value, 2))
+        found.add_row(outcome.scenario, stake, wins, judgement.winner, *beside)
+    for index in (1, 5):
+        found.columns[index].justify = "right"
+    found.caption = (
+        "undecided: some policy of another kind is not told apart (Holm, 5 %); strongest rival: of another kind"
+    )
+    return found

@@ -1,0 +1,79 @@
+"""What no policy is and all are held against: no migration, bounds and estimates, episode by episode."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierenv.bounds import clairvoyant_bound_s
+from tierenv.system import ModelledSystem
+from tierenv.train.episodes import Episodes
+
+Floats = NDArray[np.float64]
+
+LEAST_GAP = 1e-3
+"""Below this share of the clairvoyant time between it and no migration there is nothing to gain."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One row of the table."""
+
+    title: str
+    kind: Literal["bound", "estimate"]
+    """Whether no policy beats it, or it only estimates what one can reach."""
+    seconds: Callable[[ModelledSystem, Episodes], Floats]
+    """float64[n]: time to the end that is judged, of machines that have just been reset [s]; takes the episodes without
+    migration, too."""
+
+
+def of_each(seconds: Callable[[ModelledSystem, int], float]) -> Callable[[ModelledSystem, Episodes], Floats]:
+    """What takes one machine by its number, for all of them."""
+    return lambda system, _episodes: np.array([seconds(system, index) for index in range(len(system.scenarios))])
+
+
+LIMITS: dict[str, Limit] = {
+    "all_fast": Limit("all memory fast", "bound", lambda _system, episodes: episodes.objective_all_fast),
+    "clairvoyant": Limit("clairvoyant", "bound", of_each(clairvoyant_bound_s)),
+}
+"""By their keys in `--json`; one more is a row here."""
+
+NO_MIGRATION = "no_migration"
+"""The key of what doing nothing takes, beside these."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits of a scenario's episodes, and what doing nothing takes, to the end that is judged [s]."""
+
+    no_migration: Floats
+    limits: Mapping[str, Floats]
+    """By the keys of `LIMITS`, float64[episodes]."""
+
+    @property
+    def clairvoyant(self) -> Floats:
+        """What no policy beats."""
+        return self.limits["clairvoyant"]
+
+    @property
+    def all_fast(self) -> Floats:
+        """With all memory fast."""
+        return self.limits["all_fast"]
+
+    @property
+    def runs(self) -> dict[str, Floats]:
+        """All of them by key."""
+        return {**self.limits, NO_MIGRATION: self.no_migration}
+
+    def mean_gap_closed(self, seconds: Floats) -> float | None:
+        """0 as slow as no migration, 1 as fast as the clairvoyant, by mean times; None where there is no gap."""
+        gap = float(self.no_migration.mean() - self.clairvoyant.mean())
+        if gap <= LEAST_GAP * float(self.clairvoyant.mean()):
+            return None
+        return float((self.no_migration.mean() - seconds.mean()) / gap)
+
+    def regret(self, seconds: Floats) -> float:
+        """Mean time over mean clairvoyant time, less one."""
+        return float(seconds.mean() / self.clairvoyant.mean() - 1)

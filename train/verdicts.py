@@ -1,0 +1,198 @@
+"""Who wins, how sure that is, and who does harm: one sentence for a scenario, and one for several.
+
+The winner is the policy with the least mean, over several scenarios with the least sum of means. It is compared with
+every other by Student's t of the paired differences. Which policy it is is only known afterwards; so that no choice
+among many looks like a finding, p-values are adjusted by Holm's procedure together with those of all other pairs of
+policies. What is then not below 0.05, or too small a difference to be seen, is not told apart from the winner.
+Intervals in the sentences are those of each difference alone.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tierenv.agents.kinds import KINDS, Kind
+from tierenv.train.judging import UNSEEN, over_no_migration, policies_of, policies_on_all
+from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
+from tierenv.train.statistics import CONFIDENCE, Estimate, holm, ratio_of_totals, stratified_p_value
+from tierenv.train.texts import listed, percent, percent_interval
+
+HARM = 0.001
+"""Share of the time without migration by which a policy must be slower for that to be said."""
+MUCH_SLOWER = 0.01
+"""From here on one digit of a percentage is enough."""
+
+
+class Other(NamedTuple):
+    """A policy that does not have the least mean."""
+
+    policy: str
+    kind: Kind
+    slower: Estimate
+    """Than the winner, as a share of the winner's time; the 95 % interval is its own."""
+    p_value: float
+    """Adjusted by `holm`."""
+    is_told_apart: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """What results hold of it."""
+        return {
+            "policy": self.policy,
+            "kind": self.kind,
+            "slower": {"share": self.slower.value, "ci95": self.slower.interval},
+            "p_value_holm": self.p_value,
+            "is_told_apart": self.is_told_apart,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Who wins on some scenarios, among the policies that ran on all of them."""
+
+    outcomes: Sequence[Outcome]
+    winner: str
+    kind: Kind
+    others: Sequence[Other]
+    """From the next on."""
+    left_out: Sequence[str]
+    """Policies that ran on some of the scenarios alone."""
+
+    @property
+    def equals(self) -> list[Other]:
+        """Of which the episodes do not tell that they are slower."""
+        return [other for other in self.others if not other.is_told_apart]
+
+    @property
+    def rival(self) -> Other | None:
+        """The strongest of another kind; without one the next."""
+        return next((other for other in self.others if other.kind != self.kind), next(iter(self.others), None))
+
+    @property
+    def best_learned(self) -> Other | None:
+        """Unless it is the winner."""
+        return None if self.kind == "learned" else next((each for each in self.others if each.kind == "learned"), None)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether episodes tell that no policy of another kind is as good."""
+        return all(other.kind == self.kind for other in self.equals)
+
+    @property
+    def headline(self) -> str:
+        """Which kind wins, or between which the episodes do not decide."""
+        if not self.others:
+            return "nobody to compare with"
+        if self.is_sure:
+            return f"{KINDS[self.kind]} wins"
+        kinds = dict.fromkeys([self.kind, *(other.kind for other in self.equals)])
+        return f"undecided between {listed([KINDS[kind] for kind in kinds])}"
+
+    @property
+    def words(self) -> str:
+        """A sentence."""
+        little = f"little to win ({percent(self.outcomes[0].at_stake)}): " if self._has_little else ""
+        return f"{little}{self.headline}: {self._least}{self._equal}{self._rival}{self._learned}{self._left_out}"
+
+    @property
+    def _has_little(self) -> bool:
+        return len(self.outcomes) == 1 and self.outcomes[0].at_stake <= AT_STAKE
+
+    @property
+    def _least(self) -> str:
+        outcome = self.outcomes[0]
+        if len(self.outcomes) > 1:
+            totals = [(each.runs[self.winner], each.no_migration) for each in self.outcomes]
+            share = ratio_of_totals(*zip(*totals, strict=True))
+            return f"{self.winner} takes {percent_interval(share)} of the time without migration"
+        if outcome.unit == "s" and outcome.measure == "time":
+            return f"{self.winner} takes {outcome.runs[self.winner].mean():.1f} s"
+        return f"{self.winner} has a {outcome.measure} of {outcome.runs[self.winner].mean():.4g}"
+
+    @property
+    def _equal(self) -> str:
+        names = [other.policy for other in self.equals]
+        if not names:
+            return ""
+        if all(math.isnan(other.slower.low) for other in self.others):
+            return ", and one episode does not tell how sure that is"
+        return f", not told apart from {listed(names)}"
+
+    @property
+    def _rival(self) -> str:
+        rival = self.rival
+        return "" if rival is None else f"; {self._slower(rival)}"
+
+    @property
+    def _learned(self) -> str:
+        learned = self.best_learned
+        if learned is None or learned is self.rival:
+            return ""
+        return f"; of the learned ones {self._slower(learned)}"
+
+    def _slower(self, other: Other) -> str:
+        worse = "slower" if self.outcomes[0].unit == "s" else "worse"
+        digits = 1 if other.slower.value >= MUCH_SLOWER else 2
+        return f"{other.policy} is {percent_interval(other.slower, digits)} {worse}"
+
+    @property
+    def _left_out(self) -> str:
+        return f"; not on all of them ran {listed(list(self.left_out))}" if self.left_out else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What results hold of it."""
+        return {
+            "winner": self.winner,
+            "kind": self.kind,
+            "headline": self.headline,
+            "is_sure": self.is_sure,
+            "not_told_apart": [other.policy for other in self.equals],
+            "others": [other.to_json() for other in self.others],
+            "left_out": list(self.left_out),
+            "words": self.words,
+        }
+
+
+def verdict(outcomes: Sequence[Outcome]) -> Verdict | None:
+    """Who wins; None without scenarios or without a policy that ran on all. Doing nothing wins where it is best."""
+    policies = policies_on_all(outcomes)
+    if not policies:
+        return None
+    totals = {policy: sum(float(outcome.runs[policy].mean()) for outcome in outcomes) for policy in policies}
+    ranked = sorted(policies, key=lambda policy: (totals[policy], policy))
+    pairs = list(itertools.combinations(ranked, 2))
+    adjusted = dict(zip(pairs, holm([_p_value(outcomes, *pair) for pair in pairs]), strict=True))
+    winner = ranked[0]
+    others = []
+    for policy in ranked[1:]:
+        ratio = ratio_of_totals(
+            [outcome.runs[policy] for outcome in outcomes], [outcome.runs[winner] for outcome in outcomes]
+        )
+        slower = Estimate(*(limit - 1 for limit in ratio))
+        is_told_apart = adjusted[winner, policy] < 1 - CONFIDENCE and slower.value > UNSEEN
+        others.append(Other(policy, outcomes[0].kind(policy), slower, adjusted[winner, policy], is_told_apart))
+    left_out = [policy for policy in policies_of(outcomes) if policy not in policies]
+    return Verdict(outcomes, winner, outcomes[0].kind(winner), others, left_out)
+
+
+def _p_value(outcomes: Sequence[Outcome], first: str, second: str) -> float:
+    return stratified_p_value([outcome.runs[first] - outcome.runs[second] for outcome in outcomes])
+
+
+def harm_words(outcomes: Sequence[Outcome]) -> str:
+    """Which policies are slower than doing nothing on some of the scenarios, and by how much at most."""
+    harmful = []
+    for policy in policies_of(outcomes):
+        ratios = [
+            (ratio.value - 1, outcome.scenario)
+            for outcome in outcomes
+            if policy in outcome.runs and (ratio := over_no_migration(outcome, policy)) is not None
+        ]
+        share, scenario = max(ratios, default=(0.0, ""))
+        if policy != NOTHING and share > HARM:
+            harmful.append(f"{policy} up to {percent(share)} ({scenario})")
+    worse = "slower" if all(outcome.measure == "time" for outcome in outcomes) else "worse"
+    if not harmful:
+        return f"No policy is more than {percent(HARM)} {worse} than no migration on any of these scenarios."
+    return f"{worse.capitalize()} than no migration: {listed(harmful)}."
