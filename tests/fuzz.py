@@ -47,6 +47,7 @@ from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.experiments import is_times, load_experiment, packaged_experiments
+from tierenv.family import Family
 from tierenv.measurements import check_runs, read_measurements
 from tierenv.platform import Platform
 from tierenv.quantities import Outcome
@@ -80,6 +81,7 @@ RECORDS: dict[str, Any] = {
     "workloads": Workload,
     "scenarios": Scenario,
     "suites": Suite,
+    "families": Family,
     "algorithms": TrainingConfig,
 }
 """What the YAML files of each kind hold."""

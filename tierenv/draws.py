@@ -34,10 +34,8 @@ MAX_NUMBER = 1e18
 DIGITS = 4
 """Of what is drawn, unless the draw says a step: the same on every machine, and short to read."""
 
-Text = Annotated[str, Field(min_length=1, max_length=100)]
-End = int | float | Text
+End = int | float | str
 """A number, or a text with a unit."""
-Factor = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Quantity(NamedTuple):
@@ -88,7 +86,9 @@ def quantity_of(value: object) -> Quantity:
             continue
         if number <= MAX_NUMBER:
             return Quantity(number, name)
-    raise ValueError(f"{value!r}: must be a number, or a size, time or rate with its unit, such as 4GiB, 100ns or 9GB/s")
+    raise ValueError(
+        f"{value!r}: must be a number, or a size, time or rate with its unit, such as 4GiB, 100ns or 9GB/s"
+    )
 
 
 class _Range(Record):
@@ -100,7 +100,7 @@ class _Range(Record):
     """Largest value, in a unit of the same kind."""
     step: End | None = None
     """It is a multiple of this; null: it has four digits, and is whole where `from` and `to` are."""
-    times: Factor | tuple[Factor, ...] = ()
+    times: str | tuple[str, ...] = ()
     """Names under `let` by whose values it is multiplied."""
 
     @model_validator(mode="after")
@@ -188,7 +188,7 @@ class Product(Record):
 
     draw: Literal["product"]
     """What kind of draw it is."""
-    of: Annotated[tuple[Factor, ...], Field(min_length=1, max_length=10)]
+    of: Annotated[tuple[str, ...], Field(min_length=1, max_length=10)]
     """Names under `let`."""
     step: End | None = None
     """It is a multiple of this; null: it has four digits."""
@@ -349,4 +349,3 @@ def _rounded(number: float, step: End | None, is_whole: bool) -> float:
         of_one = quantity_of(step).number
         return float(f"{round(number / of_one) * of_one:.12g}")
     return float(round(number)) if is_whole else float(f"{number:.{DIGITS}g}")
-

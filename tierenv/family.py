@@ -5,7 +5,9 @@ and forms of workloads that nobody has trained on. Scenario i of a set follows f
 whatever number is asked for and whatever the daemon.
 """
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -57,6 +59,13 @@ OWN = {"platform": "the family's platforms", "daemon": "the family's daemon", "c
 """Fields of a scenario that are not a form's to say, and who says them."""
 
 
+@dataclass(frozen=True)
+class WithDraws:
+    """Marks a field that holds what a record of a kind would say, with draws in place of any values."""
+
+    kind: str
+
+
 WORDS = ("name", "summary")
 """Of a record; they decide nothing, and those of what is drawn are the family's to give."""
 
@@ -104,7 +113,7 @@ class Form(Record):
     run_time: Any = None
     """Time the application takes alone with all memory fast, or a draw of it; its `accesses_per_page` follow from that.
     null: as many as `scenario` says."""
-    scenario: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment)]
+    scenario: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment), WithDraws("scenarios")]
     """Fields of a scenario, with draws in place of any values; not its platform and its daemon."""
 
     @model_validator(mode="after")
@@ -189,9 +198,11 @@ class Family(NamedRecord):
 
     daemon: Annotated[Daemon, Reference("daemons")]
     """What promotes in all of them; `--daemon` takes its place."""
-    base: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment)] = {}
+    base: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment), WithDraws("scenarios")] = {}
     """Fields of a scenario that every form has unless it says otherwise."""
-    platforms: Annotated[dict[str, Annotated[Any, BeforeValidator(_platform_fragment)]], *Entries]
+    platforms: Annotated[
+        dict[str, Annotated[Any, BeforeValidator(_platform_fragment), WithDraws("platforms")]], *Entries
+    ]
     """Machines by name: the name or path of a platform, or what one holds, with draws in place of any values."""
     forms: Annotated[dict[str, Form], *Entries]
     """Forms of workloads by name."""
@@ -220,7 +231,9 @@ class Family(NamedRecord):
             for name in getattr(getattr(self.splits, split), field):
                 if name not in entries:
                     hint = close_match(name, entries)
-                    raise ValueError(f"splits.{split}.{field}: unknown {name!r}{hint}; {field} has {', '.join(entries)}")
+                    raise ValueError(
+                        f"splits.{split}.{field}: unknown {name!r}{hint}; {field} has {', '.join(entries)}"
+                    )
                 if name in used:
                     raise ValueError(
                         f"splits.{split}.{field}: {name} is in {used[name]}, too; must be in one of the splits alone"
@@ -244,7 +257,8 @@ class Family(NamedRecord):
         for form in split.forms:
             if not split.counts[self.forms[form].kind]:
                 raise ValueError(
-                    f"splits.{name}.forms: {form} is {self.forms[form].kind}, of which mix has no scenario; leave it out"
+                    f"splits.{name}.forms: {form} is {self.forms[form].kind}, of which mix has no scenario; "
+                    "leave it out"
                 )
 
     def under(self, daemon: Daemon) -> Self:
@@ -252,7 +266,7 @@ class Family(NamedRecord):
         return self.model_copy(update={"daemon": daemon})
 
     def identity_of_split(self, name: SplitName) -> str:
-        """SHA-256 of all that decides its scenarios, whatever they and their parts are called and whatever the daemon."""
+        """SHA-256 of all that decides its scenarios: not names, and not the daemon."""
         split: Split = getattr(self.splits, name)
         platforms = [_deciding(self.platforms[each]) for each in split.platforms]
         forms = [_deciding(self.forms[each]) for each in split.forms]
@@ -278,20 +292,15 @@ class Family(NamedRecord):
         """
         split: Split = getattr(self.splits, name)
         generator = np.random.default_rng(np.random.SeedSequence(split.seed, spawn_key=(SPLITS.index(name),)))
-        turns = sorted(
-            ((turn + 0.5) / count, kind) for kind, count in split.counts.items() for turn in range(count)
-        )
-        times: dict[Any, int] = {}
+        turns = sorted(((turn + 0.5) / count, kind) for kind, count in split.counts.items() for turn in range(count))
+        used: Counter[str | tuple[str, str]] = Counter()
         plan = []
         for _, kind in turns:
-            forms = [form for form in split.forms if self.forms[form].kind == kind]
-            form = min(forms, key=lambda each: (times.get(each, 0), generator.random()))
-            platform = min(
-                split.platforms,
-                key=lambda each, form=form: (times.get((form, each), 0), times.get(("", each), 0), generator.random()),
-            )
-            for key in (form, (form, platform), ("", platform)):
-                times[key] = times.get(key, 0) + 1
+            forms = {form: (used[form], generator.random()) for form in split.forms if self.forms[form].kind == kind}
+            form = min(forms, key=forms.__getitem__)
+            platforms = {each: (used[form, each], used["", each], generator.random()) for each in split.platforms}
+            platform = min(platforms, key=platforms.__getitem__)
+            used.update([form, (form, platform), ("", platform)])
             plan.append((form, platform))
         return plan
 
@@ -315,8 +324,7 @@ class Family(NamedRecord):
             shown = ", ".join(f"{place}={value}" for place, value in drawing.values.items())
             shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
             raise ConfigError(
-                f"forms.{form_name} on platforms.{platform_name}, {name}: {error}"
-                f"{'; drawn were ' * bool(shown)}{shown}"
+                f"forms.{form_name} on platforms.{platform_name}, {name}: {error}{'; drawn were ' * bool(shown)}{shown}"
             ) from None
         return Drawn(scenario, form.kind, form_name, platform_name)
 

@@ -1,4 +1,4 @@
-"""Fragments: what a file says of a scenario or a platform with draws in it, read as far as can be before they are drawn.
+"""Fragments: what a file says of a scenario or a platform with draws in it, read as far as it can be before they are.
 
 References are read: a fragment holds what they lead to, so that it needs no other file. What it says is only checked
 against the record when its draws have become values.

@@ -272,6 +272,11 @@ CONFIG_KINDS = (
 )
 
 
+def singular(kind: str) -> str:
+    """What one of a kind is called."""
+    return "family" if kind == "families" else kind.removesuffix("s")
+
+
 def packaged(kind: str) -> dict[str, Path]:
     """Packaged configurations of a kind (a folder of configs/), by name."""
     folder = Path(str(resources.files("tierenv.configs"))) / kind
@@ -306,8 +311,7 @@ def resolve(kind: str, name_or_path: str) -> Path:
     known = packaged(kind)
     if name_or_path not in known:
         raise ConfigError(
-            f"unknown {kind.removesuffix('s')} {name_or_path!r}{path_hint(name_or_path, known)}; "
-            f"run: tierenv list {kind}"
+            f"unknown {singular(kind)} {name_or_path!r}{path_hint(name_or_path, known)}; run: tierenv list {kind}"
         )
     return known[name_or_path]
 
@@ -386,7 +390,7 @@ def _over_its_base(
 ) -> dict[str, Any]:
     """What a file holds, put over the file that it is like: see `read_values`."""
     if not own.keys() & {*keys_in(records_in(record)), "like"}:
-        raise ConfigError(f"{path}: has none of the keys of a {kind.removesuffix('s')} file; see docs/configuration.md")
+        raise ConfigError(f"{path}: has none of the keys of a {singular(kind)} file; see docs/configuration.md")
     values = {"name": path.stem} | own
     try:
         return _over_what_it_is_like(kind, values, record, (*seen, os.path.realpath(path)))
@@ -456,7 +460,7 @@ class Reference:
             return validate(_over_what_it_is_like(self.kind, value, record))
         if isinstance(value, Record):
             return validate(value)
-        kind = self.kind.removesuffix("s")
+        kind = singular(self.kind)
         raise PydanticCustomError("reference_expected", f"must be the name or path of a {kind}, or what one holds")
 
 

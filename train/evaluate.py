@@ -12,6 +12,7 @@ from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
+from tierenv.family import SplitName
 from tierenv.objective import objective_name, objective_row, objective_words
 from tierenv.progress import ReportProgress, unreported
 from tierenv.render import Timeline
@@ -22,6 +23,7 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
 from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
 from tierenv.train.journal import Journal
+from tierenv.train.openings import Opening, check_opened, open_for_policies
 from tierenv.train.processes import ProcessResult, process_results
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference, stratified_bootstrap
@@ -179,6 +181,12 @@ class Evaluation:
     suite: str
     seeds: list[int]
     rows: list[Row]
+    family: str | None = None
+    """Whose scenarios they are, if they are a family's."""
+    split: SplitName | None = None
+    """Which of its sets."""
+    openings: list[Opening] = field(default_factory=list)
+    """Of a final set, this one last; those before it, of other seeds or daemons, are to be told beside it."""
     timelines: dict[str, Timeline] = field(default_factory=dict)
     """By policy, the first episode of a single scenario, if asked for."""
 
@@ -199,12 +207,24 @@ class Evaluation:
         """Scenarios that no aggregate takes in, because what is judged is no time."""
         return list(dict.fromkeys(row.scenario.name for row in self.rows if row.bounds is None))
 
+    @property
+    def opening_words(self) -> list[str]:
+        """Of a final set: when it was opened, and what was opened before."""
+        if not self.openings:
+            return []
+        *before, this = self.openings
+        told = f"; opened before: {', '.join(map(str, before))}" if before else "; none was opened before"
+        return [f"final set of family {self.family}, opened {this}{told}"]
+
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes."""
         aggregates = {policy: self.aggregate(policy) for policy in self.policies}
         return {
             "schema": 1,
             "suite": self.suite,
+            "family": self.family,
+            "split": self.split,
+            "openings": [opening.to_json() for opening in self.openings],
             "git_revision": git_revision(),
             "seeds": self.seeds,
             "objective": "; ".join(dict.fromkeys(objective_words(row.scenario.objective) for row in self.rows)),
@@ -227,6 +247,7 @@ def evaluate(
     *,
     with_timelines: bool = False,
     daemon: str | None = None,
+    open_final: bool = False,
     load: PolicyLoader = load_policy,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
@@ -239,6 +260,7 @@ def evaluate(
         num_seeds: episodes for each scenario.
         with_timelines: whether to record the first episode of the only scenario.
         daemon: name or path of one that takes the place of the scenarios' own.
+        open_final: whether a family's final set may be looked at, which is logged (`tierenv.train.openings`).
         load: makes a policy of a name.
         journal: keeps what is done and knows what was done before.
         report_progress: told what is being run.
@@ -249,10 +271,14 @@ def evaluate(
         raise ConfigError("--policy: name at least one; run: tierenv list policies")
     if with_timelines and len(suite.scenarios) > 1:
         raise ConfigError(f"--plot: draws one scenario, {suite.name} has {len(suite.scenarios)}; name one of them")
+    opened = check_opened(suite, open_final)
     seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
     # every policy of every scenario before the first run: a bad name must not cost minutes
     policies = [[load(name, scenario) for name in names] for scenario in suite.scenarios]
-    evaluation = Evaluation(suite.name, seeds, rows=[])
+    evaluation = Evaluation(suite.name, seeds, rows=[], family=suite.family, split=suite.split)
+    if opened is not None:
+        by_name = dict(zip(names, zip(*policies, strict=True), strict=True))
+        evaluation.openings.extend(open_for_policies(opened, suite.scenarios, by_name))
     journal = journal or Journal()
     parts = itertools.count()
     num_parts = len(suite.scenarios) * (1 + len(names))

@@ -104,11 +104,24 @@ class ResultRow(Part):
         return (self.objective or self.seconds).runs
 
 
+class OpenedSet(Part):
+    """A final set that was opened."""
+
+    seed: int
+    opened: str
+    """When."""
+
+
 class EvaluationResult(Part):
     """A whole file, without its timelines."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     suite: str = ""
+    family: str | None = None
+    split: str | None = None
+    """Of a family's scenarios, which set they are."""
+    openings: tuple[OpenedSet, ...] = ()
+    """Of a final set, this one last."""
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
     objective: str | None = None

@@ -26,6 +26,7 @@ from tierenv.train.config import Suite, load_suite
 from tierenv.train.episodes import Episodes, Stateless, holding, run_episodes
 from tierenv.train.evaluate import MAX_TIME_MULTIPLE
 from tierenv.train.journal import Journal
+from tierenv.train.openings import check_opened, open_for_search
 from tierenv.train.provenance import git_revision
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.tunables import TUNABLES, Setting, Tunable, setting_of
@@ -218,11 +219,17 @@ def search_target(
     num_seeds: int = 4,
     *,
     daemon: str | None = None,
+    open_final: bool = False,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
 ) -> SearchResult | SuiteSearchResult:
-    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`."""
+    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`.
+
+    On a family's final set, which `open_final` opens, that is logged.
+    """
     suite = load_suite(target, daemon)
+    if opened := check_opened(suite, open_final):
+        open_for_search(opened)
     if len(suite.scenarios) > 1:
         plan = sampler, trials, num_seeds
         return search_suite(suite, *plan, journal=journal, report_progress=report_progress)

@@ -83,6 +83,8 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
     ]
     if BEST_STATIC in result.policies and len(result.by_scenario) > 1:
         texts.append(Text(f"{BEST_STATIC} is the best setting of each scenario, another on each."))
+    if result.family:
+        texts.append(Text(_origin_words(result)))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
@@ -90,6 +92,16 @@ def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Te
         texts.append(Text(f"Over all scenarios: {overall.words}", is_verdict=True))
         texts.append(Text(harm_words(outcomes), is_verdict=True))
     return texts
+
+
+def _origin_words(result: ReportedEvaluation) -> str:
+    """Whose scenarios they are, and of a final set when it was opened, and which were before."""
+    words = f"The scenarios are the {result.split or 'unknown'} set of family {result.family}."
+    told = [f"{each.opened} (seed {each.seed})" for each in result.openings]
+    if told:
+        before = f"Opened before: {', '.join(told[:-1])}." if told[1:] else "None was opened before."
+        words += f" It was opened at {told[-1]}. {before}"
+    return words
 
 
 def _stake_parts(

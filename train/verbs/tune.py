@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from tierenv.train.progress import shown_progress
 from tierenv.train.verbs.common import (
     DaemonOption,
     JsonFile,
+    Judged,
     check_outputs,
     command_line,
     print_results,
@@ -18,11 +19,9 @@ from tierenv.train.verbs.common import (
 
 
 @dataclass(frozen=True)
-class Tune:
+class Tune(Judged):
     """Search the best static setting of a scenario, or of each of a suite and of all of it together."""
 
-    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
-    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
     trials: Annotated[int | None, arg(metavar="N")] = None
     """Settings to try; by default as many as the grid has, which takes no other number (144 for three tunables, 577 for
     numa-balancing)."""
@@ -44,15 +43,17 @@ class Tune:
         from tierenv.train.journal import journal_of
         from tierenv.train.search import save_search, search_target
 
+        target = self.judged_on
         stored = check_storage() if self.save else None
-        with journal_of("tune", self.target, self.daemon, self.sampler, self.trials, self.seeds) as journal:
+        with journal_of("tune", target, self.daemon, self.sampler, self.trials, self.seeds) as journal:
             with shown_progress("searching", stderr_console()) as report_progress:
                 result = search_target(
-                    self.target,
+                    target,
                     self.sampler,
                     self.trials,
                     self.seeds,
                     daemon=self.daemon,
+                    open_final=self.open_final,
                     journal=journal,
                     report_progress=report_progress,
                 )
