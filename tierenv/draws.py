@@ -227,19 +227,17 @@ class Parsed:
             raise ConfigError(f"{path[:100]}: is nested too deeply; must be at most {MAX_DEPTH} values in each other")
         if isinstance(value, list | tuple):
             return [self(entry, f"{path}.{index}", depth + 1) for index, entry in enumerate(value)]
-        if isinstance(value, str):
-            return str(value)  # without the folder of its file
         if not isinstance(value, Mapping):
-            return value
+            return _plain(value)
         if not is_draw(value):
-            return {_plain(key): self(entry, f"{path}.{key}", depth + 1) for key, entry in value.items()}
+            return {_key(key): self(entry, f"{path}.{key}", depth + 1) for key, entry in value.items()}
         self._num_draws += 1
         if self._num_draws > MAX_DRAWS:
             raise ConfigError(f"{path}: must have at most {MAX_DRAWS} draws")
         kind = value["draw"]
         if not isinstance(kind, str) or kind not in KINDS:
             raise ConfigError(f"{path}.draw={kind!r}: must be one of {', '.join(KINDS)}")
-        made = validate_record(KINDS[kind], value, path)
+        made = validate_record(KINDS[kind], {_plain(key): _plain(entry) for key, entry in value.items()}, path)
         if isinstance(made, Choice):
             inner = tuple(self(entry, f"{path}.of.{index}", depth + 1) for index, entry in enumerate(made.of))
             return made.model_copy(update={"of": inner})
@@ -311,8 +309,16 @@ class Drawing:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))
 
 
-def _plain(key: Any) -> Any:
-    return str(key) if isinstance(key, str) else key
+def _key(key: Any) -> Any:
+    """A key as a file should have it: YAML 1.1 reads true and false in on and off."""
+    return {True: "on", False: "off"}[key] if isinstance(key, bool) else _plain(key)
+
+
+def _plain(value: Any) -> Any:
+    """Texts of a value, and of a list, without the folder of their file."""
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, str) else value
 
 
 def _names(names: str | Sequence[str]) -> list[str]:

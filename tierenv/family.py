@@ -96,7 +96,7 @@ def _platform_fragment(value: Any) -> Any:
     if not isinstance(value, str | Mapping):
         raise ValueError("must be the name or path of a platform, or what one holds, with draws")
     read = read_references("platforms", Platform, value)
-    return {key: Parsed()(entry, key) for key, entry in read.items() if key not in WORDS}
+    return {str(key): Parsed()(entry, key) for key, entry in read.items() if key not in WORDS}
 
 
 class Form(Record):
