@@ -5,6 +5,7 @@ and forms of workloads that nobody has trained on. Scenario i of a set follows f
 whatever number is asked for and whatever the daemon.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon
-from tierenv.draws import Drawing, Parsed, quantity_of
+from tierenv.draws import Choice, Drawing, Parsed, quantity_of
 from tierenv.errors import ConfigError, close_match
 from tierenv.fragments import read_references
 from tierenv.platform import Platform
@@ -48,10 +49,12 @@ LEAST_FINAL = 24
 MAX_ENTRIES = 100
 """Platforms, and forms, of a family."""
 LEAST_RUN_S = 1e-3
-ROUNDS = 4
-"""In which the work is brought to a run time: one is exact, but for loads that change."""
+MOST_ROUNDS = 30
+"""In which the work is brought to a run time: two are enough, but for loads that change."""
 DIGITS = 4
 """Of work that follows from a run time."""
+TOLERANCE = 1e-3
+"""To which such a time is met."""
 MOST_SHOWN = 400
 """Characters of what was drawn, in a message."""
 
@@ -353,6 +356,8 @@ def _in_order(value: Any) -> Any:
     """Mappings as lists of their items, of which an identity keeps the order."""
     if isinstance(value, Mapping):
         return [[str(key), _in_order(entry)] for key, entry in value.items()]
+    if isinstance(value, Choice):
+        return ["choice", _in_order(value.of)]
     return [_in_order(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
@@ -370,15 +375,19 @@ def _scenario(values: dict[str, Any], run_time: Any) -> Scenario:
         return validate_record(Scenario, values, "")
     wanted_s = _seconds(run_time)
     workload = values.get("workload")
-    accesses = 1000.0
-    for _ in range(ROUNDS):
+    accesses, least, most = 1000.0, 0.0, math.inf
+    for _ in range(MOST_ROUNDS):
         if isinstance(workload, dict):
             values = values | {"workload": workload | {"accesses_per_page": accesses}}
         scenario = validate_record(Scenario, values, "")
         takes_s = float(alone_s(scenario_arrays(scenario))[0])
-        if abs(takes_s / wanted_s - 1) < 10 ** (1 - DIGITS):
+        if abs(takes_s / wanted_s - 1) < TOLERANCE:
             break
-        accesses = float(f"{accesses * wanted_s / takes_s:.{DIGITS}g}")
+        least, most = (accesses, most) if takes_s < wanted_s else (least, accesses)
+        # time goes with the work unless the load changes; then it grows with it, if not evenly
+        is_between = least > 0 and most < math.inf
+        accesses = math.sqrt(least * most) if is_between else accesses * wanted_s / takes_s
+        accesses = float(f"{accesses:.{DIGITS}g}")
     return scenario
 
 
