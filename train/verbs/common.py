@@ -57,6 +57,8 @@ class Judged:
         if self.family is not None:
             if self.target is not None:
                 raise ConfigError(f"--family={self.family}: stands in place of {self.target}; leave one out")
+            if self.scenarios is not None and self.scenarios < 0:
+                raise ConfigError(f"--scenarios={self.scenarios}: must be at least 1")
             return family_suite(self.family, self.split or "selection", self.scenarios)
         for option, value in (("--split", self.split), ("--scenarios", self.scenarios)):
             if value is not None:
