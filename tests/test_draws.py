@@ -1,6 +1,7 @@
 """Draws: values within what they say, from where they stand and the seed alone; and what is refused."""
 
 import math
+from datetime import date
 from typing import Any
 
 import pytest
@@ -133,6 +134,8 @@ def test_draws_are_written_as_they_are_read() -> None:
         ({"draw": "choice", "of": list(range(1001))}, "must have at most 1000 entries"),
         ({"draw": "choice", "of": [{"draw": "no"}]}, "here.of.0.draw='no': must be one of"),
         ({"draw": "product", "of": ["y"]}, "here.of='y': must be a name under let, which has nothing"),
+        ({"x": [date(2026, 11, 28)]}, "here.x.0: must be a text, a number, true, false or null, got a date"),
+        ({"draw": "choice", "of": [b"x"]}, "here.of.0: must be a text, a number, true, false or null, got a bytes"),
         ([{"draw": "choice", "of": [1]}] * 1001, "here.1000: must have at most 1000 draws"),
     ],
 )

@@ -228,6 +228,10 @@ class Parsed:
         if isinstance(value, list | tuple):
             return [self(entry, f"{path}.{index}", depth + 1) for index, entry in enumerate(value)]
         if not isinstance(value, Mapping):
+            if not isinstance(value, str | int | float | None):
+                raise ConfigError(
+                    f"{path}: must be a text, a number, true, false or null, got a {type(value).__name__}"
+                )
             return _plain(value)
         if not is_draw(value):
             return {_key(key): self(entry, f"{path}.{key}", depth + 1) for key, entry in value.items()}
