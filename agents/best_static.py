@@ -227,4 +227,4 @@ def _remedy(scenario: Scenario) -> str:
         name = scenario.daemon.name
         if name in packaged("daemons") and own.under(load_daemon(name)).identity == scenario.identity:
             return f"run: tierenv tune {scenario.name} --daemon {name} --save"
-    return "run tierenv tune --save on its file"
+    return "run tierenv tune --save on its file, or on the set of the family it is drawn from"

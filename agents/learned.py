@@ -57,7 +57,7 @@ class LearnedPolicy:
             scenario: to run on, whose daemon is taken if the run was trained on it; otherwise the first of its own.
         """
         run = RunFolder(folder)
-        daemons = [trained.daemon for trained in run.configuration.scenarios]
+        daemons = run.configuration.daemons
         daemon = scenario.daemon if scenario is not None and scenario.daemon in daemons else daemons[0]
         manifest = run.manifest
         if manifest.action is not None:

@@ -1,7 +1,7 @@
 """The folder of a training run: what is in it, under which names, and reading it.
 
     config.yaml          the resolved configuration; trains the run again
-    scenarios/           the scenarios it refers to, whole
+    scenarios/           the scenarios it refers to, whole; family.yaml in place of those of a family
     manifest.json        versions, git revision, machine, threads, command, time spent, what observations and
                          actions mean
     progress.csv, tb/    the learner's figures, for people and TensorBoard
@@ -16,16 +16,18 @@ progress.csv and tb/ appears under its name only when whole (`tierenv.train.run_
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from tierenv.agents.network import Activation
+from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
+from tierenv.family import Family
 from tierenv.observation_spec import ObservationSpec
 from tierenv.reading import read_json
-from tierenv.records import NamedRecord, Record, RecordType, load_record, validate_record
-from tierenv.scenario import Scenarios
+from tierenv.records import NamedRecord, Record, RecordType, Reference, load_record, validate_record
+from tierenv.scenario import Scenario, Scenarios
 
 HiddenLayers = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)]
 """Sizes of the hidden layers of policy and value function."""
@@ -42,8 +44,12 @@ class RunConfiguration(NamedRecord):
 
     model_config = ConfigDict(extra="ignore")
 
-    scenarios: Scenarios
-    """Those it was trained on."""
+    given: Annotated[Scenarios, Field(alias="scenarios")] = ()
+    """Those it was trained on, unless they are of a family."""
+    family: Annotated[Family, Reference("families")] | None = None
+    """Whose training set it was trained on."""
+    family_scenarios: int | None = None
+    """The first so many; None: all."""
     algorithm: str = ""
     """For messages: what its tensors are says the manifest."""
     policy_net: HiddenLayers = (64, 64)
@@ -51,6 +57,29 @@ class RunConfiguration(NamedRecord):
     menu: Menu | None = None
     observation: ObservationSpec = ObservationSpec()
     """What it observes, where the manifest does not say it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.family is None and not self.given:
+            raise ValueError("scenarios: required key is missing, or family")
+        return self
+
+    @cached_property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """What it was trained on. Raises `ConfigError`."""
+        return self.given if self.family is None else self.family.scenarios("training", self.family_scenarios)
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        """Those of the scenarios, which need not be drawn for it."""
+        return [scenario.daemon for scenario in self.given] if self.family is None else [self.family.daemon]
+
+    @property
+    def trained_on(self) -> str:
+        """The scenarios, for people."""
+        if self.family is None:
+            return "; ".join(map(str, self.given))
+        return f"{len(self.scenarios)} scenarios of family {self.family.name}"
 
 
 class _RunDocument(Record):
@@ -111,6 +140,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config_path = path / "config.yaml"
+        self.family_path = path / "family.yaml"
         self.manifest_path = path / "manifest.json"
         self.progress_path = path / "progress.csv"
         self.tensorboard_path = path / "tb"
@@ -122,7 +152,7 @@ class RunFolder:
     def top_level(self) -> list[Path]:
         """All that may stand in the folder itself."""
         folders = [self.tensorboard_path, self.best_model.parent, self.scenario_path("").parent]
-        files = [self.config_path, self.manifest_path, self.progress_path, self.evaluations_path]
+        files = [self.config_path, self.family_path, self.manifest_path, self.progress_path, self.evaluations_path]
         return [*folders, self.checkpoint_path(0).parent, *files]
 
     def scenario_path(self, name: str) -> Path:

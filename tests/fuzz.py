@@ -48,6 +48,7 @@ from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
 from tierenv.errors import LONGEST_MESSAGE, ConfigError
 from tierenv.experiments import is_times, load_experiment, packaged_experiments
+from tierenv.family import SPLITS
 from tierenv.features import feature_columns
 from tierenv.measurements import check_runs, read_measurements
 from tierenv.observation_spec import observation_rows
@@ -55,7 +56,7 @@ from tierenv.platform import Platform
 from tierenv.quantities import Outcome
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Scenario, load_scenario
-from tierenv.train.config import Suite, TrainingConfig, load_training_config
+from tierenv.train.config import Suite, TrainingConfig, load_suite, load_training_config
 from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
 from tierenv.train.html_report.kinds import read_section
@@ -137,6 +138,47 @@ class Target:
 def _records(kind: str) -> list[Files]:
     own = [{"mine.yaml": path.read_bytes()} for path in packaged(kind).values()]
     return own + FAMILIES.get(kind, []) * 4 * len(own)
+
+
+OF_SCENARIOS = b"""daemon: ./daemon.yaml
+base: {regions: 4, control_interval: 1s}
+platforms:
+  a: {like: platform.yaml, cxl: {idle_latency: {draw: uniform, from: 200ns, to: 300ns, step: 10ns}}}
+  b: far-card
+  c: {like: other-socket, sockets: {draw: choice, of: [1, 2]}}
+forms:
+  d:
+    kind: separable
+    let: {share: {draw: uniform, from: 0.2, to: 0.5}, size: {draw: log-uniform, from: 1GiB, to: 4GiB}}
+    run_time: {draw: log-uniform, from: 60s, to: 200s}
+    scenario:
+      size: {draw: product, of: [size]}
+      fast_capacity: {draw: product, of: [share, size], step: 4KiB}
+      workload:
+        like: workload.yaml
+        heat: {classes: {hot: {pages: {draw: uniform, from: 0.3, to: 0.8, times: share}, accesses: 0.9}, x: {}}}
+  e: {kind: flat, scenario: {like: scenario.yaml, size: 3GiB}}
+  f:
+    kind: flat
+    run_time: 9s
+    scenario: {size: 1GiB, fast_capacity: 1GiB, workload: {draw: choice, of: [workload.yaml, gups]}}
+splits:
+  training: {platforms: [a], forms: [d], scenarios: 4, seed: 1, mix: {separable: 1}}
+  selection: {platforms: [b], forms: [e], scenarios: 3, seed: 2, mix: {flat: 1}}
+  final: {platforms: [c], forms: [f], scenarios: 24, seed: 3, mix: {flat: 1.0}}
+"""
+
+
+def _families() -> list[Files]:
+    own = [{"mine.yaml": path.read_bytes()} for path in packaged("families").values()]
+    like = FAMILY | {"family.yaml": OF_SCENARIOS, "mine.yaml": b"like: family.yaml\nsplits: {final: {seed: 9}}\n"}
+    return own + [FAMILY | {"mine.yaml": OF_SCENARIOS}, like] * 20
+
+
+def _load_family(folder: Path) -> object:
+    """As evaluate and train do, a few scenarios of each set."""
+    path = str(folder / "mine.yaml")
+    return [load_suite(f"{path}:{split}:2").scenarios for split in SPLITS]
 
 
 def _heat_files() -> list[Files]:
@@ -394,6 +436,7 @@ def _load_reported(folder: Path) -> object:
 
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
+    "families": Target(_families, _load_family),
     "heat-files": Target(_heat_files, partial(_load_record, "workloads")),
     "measurements": Target(_measurements, _load_measurements),
     "experiments": Target(_experiments, _load_experiment),

@@ -2,8 +2,8 @@
 
 Arguments are parsed by the real parser. Then
 
-* `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
-  its daemon, and `tune` takes three settings, which it does not save but for a scenario of the document's;
+* `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite or of
+  a family, under its daemon, and `tune` takes three settings, which it saves for a scenario of the document's alone;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
 * `fidelity`, `bench`, the studies and `calibrate` end there, the last one unless its rows are the document's own;
 * everything else runs as given.
@@ -40,6 +40,9 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
     verb = parse(*arguments, **options)
     if isinstance(verb, verbs.Evaluate) and any(":" in name for group in verb.policy for name in group):
         os.geteuid = lambda: 1000
+    if isinstance(verb, verbs.Evaluate | verbs.Tune) and verb.family is not None:
+        _ = verb.judged_on
+        verb = replace(verb, target="moving-hot-set", family=None, split=None, scenarios=None, open_final=False)
     match verb:
         case verbs.Train():
             return replace(verb, timesteps=1)
@@ -51,7 +54,7 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
         case verbs.Distil():
             return replace(verb, seeds=1)
         case verbs.Tune():
-            is_own = Path(verb.target).is_file()
+            is_own = Path(verb.target or "").is_file()
             return replace(verb, sampler="random", trials=3, seeds=1, save=verb.save and is_own)
         case verbs.Calibrate() if Path(verb.measurements).is_file():
             return verb

@@ -227,13 +227,18 @@ class NamedRecord(Record):
 
         A field that is added later, with a default, leaves identities as they are.
         """
-        content = json.dumps(_deciding(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()
+        return identity_of(self)
 
     @property
     def short_identity(self) -> str:
         """Enough of it for people."""
         return self.identity[:12]
+
+
+def identity_of(value: object) -> str:
+    """SHA-256 of all that decides of records, or of mappings and lists of them; see `NamedRecord.identity`."""
+    content = json.dumps(_deciding(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _deciding(value: object) -> object:
@@ -260,10 +265,16 @@ CONFIG_KINDS = (
     "workloads",
     "scenarios",
     "suites",
+    "families",
     "algorithms",
     "measurements",
     "policies",
 )
+
+
+def singular(kind: str) -> str:
+    """What one of a kind is called."""
+    return "family" if kind == "families" else kind.removesuffix("s")
 
 
 def packaged(kind: str) -> dict[str, Path]:
@@ -300,8 +311,7 @@ def resolve(kind: str, name_or_path: str) -> Path:
     known = packaged(kind)
     if name_or_path not in known:
         raise ConfigError(
-            f"unknown {kind.removesuffix('s')} {name_or_path!r}{path_hint(name_or_path, known)}; "
-            f"run: tierenv list {kind}"
+            f"unknown {singular(kind)} {name_or_path!r}{path_hint(name_or_path, known)}; run: tierenv list {kind}"
         )
     return known[name_or_path]
 
@@ -380,7 +390,7 @@ def _over_its_base(
 ) -> dict[str, Any]:
     """What a file holds, put over the file that it is like: see `read_values`."""
     if not own.keys() & {*keys_in(records_in(record)), "like"}:
-        raise ConfigError(f"{path}: has none of the keys of a {kind.removesuffix('s')} file; see docs/configuration.md")
+        raise ConfigError(f"{path}: has none of the keys of a {singular(kind)} file; see docs/configuration.md")
     values = {"name": path.stem} | own
     try:
         return _over_what_it_is_like(kind, values, record, (*seen, os.path.realpath(path)))
@@ -402,14 +412,14 @@ def _over_what_it_is_like(kind: str, values: dict[str, Any], record: Any, seen: 
         raise ConfigError(f"like: {error}") from None
     if base is None:
         raise ConfigError(f"like={like!r}: leads back to itself")
-    return _put_over(base, {key: value for key, value in values.items() if key != "like"}, records_in(record))
+    return put_over(base, {key: value for key, value in values.items() if key != "like"}, records_in(record))
 
 
-def _put_over(base: dict[str, Any], values: dict[str, Any], records: list[type[Record]]) -> dict[str, Any]:
+def put_over(base: dict[str, Any], values: dict[str, Any], records: list[type[Record]]) -> dict[str, Any]:
     """A mapping of one of some records with other values, those of nested mappings key by key.
 
-    A mapping over a text changes what the text refers to; one that says `like` itself stands for itself, and so does a
-    number with marks. Marks without a value are put on the one that is there.
+    A mapping over a text changes what the text refers to; one that says `like` itself stands for itself, and so do a
+    number with marks and a draw (`tierenv.draws`). Marks without a value are put on the one that is there.
     """
     gone = {key for record in records for key in record.replaced(base, values)}
     merged = {key: value for key, value in base.items() if key not in gone} | values
@@ -419,17 +429,17 @@ def _put_over(base: dict[str, Any], values: dict[str, Any], records: list[type[R
         if isinstance(above, dict) and above and above.keys() <= set(MARKS):
             if "value" not in above:
                 merged[key] = (below if isinstance(below, dict) else {"value": below}) | above
-        elif isinstance(above, dict) and "like" not in above:
+        elif isinstance(above, dict) and not above.keys() & {"like", "draw"}:
             if isinstance(below, str):
                 below = {"like": below}
             if isinstance(below, dict):
-                merged[key] = _put_over(below, above, _inside(fields.get(key, [])))
+                merged[key] = put_over(below, above, _inside(fields.get(key, [])))
     return merged
 
 
 def with_changes(record: RecordType, changes: Mapping[str, Any], origin: str) -> RecordType:
     """A record with other values, given as in a file that is like it; `origin` starts what `ConfigError` says."""
-    return validate_record(type(record), _put_over(record.model_dump(), dict(changes), [type(record)]), origin)
+    return validate_record(type(record), put_over(record.model_dump(), dict(changes), [type(record)]), origin)
 
 
 @dataclass(frozen=True)
@@ -450,7 +460,7 @@ class Reference:
             return validate(_over_what_it_is_like(self.kind, value, record))
         if isinstance(value, Record):
             return validate(value)
-        kind = self.kind.removesuffix("s")
+        kind = singular(self.kind)
         raise PydanticCustomError("reference_expected", f"must be the name or path of a {kind}, or what one holds")
 
 

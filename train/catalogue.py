@@ -11,6 +11,7 @@ from tierenv.counters import COUNTERS
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError, close_match
 from tierenv.experiments import is_times, load_experiment
+from tierenv.family import SPLITS, load_family
 from tierenv.measurements import read_measurements
 from tierenv.platform import MemoryTier, Platform
 from tierenv.quantities import QUANTITIES
@@ -79,6 +80,13 @@ def _daemons() -> list[list[str]]:
     ]
 
 
+def _families() -> list[list[str]]:
+    families = [load_family(name) for name in packaged("families")]
+    return [
+        [row.name, *(str(getattr(row.splits, split).scenarios) for split in SPLITS), row.summary] for row in families
+    ]
+
+
 def _with_summary(kind: str) -> Callable[[], list[list[str]]]:
     def rows() -> list[list[str]]:
         return [[name, str(read_yaml(path).get("summary", ""))] for name, path in packaged(kind).items()]
@@ -140,6 +148,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "policies": (["policy", "what it does"], _policies),
     "scenarios": (["scenario", "what it is", "where it runs"], _scenarios),
     "suites": (["suite", "what it holds"], _with_summary("suites")),
+    "families": (["family", *SPLITS, "what it holds"], _families),
     "workloads": (["workload", "what it does"], _with_summary("workloads")),
     "platforms": (["platform", "fast tier", "slow tier"], _platforms),
     "daemons": (["daemon", "what it is", "tunables", "at run time"], _daemons),

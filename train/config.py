@@ -1,16 +1,18 @@
-"""What a training run is made of: one validated record, read from configs/algorithms/NAME.yaml or a path."""
+"""What a training run is made of, one validated record read from configs/algorithms/NAME.yaml or a path; and suites."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.network import Activation
 from tierenv.agents.run_folder import HiddenLayers, Menu
 from tierenv.daemon import Daemon, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
+from tierenv.family import MAX_SCENARIOS, SPLITS, Family, SplitName, load_family
 from tierenv.observation_spec import ObservationSpec, observation_rows
 from tierenv.phase_orders import PhaseOrders
 from tierenv.reading import read_yaml
@@ -58,6 +60,8 @@ class EvaluationPlan(Record):
     """Environment steps between two evaluations."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 16
     """Episodes for each scenario: seeds 30000, 30001, ..., phase orders of the training split."""
+    scenarios: Annotated[int, Field(ge=1, le=MAX_SCENARIOS)] | None = None
+    """Of a family's selection set, the first so many; null: all. Without a family the scenarios are the training's."""
 
 
 class ScenarioSet(NamedRecord):
@@ -79,6 +83,13 @@ class ScenarioSet(NamedRecord):
 class TrainingConfig(ScenarioSet):
     """A training run."""
 
+    scenarios: Scenarios = ()
+    """In the order of the tables; environment i of a training has scenario i mod their number. `family` may be given in
+    their place."""
+    family: Annotated[Family, Reference("families")] | None = None
+    """Family in place of `scenarios`: its training set is trained on, the best model is chosen on its selection set."""
+    family_scenarios: Annotated[int, Field(ge=1, le=MAX_SCENARIOS)] | None = None
+    """The first so many of the training set; null: all."""
     algorithm: str
     """A row of tierenv.train.algorithms."""
     regions: Annotated[int, Field(ge=1, le=65536)] | None = None
@@ -128,24 +139,43 @@ class TrainingConfig(ScenarioSet):
 
     @classmethod
     def replaced(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
-        """Another algorithm has hyperparameters of its own, and starts as it can."""
+        """Another algorithm has hyperparameters of its own, and starts as it can; a family stands for scenarios."""
         is_other = above.get("algorithm", below.get("algorithm")) != below.get("algorithm")
-        return {"hyperparameters", "initial_action", "log_std_init", "menu"} if is_other else set()
+        own = {"hyperparameters", "initial_action", "log_std_init", "menu"} if is_other else set()
+        places = {"family": {"scenarios"}, "scenarios": {"family", "family_scenarios"}}
+        return own.union(*(places[key] for key in places if above.get(key)))
 
     def find_algorithm(self) -> Algorithm:
         """The row of the algorithm."""
         return find_algorithm(self.algorithm, self.name)
 
+    def resolved(self) -> Self:
+        """The same with scenarios, or those of the family, under its daemon, and none to take its place."""
+        if self.family is None:
+            return super().resolved()
+        family = self.family if self.daemon is None else self.family.under(self.daemon)
+        scenarios = family.scenarios("training", self.family_scenarios)
+        return self.model_copy(update={"family": family, "scenarios": scenarios, "daemon": None})
+
+    @property
+    def selection_scenarios(self) -> tuple[Scenario, ...]:
+        """What the best model is chosen on: of a family others than what is trained on. Raises `ConfigError`."""
+        if self.family is None:
+            return self.scenarios
+        return self.family.scenarios("selection", self.evaluation.scenarios)
+
     def with_overrides(self, **overrides: Any) -> "TrainingConfig":
         """A copy with those fields replaced that are not None, validated again."""
         given = {key: value for key, value in overrides.items() if value is not None}
-        return validate_record(TrainingConfig, self.model_dump() | given, f"training configuration {self.name}")
+        drawn = {} if self.family is None else {"family": self.family, "scenarios": self.scenarios}
+        content = self.model_dump(exclude=set(drawn)) | given
+        return validate_record(TrainingConfig, content, f"training configuration {self.name}").model_copy(update=drawn)
 
 
 def load_training_config(name_or_path: str) -> TrainingConfig:
     """Read a configuration and check everything that needs no training. Raises `ConfigError`."""
     path = str(resolve("algorithms", name_or_path))
-    config = load_record("algorithms", TrainingConfig, path).resolved()
+    config = _with_scenarios(load_record("algorithms", TrainingConfig, path), path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
@@ -165,6 +195,27 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
     if algorithm.chooses and config.menu is None:
         actions = menu_actions(config.scenarios[0].daemon)[0]
         config = config.model_copy(update={"menu": tuple(map(tuple, actions.tolist()))})
+    return config
+
+
+def _with_scenarios(config: TrainingConfig, path: str) -> TrainingConfig:
+    """The configuration with its scenarios, or its family's, under its daemon. Raises `ConfigError`."""
+    if bool(config.scenarios) == (config.family is not None):
+        problem = "are given beside family; leave one out" if config.scenarios else "required key is missing, or family"
+        raise ConfigError(f"{path}: scenarios: {problem}")
+    for field, number in (
+        ("family_scenarios", config.family_scenarios),
+        ("evaluation.scenarios", config.evaluation.scenarios),
+    ):
+        if config.family is None and number is not None:
+            raise ConfigError(f"{path}: {field}={number}: must be left out without family")
+    try:
+        config = config.resolved()
+        if config.family is not None:
+            for scenario in config.selection_scenarios:
+                _check_same_task(config, scenario, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}{': family: ' if config.family else ': '}{error}") from None
     return config
 
 
@@ -235,19 +286,75 @@ def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> N
         )
 
 
+class Origin(NamedTuple):
+    """Where the scenarios of a suite come from."""
+
+    family: Family
+    path: Path
+    """File of the family."""
+    split: SplitName
+
+
 class Suite(ScenarioSet):
     """Scenarios that are evaluated together."""
 
+    _origin: Origin | None = PrivateAttr(None)
+
+    @property
+    def origin(self) -> Origin | None:
+        """The set of a family that the scenarios are, None for scenarios of files."""
+        return self._origin
+
+    @property
+    def family(self) -> str | None:
+        """Name of the family, if they are of one."""
+        return self._origin and self._origin.family.name
+
+    @property
+    def split(self) -> SplitName | None:
+        """Which of its sets they are."""
+        return self._origin and self._origin.split
+
+
+_OF_FAMILY = re.compile(rf"(.+):({'|'.join(SPLITS)})(?::([0-9]{{1,9}}))?", re.DOTALL)
+"""How a set of a family is called: generalist:selection, or generalist:selection:8 for its first eight scenarios."""
+
+
+def family_suite(family: str, split: str, number: int | None = None) -> str:
+    """The name by which `load_suite` knows a set of a family. Raises `ConfigError` for a set that there is not."""
+    if split not in get_args(SplitName):
+        raise ConfigError(f"--split={split}: must be one of {', '.join(SPLITS)}")
+    return f"{family}:{split}" if number is None else f"{family}:{split}:{number}"
+
 
 def load_suite(suite_or_scenario: str, daemon: str | None = None) -> Suite:
-    """Read a suite, or make one of a single scenario. Names of suites come first. Raises `ConfigError`.
+    """Read a suite, or make one of a single scenario or of a set of a family. Raises `ConfigError`.
 
     Args:
-        suite_or_scenario: name or path.
+        suite_or_scenario: name or path, names of suites come first; FAMILY:SET or FAMILY:SET:NUMBER for a family's.
         daemon: name or path of one that takes the place of the scenarios' own.
     """
+    loaded = None if daemon is None else load_daemon(daemon)
+    if of_family := _OF_FAMILY.fullmatch(suite_or_scenario):
+        family, split, number = of_family.groups()
+        return _load_split(family, split, None if number is None else int(number), loaded)  # type: ignore[arg-type]
     suite = _load_suite(suite_or_scenario)
-    return suite.model_copy(update={} if daemon is None else {"daemon": load_daemon(daemon)}).resolved()
+    return suite.model_copy(update={} if loaded is None else {"daemon": loaded}).resolved()
+
+
+def _load_split(name_or_path: str, split: SplitName, number: int | None, daemon: Daemon | None) -> Suite:
+    """A set of a family, or its first few scenarios, as a suite. Raises `ConfigError`."""
+    path = resolve("families", name_or_path)
+    family = load_family(name_or_path)
+    family = family if daemon is None else family.under(daemon)
+    try:
+        scenarios = family.scenarios(split, number)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    is_whole = number in (None, getattr(family.splits, split).scenarios)
+    suite = Suite(name=family_suite(family.name, split, None if is_whole else number), scenarios=scenarios)
+    suite._origin = Origin(family, path, split)
+    return suite
 
 
 def _load_suite(suite_or_scenario: str) -> Suite:
@@ -256,7 +363,7 @@ def _load_suite(suite_or_scenario: str) -> Suite:
         if suite_or_scenario not in known:
             hint = path_hint(suite_or_scenario, known)
             raise ConfigError(
-                f"unknown suite or scenario {suite_or_scenario!r}{hint}; run: tierenv list suites scenarios"
+                f"unknown suite or scenario {suite_or_scenario!r}{hint}; run: tierenv list suites scenarios families"
             )
         is_suite = suite_or_scenario in packaged("suites")
     else:

@@ -23,6 +23,7 @@ from tierenv.train.evaluation import Evaluation, Row
 from tierenv.train.journal import Journal
 from tierenv.train.judging import BASELINE
 from tierenv.train.limits import LIMITS, Bounds
+from tierenv.train.openings import check_opened, open_for_policies
 from tierenv.train.outcomes import NOTHING
 from tierenv.train.rivals import LeftOut, Rivals
 from tierenv.train.statistics import paired_difference
@@ -39,6 +40,7 @@ def evaluate(
     with_rivals: bool = False,
     with_timelines: bool = False,
     daemon: str | None = None,
+    open_final: bool = False,
     load: PolicyLoader = load_policy,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
@@ -52,6 +54,7 @@ def evaluate(
         with_rivals: whether to add those of `tierenv.train.rivals.RIVALS` that there are for each scenario.
         with_timelines: whether to record the first episode of the only scenario.
         daemon: name or path of one that takes the place of the scenarios' own.
+        open_final: whether a family's final set may be looked at, which is logged (`tierenv.train.openings`).
         load: makes a policy of a name.
         journal: keeps what is done and knows what was done before.
         report_progress: told what is being run.
@@ -62,13 +65,22 @@ def evaluate(
         raise ConfigError("--policy: name at least one, or give --rivals; run: tierenv list policies")
     if with_timelines and len(suite.scenarios) > 1:
         raise ConfigError(f"--plot: draws one scenario, {suite.name} has {len(suite.scenarios)}; name one of them")
+    opened = check_opened(suite, open_final)
     seeds = seed_blocks.block(seed_blocks.EVALUATION, num_seeds, "--seeds")
     rivals = Rivals(suite.scenarios) if with_rivals else None
     # every policy of every scenario before the first run: a bad name must not cost minutes
     policies = [{name: load(name, scenario) for name in names} for scenario in suite.scenarios]
     if rivals is not None:
         policies = [rivals.of(*each) for each in zip(suite.scenarios, policies, strict=True)]
-    evaluation = Evaluation(suite.name, seeds, rows=[], left_out=rivals.left_out if rivals else ())
+    evaluation = Evaluation(
+        suite.name,
+        seeds,
+        rows=[],
+        family=suite.family,
+        split=suite.split,
+        openings=[] if opened is None else open_for_policies(opened, suite.scenarios, policies),
+        left_out=rivals.left_out if rivals else (),
+    )
     journal = journal or Journal()
     parts = itertools.count()
     num_parts = sum(1 + len(of_scenario) for of_scenario in policies)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from tierenv.agents.kinds import Kind
+from tierenv.family import SplitName
 from tierenv.objective import objective_name, objective_row, objective_words
 from tierenv.render import Timeline
 from tierenv.scenario import Scenario
@@ -13,6 +14,7 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import CPU_TIMES, Episodes
 from tierenv.train.judging import Standing, bounded, in_classes, standings
 from tierenv.train.limits import LIMITS, NO_MIGRATION, Bounds
+from tierenv.train.openings import Opening
 from tierenv.train.outcomes import NOTHING, Outcome, Stake, objective_measure
 from tierenv.train.processes import ProcessResult, process_results
 from tierenv.train.provenance import git_revision
@@ -168,6 +170,12 @@ class Evaluation:
     """By policy, the first episode of a single scenario, if asked for."""
     left_out: Sequence[LeftOut] = ()
     """Rivals that there are not, of those that were asked for."""
+    family: str | None = None
+    """Whose scenarios they are, if they are a family's."""
+    split: SplitName | None = None
+    """Which of its sets."""
+    openings: Sequence[Opening] = ()
+    """Of a final set, this one last; those before it, of other seeds or daemons, are to be told beside it."""
 
     @property
     def policies(self) -> list[str]:
@@ -208,6 +216,15 @@ class Evaluation:
         """Scenarios that no aggregate takes in, because what is judged is no time."""
         return [outcome.scenario for outcome in self.outcomes if outcome.stake is None]
 
+    @property
+    def opening_words(self) -> list[str]:
+        """Of a final set: when it was opened, and what was opened before."""
+        if not self.openings:
+            return []
+        *before, this = self.openings
+        told = f"; opened before: {', '.join(map(str, before))}" if before else "; none was opened before"
+        return [f"final set of family {self.family}, opened {this}{told}"]
+
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes."""
         known = bounded(self.outcomes)
@@ -215,6 +232,9 @@ class Evaluation:
         return {
             "schema": 1,
             "suite": self.suite,
+            "family": self.family,
+            "split": self.split,
+            "openings": [opening.to_json() for opening in self.openings],
             "git_revision": git_revision(),
             "seeds": self.seeds,
             "objective": "; ".join(dict.fromkeys(objective_words(row.scenario.objective) for row in self.rows)),

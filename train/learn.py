@@ -71,13 +71,17 @@ class TrainingResult:
 
 
 class Selection:
-    """Judges a model on fixed episodes: the same seeds of every scenario, training phase orders."""
+    """Judges a model on fixed episodes: the same seeds of every scenario, training phase orders.
+
+    The scenarios are those of the training, or of a family's selection set, whose platforms and forms nobody trains on.
+    """
 
     def __init__(self, config: TrainingConfig) -> None:
         seeds = seed_blocks.block(seed_blocks.SELECTION, config.evaluation.seeds, "evaluation.seeds")
-        scenarios = [scenario for scenario in config.scenarios for _ in seeds]
+        chosen_on = config.selection_scenarios
+        scenarios = [scenario for scenario in chosen_on for _ in seeds]
         self._names = [scenario.name for scenario in scenarios]
-        self._seeds = seeds * len(config.scenarios)
+        self._seeds = seeds * len(chosen_on)
         self._task = simulated_task(scenarios, phase_orders="training", observation=config.observation)
         self._menu = None if config.menu is None else np.array(config.menu, np.float32)
 

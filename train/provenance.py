@@ -10,8 +10,8 @@ PACKAGES = ("tierenv", "cmaes", "gymnasium", "numba", "numpy", "optuna", "scipy"
 
 SOURCES = (".ci", "Makefile", "agents", "configs", "constraints.txt", "pyproject.toml", "tests", "tierenv", "train")
 """What decides a result, at the top of a checkout; the rest is prose, or was made from these."""
-ARTEFACTS = ("configs/policies",)
-"""What stands among the sources and was made from them."""
+ARTEFACTS = ("configs/policies", "configs/families/*.openings.json")
+"""What stands among the sources and was made from them, or tells of what was done with them."""
 
 
 def versions() -> dict[str, str]:

@@ -115,6 +115,14 @@ class ResultRow(Part):
         return (self.objective or self.seconds).runs
 
 
+class OpenedSet(Part):
+    """A final set that was opened."""
+
+    seed: int
+    opened: str
+    """When."""
+
+
 class LimitRuns(Part):
     """A bound, an estimate or what doing nothing takes."""
 
@@ -135,6 +143,11 @@ class EvaluationResult(Part):
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     suite: str = ""
+    family: str | None = None
+    split: str | None = None
+    """Of a family's scenarios, which set they are."""
+    openings: tuple[OpenedSet, ...] = ()
+    """Of a final set, this one last."""
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
     objective: str | None = None

@@ -18,6 +18,7 @@ from tierenv import __version__
 from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.run_folder import Evaluations, Manifest, RunFolder, SelectionResult
 from tierenv.errors import ConfigError
+from tierenv.family import Family
 from tierenv.files import atomic_write_bytes, atomic_write_text, locked, remove_temporaries
 from tierenv.observation_spec import MAX_COLUMNS, observation_rows
 from tierenv.records import Record, load_record, validate_record
@@ -57,7 +58,9 @@ class RunDirectory(RunFolder):
             raise ConfigError(f"{run.path}: {error.strerror}; choose another --run-dir") from None
         with run._locked_unless_it_fails():
             run._clear()
-            for scenario in config.scenarios:
+            if config.family is not None:
+                atomic_write_text(run.family_path, to_yaml(config.family.model_dump(mode="json")))
+            for scenario in config.scenarios if config.family is None else ():
                 atomic_write_text(run.scenario_path(scenario.name), to_yaml(scenario.model_dump(mode="json")))
             run._write_configuration(config)
             daemon = config.scenarios[0].daemon
@@ -85,7 +88,9 @@ class RunDirectory(RunFolder):
             started = load_record("algorithms", TrainingConfig, str(run.config_path))
             for field in TrainingConfig.model_fields:
                 old, new = getattr(started, field), getattr(config, field)
-                is_same = _identities(old) == _identities(new) if field == "scenarios" else old == new
+                if field == "scenarios" and config.family is not None:
+                    continue  # they follow from it
+                is_same = _identities(old) == _identities(new) if field in ("scenarios", "family") else old == new
                 if not is_same and field not in ("timesteps", "wall_time", "summary"):
                     raise ConfigError(
                         f"{run.config_path}: {field}: this run has {_short(old)}, the configuration given has "
@@ -93,7 +98,9 @@ class RunDirectory(RunFolder):
                     )
             run._check_observation(config)
             run._pair_best()
-            run._write_configuration(config.model_copy(update={"scenarios": started.scenarios}))
+            if config.family is None:
+                config = config.model_copy(update={"scenarios": started.scenarios})
+            run._write_configuration(config)
             times_resumed = run.manifest.times_resumed + 1
             run.update_manifest(command=command, git_revision=git_revision(), times_resumed=times_resumed)
         return run
@@ -132,7 +139,7 @@ class RunDirectory(RunFolder):
 
     def _check_kinds(self) -> None:
         """Refuse links, which lead out of the folder, and what hangs or fails when it is read. Raises `ConfigError`."""
-        files = {self.config_path, self.manifest_path, self.progress_path, self.evaluations_path}
+        files = {self.config_path, self.family_path, self.manifest_path, self.progress_path, self.evaluations_path}
         files |= {self.best_model, self.best_evaluation_path, *self.path.glob("checkpoints/step_*")}
         folders = set(self.top_level) - files
         for path in self.path.rglob("*"):
@@ -180,9 +187,13 @@ class RunDirectory(RunFolder):
             self.best_evaluation_path.unlink(missing_ok=True)
 
     def _write_configuration(self, config: TrainingConfig) -> None:
-        """Write config.yaml, which refers to the scenarios beside it."""
-        paths = [self.scenario_path(scenario.name).relative_to(self.path) for scenario in config.scenarios]
-        content = config.model_dump(mode="json") | {"scenarios": [str(path) for path in paths]}
+        """Write config.yaml, which refers to the scenarios, or the family, beside it."""
+        content = config.model_dump(mode="json", exclude={"scenarios", "family"})
+        if config.family is not None:
+            content["family"] = str(self.family_path.relative_to(self.path))
+        else:
+            paths = [self.scenario_path(scenario.name).relative_to(self.path) for scenario in config.scenarios]
+            content["scenarios"] = [str(path) for path in paths]
         atomic_write_text(self.config_path, to_yaml(content))
 
     def update_manifest(self, **fields: Any) -> None:
@@ -271,13 +282,16 @@ def _write_record(path: Path, record: Record) -> None:
     write_json(path, record.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
 
-def _identities(scenarios: tuple[Scenario, ...]) -> list[str]:
-    """By which scenarios are the same, whatever their names."""
-    return [scenario.identity for scenario in scenarios]
+def _identities(given: tuple[Scenario, ...] | Family | None) -> list[str]:
+    """By which scenarios, or families, are the same, whatever their names."""
+    entries = given if isinstance(given, tuple) else [given]
+    return ["" if entry is None else entry.identity for entry in entries]
 
 
 def _short(value: object) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], Scenario):
         return ", ".join(f"{entry.name} ({entry.short_identity})" for entry in value)
+    if isinstance(value, Family):
+        return f"{value.name} ({value.short_identity})"
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."

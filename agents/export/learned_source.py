@@ -88,7 +88,7 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
     origin = Origin(
         policy=name,
         training_run=describe_training(name, training),
-        trained_for="; ".join(str(scenario) for scenario in scenarios),
+        trained_for=run.configuration.trained_on,
         daemon=scenarios[0].daemon.name,
         gains=gains,
     )

@@ -104,6 +104,8 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
     for policy, chosen_on in {row.policy: row.chosen_on for row in result.rows if len(row.chosen_on) > 1}.items():
         names = f": {listed(chosen_on)}" if len(chosen_on) <= MOST_NAMES else ""
         texts.append(Text(f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}{names}."))
+    if result.family:
+        texts.append(Text(_origin_words(result)))
     given_up = sum(row.truncated_runs for row in result.rows)
     if given_up:
         texts.append(Text(f"{given_up} runs were given up; their times, marked ≥, are at least what is said."))
@@ -111,6 +113,16 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
         texts.append(Text(f"Over all scenarios: {overall.words}.", is_verdict=True))
         texts.append(Text(harm_words(known), is_verdict=True))
     return texts
+
+
+def _origin_words(result: ReportedEvaluation) -> str:
+    """Whose scenarios they are, and of a final set when it was opened, and which were before."""
+    words = f"The scenarios are the {result.split or 'unknown'} set of family {result.family}."
+    told = [f"{each.opened} (seed {each.seed})" for each in result.openings]
+    if told:
+        before = f"Opened before: {', '.join(told[:-1])}." if told[1:] else "None was opened before."
+        words += f" It was opened at {told[-1]}. {before}"
+    return words
 
 
 def _stake_part(result: ReportedEvaluation, stake: Stake, chosen: Sequence[Outcome]) -> Part:

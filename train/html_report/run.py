@@ -34,7 +34,9 @@ def section(folder: RunFolder) -> Section:
     name = plain(folder.configuration.name)
     manifest, best = folder.manifest, folder.best_evaluation
     evaluations = sorted(folder.evaluations, key=lambda entry: entry.timesteps)
-    summary = [Text(f"Trained on {', '.join(plain(each.name) for each in folder.configuration.scenarios)}.")]
+    configuration = folder.configuration
+    names = ", ".join(each.name for each in configuration.given) or configuration.trained_on
+    summary = [Text(f"Trained on {plain(names)}.")]
     if manifest.timesteps is not None:
         stopped = " It was stopped before its end." if manifest.is_interrupted else ""
         summary.append(Text(f"{manifest.timesteps:,} environment steps.{stopped}"))

@@ -20,6 +20,7 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import Suite, load_suite
 from tierenv.train.episodes import Episodes, episode_seeds
 from tierenv.train.journal import Journal
+from tierenv.train.openings import check_opened, open_for_search
 from tierenv.train.search.results import (
     Budget,
     CommonFinalist,
@@ -99,11 +100,17 @@ def search_target(
     daemon: str | None = None,
     sampler_seed: int = 0,
     storage: Path | None = None,
+    open_final: bool = False,
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
 ) -> SearchResult | SuiteSearchResult:
-    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`."""
+    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`.
+
+    On a family's final set, which `open_final` opens, that is logged.
+    """
     suite = load_suite(target, daemon)
+    if opened := check_opened(suite, open_final):
+        open_for_search(opened)
     more = {"journal": journal, "report_progress": report_progress}
     of_suite: Callable[..., SuiteSearchResult] = partial(search_suite, suite)
     of_scenario: Callable[..., SearchResult] = partial(search, suite.scenarios[0])

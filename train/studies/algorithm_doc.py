@@ -7,7 +7,7 @@ from typing import Any
 from tierenv.agents.export import formats_for
 from tierenv.reading import read_json
 from tierenv.train.algorithms import ALGORITHMS, Algorithm
-from tierenv.train.evaluate import BASELINE
+from tierenv.train.judging import BASELINE
 from tierenv.train.studies.generated import RESULTS, ROOT, markdown_table, rewrite, with_parts
 
 ALGORITHM_DOC = ROOT / "docs" / "algorithm.md"

@@ -17,7 +17,9 @@ from tyro.conf import arg
 
 from tierenv.train.algorithms import ALGORITHMS
 from tierenv.train.config import TrainingConfig, load_training_config
-from tierenv.train.evaluate import BASELINE, Row, evaluate
+from tierenv.train.evaluate import evaluate
+from tierenv.train.evaluation import Row
+from tierenv.train.judging import BASELINE
 from tierenv.train.learn import learn
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision, machine

@@ -13,7 +13,9 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from tierenv.daemon import Daemon
+from tierenv.draws import Draw
 from tierenv.experiments import Experiment
+from tierenv.family import Family, WithDraws
 from tierenv.platform import Platform
 from tierenv.records import QUANTITIES, NamedRecord, Record, Reference, quantity_writer, records_in
 from tierenv.scenario import Scenario
@@ -29,6 +31,7 @@ KINDS: dict[str, Any] = {
     "platforms": Platform,
     "daemons": Daemon,
     "suites": Suite,
+    "families": Family | Draw,
     "algorithms": TrainingConfig,
     "measurements": Experiment,
 }
@@ -40,7 +43,7 @@ LIMITS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"
 COUNTS = (("min_length", "at least"), ("max_length", "at most"))
 """What marks of a field say under which name, and its word."""
 
-SIMPLE = {bool: "true or false", int: "whole number", float: "number", str: "text", NoneType: "null"}
+SIMPLE = {bool: "true or false", int: "whole number", float: "number", str: "text", NoneType: "null", Any: "anything"}
 
 
 def kind_part(kind: str) -> str:
@@ -101,6 +104,8 @@ def _type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     for mark in metadata:
         if isinstance(mark, Reference):
             return f"one of the [{mark.kind}](#{mark.kind})"
+        if isinstance(mark, WithDraws):
+            return f"what one of the [{mark.kind}](#{mark.kind}) holds, with draws"
         if isinstance(mark, BeforeValidator) and mark.func in QUANTITIES:
             return QUANTITIES[mark.func][0]
     origin, parts = get_origin(annotation), get_args(annotation)

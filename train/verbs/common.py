@@ -4,12 +4,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from tierenv.errors import ConfigError
 from tierenv.files import check_output
@@ -31,6 +32,40 @@ DaemonOption = Annotated[
 
 _PIPE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a verb judges on: a suite, a scenario, or a set of a family."""
+
+    target: Annotated[Positional[str | None], arg(metavar="[SUITE_OR_SCENARIO]")] = None
+    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
+    family: Annotated[str | None, arg(metavar="FAMILY")] = None
+    """In its place, a family of which scenarios are drawn: a path, or a name from `tierenv list families`."""
+    split: Annotated[str | None, arg(metavar="training|selection|final")] = None
+    """Which set of the family; selection by default."""
+    scenarios: Annotated[int | None, arg(metavar="N")] = None
+    """The first N scenarios of the set; by default all."""
+    open_final: bool = False
+    """Open the final set, which is logged: for other policies it then needs a new seed."""
+
+    @property
+    def judged_on(self) -> str:
+        """The name by which `tierenv.train.config.load_suite` knows it. Raises `ConfigError`."""
+        from tierenv.train.config import family_suite
+
+        if self.family is not None:
+            if self.target is not None:
+                raise ConfigError(f"--family={self.family}: stands in place of {self.target}; leave one out")
+            if self.scenarios is not None and self.scenarios < 0:
+                raise ConfigError(f"--scenarios={self.scenarios}: must be at least 1")
+            return family_suite(self.family, self.split or "selection", self.scenarios)
+        for option, value in (("--split", self.split), ("--scenarios", self.scenarios)):
+            if value is not None:
+                raise ConfigError(f"{option}={value}: is of a family; give --family")
+        if self.target is None:
+            raise ConfigError("name a suite, a scenario or --family; run: tierenv list suites scenarios families")
+        return self.target
 
 
 @cache

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import UseAppendAction, arg
 
 from tierenv.errors import ConfigError
 from tierenv.extras import require
@@ -12,6 +12,7 @@ from tierenv.train.progress import shown_progress
 from tierenv.train.verbs.common import (
     DaemonOption,
     JsonFile,
+    Judged,
     check_outputs,
     print_results,
     stderr_console,
@@ -20,11 +21,9 @@ from tierenv.train.verbs.common import (
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Judged):
     """Compare policies on the same episodes, with bounds on what any policy can reach."""
 
-    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
-    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
     policy: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="NAME_OR_PATH")] = ()
     """Policies: names from `tierenv list policies`, run folders, bundle folders, sb3:PATH.zip, python:MODULE:FACTORY;
     may be repeated."""
@@ -60,17 +59,19 @@ class Evaluate:
             raise ConfigError("--timelines: are stored by --json, which is not given")
         if self.plot is not None:
             require("plots", "--plot")
+        target = self.judged_on
         names = [name for group in self.policy for name in group]
         load = command_line_loader(is_trusted=self.trust)
-        with journal_of("evaluate", self.target, self.daemon, names, self.seeds, self.rivals) as journal:
+        with journal_of("evaluate", target, self.daemon, names, self.seeds, self.rivals) as journal:
             with shown_progress("evaluating", stderr_console()) as report_progress:
                 result = evaluate(
-                    self.target,
+                    target,
                     names,
                     self.seeds,
                     with_rivals=self.rivals,
                     with_timelines=self.plot is not None,
                     daemon=self.daemon,
+                    open_final=self.open_final,
                     load=load,
                     journal=journal,
                     report_progress=report_progress,
@@ -86,5 +87,5 @@ class Evaluate:
                 with shown_progress("recording", stderr_console()) as report_progress:
                     content["timelines"] = record_timelines(result.entries, result.seeds[0], load, report_progress)
             write_json_output(self.json, lambda: content)
-        print_results(*evaluation_tables(result, self.details), beside=self.json)
+        print_results(*evaluation_tables(result, self.details), *result.opening_words, beside=self.json)
         return 0

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from tierenv.train.progress import shown_progress
 from tierenv.train.verbs.common import (
     DaemonOption,
     JsonFile,
+    Judged,
     check_outputs,
     command_line,
     print_results,
@@ -19,11 +20,9 @@ from tierenv.train.verbs.common import (
 
 
 @dataclass(frozen=True)
-class Tune:
+class Tune(Judged):
     """Search the best static setting of a scenario, or of each of a suite and of all of it together."""
 
-    target: Annotated[Positional[str], arg(metavar="SUITE_OR_SCENARIO")]
-    """A suite or a scenario: a path, or a name from `tierenv list suites scenarios`."""
     trials: Annotated[int | None, arg(metavar="N")] = None
     """Settings to try; by default 200 of tpe, cmaes and gp, of the others as many as the grid has, which takes no other
     number (144 for three tunables, 577 for numa-balancing)."""
@@ -51,18 +50,20 @@ class Tune:
         from tierenv.train.journal import journal_of
         from tierenv.train.search import save_search, search_target
 
+        target = self.judged_on
         stored = check_storage() if self.save else None
-        decides = self.target, self.daemon, self.sampler, self.sampler_seed, self.trials, self.seeds
+        decides = target, self.daemon, self.sampler, self.sampler_seed, self.trials, self.seeds
         with journal_of("tune", *decides) as journal:
             with shown_progress("searching", stderr_console()) as report_progress:
                 result = search_target(
-                    self.target,
+                    target,
                     self.sampler,
                     self.trials,
                     self.seeds,
                     daemon=self.daemon,
                     sampler_seed=self.sampler_seed,
                     storage=self.storage,
+                    open_final=self.open_final,
                     journal=journal,
                     report_progress=report_progress,
                 )

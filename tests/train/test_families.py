@@ -1,0 +1,350 @@
+"""Families at work: sets in place of suites, the final set once, trainings on one set that are chosen on another."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.tiny_family import tiny_family, write_family
+from tierenv.agents.export.learned_source import learned_source
+from tierenv.agents.heuristics import RandomPolicy
+from tierenv.agents.run_folder import RunFolder
+from tierenv.errors import ConfigError
+from tierenv.family import Family, load_family
+from tierenv.records import packaged, validate_record
+from tierenv.train import openings, search
+from tierenv.train.cli import main
+from tierenv.train.config import family_suite, load_suite, load_training_config
+from tierenv.train.evaluate import evaluate
+from tierenv.train.learn import Selection, learn
+from tierenv.train.openings import UNKNOWN_CODE, read_openings
+from tierenv.train.provenance import _SOURCES
+from tierenv.train.run_dir import RunDirectory
+from tierenv.train.search import search_target
+
+WriteConfig = Callable[..., Path]
+OFTEN, SELDOM = "static:200,256,inf", "static:2000,256,inf"
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    """Returns the tiny family without references to files, which take long to read."""
+    return validate_record(Family, tiny_family(name="tiny"), "").model_dump(mode="json")
+
+
+@pytest.fixture
+def family(tmp_path: Path, content: dict[str, Any]) -> Path:
+    """Returns its file."""
+    return write_family(tmp_path, content, "tinies")
+
+
+def log_of(family: Path) -> Path:
+    return family.with_name("tinies.openings.json")
+
+
+def final(family: Path, *policies: str, is_opened: bool = True, daemon: str | None = None) -> Any:
+    return evaluate(f"{family}:final", policies, 1, open_final=is_opened, daemon=daemon)
+
+
+def reseed(family: Path, seed: int) -> None:
+    values = yaml.safe_load(family.read_text())
+    values["splits"]["final"]["seed"] = seed
+    write_family(family.parent, values, "tinies")
+
+
+def test_a_set_is_a_suite(family: Path) -> None:
+    suite = load_suite(f"{family}:selection:4")
+    assert (suite.name, suite.family, suite.split) == ("tiny:selection:4", "tiny", "selection")
+    assert suite.scenarios == load_family(str(family)).scenarios("selection", 4)
+    whole = load_suite(f"{family}:training", "numa-balancing")
+    assert (whole.name, len(whole.scenarios)) == ("tiny:training", 10)
+    assert {scenario.daemon.name for scenario in whole.scenarios} == {"numa-balancing"}
+    assert (load_suite("demo").family, load_suite("demo").split, load_suite("skewed").split) == (None, None, None)
+    assert load_suite(family_suite("generalist", "selection", 2)).scenarios[1].name == "generalist-selection-01"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--family", "generalst"], "unknown family 'generalst'; did you mean 'generalist'"),
+        (
+            ["--family", "generalist", "--split", "trainin"],
+            "--split=trainin: must be one of training, selection, final",
+        ),
+        (["--family", "generalist", "--scenarios", "99"], "99 scenarios of generalist:selection: must be 1 to 24"),
+        (["--family", "generalist", "--scenarios", "0"], "0 scenarios of generalist:selection: must be 1 to 24"),
+        (["--family", "generalist", "--scenarios", "-1"], "--scenarios=-1: must be at least 1"),
+        (["skewed", "--family", "generalist"], "--family=generalist: stands in place of skewed; leave one out"),
+        (["skewed", "--split", "final"], "--split=final: is of a family; give --family"),
+        (["skewed", "--scenarios", "3"], "--scenarios=3: is of a family; give --family"),
+        (["skewed", "--open-final"], "--open-final: is for the final set of a family, skewed is none"),
+        (["--family", "generalist", "--open-final"], "generalist:selection is none; leave it out"),
+        (
+            ["--family", "generalist", "--split", "final"],
+            "generalist:final: is judged on once, and that is logged; --open",
+        ),
+        (["generalist:final"], "--open-final opens it"),
+        (["generalist:final:24", "--open-final"], "is judged on as a whole, 30 scenarios; ask for no fewer"),
+        (["generalist:fina"], "unknown suite or scenario 'generalist:fina'"),
+        ([], "name a suite, a scenario or --family; run: tierenv list suites scenarios families"),
+    ],
+)
+def test_what_is_wrong_with_a_target_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *arguments, "--policy", "no-migration"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and message in captured.err
+    assert not packaged("families")["generalist"].with_name("generalist.openings.json").exists()
+
+
+def test_an_evaluation_tells_family_and_set(family: Path, tmp_path: Path) -> None:
+    command = ["evaluate", "--family", str(family), "--scenarios", "3", "--policy", OFTEN, "--seeds", "1"]
+    assert main([*command, "--json", str(tmp_path / "e.json")]) == 0
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert (result["family"], result["split"], result["openings"]) == ("tiny", "selection", [])
+    assert [row["scenario"] for row in result["rows"]] == [f"tiny-selection-{number}" for number in range(3)]
+    assert main(["evaluate", f"{family}:selection:3", *command[5:], "--json", str(tmp_path / "same.json")]) == 0
+    same = json.loads((tmp_path / "same.json").read_text())
+    assert same["rows"] == result["rows"] and not log_of(family).exists()
+
+
+def test_the_final_set_is_opened_once_for_some_policies(
+    family: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "evaluate",
+        "--family",
+        str(family),
+        "--split",
+        "final",
+        "--seeds",
+        "1",
+        "--json",
+        str(tmp_path / "e.json"),
+    ]
+    mine = [*command, "--policy", "no-migration", "--policy", OFTEN]
+    assert main(mine) == 2 and not log_of(family).exists()
+    assert main([*command, "--policy", "no-migratio", "--open-final"]) == 2 and not log_of(family).exists()
+    assert main([*mine, "--open-final"]) == 0
+    first = json.loads((tmp_path / "e.json").read_text())
+    [opening] = read_openings(log_of(family)).openings
+    assert (opening.seed, opening.daemon) == (2, "kmmscand-tunable")
+    assert [policy.policy for policy in opening.policies] == ["no-migration", OFTEN]
+    assert first["openings"] == [opening.to_json()] and len(first["rows"]) == 48
+    assert "none was opened before" in capsys.readouterr().out
+
+    assert main([*mine, "--open-final"]) == 0, "the same policies reproduce it"
+    assert json.loads((tmp_path / "e.json").read_text())["rows"] == first["rows"]
+    assert main([*command, "--policy", OFTEN, "--open-final"]) == 0, "some of them do"
+    [again] = read_openings(log_of(family)).openings
+    assert again.policies == opening.policies and [use.verb for use in again.uses] == ["evaluate"] * 3
+
+    capsys.readouterr()
+    text = log_of(family).read_text()
+    assert main([*mine, "--policy", SELDOM, "--open-final"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        error.count("\n") == 1
+        and f"tiny:final: was opened at {opening.date}; policy {SELDOM} is none of those" in error
+    )
+    assert f"a new splits.final.seed is needed in {family}" in error and log_of(family).read_text() == text
+
+    reseed(family, 99)
+    assert main([*command, "--policy", SELDOM, "--open-final"]) == 0
+    assert f"opened before: {opening.date} (seed 2, kmmscand-tunable)" in capsys.readouterr().out
+    second = json.loads((tmp_path / "e.json").read_text())
+    assert [entry["seed"] for entry in second["openings"]] == [2, 99]
+    assert second["rows"][0]["seconds"] != first["rows"][1]["seconds"]
+    assert main(["report", str(tmp_path / "e.json"), "--output", str(tmp_path / "r.html")]) == 0
+    html = (tmp_path / "r.html").read_text()
+    assert "final set of family tiny" in html and f"Opened before: {opening.date} (seed 2)" in html
+
+
+def test_a_search_of_static_settings_opens_the_final_set_and_leaves_it_to_the_policies(
+    family: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = f"{family}:final"
+    monkeypatch.setattr(search, "search_suite", lambda suite, *_arguments, **_options: len(suite.scenarios))
+    assert main(["tune", "--family", str(family), "--split", "final"]) == 2
+    assert "--open-final opens it" in capsys.readouterr().err
+    assert search_target(target, "random", 2, 1, open_final=True) == 24
+    [opening] = read_openings(log_of(family)).openings
+    assert opening.policies == () and [use.verb for use in opening.uses] == ["tune"]
+    final(family, OFTEN)
+    search_target(target, "random", 2, 1, open_final=True)
+    [opening] = read_openings(log_of(family)).openings
+    assert len(opening.policies) == 1 and [use.verb for use in opening.uses] == ["tune", "evaluate", "tune"]
+    with pytest.raises(ConfigError, match="was opened at"):
+        final(family, SELDOM)
+
+
+def test_every_daemon_has_its_opening_and_all_are_told(family: Path) -> None:
+    final(family, OFTEN)
+    result = final(family, "built-in", daemon="numa-balancing")
+    assert [(each.seed, each.daemon) for each in result.openings] == [(2, "kmmscand-tunable"), (2, "numa-balancing")]
+    assert len(final(family, OFTEN).openings) == 1
+
+
+def test_other_scenarios_under_a_seed_that_was_opened_are_refused(family: Path, tmp_path: Path) -> None:
+    final(family, OFTEN)
+    values = yaml.safe_load(family.read_text())
+    values["forms"]["mild-final"]["scenario"]["size"] = "300MiB"
+    write_family(tmp_path, values, "tinies")
+    with pytest.raises(
+        ConfigError, match=rf"{family}: splits.final.seed=2: was opened at .* with other scenarios; a new"
+    ):
+        final(family, OFTEN)
+
+
+def test_code_of_others_takes_part_in_the_first_opening_alone(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RandomPolicy, "identity", None)
+    final(family, OFTEN, "random")
+    [opening] = read_openings(log_of(family)).openings
+    assert [policy.identity == UNKNOWN_CODE for policy in opening.policies] == [False, True]
+    with pytest.raises(
+        ConfigError, match="policy random is code of others, of which nobody can tell whether it is the"
+    ):
+        final(family, OFTEN, "random")
+    final(family, OFTEN)
+
+
+def test_an_evaluation_that_was_interrupted_goes_on(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tierenv.train import evaluate as evaluating
+    from tierenv.train.journal import journal_of
+
+    runs: list[str] = []
+    run = evaluating.run_episodes
+
+    def stopped(task: Any, *arguments: Any) -> Any:
+        if len(runs) == 7:
+            raise KeyboardInterrupt
+        runs.append(task.system.scenarios[0].name)
+        return run(task, *arguments)
+
+    monkeypatch.setattr(evaluating, "run_episodes", stopped)
+    with pytest.raises(KeyboardInterrupt), journal_of("evaluate", "tiny") as journal:
+        evaluate(f"{family}:final", [OFTEN], 1, open_final=True, journal=journal)
+    assert len(read_openings(log_of(family)).openings) == 1
+    runs.clear()
+    monkeypatch.setattr(evaluating, "run_episodes", lambda *arguments: runs.append("") or run(*arguments))
+    with journal_of("evaluate", "tiny") as journal:
+        result = evaluate(f"{family}:final", [OFTEN], 1, open_final=True, journal=journal)
+    assert len(runs) == 24 - 7 and len(result.rows) == 24
+
+
+def test_a_broken_log_keeps_the_set_closed(family: Path) -> None:
+    log_of(family).write_text('{"schema": 1, "openings": [{}]}')
+    with pytest.raises(ConfigError, match=rf"{log_of(family)}: openings.0.* is missing; bring back the file as it was"):
+        final(family, OFTEN)
+
+
+def test_without_a_place_for_the_log_the_set_stays_closed(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_arguments: False)
+    with pytest.raises(ConfigError, match=rf"{log_of(family)}: cannot be written; the final set is not opened without"):
+        final(family, OFTEN)
+
+
+def test_the_log_of_a_packaged_family_falls_back_on_the_folder_of_the_user(
+    family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(openings, "packaged", lambda _kind: {"tinies": family})
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != family.parent and access(path, mode))
+    final(family, OFTEN)
+    own = tmp_path / "data" / "tierenv" / "families" / "tinies.openings.json"
+    assert own.exists() and not log_of(family).exists()
+    monkeypatch.setattr(os, "access", access)
+    with pytest.raises(ConfigError, match="was opened at"):
+        final(family, SELDOM)
+
+
+def test_an_opening_does_not_change_the_sources() -> None:
+    assert ":(top,exclude)configs/families/*.openings.json" in _SOURCES
+
+
+def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, family: Path, tmp_path: Path) -> None:
+    path = write_config(
+        scenarios=None,
+        family=str(family),
+        family_scenarios=6,
+        shaping=False,
+        evaluation={"interval": 64, "seeds": 1, "scenarios": 4},
+    )
+    config = load_training_config(str(path))
+    mine = load_family(str(family))
+    assert config.scenarios == mine.scenarios("training", 6)
+    assert config.selection_scenarios == mine.scenarios("selection", 4)
+    assert config.with_overrides(seed=3).scenarios == config.scenarios
+    assert Selection(config)._names == [f"tiny-selection-{number}" for number in range(4)]
+    with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:
+        result = learn(config, run)
+    assert result.best is not None and list(result.best.by_scenario) == Selection(config)._names
+    family.unlink()  # a run needs nothing outside itself
+    folder = RunFolder(tmp_path / "run")
+    assert folder.configuration.scenarios == config.scenarios
+    assert [daemon.name for daemon in folder.configuration.daemons] == ["kmmscand-tunable"]
+    assert load_training_config(str(folder.config_path)).scenarios == config.scenarios
+    source = learned_source(str(tmp_path / "run"))
+    assert source.origin.trained_for == "6 scenarios of family tiny" and len(source.scenarios) == 6
+    with RunDirectory.resume(tmp_path / "run", config.with_overrides(timesteps=192), "tierenv train") as run:
+        assert learn(config.with_overrides(timesteps=192), run).timesteps == 192
+    other = config.model_copy(update={"family": mine.model_copy(update={"base": {}})})
+    with pytest.raises(ConfigError, match=r"family: this run has tiny \(\w+\), the configuration given has tiny \("):
+        RunDirectory.resume(tmp_path / "run", other, "tierenv train")
+
+
+def test_a_training_has_the_daemon_that_it_names(write_config: WriteConfig, family: Path) -> None:
+    changes = {"scenarios": None, "shaping": False, "log_std_init": None, "daemon": "numa-balancing"}
+    config = load_training_config(str(write_config(family=str(family), **changes)))
+    daemons = {each.daemon.name for each in (*config.scenarios, *config.selection_scenarios)}
+    assert daemons == {"numa-balancing"} and config.family is not None and config.daemon is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "generalist"}, "scenarios: are given beside family; leave one out"),
+        ({"scenarios": None}, "scenarios: required key is missing, or family"),
+        ({"family_scenarios": 3}, "family_scenarios=3: must be left out without family"),
+        ({"evaluation": {"scenarios": 3}}, "evaluation.scenarios=3: must be left out without family"),
+        ({"scenarios": None, "family": "generalst"}, "family: unknown family 'generalst'; did you mean"),
+        ({"scenarios": None, "family": "generalist:final"}, "family: unknown family 'generalist:final'"),
+        (
+            {"scenarios": None, "family": "TINY", "family_scenarios": 11},
+            "11 scenarios of tiny:training: must be 1 to 10",
+        ),
+        (
+            {"scenarios": None, "family": "TINY", "shaping": False, "evaluation": {"scenarios": 11}},
+            "11 scenarios of tiny:selection: must be 1 to 10",
+        ),
+        ({"scenarios": None, "family": "TINY"}, "shaping=true"),
+    ],
+)
+def test_what_is_wrong_with_a_training_on_a_family_is_said_in_one_line(
+    write_config: WriteConfig, family: Path, changes: dict[str, Any], message: str
+) -> None:
+    changes = {key: str(family) if value == "TINY" else value for key, value in changes.items()}
+    path = write_config(**changes)
+    with pytest.raises(ConfigError) as caught:
+        load_training_config(str(path))
+    assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_without_scenarios_and_family_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("algorithm: ppo\ntimesteps: 3\npolicy_net: [8]\n")
+    with pytest.raises(ConfigError, match="scenarios: required key is missing, or family"):
+        _ = RunFolder(tmp_path).configuration
+
+
+def test_families_are_listed_and_called_by_what_they_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["list", "families"]) == 0
+    assert "generalist" in capsys.readouterr().out
+    (tmp_path / "mine.yaml").write_text("threads: 3\n")
+    with pytest.raises(ConfigError, match="has none of the keys of a family file"):
+        load_family(str(tmp_path / "mine.yaml"))
