@@ -214,9 +214,15 @@ class HintFaults:
         return Look(listed, seconds, lost_s)
 
     def watching(self, memory: Memory) -> Floats:
-        """As `Finder`: passes as slow as they may be, of which every control interval sees a part."""
-        pass_s = _steps(self._daemon, "scan_period", 1e3 * self._daemon.knobs.scan_period_max, 2)[-1] / 1e3
-        return self._lost_s(memory, pass_s) / pass_s
+        """As `Finder`: the smallest window a control interval, whose faults are a sample; passes as slow as booted else.
+
+        The size acts at once, where the period waits for a promotion after a pass.
+        """
+        passes_s = [self._daemon.knobs.scan_period_max]
+        if self._daemon.can_be_tuned:
+            windows = scan_windows(int(memory.pages.sum()), int(min(_sizes(self._daemon))) // PAGE_BYTES)
+            passes_s.append(windows * self.scenario.control_interval)
+        return self._lost_s(memory, max(passes_s)) / max(passes_s)
 
     @property
     def _move_share(self) -> float:
