@@ -56,7 +56,7 @@ LAYERS = [
         "history",
         "features",
     },
-    {"shrink", "system", "sim", "bounds", "quantities", "measurements", "experiments"},
+    {"shrink", "system", "sim", "bounds", "finding", "no_foresight", "quantities", "measurements", "experiments"},
     {"observation", "action", "score", "reward"},
     {"task"},
     {"env", "vector_env", "reset_options", "palette", "render", "wrappers", "priors", "fit", "calibration"},

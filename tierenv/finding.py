@@ -179,7 +179,7 @@ class HintFaults:
 
     @property
     def delay_s(self) -> float:
-        """As `Finder`: half a control interval until the controller looks; the pass that follows promotes as it goes."""
+        """As `Finder`: half a control interval until the controller looks; the pass then promotes as it goes."""
         return 0.5 * self.scenario.control_interval
 
     @property
@@ -214,7 +214,7 @@ class HintFaults:
         return Look(listed, seconds, lost_s)
 
     def watching(self, memory: Memory) -> Floats:
-        """As `Finder`: the smallest window a control interval, whose faults are a sample; passes as slow as booted else.
+        """As `Finder`: the faults of the smallest window a control interval are a sample; else passes as booted.
 
         The size acts at once, where the period waits for a promotion after a pass.
         """
@@ -312,7 +312,9 @@ def _windows_needed(daemon: AccessedBitDaemon) -> list[int]:
     """Numbers of windows in a row that a controller can ask for."""
     if daemon.access_rule == "first-access":
         return [1]
-    return sorted({round(needed) for needed in _steps(daemon, "access_threshold", WINDOWS_OF_SECOND_ACCESS, NUM_NEEDED)})
+    return sorted(
+        {round(needed) for needed in _steps(daemon, "access_threshold", WINDOWS_OF_SECOND_ACCESS, NUM_NEEDED)}
+    )
 
 
 def _sizes(daemon: HintFaultDaemon) -> list[float]:

@@ -7,12 +7,12 @@ a phase ends is where the next one begins. With F_c the fast pages of class c, n
 accesses, a the access rates at F, `tierenv.sim.application`, and h_c = a s_c / (accesses that visit every page once):
 
 * For `delay_s` after a change nothing moves, and work goes on at the placement as it is.
-* A look then lists L_c = (n_c - F_c) pass_c of each class, pass_c = (1 - exp(-h_c w))^k for k windows w of Accessed bits
-  in a row, and 1 - exp(-h_c w) for faults within a time w of the marking: warm pages, too. They are promoted together, as
-  the list has them in the order of addresses, one migrator or all faulting threads at a time.
-* On a full fast tier each promotion needs a demotion. kswapd takes pages that nobody has touched in the time tau in which
+* A look then lists L_c = (n_c - F_c) pass_c of each class: pass_c = (1 - exp(-h_c w))^k for k windows w of Accessed
+  bits in a row, and 1 - exp(-h_c w) for faults within a time w of the marking. Warm pages pass, too, and are promoted
+  with the hot ones, as they stand in the order of addresses, by one migrator or by all threads that fault.
+* On a full fast tier each promotion needs a demotion. kswapd takes pages that nobody has touched in the time tau by which
   its second hand follows the first, of class c the part F_c exp(-h_c tau) of all it looks at; tau = lead sum(F) / (visits
-  per second), which are as many as the promotions need, or as kswapd can make. If it is slower than they, they wait.
+  per second), which are as many as the promotions need, or as kswapd can make: then promotions wait for it.
 * It goes on as long as the work left in the phase gains by it more than it costs: shootdowns of both moves, faults,
   Accessed bits set again for the scanner and for reclaim. Between times a little is lost to watching.
 
@@ -307,7 +307,9 @@ class Fluid:
         hazard = np.zeros(len(self._pages))
         for number, run in enumerate(self._runs):
             hazard += rates[number] * self._episode.shares[number][run.phase]
-        is_known = np.array([bool(process["is_running"]) and run.is_known for process, run in zip(processes, self._runs)])
+        is_known = np.array(
+            [bool(process["is_running"]) and run.is_known for process, run in zip(processes, self._runs)]
+        )
         return Memory(
             slow=(self._pages - self._fast) * is_known[self._owner],
             pages=self._pages * processes["is_running"][self._owner],

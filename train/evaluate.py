@@ -35,7 +35,7 @@ BASELINE = "best-static"
 LEAST_GAP = 1e-3
 """Below this share of the clairvoyant time between it and no migration there is nothing to gain."""
 
-BOUNDS = ("all_fast", "clairvoyant", "no_migration")
+BOUNDS = ("all_fast", "clairvoyant", "no_foresight", "no_migration")
 """Fields of `Bounds`."""
 
 Floats = NDArray[np.float64]
@@ -47,6 +47,8 @@ class Bounds:
 
     all_fast: Floats
     clairvoyant: Floats
+    no_foresight: Floats
+    """An estimate, between the clairvoyant and no migration: `tierenv.no_foresight`."""
     no_migration: Floats
 
     @property

@@ -78,7 +78,7 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     assert {"promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions"} <= set(row)
     assert {"duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures"} <= set(row)
     assert row["peak_list_bytes"] == 64 * row["peak_list_entries"]
-    assert set(row["bounds"]) == {"all_fast", "clairvoyant", "no_migration"}
+    assert set(row["bounds"]) == {"all_fast", "clairvoyant", "no_foresight", "no_migration"}
     seconds, bounds = row["seconds"], row["bounds"]
     assert len(seconds["runs"]) == NUM_SEEDS and seconds["mean"] == pytest.approx(np.mean(seconds["runs"]))
     assert seconds["ci95"][0] < seconds["mean"] < seconds["ci95"][1]
@@ -91,7 +91,7 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
 
 def test_gap_closed_is_null_where_there_is_nothing_to_gain() -> None:
     times = np.array([100.0, 101.0])
-    bounds = Bounds(all_fast=times, clairvoyant=times, no_migration=times * (1 + 1e-6))
+    bounds = Bounds(all_fast=times, clairvoyant=times, no_foresight=times, no_migration=times * (1 + 1e-6))
     assert bounds.gap_closed(times) is None and bounds.mean_gap_closed(times) is None
     assert bounds.regret(times) == 0
 
