@@ -59,7 +59,8 @@ class Memory(NamedTuple):
 
     def by_process(self, of_classes: Floats) -> Floats:
         """float[M]: sums over the classes of each process."""
-        return np.bincount(self.owner, weights=of_classes, minlength=len(self.threads))
+        sums: Floats = np.bincount(self.owner, weights=of_classes, minlength=len(self.threads)).astype(np.float64)
+        return sums
 
 
 class Look(NamedTuple):
@@ -76,14 +77,21 @@ class Look(NamedTuple):
 class Finder(Protocol):
     """A way in which a daemon finds pages."""
 
-    first_delay_s: float
-    """Time from a process's start to its first promotions."""
-    delay_s: float
-    """Time from a change of what is hot to the first promotions that know of it."""
-    promotions_per_s: float
-    """The most that all together promote."""
-    lost_per_promotion_s: Floats
-    """float[M]: what a promotion of a process's page takes of the time of all its threads."""
+    @property
+    def first_delay_s(self) -> float:
+        """Time from a process's start to its first promotions."""
+
+    @property
+    def delay_s(self) -> float:
+        """Time from a change of what is hot to the first promotions that know of it."""
+
+    @property
+    def promotions_per_s(self) -> float:
+        """The most that all together promote."""
+
+    @property
+    def lost_per_promotion_s(self) -> Floats:
+        """float[M]: what a promotion of a process's page takes of the time of all its threads."""
 
     def look(self, memory: Memory, rounds: int) -> Look:
         """What so many looks, one after the other, find together."""

@@ -10,9 +10,9 @@ accesses, a the access rates at F, `tierenv.sim.application`, and h_c = a s_c / 
 * A look then lists L_c = (n_c - F_c) pass_c of each class: pass_c = (1 - exp(-h_c w))^k for k windows w of Accessed
   bits in a row, and 1 - exp(-h_c w) for faults within a time w of the marking. Warm pages pass, too, and are promoted
   with the hot ones, as they stand in the order of addresses, by one migrator or by all threads that fault.
-* On a full fast tier each promotion needs a demotion. kswapd takes pages that nobody has touched in the time tau by which
-  its second hand follows the first, of class c the part F_c exp(-h_c tau) of all it looks at; tau = lead sum(F) / (visits
-  per second), which are as many as the promotions need, or as kswapd can make: then promotions wait for it.
+* On a full fast tier each promotion needs a demotion. kswapd takes pages that nobody has touched in the time tau by
+  which its second hand follows the first, of class c the part F_c exp(-h_c tau) of all it looks at; tau is lead sum(F)
+  over its visits a second, as many as the promotions need or as it can make: then promotions wait for it.
 * It goes on as long as the work left in the phase gains by it more than it costs: shootdowns of both moves, faults,
   Accessed bits set again for the scanner and for reclaim. Between times a little is lost to watching.
 
@@ -81,6 +81,11 @@ class Episode:
     """float[phases]: time each phase takes, infinite where it ends by work."""
     fast_pages: Floats
     """float[C] at the start."""
+
+    @property
+    def key(self) -> bytes:
+        """What tells episodes of one scenario apart."""
+        return b"".join(array.tobytes() for array in (*self.shares, *self.work_ends, *self.phase_s, self.fast_pages))
 
     @classmethod
     def of(cls, system: ModelledSystem, index: int) -> "Episode":
@@ -307,9 +312,7 @@ class Fluid:
         hazard = np.zeros(len(self._pages))
         for number, run in enumerate(self._runs):
             hazard += rates[number] * self._episode.shares[number][run.phase]
-        is_known = np.array(
-            [bool(process["is_running"]) and run.is_known for process, run in zip(processes, self._runs)]
-        )
+        is_known = np.array([run.is_known for run in self._runs]) & processes["is_running"]
         return Memory(
             slow=(self._pages - self._fast) * is_known[self._owner],
             pages=self._pages * processes["is_running"][self._owner],
@@ -392,7 +395,7 @@ class Fluid:
         behind = self._node["reclaim_lead"] * total
 
         def visits_per_s(cold: float) -> float:
-            return min(asked / seconds / max(cold, 1e-300), 1.0 / (visit_s + cold * parameters["demotion_s"]))
+            return float(min(asked / seconds / max(cold, 1e-300), 1.0 / (visit_s + cold * parameters["demotion_s"])))
 
         low_s = behind * visit_s
         high_s = behind / visits_per_s(1.0)

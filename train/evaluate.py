@@ -1,7 +1,7 @@
 """Comparing policies on the same episodes, with bounds on what any policy can reach."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from tierenv.agents.policies import PolicyLoader, load_policy
 from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
+from tierenv.no_foresight import Episode, no_foresight_s
 from tierenv.objective import objective_name, objective_row, objective_words
 from tierenv.progress import ReportProgress, unreported
 from tierenv.render import Timeline
@@ -303,5 +304,16 @@ def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -
     no_migration = _run(load_policy("no-migration", scenario), scenario, seeds, journal)
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
-    clairvoyant = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])
-    return Bounds(no_migration.objective_all_fast, clairvoyant, no_migration.objective)
+    clairvoyant, estimate = np.array(list(_bounds_of_episodes(system))).T
+    no_foresight = np.clip(estimate, clairvoyant, no_migration.objective)
+    return Bounds(no_migration.objective_all_fast, clairvoyant, no_foresight, no_migration.objective)
+
+
+def _bounds_of_episodes(system: LumpedSystem) -> Iterator[tuple[float, float]]:
+    """Clairvoyant bound and estimate without foresight of each machine; where nothing is drawn, episodes are alike."""
+    known: dict[bytes, tuple[float, float]] = {}
+    for index in range(system.num_machines):
+        key = Episode.of(system, index).key
+        if key not in known:
+            known[key] = clairvoyant_bound_s(system, index), no_foresight_s(system, index)
+        yield known[key]
