@@ -59,7 +59,10 @@ LAYERS = [
         "features",
         "observation_spec",
     },
-    {"shrink", "system", "sim", "family", "bounds", "quantities", "measurements", "experiments"},
+    {
+        *("shrink", "system", "sim", "family", "bounds", "finding", "no_foresight"),
+        *("quantities", "measurements", "experiments"),
+    },
     {"observation", "action", "score", "reward"},
     {"task"},
     {"env", "vector_env", "reset_options", "palette", "render", "wrappers", "priors", "fit", "calibration"},

@@ -42,6 +42,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from tierenv.objective import objective_name, objective_row
+from tierenv.scenario import Scenario
 from tierenv.sim.parameters import least_access_time_s
 from tierenv.system import ModelledSystem
 
@@ -68,21 +69,26 @@ def clairvoyant_bound_s(system: ModelledSystem, index: int) -> float:
         ValueError: for an objective that is not the time to an end.
     """
     scenario = system.scenarios[index]
+    return max(
+        scenario.processes[number].start
+        + (
+            _fluid_seconds_of(system, index, number)
+            if scenario.processes[number].workload.is_timed or scenario.processes[number].workload.load
+            else _clairvoyant_seconds_of(system, index, number)
+        )
+        for number in judged_processes(scenario)
+    )
+
+
+def judged_processes(scenario: Scenario) -> list[int]:
+    """Numbers of the processes the end of the last of which is judged. Raises ValueError where it is not a time."""
     judged = objective_row(scenario.objective).judges_end_of
     if judged is None:
         raise ValueError(
             f"scenario {scenario.name}: bounds hold for times, not for {objective_name(scenario.objective)}"
         )
-    return max(
-        process.start
-        + (
-            _fluid_seconds_of(system, index, number)
-            if process.workload.is_timed or process.workload.load
-            else _clairvoyant_seconds_of(system, index, number)
-        )
-        for number, process in enumerate(scenario.processes)
-        if process.is_awaited and (judged == "all" or number == 0)
-    )
+    processes = enumerate(scenario.processes)
+    return [number for number, process in processes if process.is_awaited and (judged == "all" or number == 0)]
 
 
 def _clairvoyant_seconds_of(system: ModelledSystem, index: int, number: int) -> float:

@@ -22,7 +22,7 @@ from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
 from tierenv.train.evaluation import Evaluation, Row
 from tierenv.train.journal import Journal
 from tierenv.train.judging import BASELINE
-from tierenv.train.limits import LIMITS, Bounds
+from tierenv.train.limits import Bounds, limits_of
 from tierenv.train.openings import check_opened, open_for_policies
 from tierenv.train.outcomes import NOTHING
 from tierenv.train.rivals import LeftOut, Rivals
@@ -167,5 +167,4 @@ def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -
     no_migration = _run(load_policy(NOTHING, scenario), scenario, seeds, journal)
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
-    limits = {key: limit.seconds(system, no_migration) for key, limit in LIMITS.items()}
-    return Bounds(no_migration.objective, limits)
+    return Bounds(no_migration.objective, limits_of(system, no_migration))

@@ -82,7 +82,7 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     assert {"promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions"} <= set(row)
     assert {"duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures"} <= set(row)
     assert row["peak_list_bytes"] == 64 * row["peak_list_entries"]
-    assert set(row["bounds"]) == {"all_fast", "clairvoyant", "no_migration"}
+    assert set(row["bounds"]) == {"all_fast", "clairvoyant", "no_foresight", "no_migration"}
     seconds, bounds = row["seconds"], row["bounds"]
     assert len(seconds["runs"]) == NUM_SEEDS and seconds["mean"] == pytest.approx(np.mean(seconds["runs"]))
     assert seconds["ci95"][0] < seconds["mean"] < seconds["ci95"][1]
