@@ -10,6 +10,7 @@ EXTRAS = {
     "export": ("onnx", "onnxruntime"),
     "distil": ("sklearn",),
     "report": ("jinja2", "vl_convert"),
+    "cluster": ("ray",),
 }
 """Top-level modules of each extra."""
 

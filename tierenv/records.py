@@ -261,6 +261,7 @@ CONFIG_KINDS = (
     "scenarios",
     "suites",
     "algorithms",
+    "sweeps",
     "measurements",
     "policies",
 )

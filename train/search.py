@@ -221,12 +221,32 @@ def search_target(
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
 ) -> SearchResult | SuiteSearchResult:
-    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`."""
-    suite = load_suite(target, daemon)
+    """`search_scenarios` of a suite or scenario, by name or path. Raises `ConfigError`."""
+    plan = sampler, trials, num_seeds
+    return search_scenarios(load_suite(target, daemon), *plan, journal=journal, report_progress=report_progress)
+
+
+def search_scenarios(
+    suite: Suite,
+    sampler: str = "grid",
+    trials: int | None = None,
+    num_seeds: int = 4,
+    *,
+    journal: Journal | None = None,
+    report_progress: ReportProgress = unreported,
+) -> SearchResult | SuiteSearchResult:
+    """`search` of one scenario, `search_suite` of several. Raises `ConfigError`."""
+    plan = sampler, trials, num_seeds
     if len(suite.scenarios) > 1:
-        plan = sampler, trials, num_seeds
         return search_suite(suite, *plan, journal=journal, report_progress=report_progress)
-    return search(suite.scenarios[0], sampler, trials, num_seeds, journal=journal, report_progress=report_progress)
+    return search(suite.scenarios[0], *plan, journal=journal, report_progress=report_progress)
+
+
+def check_search(suite: Suite, sampler: str, trials: int | None, num_seeds: int) -> None:
+    """Raise `ConfigError` for what `search_scenarios` would refuse."""
+    _check_one_daemon(suite)
+    for scenario in suite.scenarios:
+        _plan(scenario, sampler, trials, num_seeds, num_finalists=1)
 
 
 def search(
@@ -278,9 +298,7 @@ def search_suite(
         report_progress: told how many settings were run.
     """
     journal = journal or Journal()
-    if len({scenario.daemon.identity for scenario in suite.scenarios}) > 1:
-        names = ", ".join(dict.fromkeys(scenario.daemon.name for scenario in suite.scenarios))
-        raise ConfigError(f"suite {suite.name}: one setting for all needs one daemon, got {names}; give --daemon")
+    _check_one_daemon(suite)
     plan = _plan(suite.scenarios[0], sampler, trials, num_seeds, num_finalists)
     results, relative = [], []
     for index, scenario in enumerate(suite.scenarios):
@@ -311,6 +329,12 @@ def _part_of(report_progress: ReportProgress, index: int, parts: int, name: str)
         report_progress(index * total + done, parts * total, f"{name}: {doing}")
 
     return report
+
+
+def _check_one_daemon(suite: Suite) -> None:
+    if len({scenario.daemon.identity for scenario in suite.scenarios}) > 1:
+        names = ", ".join(dict.fromkeys(scenario.daemon.name for scenario in suite.scenarios))
+        raise ConfigError(f"suite {suite.name}: one setting for all needs one daemon, got {names}; give --daemon")
 
 
 def _plan(scenario: Scenario, sampler: str, trials: int | None, num_seeds: int, num_finalists: int) -> _Plan:
