@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 from tierenv.errors import ConfigError
 from tierenv.files import locked
 from tierenv.progress import unreported
+from tierenv.train.interrupt import end_as_by_ctrl_c
 from tierenv.train.journal import sources_digest
 from tierenv.train.provenance import versions
 from tierenv.train.sweep.executors import Watcher
@@ -36,6 +38,8 @@ GRACE_S = 30.0
 """For trainings to store what they have when they are stopped."""
 NODE_S = 120.0
 """For a node to start a worker that has imported tierenv."""
+ANSWER_S = 10.0
+"""For a cluster to answer."""
 OBJECT_STORE_BYTES = 75 << 20
 """The least that Ray takes; texts of a few KiB go through it."""
 
@@ -85,6 +89,19 @@ def _problem_as_text(expected: str, folder: str) -> str | None:
     return problem_of_node(json.loads(expected), folder)
 
 
+def check_address(address: str) -> None:
+    """Raise `ConfigError` for what is no address, or where nothing answers: Ray would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16) or "/" in host:
+        raise ConfigError(f"--address={address}: must be HOST:PORT, or auto on a node of the cluster")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise ConfigError(f"--address={address}: nothing answers there: {error.strerror or error}") from None
+
+
 @dataclass(frozen=True)
 class OnRay:
     """Runs jobs side by side on Ray.
@@ -123,6 +140,7 @@ class OnRay:
                 where = "Ray" if self.address is None else f"--address={self.address}"
                 raise ConfigError(f"{where}: {one_line(error).partition('. ')[0]}") from None
             stack.callback(ray.shutdown)
+            end_as_by_ctrl_c()  # Ray aborts at SIGTERM
             yield
 
     def _own_cluster(self, threads: int, folder: Path) -> dict[str, Any]:
@@ -238,9 +256,10 @@ class _Dispatcher:
         kept = task.kept
         deaths = 1 if kept > attempt.kept else attempt.deaths + 1
         if deaths > MAX_DEATHS:
-            self._watcher.ended(task, Outcome("failed", reason=f"its worker died {deaths} times in a row"))
+            reason = f"its workers died, {deaths} in a row without anything new kept"
+            self._watcher.ended(task, Outcome("failed", reason=reason))
             return
-        log.warning("%s: its worker died; it goes on with another", task.job.name)
+        log.warning("%s: its worker is gone; it goes on with another", task.job.name)
         self._waiting.appendleft(_Attempt(task, kept, deaths))
 
     def _stop(self) -> None:

@@ -65,9 +65,9 @@ class Sweep:
             return Serial()
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise ConfigError(f"--workers={self.workers}: must be 1 to 1024")
-        if self.address is not None and self.address.startswith("ray://"):
-            raise ConfigError(f"--address={self.address}: must be HOST:PORT or auto, on a node of the cluster")
         require("cluster", "sweep without --serial")
-        from tierenv.train.sweep.on_ray import OnRay
+        from tierenv.train.sweep.on_ray import OnRay, check_address
 
+        if self.address is not None:
+            check_address(self.address)
         return OnRay(self.address, self.workers)
