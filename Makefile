@@ -57,7 +57,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost sweep,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -65,6 +65,7 @@ results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policie
 	$(BIN)/python -m tierenv.train.studies.configuration_doc
 	$(BIN)/python -m tierenv.train.studies.reliability_doc
 	$(BIN)/python -m tierenv.train.studies.live_doc
+	$(BIN)/python -m tierenv.train.studies.growth_doc
 
 policies: $(BEST_STATIC) $(BUNDLES) ## search, train and distil the packaged policies anew
 
@@ -105,6 +106,9 @@ results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 
 results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)
 	$(BIN)/python -m tierenv.train.studies.equivalence --json $@
+
+results/sweep.json: $(MODEL) train/studies/growth.py configs/sweeps/growth.yaml | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.growth --json $@
 
 results/fidelity.json: $(MODEL) $(wildcard configs/measurements/*) | $(STAMP)
 	$(TIERENV) fidelity --json $@

@@ -64,6 +64,8 @@ from tierenv.train.machine.platform_file import platform_of
 from tierenv.train.progress_csv import STEPS, ProgressCsv
 from tierenv.train.recorded import open_record
 from tierenv.train.run_dir import RunDirectory
+from tierenv.train.sweep.index import Index
+from tierenv.train.sweep.plan import Sweep, load_sweep
 from tierenv.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +83,7 @@ RECORDS: dict[str, Any] = {
     "scenarios": Scenario,
     "suites": Suite,
     "algorithms": TrainingConfig,
+    "sweeps": Sweep,
 }
 """What the YAML files of each kind hold."""
 
@@ -92,6 +95,12 @@ FAMILY = {
     b"fast_capacity: 1GiB\ncorunners:\n- {workload: {like: workload.yaml, threads: 2}, size: 1GiB}\n",
 }
 """Files that refer to each other; quicker to read than most packaged ones, and hence tried more often."""
+SWEEP = {
+    "mine.yaml": b"trainings:\n  configurations: [./training.yaml]\n  seeds: [0, 1]\n"
+    b"  overrides: {gamma: [1.0, 0.9], hyperparameters.n_epochs: [1]}\n"
+    b"searches: {targets: [./scenario.yaml], daemons: [./daemon.yaml], samplers: [random], trials: 2, seeds: 1}\n",
+    "training.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n",
+}
 HEATS = [
     b"like: skewed\nheat: {zipf: {exponent: 1.1, classes: 8, items: 5000, floor: 0.01}}\n"
     b"drift: {share_per_s: 0.01, classes: 4, steps: 4}\nload: {daily: {low: 0.2, period: 60s, steps: 4}}\n",
@@ -111,6 +120,7 @@ FAMILIES: dict[str, list[Files]] = {
     "scenarios": [FAMILY | {"mine.yaml": b"like: scenario.yaml\nplatform:\n  sockets: 1\nslow_capacity: 8GiB\n"}],
     "suites": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\n"}],
     "algorithms": [FAMILY | {"mine.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n"}],
+    "sweeps": [FAMILY | SWEEP],
 }
 
 
@@ -366,6 +376,22 @@ def _load_reported(folder: Path) -> object:
     return json.dumps(asdict(section), allow_nan=False).encode()
 
 
+def _load_swept(folder: Path) -> object:
+    """As `sweep` does before the first job begins, which writes the index."""
+    jobs = load_sweep(str(folder / "mine.yaml"))[1]
+    return [Index.open(folder / "out", "tierenv sweep", jobs).to_json(), json.dumps([job.to_json() for job in jobs])]
+
+
+def _swept() -> list[Files]:
+    """A sweep and the index of its folder."""
+    with tempfile.TemporaryDirectory() as temporary:
+        _write(FAMILY | SWEEP, Path(temporary) / "sweep")
+        (Path(temporary) / "sweep" / "out").mkdir()
+        _load_swept(Path(temporary) / "sweep")
+        index = (Path(temporary) / "sweep" / "out" / "sweep.json").read_bytes()
+    return [FAMILY | SWEEP | {"out/sweep.json": index}]
+
+
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
     "heat-files": Target(_heat_files, partial(_load_record, "workloads")),
@@ -382,6 +408,7 @@ TARGETS: dict[str, Target] = {
     "heat-record": Target(_heat_records, _load_heat_record),
     "run": Target(_runs, _load_run, finish=packed),
     "report": Target(_reported, _load_reported),
+    "swept": Target(_swept, _load_swept),
 }
 """All that reads files."""
 
