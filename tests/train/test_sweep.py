@@ -22,7 +22,7 @@ from tierenv.train.config import load_training_config
 from tierenv.train.progress_csv import STEPS
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.sweep import plan as plan_module
-from tierenv.train.sweep.jobs import KINDS, Outcome, Task, last_steps, perform
+from tierenv.train.sweep.jobs import KINDS, Outcome, Task, TrainingJob, last_steps, perform
 from tierenv.train.sweep.plan import load_sweep
 
 WriteConfig = Callable[..., Path]
@@ -78,8 +78,9 @@ def test_jobs_are_every_combination_and_their_names_say_which(write_config: Writ
         "training-gamma=1.0-learning_rate=0.001-policy_net=8,8-s3",
     ]
     assert len(set(names)) == len({job.identity for job in jobs}) == 8
-    config = jobs[-1].config  # type: ignore[attr-defined]
-    assert (config.gamma, config.policy_net, config.seed, config.simulator_threads) == (0.9, (8, 8), 4, 2)
+    assert isinstance(jobs[-1], TrainingJob) and jobs[-1].threads == 2
+    config = jobs[-1].config
+    assert (config.gamma, config.policy_net, config.seed) == (0.9, (8, 8), 4)
     assert config.hyperparameters == {"learning_rate": 0.001, "n_steps": 8, "batch_size": 32, "n_epochs": 1}
 
 

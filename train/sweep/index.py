@@ -33,7 +33,7 @@ class Entry(Record):
     reason: str | None = None
     """Why one failed."""
     starts: Annotated[int, Field(ge=0)] = 0
-    """How often it was begun or gone on with."""
+    """How often a process was to begin it, or to go on with it."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
     """Of the process that ended it."""

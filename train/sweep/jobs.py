@@ -84,6 +84,8 @@ class TrainingJob:
 
     kind: ClassVar[str] = "training"
     config: TrainingConfig
+    model_threads: int
+    """Processors of the model, in place of the configuration's; they decide nothing."""
 
     @property
     def name(self) -> str:
@@ -98,16 +100,16 @@ class TrainingJob:
     @property
     def threads(self) -> int:
         """Learner and model take turns."""
-        return max(self.config.torch_threads, self.config.simulator_threads or 1)
+        return max(self.config.torch_threads, self.model_threads)
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration."""
-        return {"config": self.config.model_dump(mode="json")}
+        """The fields."""
+        return {"config": self.config.model_dump(mode="json"), "model_threads": self.model_threads}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """See `Job`."""
-        return cls(validate_record(TrainingConfig, content["config"], "training"))
+        return cls(validate_record(TrainingConfig, content["config"], "training"), content["model_threads"])
 
     def perform(self, folder: Path, command: str, report_progress: ReportProgress) -> Facts:
         """Train, from the newest checkpoint if there is one."""
@@ -119,7 +121,8 @@ class TrainingJob:
         # One that never came to a model begins anew, with the same episodes as if nothing had been.
         open_run = RunDirectory.resume if has_model else RunDirectory.create
         with open_run(folder, self.config, command) as directory:
-            result = learn(self.config, directory, report_progress)
+            here = self.config.model_copy(update={"simulator_threads": self.model_threads})
+            result = learn(here, directory, report_progress)
             times_resumed = directory.manifest.times_resumed
         if result.is_interrupted:
             raise KeyboardInterrupt

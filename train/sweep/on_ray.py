@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -121,7 +122,7 @@ class OnRay:
             folder, expected = str(tasks[0].folder.parent), json.dumps(environment_here())
             if self.address is not None:
                 _check_nodes(threads, expected, folder, self.address)
-            _Dispatcher(tasks, watcher, expected, folder, self.at_once or len(tasks)).run()
+            _Dispatcher(tasks, watcher, expected, folder, self.at_once).run()
 
     @contextmanager
     def _cluster(self, threads: int) -> Iterator[None]:
@@ -138,7 +139,8 @@ class OnRay:
                 ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises what its parts raise
                 where = "Ray" if self.address is None else f"--address={self.address}"
-                raise ConfigError(f"{where}: {one_line(error).partition('. ')[0]}") from None
+                reason = " ".join(str(error).split()).partition(". ")[0]  # Ray adds advice
+                raise ConfigError(f"{where}: {type(error).__name__}: {reason}") from None
             stack.callback(ray.shutdown)
             end_as_by_ctrl_c()  # Ray aborts at SIGTERM
             yield
@@ -164,15 +166,25 @@ def _short_folder() -> Iterator[Path]:
     base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
     prefix = f"tierenv-sweep-{os.getuid()}-"
     for old in base.glob(f"{prefix}*"):
-        with suppress(OSError), locked(old, wait=False):
-            if old.lstat().st_uid == os.getuid():
-                shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
-    with locked(folder):
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # in use
+            kind = old.lstat()
+            if stat.S_ISDIR(kind.st_mode) and kind.st_uid == os.getuid():  # anybody may put anything into /tmp
+                with locked(old, wait=False):
+                    shutil.rmtree(old, ignore_errors=True)
+    with ExitStack() as stack:
+        folder = _new_folder(base, prefix, stack)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+
+
+def _new_folder(base: Path, prefix: str, stack: ExitStack) -> Path:
+    """A folder that is locked as long as the stack lasts."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+        with suppress(FileNotFoundError):
+            stack.enter_context(locked(folder))
+            if folder.is_dir():  # else another sweep took it for left behind before it was locked
+                return folder
 
 
 def _check_nodes(threads: int, expected: str, folder: str, address: str) -> None:
@@ -211,7 +223,9 @@ class _Attempt:
 class _Dispatcher:
     """Hands jobs over and takes back what came of them."""
 
-    def __init__(self, tasks: Sequence[Task], watcher: Watcher, expected: str, folder: str, at_once: int) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], watcher: Watcher, expected: str, folder: str, at_once: int | None
+    ) -> None:
         import ray
 
         self._waiting = deque(_Attempt(task, task.kept) for task in tasks)
@@ -239,7 +253,11 @@ class _Dispatcher:
             raise
 
     def _hand_over(self) -> None:
-        while self._waiting and len(self._going) < self._at_once:
+        import ray
+
+        threads = max((attempt.task.job.threads for attempt in self._waiting), default=1)
+        room = self._at_once or max(1, int(ray.cluster_resources().get("CPU", 1) // threads))  # nodes come and go
+        while self._waiting and len(self._going) < room:
             attempt = self._waiting.popleft()
             job = attempt.task.job
             function = self._function.options(name=job.name, num_cpus=job.threads)

@@ -17,8 +17,8 @@ from tierenv.train.config import TrainingConfig, checked, load_suite
 from tierenv.train.search import check_search
 from tierenv.train.sweep.jobs import Job, SearchJob, TrainingJob
 
-MAX_JOBS = 10_000
-"""Of a sweep; more would keep even a thousand processors for days."""
+MAX_JOBS = 2_000
+"""Of a sweep: sweep.json is written as a whole whenever one begins or ends."""
 
 
 def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
@@ -80,7 +80,7 @@ class Sweep(NamedRecord):
     searches: Searches | None = None
     """What is searched."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Processors for each job: of the model; what comes of it does not depend on them."""
+    """Processors for the model in each job, in place of what configurations say; results do not depend on them."""
 
 
 def load_sweep(name_or_path: str) -> tuple[Sweep, list[Job]]:
@@ -113,12 +113,12 @@ def _trainings(trainings: Trainings, threads: int, origin: str) -> Iterator[Job]
     _check_count(len(trainings.configurations), len(trainings.seeds), *map(len, axes), origin=origin)
     for configuration in trainings.configurations:
         for changes in itertools.product(*axes):
-            config = _training(configuration, dict(changes), threads, origin)
+            config = _training(configuration, dict(changes), origin)
             for seed in trainings.seeds:
-                yield TrainingJob(config.with_overrides(seed=seed))
+                yield TrainingJob(config.model_copy(update={"seed": seed}), threads)
 
 
-def _training(configuration: str, changes: Mapping[str, Any], threads: int, origin: str) -> TrainingConfig:
+def _training(configuration: str, changes: Mapping[str, Any], origin: str) -> TrainingConfig:
     """A configuration with other values, as a file that is like it would have them."""
     try:
         values = content_of("algorithms", TrainingConfig, {"like": configuration} | _nested(changes))
@@ -128,7 +128,7 @@ def _training(configuration: str, changes: Mapping[str, Any], threads: int, orig
     config = checked(validate_record(TrainingConfig, values, place), place)
     words = [f"{key.rpartition('.')[2]}={_word(value)}" for key, value in changes.items()]
     name = _checked_name("-".join([config.name, *words]), origin)
-    return config.with_overrides(name=name, simulator_threads=threads)
+    return config.model_copy(update={"name": name})
 
 
 def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
