@@ -284,6 +284,8 @@ class _Dispatcher:
         """Let the workers store what they have."""
         import ray
 
+        if not self._going:
+            return
         for reference in self._going:
             ray.cancel(reference)
         log.info("stopping: trainings store what they have")
