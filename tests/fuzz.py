@@ -68,6 +68,8 @@ from tierenv.train.machine.platform_file import platform_of
 from tierenv.train.progress_csv import STEPS, ProgressCsv
 from tierenv.train.recorded import open_record
 from tierenv.train.run_dir import RunDirectory
+from tierenv.train.sweep.index import Index
+from tierenv.train.sweep.plan import Sweep, load_sweep
 from tierenv.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +87,7 @@ RECORDS: dict[str, Any] = {
     "scenarios": Scenario,
     "suites": Suite,
     "algorithms": TrainingConfig,
+    "sweeps": Sweep,
 }
 """What the YAML files of each kind hold."""
 
@@ -96,6 +99,12 @@ FAMILY = {
     b"fast_capacity: 1GiB\ncorunners:\n- {workload: {like: workload.yaml, threads: 2}, size: 1GiB}\n",
 }
 """Files that refer to each other; quicker to read than most packaged ones, and hence tried more often."""
+SWEEP = {
+    "mine.yaml": b"trainings:\n  configurations: [./training.yaml]\n  seeds: [0, 1]\n"
+    b"  overrides: {gamma: [1.0, 0.9], hyperparameters.n_epochs: [1]}\n"
+    b"searches: {targets: [./scenario.yaml], daemons: [./daemon.yaml], samplers: [random], trials: 2, seeds: 1}\n",
+    "training.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n",
+}
 HEATS = [
     b"like: skewed\nheat: {zipf: {exponent: 1.1, classes: 8, items: 5000, floor: 0.01}}\n"
     b"drift: {share_per_s: 0.01, classes: 4, steps: 4}\nload: {daily: {low: 0.2, period: 60s, steps: 4}}\n",
@@ -121,6 +130,7 @@ FAMILIES: dict[str, list[Files]] = {
             b"averages: [4, 16], overrides: {idle: {stack: 2}}, machine: [fast_share]}\n"
         }
     ],
+    "sweeps": [FAMILY | SWEEP],
 }
 
 
@@ -434,6 +444,22 @@ def _load_reported(folder: Path) -> object:
     return json.dumps(asdict(section), allow_nan=False).encode()
 
 
+def _load_swept(folder: Path) -> object:
+    """As `sweep` does before the first job begins, which writes the index."""
+    jobs = load_sweep(str(folder / "mine.yaml"))[1]
+    return [Index.open(folder / "out", "tierenv sweep", jobs).to_json(), json.dumps([job.to_json() for job in jobs])]
+
+
+def _swept() -> list[Files]:
+    """A sweep and the index of its folder."""
+    with tempfile.TemporaryDirectory() as temporary:
+        _write(FAMILY | SWEEP, Path(temporary) / "sweep")
+        (Path(temporary) / "sweep" / "out").mkdir()
+        _load_swept(Path(temporary) / "sweep")
+        index = (Path(temporary) / "sweep" / "out" / "sweep.json").read_bytes()
+    return [FAMILY | SWEEP | {"out/sweep.json": index}]
+
+
 TARGETS: dict[str, Target] = {
     **{kind: Target(partial(_records, kind), partial(_load_record, kind)) for kind in RECORDS},
     "families": Target(_families, _load_family),
@@ -451,6 +477,7 @@ TARGETS: dict[str, Target] = {
     "heat-record": Target(_heat_records, _load_heat_record),
     "run": Target(_runs, _load_run, finish=packed),
     "report": Target(_reported, _load_reported),
+    "swept": Target(_swept, _load_swept),
 }
 """All that reads files."""
 

@@ -4,6 +4,7 @@ Arguments are parsed by the real parser. Then
 
 * `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite or of
   a family, under its daemon, and `tune` takes three settings, which it saves for a scenario of the document's alone;
+* `sweep` does as much of each of its trainings and searches, in one process;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
 * `fidelity`, `bench`, the studies and `calibrate` end there, the last one unless its rows are the document's own;
 * everything else runs as given.
@@ -21,17 +22,26 @@ import tyro
 from tierenv.records import packaged
 from tierenv.train import config, distil, verbs
 from tierenv.train.config import TrainingConfig, load_suite
+from tierenv.train.sweep import plan
+from tierenv.train.sweep.jobs import SearchJob
 
 parse = tyro.cli
-load_training_config = config.load_training_config
+load_training_config, checked = config.load_training_config, config.checked
 
 
 def load_and_shorten(name_or_path: str) -> TrainingConfig:
     """What load_training_config returns, with fewer machines, steps of a rollout and episodes of the selection."""
-    loaded = load_training_config(name_or_path)
+    return shorten(load_training_config(name_or_path))
+
+
+def shorten(loaded: TrainingConfig, **changes: Any) -> TrainingConfig:
+    """Returns a configuration with fewer machines, steps of a rollout and episodes of the selection."""
     small = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
     return loaded.with_overrides(
-        num_envs=8, hyperparameters=loaded.hyperparameters | small, evaluation={"interval": 1000, "seeds": 1}
+        num_envs=8,
+        hyperparameters=loaded.hyperparameters | small,
+        evaluation={"interval": 1000, "seeds": 1},
+        **changes,
     )
 
 
@@ -46,6 +56,10 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
     match verb:
         case verbs.Train():
             return replace(verb, timesteps=1)
+        case verbs.Sweep():
+            plan.checked = lambda *given: shorten(checked(*given), timesteps=1)
+            plan.SearchJob = lambda *given: SearchJob(*given[:2], sampler="random", trials=3, seeds=1, threads=1)
+            return replace(verb, serial=True, address=None, workers=None)
         case verbs.Evaluate() if verb.target in packaged("suites"):
             daemon = load_suite(verb.target, verb.daemon).scenarios[0].daemon.name
             return replace(verb, target="moving-hot-set", daemon=daemon, seeds=1)

@@ -11,6 +11,7 @@ EXTRAS = {
     "distil": ("sklearn",),
     "report": ("jinja2", "vl_convert"),
     "tune": ("optuna", "cmaes", "threadpoolctl", "torch"),
+    "cluster": ("ray",),
 }
 """Top-level modules of each extra."""
 

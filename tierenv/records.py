@@ -267,6 +267,7 @@ CONFIG_KINDS = (
     "suites",
     "families",
     "algorithms",
+    "sweeps",
     "measurements",
     "policies",
 )

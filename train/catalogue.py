@@ -153,6 +153,7 @@ KINDS: dict[str, tuple[list[str], Callable[[], list[list[str]]]]] = {
     "platforms": (["platform", "fast tier", "slow tier"], _platforms),
     "daemons": (["daemon", "what it is", "tunables", "at run time"], _daemons),
     "algorithms": (["training configuration", "what it trains"], _with_summary("algorithms")),
+    "sweeps": (["sweep", "what it does"], _with_summary("sweeps")),
     "measurements": (["measurement", "role", "rows", "what was measured"], _measurements),
     "quantities": (["quantity", "unit", "needs", "meaning"], _quantities),
     "tunables": (["tunable", "meaning", "kernel path (kmmscand V1)"], _tunables),

@@ -175,7 +175,16 @@ class TrainingConfig(ScenarioSet):
 def load_training_config(name_or_path: str) -> TrainingConfig:
     """Read a configuration and check everything that needs no training. Raises `ConfigError`."""
     path = str(resolve("algorithms", name_or_path))
-    config = _with_scenarios(load_record("algorithms", TrainingConfig, path), path)
+    return checked(load_record("algorithms", TrainingConfig, path), path)
+
+
+def checked(config: TrainingConfig, path: str) -> TrainingConfig:
+    """A configuration with its scenarios under its daemon, if what it says goes together.
+
+    Raises:
+        ConfigError: if not; it starts with `path`, where the configuration stands.
+    """
+    config = _with_scenarios(config, path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)

@@ -113,14 +113,16 @@ def digest(content: list[Any] | dict[str, Any]) -> str:
 
 
 @contextmanager
-def journal_of(verb: str, *arguments: Any) -> Iterator[Journal]:
+def journal_of(verb: str, *arguments: Any, folder: Path | None = None) -> Iterator[Journal]:
     """The journal of a command; removed when the context ends well, kept when it is left by an exception.
 
     Args:
         verb: of the command.
         arguments: all that the work depends on, for JSON.
+        folder: where it stands; by default with others in the user's state folder.
     """
-    opened = _open(f"{verb}-{digest([sources_digest(), versions(), *arguments])[:16]}.jsonl")
+    name = f"{verb}-{digest([sources_digest(), versions(), *arguments])[:16]}.jsonl"
+    opened = _open(folder or _journals(), name)
     if opened is None:
         yield Journal()
         return
@@ -140,12 +142,16 @@ def journal_of(verb: str, *arguments: Any) -> Iterator[Journal]:
         path.unlink(missing_ok=True)
 
 
-def _open(name: str) -> tuple[Path, IO[bytes]] | None:
+def _journals() -> Path | None:
+    state = user_folder("state")
+    return None if state is None else state / "journals"
+
+
+def _open(folder: Path | None, name: str) -> tuple[Path, IO[bytes]] | None:
     """The file, locked; None if there is no place for it or another process is about the same work."""
-    folder = user_folder("state")
     if folder is None:
         return None
-    path = folder / "journals" / name
+    path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_old(path.parent)

@@ -25,6 +25,7 @@ VERBS = (
     "evaluate",
     "tune",
     "train",
+    "sweep",
     "distil",
     "export",
     "replay",
@@ -33,7 +34,7 @@ VERBS = (
     "bench",
     "list",
 )
-HEAVY = {"torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
+HEAVY = {"ray", "torch", "numba", "scipy", "matplotlib", "stable_baselines3", "pydantic"}
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,6 +89,8 @@ def test_bad_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFi
         (["export", "random", "--format", "xml", "--output", "out"], "unknown format 'xml'"),
         (["fidelity", "abench-v9"], "unknown measurement 'abench-v9'; did you mean 'abench-v"),
         (["fidelity", "--seeds", "0"], "--seeds=0: must be 1 to 10000"),
+        (["sweep", "dem", "--serial"], "unknown sweep 'dem'; did you mean 'demo'"),
+        (["sweep", "demo", "--serial", "--workers", "2"], "--serial: takes neither --workers nor --address"),
         (["bench", "--seconds", "0"], "--seconds=0: must be above 0"),
         (["list", "polices"], "unknown kind 'polices'; did you mean 'policies'"),
     ],

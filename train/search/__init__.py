@@ -10,15 +10,17 @@ results      what it found and what that cost
 
 from tierenv.train.search.results import SearchResult, SuiteSearchResult, save_best_static, save_search
 from tierenv.train.search.samplers import SAMPLERS
-from tierenv.train.search.searching import search, search_suite, search_target
+from tierenv.train.search.searching import check_search, search, search_scenarios, search_suite, search_target
 
 __all__ = [
     "SAMPLERS",
     "SearchResult",
     "SuiteSearchResult",
     "save_best_static",
+    "check_search",
     "save_search",
     "search",
+    "search_scenarios",
     "search_suite",
     "search_target",
 ]

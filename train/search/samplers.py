@@ -90,6 +90,8 @@ class Sampler:
     """All settings beforehand, of a daemon, for a number of trials and a seed."""
     optuna_sampler: "Callable[[int], BaseSampler] | None" = None
     """Optuna's sampler of a seed, where settings are proposed."""
+    draws: bool = True
+    """Whether another seed, or another number of trials, gives other settings."""
 
     @property
     def proposes(self) -> bool:
@@ -137,7 +139,7 @@ def random(daemon: Daemon, trials: int, seed: int = 0) -> Settings:
 
 
 SAMPLERS = {
-    "grid": Sampler("every combination of points that span the ranges, 0 and unlimited included", grid),
+    "grid": Sampler("every combination of points that span the ranges, 0 and unlimited included", grid, draws=False),
     "random": Sampler("uniform in the action space, as exploration would draw", random),
     "tpe": Sampler("Optuna's tree-structured Parzen estimator, multivariate", optuna_sampler=tpe_sampler),
     "cmaes": Sampler("Optuna's CMA-ES: a normal distribution that adapts", optuna_sampler=cmaes_sampler),
@@ -151,7 +153,7 @@ def find_sampler(name: str, seed: int) -> Sampler:
         raise ConfigError(f"--sampler={name}: must be one of {', '.join(SAMPLERS)}{close_match(name, SAMPLERS)}")
     if not 0 <= seed <= MAX_SAMPLER_SEED:
         raise ConfigError(f"--sampler-seed={seed}: must be 0 to {MAX_SAMPLER_SEED}")
-    if name == "grid" and seed:
+    if seed and not SAMPLERS[name].draws:
         raise ConfigError(f"--sampler-seed={seed}: the grid is the same for every seed; use another --sampler")
     if SAMPLERS[name].proposes:
         require("tune", f"--sampler={name}")
@@ -163,7 +165,7 @@ def num_trials(name: str, daemon: Daemon, trials: int | None) -> int:
     points = grid_size(daemon)
     if trials is None:
         return DEFAULT_TRIALS if SAMPLERS[name].proposes else points
-    if name == "grid" and trials != points:
+    if trials != points and not SAMPLERS[name].draws:
         raise ConfigError(f"--trials={trials}: the grid has {points} points; use another --sampler for another number")
     if not 1 <= trials <= MAX_TRIALS:
         raise ConfigError(f"--trials={trials}: must be 1 to {MAX_TRIALS}")

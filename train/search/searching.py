@@ -104,13 +104,30 @@ def search_target(
     journal: Journal | None = None,
     report_progress: ReportProgress = unreported,
 ) -> SearchResult | SuiteSearchResult:
-    """`search` of a scenario, `search_suite` of a suite that has several; by name or path. Raises `ConfigError`.
+    """`search_scenarios` of a suite, a scenario or a set of a family, by name or path. Raises `ConfigError`.
 
     On a family's final set, which `open_final` opens, that is logged.
     """
     suite = load_suite(target, daemon)
     if opened := check_opened(suite, open_final):
         open_for_search(opened)
+    where = {"storage": storage, "journal": journal}
+    plan = sampler, trials, num_seeds, sampler_seed
+    return search_scenarios(suite, *plan, **where, report_progress=report_progress)  # type: ignore[arg-type]
+
+
+def search_scenarios(
+    suite: Suite,
+    sampler: str = "grid",
+    trials: int | None = None,
+    num_seeds: int = 4,
+    sampler_seed: int = 0,
+    *,
+    storage: Path | None = None,
+    journal: Journal | None = None,
+    report_progress: ReportProgress = unreported,
+) -> SearchResult | SuiteSearchResult:
+    """`search` of one scenario, `search_suite` of several. Raises `ConfigError`."""
     more = {"journal": journal, "report_progress": report_progress}
     of_suite: Callable[..., SuiteSearchResult] = partial(search_suite, suite)
     of_scenario: Callable[..., SearchResult] = partial(search, suite.scenarios[0])
@@ -176,10 +193,8 @@ def search_suite(
         journal: keeps what is done and knows what was done before.
         report_progress: told how many settings were run.
     """
+    _check_one_daemon(suite)
     scenarios = suite.scenarios
-    if len({scenario.daemon.identity for scenario in scenarios}) > 1:
-        names = ", ".join(dict.fromkeys(scenario.daemon.name for scenario in scenarios))
-        raise ConfigError(f"suite {suite.name}: one setting for all needs one daemon, got {names}; give --daemon")
     plan = _plan(scenarios[0], sampler, trials, num_seeds, num_finalists, sampler_seed)
     num_parts = len(scenarios) + plan.sampler.proposes
     started = time.perf_counter()
@@ -229,6 +244,19 @@ def _part_of(report_progress: ReportProgress, index: int, parts: int, name: str)
         report_progress(index * total + done, parts * total, f"{name}: {doing}")
 
     return report
+
+
+def check_search(suite: Suite, sampler: str, trials: int | None, num_seeds: int, sampler_seed: int) -> None:
+    """Raise `ConfigError` for what `search_scenarios` would refuse."""
+    _check_one_daemon(suite)
+    for scenario in suite.scenarios:
+        _plan(scenario, sampler, trials, num_seeds, num_finalists=1, sampler_seed=sampler_seed)
+
+
+def _check_one_daemon(suite: Suite) -> None:
+    if len({scenario.daemon.identity for scenario in suite.scenarios}) > 1:
+        names = ", ".join(dict.fromkeys(scenario.daemon.name for scenario in suite.scenarios))
+        raise ConfigError(f"suite {suite.name}: one setting for all needs one daemon, got {names}; give --daemon")
 
 
 def _of_screening(report_progress: ReportProgress, plan: Plan) -> Callable[[int], None]:

@@ -21,6 +21,7 @@ from tierenv.records import QUANTITIES, NamedRecord, Record, Reference, quantity
 from tierenv.scenario import Scenario
 from tierenv.train.config import Suite, TrainingConfig
 from tierenv.train.studies.generated import ROOT, markdown_table, rewrite, with_parts
+from tierenv.train.sweep.plan import Sweep
 from tierenv.workload import Workload
 
 CONFIGURATION_DOC = ROOT / "docs" / "configuration.md"
@@ -33,6 +34,7 @@ KINDS: dict[str, Any] = {
     "suites": Suite,
     "families": Family | Draw,
     "algorithms": TrainingConfig,
+    "sweeps": Sweep,
     "measurements": Experiment,
 }
 """What a file of each kind holds, in the order of the document."""

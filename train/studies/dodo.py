@@ -24,10 +24,10 @@ IS_SMALL = os.environ.get("TIERENV_SCALE") == "small"
 SCALE = SMALL if IS_SMALL else FULL
 PIECES = pieces(SCALE) + ([] if IS_SMALL else studies(SCALE))
 COMMITTED = [piece for piece in PIECES if not piece.is_kept]
-TIMED = ("bench", "live-cost")
+TIMED = ("bench", "live-cost", "sweep")
 """Pieces that measure the speed of the machine, and have it to themselves."""
 KEYS = Keys(SCALE)
-DOCUMENTS = ("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc")
+DOCUMENTS = ("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc", "algorithm_doc", "growth_doc")
 
 DOIT_CONFIG = {
     "default_tasks": [piece.name for piece in COMMITTED] + ["documents"] * (not IS_SMALL),

@@ -59,6 +59,8 @@ def studies(scale: Scale) -> list[Piece]:
         _study(scale, "convergence", reads=_scenarios("first-round")),
         _study(scale, "equivalence"),
         _study(scale, "readings", reads=measurements),
+        _study(scale, "open_loop", "open-loop"),
+        _study(scale, "growth", "sweep", reads=(_digest("configs/sweeps"),)),
         _study(scale, "kernel_c", "kernel-c", reads=(_digest("agents/export/c_source"), _digest("configs/policies"))),
         _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",), measurements),
         _measured(scale, "bench", ("-m", "tierenv.train", "bench"), ("tierenv.train.bench",)),

@@ -19,6 +19,7 @@ from tierenv.train.verbs.list import List
 from tierenv.train.verbs.platform import Platform
 from tierenv.train.verbs.replay import Replay
 from tierenv.train.verbs.report import Report
+from tierenv.train.verbs.sweep import Sweep
 from tierenv.train.verbs.train import Train
 from tierenv.train.verbs.tune import Tune
 
@@ -30,6 +31,7 @@ Verb = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Sweep, subcommand("sweep")]
     | Annotated[Distil, subcommand("distil")]
     | Annotated[Export, subcommand("export", description=export_description())]
     | Annotated[Replay, subcommand("replay")]
