@@ -11,7 +11,7 @@ from rich.text import Text
 from tierenv.agents.kinds import KINDS
 from tierenv.train.episodes import CPU_TIMES
 from tierenv.train.evaluation import Evaluation
-from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
+from tierenv.train.judging import BASELINE, Standing, bounded
 from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
 from tierenv.train.rivals import LeftOut
 from tierenv.train.scenario_tables import COST_WORDS, scenario_tables
@@ -48,7 +48,7 @@ def _sentences(evaluation: Evaluation) -> Group:
     if len(evaluation.outcomes) == 1:
         parts = [("Verdict", evaluation.outcomes)]
     else:
-        parts = [(f"{stake.words.capitalize()} at stake", members) for stake, members in in_classes(known)]
+        parts = [(f"{stake.words.capitalize()} at stake", members) for stake, members, _ in evaluation.by_stake]
         parts.append((f"In all, {counted(len(known), 'scenario')} by total time", known))
     for title, outcomes in parts:
         found = verdict(outcomes)
@@ -102,8 +102,10 @@ def _scenarios(left_out: Sequence[LeftOut]) -> str:
 def _stake_table(evaluation: Evaluation) -> Table:
     """Total time over that without migration, by what is at stake and in all."""
     known = bounded(evaluation.outcomes)
-    classes = [(f"{stake.short_words} ({len(members)})", members) for stake, members in in_classes(known)]
-    columns = [(title, {each.name: each for each in standings(members)}) for title, members in classes]
+    columns = [
+        (f"{stake.short_words} ({len(members)})", {each.name: each for each in of_class})
+        for stake, members, of_class in evaluation.by_stake
+    ]
     in_all = {each.name: each for each in evaluation.standings}
     columns.append((f"all ({len(known)})", in_all))
     headings = ["policy", "kind", *(title for title, _ in columns)]
