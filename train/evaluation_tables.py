@@ -78,10 +78,8 @@ def _passed_words(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:
-    here = [outcome.scenario for outcome in evaluation.outcomes]
-    number = len([scenario for scenario in here if scenario in chosen_on])
-    among = {0: "none", len(here): "all"}.get(number, str(number))
-    return f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}, by name {among} of the {len(here)} here."
+    number = len([outcome for outcome in evaluation.outcomes if outcome.scenario in chosen_on])
+    return f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}, by name {number or 'none'} of those here."
 
 
 def _left_out_words(left_out: Sequence[LeftOut]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tierenv.agents.kinds import KINDS, Kind
 from tierenv.train.judging import UNSEEN, over_no_migration, policies_of, policies_on_all
-from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
+from tierenv.train.outcomes import NOTHING, Outcome
 from tierenv.train.statistics import CONFIDENCE, Estimate, holm, ratio_of_totals, stratified_p_values
 from tierenv.train.texts import listed, percent, percent_interval
 
@@ -93,12 +93,14 @@ class Verdict:
     @property
     def words(self) -> str:
         """A sentence."""
-        little = f"little to win ({percent(self.outcomes[0].at_stake)}): " if self._has_little else ""
-        return f"{little}{self.headline}: {self._least}{self._equal}{self._rival}{self._learned}{self._left_out}"
+        return f"{self._stake}{self.headline}: {self._least}{self._equal}{self._rival}{self._learned}{self._left_out}"
 
     @property
-    def _has_little(self) -> bool:
-        return len(self.outcomes) == 1 and self.outcomes[0].at_stake <= AT_STAKE
+    def _stake(self) -> str:
+        stake = self.outcomes[0].stake
+        if stake is None or len(self.outcomes) > 1:
+            return ""
+        return f"{stake.title.lower()} ({percent(self.outcomes[0].at_stake)}): "
 
     @property
     def _least(self) -> str:
