@@ -74,7 +74,7 @@ def _passed_words(outcomes: Sequence[Outcome]) -> list[str]:
     )
     if not passed:
         return []
-    return [f"Faster than the clairvoyant of the scenario's daemon, because on another one: {listed([*passed])}."]
+    return [f"Faster than the clairvoyant of the scenario's daemon, which is no bound to another: {listed([*passed])}."]
 
 
 def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:
