@@ -8,7 +8,7 @@ from tierenv.agents.best_static import StoredSetting, find_best_static, find_one
 from tierenv.agents.heuristics import PassivePolicy, RandomPolicy, StaticPolicy, parse_setting
 from tierenv.agents.kinds import Kind
 from tierenv.agents.policy import Policy
-from tierenv.daemon import load_daemon
+from tierenv.daemon import load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
 from tierenv.records import is_bare_word, locate, packaged, path_hint
 from tierenv.scenario import Control, Scenario
@@ -77,8 +77,14 @@ def _one_static(scenario: Scenario, argument: str) -> StaticPolicy:
     return _stored(find_one_static(suite, scenario.daemon), scenario, f"one-static:{argument}")
 
 
-def _under(daemon: str, scenario: Scenario) -> Scenario:
-    return scenario.under(load_daemon(daemon)) if daemon else scenario
+def _under(name_or_path: str, scenario: Scenario) -> Scenario:
+    """The scenario under a daemon that can be tuned, if one is named. Raises `ConfigError`."""
+    if not name_or_path:
+        return scenario
+    daemon = load_daemon(name_or_path)
+    if not daemon.can_be_tuned:
+        raise ConfigError(f"daemon {daemon.name}: has no tunables that can be written; use {tunable_daemons()}")
+    return scenario.under(daemon)
 
 
 def _stored(found: StoredSetting, scenario: Scenario, name: str) -> StaticPolicy:

@@ -205,6 +205,11 @@ class Evaluation:
         """Every policy and limit over all scenarios with a known stake."""
         return standings(self.outcomes)
 
+    @cached_property
+    def by_stake(self) -> list[tuple[Stake, list[Outcome], list[Standing]]]:
+        """Classes of stakes that have scenarios, these, and every policy and limit over them."""
+        return [(stake, members, standings(members)) for stake, members in in_classes(self.outcomes)]
+
     @property
     def chosen_on(self) -> dict[str, tuple[str, ...]]:
         """By policies of one setting for several scenarios, the names of those that it was chosen on."""
@@ -240,7 +245,7 @@ class Evaluation:
             "objective": "; ".join(dict.fromkeys(objective_words(row.scenario.objective) for row in self.rows)),
             "verdict": in_all and in_all.to_json() | {"harm": harm_words(known)},
             "verdicts": [_verdict_to_json(outcome) for outcome in self.outcomes],
-            "by_stake": [_class_to_json(stake, members) for stake, members in in_classes(self.outcomes)],
+            "by_stake": [_class_to_json(*each) for each in self.by_stake],
             "aggregate": {standing.name: standing.to_json() for standing in self.standings},
             "rows": [
                 row.to_json(self.seeds, outcome)
@@ -274,12 +279,12 @@ def _verdict_to_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _class_to_json(stake: Stake, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _class_to_json(stake: Stake, outcomes: Sequence[Outcome], of_class: Sequence[Standing]) -> dict[str, Any]:
     found = verdict(outcomes)
     return {
         "stake_class": stake.name,
         "stake": stake.words,
         "scenarios": [outcome.scenario for outcome in outcomes],
         "verdict": found and found.to_json() | {"harm": harm_words(outcomes)},
-        "policies": {standing.name: standing.to_json() for standing in standings(outcomes)},
+        "policies": {standing.name: standing.to_json() for standing in of_class},
     }

@@ -11,7 +11,7 @@ from rich.text import Text
 from tierenv.agents.kinds import KINDS
 from tierenv.train.episodes import CPU_TIMES
 from tierenv.train.evaluation import Evaluation
-from tierenv.train.judging import BASELINE, Standing, bounded, in_classes, standings
+from tierenv.train.judging import BASELINE, Standing, bounded
 from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
 from tierenv.train.rivals import LeftOut
 from tierenv.train.scenario_tables import COST_WORDS, scenario_tables
@@ -48,7 +48,7 @@ def _sentences(evaluation: Evaluation) -> Group:
     if len(evaluation.outcomes) == 1:
         parts = [("Verdict", evaluation.outcomes)]
     else:
-        parts = [(f"{stake.words.capitalize()} at stake", members) for stake, members in in_classes(known)]
+        parts = [(f"{stake.words.capitalize()} at stake", members) for stake, members, _ in evaluation.by_stake]
         parts.append((f"In all, {counted(len(known), 'scenario')} by total time", known))
     for title, outcomes in parts:
         found = verdict(outcomes)
@@ -74,14 +74,12 @@ def _passed_words(outcomes: Sequence[Outcome]) -> list[str]:
     )
     if not passed:
         return []
-    return [f"Faster than the clairvoyant of the scenario's daemon, because on another one: {listed([*passed])}."]
+    return [f"Faster than the clairvoyant of the scenario's daemon, which is no bound to another: {listed([*passed])}."]
 
 
 def _chosen_words(policy: str, chosen_on: Sequence[str], evaluation: Evaluation) -> str:
-    here = [outcome.scenario for outcome in evaluation.outcomes]
-    number = len([scenario for scenario in here if scenario in chosen_on])
-    among = {0: "none", len(here): "all"}.get(number, str(number))
-    return f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}, by name {among} of the {len(here)} here."
+    number = len([outcome for outcome in evaluation.outcomes if outcome.scenario in chosen_on])
+    return f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}, by name {number or 'none'} of those here."
 
 
 def _left_out_words(left_out: Sequence[LeftOut]) -> list[str]:
@@ -102,8 +100,10 @@ def _scenarios(left_out: Sequence[LeftOut]) -> str:
 def _stake_table(evaluation: Evaluation) -> Table:
     """Total time over that without migration, by what is at stake and in all."""
     known = bounded(evaluation.outcomes)
-    classes = [(f"{stake.short_words} ({len(members)})", members) for stake, members in in_classes(known)]
-    columns = [(title, {each.name: each for each in standings(members)}) for title, members in classes]
+    columns = [
+        (f"{stake.short_words} ({len(members)})", {each.name: each for each in of_class})
+        for stake, members, of_class in evaluation.by_stake
+    ]
     in_all = {each.name: each for each in evaluation.standings}
     columns.append((f"all ({len(known)})", in_all))
     headings = ["policy", "kind", *(title for title, _ in columns)]

@@ -16,6 +16,7 @@ from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.recovery import REGAINED
 from tierenv.train.statistics import mean_estimate
 from tierenv.train.tables import estimated, heading, judged, share, table
+from tierenv.train.texts import counted
 from tierenv.units import PAGE_BYTES, format_bytes
 
 COST_WORDS = (
@@ -47,7 +48,7 @@ def _time_table(rows: list[Row]) -> Table:
     shown = table(str(scenario), list(columns))
     for row in rows:
         shown.add_row(*(make_cell(row) for make_cell in columns.values()))
-    caption = f"{len(rows[0].episodes.seconds)} episodes, {objective_words(scenario.objective)}"
+    caption = f"{counted(len(rows[0].episodes.seconds), 'episode')}, {objective_words(scenario.objective)}"
     if bounds is not None:
         limits = [f"{limit.title} {bounds.limits[key].mean():.1f} s" for key, limit in LIMITS.items()]
         caption += f"; {', '.join(limits)}, no migration {bounds.no_migration.mean():.1f} s"

@@ -55,52 +55,50 @@ def paired_difference(first: ArrayLike, second: ArrayLike) -> Estimate:
     return mean_estimate(np.subtract(first, second))
 
 
-class _Mean(NamedTuple):
-    """The mean of the means of strata, its standard error and the degrees of freedom of that; NaN where unknown."""
-
-    value: float
-    error: float
-    freedom: float
-
-    @property
-    def estimate(self) -> Estimate:
-        if not self.error > 0:  # no stratum varies, or too little to be squared; or nothing is known
-            return Estimate(self.value, self.value - self.error, self.value + self.error)
-        half_width = float(stdtrit(self.freedom, 0.5 + CONFIDENCE / 2)) * self.error
-        return Estimate(self.value, self.value - half_width, self.value + half_width)
-
-
-def _mean_of_means(strata: Sequence[ArrayLike]) -> _Mean:
-    """Degrees of freedom of Satterthwaite, "An approximate distribution of estimates of variance components" (1946)."""
-    runs = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
-    mean = float(np.mean([stratum.mean() for stratum in runs]))
-    if min(stratum.size for stratum in runs) < 2:
-        return _Mean(mean, math.nan, math.nan)
-    variances = np.array([stratum.var(ddof=1) / stratum.size for stratum in runs])
-    freedom = np.array([stratum.size - 1 for stratum in runs])
-    total = float(variances.sum())
-    spread = float((variances**2 / freedom).sum())
-    if spread == 0:
-        return _Mean(mean, 0.0, math.nan)
-    return _Mean(mean, math.sqrt(total) / len(runs), total**2 / spread)
-
-
 def stratified_mean(strata: Sequence[ArrayLike]) -> Estimate:
     """The mean of the strata's means, each of which counts the same, with Student's t interval.
 
     Of one stratum it is `mean_estimate`.
     """
-    return _mean_of_means(strata).estimate
+    mean, error, freedom = (float(each) for each in _mean_of_means(strata))
+    if not error > 0:  # no stratum varies, or too little to be squared; or nothing is known
+        return Estimate(mean, mean - error, mean + error)
+    half_width = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * error
+    return Estimate(mean, mean - half_width, mean + half_width)
 
 
-def stratified_p_value(strata: Sequence[ArrayLike]) -> float:
-    """Two-sided p-value of Student's t for that the mean of `stratified_mean` is 0; 1 where one run tells nothing."""
-    mean = _mean_of_means(strata)
-    if math.isnan(mean.error):
-        return 1.0
-    if mean.error == 0:
-        return float(mean.value == 0)
-    return float(2 * stdtr(mean.freedom, -abs(mean.value) / mean.error))
+def stratified_p_values(strata: Sequence[ArrayLike]) -> Floats:
+    """Two-sided p-values of Student's t for that means as `stratified_mean` has them are 0.
+
+    Args:
+        strata: of each float[..., runs].
+
+    Returns:
+        float[...]; 1 where one run tells nothing.
+    """
+    mean, error, freedom = _mean_of_means(strata)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_values = 2 * stdtr(freedom, -np.abs(mean) / error)
+    found: Floats = np.where(error > 0, p_values, np.where(np.isnan(error) | (mean == 0), 1.0, 0.0))
+    return found
+
+
+def _mean_of_means(strata: Sequence[ArrayLike]) -> tuple[Floats, Floats, Floats]:
+    """Means over the last axes of strata, their standard errors and the degrees of freedom of these; NaN where unknown.
+
+    Degrees of freedom are those of Satterthwaite, "An approximate distribution of estimates of variance components"
+    (1946).
+    """
+    runs = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+    mean = np.mean([stratum.mean(axis=-1) for stratum in runs], axis=0)
+    sizes = [stratum.shape[-1] for stratum in runs]
+    if min(sizes) < 2:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    variances = np.array([stratum.var(axis=-1, ddof=1) / stratum.shape[-1] for stratum in runs])
+    total = variances.sum(axis=0)
+    spread = np.array([variance**2 / (size - 1) for variance, size in zip(variances, sizes, strict=True)]).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean, np.where(spread > 0, np.sqrt(total), 0.0) / len(runs), total**2 / spread
 
 
 def ratio_of_totals(tops: Sequence[ArrayLike], bottoms: Sequence[ArrayLike]) -> Estimate:
@@ -131,11 +129,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
+def interquartile_mean(values: ArrayLike) -> Floats:
     """The mean over the last axis without its lowest and highest quarter (whole runs, as in rliable)."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
-    cut = ordered.shape[-1] // 4
-    kept: NDArray[np.float64] = ordered[..., cut : ordered.shape[-1] - cut]
+    runs = np.asarray(values, dtype=np.float64)
+    number = runs.shape[-1]
+    cut = number // 4
+    kept: Floats = np.partition(runs, [cut, number - cut - 1], axis=-1)[..., cut : number - cut]
     return kept.mean(axis=-1)
 
 
@@ -185,22 +184,38 @@ def probability_of_improvement(
         resamples: number of bootstrap samples.
         seed: seed of the resampling.
     """
-    wins = []
-    for x, y, tie in zip(first, second, ties or [0.0] * len(first), strict=True):
-        difference = np.subtract.outer(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        wins.append(np.where(np.abs(difference) <= tie, 0.5, difference < 0))
-    value = float(np.mean([each.mean() for each in wins]))
+    pairs = [
+        _Pairs(np.asarray(x, np.float64), np.asarray(y, np.float64), tie)
+        for x, y, tie in zip(first, second, ties or [0.0] * len(first), strict=True)
+    ]
 
     def resampled(generator: np.random.Generator, number: int) -> Floats:
-        total = np.zeros(number)
-        for each in wins:
-            draws = _drawn(generator, len(each), number)
-            counts = np.zeros((number, len(each)))
-            np.add.at(counts, (np.arange(number)[:, None], draws), 1.0 / len(each))
-            total += ((counts @ each) * counts).sum(axis=1)
-        return total / len(wins)
+        found = [each.probability(_drawn(generator, each.num_runs, number)) for each in pairs]
+        return np.mean(found, axis=0)
 
-    return _percentile_interval(value, [len(each) for each in wins], resampled, resamples, seed)
+    value = float(np.mean([each.probability(np.arange(each.num_runs)[None]) for each in pairs]))
+    return _percentile_interval(value, [each.num_runs for each in pairs], resampled, resamples, seed)
+
+
+class _Pairs:
+    """All pairs of a run of one and a run of the other, in the order of the other's."""
+
+    def __init__(self, first: Floats, second: Floats, tie: float) -> None:
+        self.num_runs = len(first)
+        self._order = np.argsort(second)
+        self._slower_from = np.searchsorted(second[self._order], first + tie, side="right")
+        self._alike_from = np.searchsorted(second[self._order], first - tie, side="left")
+
+    def probability(self, draws: NDArray[np.int64]) -> Floats:
+        """float[samples]: P(X < Y) + P(X = Y) / 2, of samples int[samples, draws] of seeds."""
+        samples = len(draws)
+        counts = np.zeros((samples, self.num_runs))
+        np.add.at(counts, (np.arange(samples)[:, None], draws), 1.0 / draws.shape[1])
+        below = np.zeros((samples, self.num_runs + 1))  # share of the other's runs before each, in their order
+        np.cumsum(counts[:, self._order], axis=1, out=below[:, 1:])
+        faster = 1 - 0.5 * (below[:, self._slower_from] + below[:, self._alike_from])
+        probability: Floats = (counts * faster).sum(axis=1)
+        return probability
 
 
 def _drawn(generator: np.random.Generator, runs: int, number: int) -> NDArray[np.int64]:

@@ -7,16 +7,17 @@ policies. What is then not below 0.05, or too small a difference to be seen, is 
 Intervals in the sentences are those of each difference alone.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tierenv.agents.kinds import KINDS, Kind
 from tierenv.train.judging import UNSEEN, over_no_migration, policies_of, policies_on_all
-from tierenv.train.outcomes import AT_STAKE, NOTHING, Outcome
-from tierenv.train.statistics import CONFIDENCE, Estimate, holm, ratio_of_totals, stratified_p_value
+from tierenv.train.outcomes import NOTHING, Outcome
+from tierenv.train.statistics import CONFIDENCE, Estimate, holm, ratio_of_totals, stratified_p_values
 from tierenv.train.texts import listed, percent, percent_interval
 
 HARM = 0.001
@@ -92,12 +93,14 @@ class Verdict:
     @property
     def words(self) -> str:
         """A sentence."""
-        little = f"little to win ({percent(self.outcomes[0].at_stake)}): " if self._has_little else ""
-        return f"{little}{self.headline}: {self._least}{self._equal}{self._rival}{self._learned}{self._left_out}"
+        return f"{self._stake}{self.headline}: {self._least}{self._equal}{self._rival}{self._learned}{self._left_out}"
 
     @property
-    def _has_little(self) -> bool:
-        return len(self.outcomes) == 1 and self.outcomes[0].at_stake <= AT_STAKE
+    def _stake(self) -> str:
+        stake = self.outcomes[0].stake
+        if stake is None or len(self.outcomes) > 1:
+            return ""
+        return f"{stake.title.lower()} ({percent(self.outcomes[0].at_stake)}): "
 
     @property
     def _least(self) -> str:
@@ -161,23 +164,26 @@ def verdict(outcomes: Sequence[Outcome]) -> Verdict | None:
         return None
     totals = {policy: sum(float(outcome.runs[policy].mean()) for outcome in outcomes) for policy in policies}
     ranked = sorted(policies, key=lambda policy: (totals[policy], policy))
-    pairs = list(itertools.combinations(ranked, 2))
-    adjusted = dict(zip(pairs, holm([_p_value(outcomes, *pair) for pair in pairs]), strict=True))
     winner = ranked[0]
     others = []
-    for policy in ranked[1:]:
+    for policy, p_value in zip(ranked[1:], _p_values(outcomes, ranked), strict=True):
         ratio = ratio_of_totals(
             [outcome.runs[policy] for outcome in outcomes], [outcome.runs[winner] for outcome in outcomes]
         )
         slower = Estimate(*(limit - 1 for limit in ratio))
-        is_told_apart = adjusted[winner, policy] < 1 - CONFIDENCE and slower.value > UNSEEN
-        others.append(Other(policy, outcomes[0].kind(policy), slower, adjusted[winner, policy], is_told_apart))
+        is_told_apart = p_value < 1 - CONFIDENCE and slower.value > UNSEEN
+        others.append(Other(policy, outcomes[0].kind(policy), slower, p_value, is_told_apart))
     left_out = [policy for policy in policies_of(outcomes) if policy not in policies]
     return Verdict(outcomes, winner, outcomes[0].kind(winner), others, left_out)
 
 
-def _p_value(outcomes: Sequence[Outcome], first: str, second: str) -> float:
-    return stratified_p_value([outcome.runs[first] - outcome.runs[second] for outcome in outcomes])
+def _p_values(outcomes: Sequence[Outcome], policies: Sequence[str]) -> list[float]:
+    """Of the first policy against each other one, adjusted as among all pairs of them."""
+    runs = [np.array([outcome.runs[policy] for policy in policies]) for outcome in outcomes]
+    found = [
+        stratified_p_values([each[index + 1 :] - each[index] for each in runs]) for index in range(len(policies) - 1)
+    ]
+    return holm(np.concatenate([*found, []]).tolist())[: len(policies) - 1]
 
 
 def harm_words(outcomes: Sequence[Outcome]) -> str:

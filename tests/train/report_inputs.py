@@ -20,8 +20,12 @@ def evaluation(word: str = "", **more: Any) -> dict[str, Any]:
         {
             "scenario": f"{scenario}{word}",
             "policy": f"{policy}{word}" if word else policy,
+            "kind": {"no-migration": "nothing", "best-static": "search", "numab2": "rule"}[policy],
             "daemon": f"daemon{word}",
-            "seconds": {"mean": 1.0, "ci95": None, "runs": runs},
+            "chosen_on": [f"first{word}", f"other{word}"] if policy == "best-static" else [],
+            "recovery_s": {"mean": 12.5, "ci95": [12.0, 13.0], "regained": 0.75},
+            "daemon_cpu_s": {f"scanner{word}": {"mean": 3.5, "ci95": None}, "total": {"mean": 3.5, "ci95": None}},
+            "seconds": {"mean": 1.0, "ci95": None, "runs": list(runs)},
             "process_seconds": [{"workload": f"{name}{word}", "mean": 50.0, "ci95": [49.0, 51.0]} for name in "ab"],
             "truncated_runs": 0,
             "bounds": {"all_fast": 50.0, "clairvoyant": clairvoyant_s, "no_migration": 100.0},
@@ -35,6 +39,17 @@ def evaluation(word: str = "", **more: Any) -> dict[str, Any]:
         "git_revision": f"0123{word}",
         "seeds": [10000, 10001, 10002],
         "objective": f"time{word}",
+        "verdicts": [
+            {
+                "scenario": f"much{word}",
+                "words": f"nobody wins{word}",
+                "bounds": {
+                    "clairvoyant": {"runs": [59.0, 60.0, 61.0]},
+                    "no_migration": {"runs": RUNS["no-migration"]},
+                    f"later{word}": {"runs": [70.0, 70.0, 70.0]},
+                },
+            }
+        ],
         "rows": rows,
         "timelines": [timeline(policy, word) for policy in ("numab2", "best-static", "numa-balancing")],
         "of a later version": {"more": [word]},

@@ -163,6 +163,7 @@ def test_scenarios_are_grouped_by_what_is_at_stake(tmp_path: Path) -> None:
         "Little at stake",
         "Something at stake",
         "Much at stake",
+        "Recovery and CPU time",
         "Processes",
         "Over time",
     ]
@@ -170,6 +171,19 @@ def test_scenarios_are_grouped_by_what_is_at_stake(tmp_path: Path) -> None:
         "tierenv evaluate suite --seeds 3 --policy no-migration --policy best-static --policy numab2 --json FILE "
         "--timelines"
     )
+
+
+def test_who_wins_is_judged_anew_and_paired_with_the_episodes_of_the_bounds(tmp_path: Path) -> None:
+    content = report_inputs.evaluation(timelines=[])
+    content["verdicts"][0]["bounds"]["no_migration"] = {"runs": [99.0, 100.0, 101.0]}
+    titles, text = told(tmp_path, content)
+    assert "nobody wins" not in text and titles[0] == "All scenarios"
+    assert "best-static takes 91.0 % [90.2, 91.8] of the time without migration" in text
+    # 90 / 99, 91 / 100 and 92 / 101: what episodes have in common cancels, as it cannot where means alone are known
+    assert "['much', 'best-static', 'daemon', '91.0 [88.5, 93.5]', '-9.0 % [-9.2, -8.8]', '22.5 %" in text
+    assert "['some', 'best-static', 'daemon', '91.0 [88.5, 93.5]', '-9.0 % [-11.5, -6.5]'" in text
+    assert "best-static was chosen on 2 scenarios: first and other." in text
+    assert "['much', 'numab2', '12.5 [12.0, 13.0]', '75 %', '3.5', '3.5']" in text
 
 
 def told(folder: Path, content: dict[str, Any]) -> tuple[list[str], str]:
@@ -193,7 +207,14 @@ def test_what_is_judged_is_told_and_where_it_is_no_time_there_is_no_stake(tmp_pa
     for row in content["rows"][:3]:
         row["bounds"] = dict.fromkeys(row["bounds"])
     titles, text = told(tmp_path, content)
-    assert titles == ["All scenarios", "Something at stake", "Much at stake", "Without bounds", "Processes"]
+    assert titles == [
+        "All scenarios",
+        "Something at stake",
+        "Much at stake",
+        "Without bounds",
+        "Recovery and CPU time",
+        "Processes",
+    ]
     assert "application: 182 [177, 187] s" in text
     assert "'-9.0 % [-11.5, -6.5]'" in text, "of what is judged, not of the time"
     assert "['little', 'numab2', 'mine', '50.0 [49.0, 51.0]', '1.50', '-']" in text
@@ -253,6 +274,18 @@ Change = Callable[[dict[str, Any]], object]
         ("evaluation", lambda content: content["rows"][0]["seconds"].update(runs=[]), "rows.0.seconds.runs"),
         ("evaluation", lambda content: content["rows"][1].update(policy=7), "rows.1.policy"),
         ("evaluation", lambda content: content["rows"].append(content["rows"][0]), "rows.9"),
+        ("evaluation", lambda content: content["rows"][1].update(kind="oracle"), "rows.1.kind"),
+        ("evaluation", lambda content: content["rows"][1]["seconds"]["runs"].pop(), "rows.1: has 2 runs, policy no-"),
+        (
+            "evaluation",
+            lambda content: content["verdicts"][0]["bounds"]["clairvoyant"]["runs"].pop(),
+            "verdicts.0.bounds.clairvoyant.runs: must be 3",
+        ),
+        (
+            "evaluation",
+            lambda content: content.update(rows=[content["rows"][0] | {"policy": str(each)} for each in range(201)]),
+            "rows: must be of at most 200 policies, got 201",
+        ),
         ("evaluation", lambda content: content["timelines"][0]["time_s"].pop(), "timelines.0: classes: must have"),
         ("evaluation", lambda content: content["timelines"][0].update(time_s=[1.0, 1.0]), "timelines.0"),
         ("evaluation", lambda content: content["timelines"][1]["classes"][0].pop("name"), "classes.0.name"),

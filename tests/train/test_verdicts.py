@@ -39,7 +39,7 @@ def words(*outcomes: Outcome) -> str:
 
 def test_the_verdict_says_who_wins_by_how_much_over_the_strongest_rival() -> None:
     assert words(outcome(best_static=[80.0, 80.1, 80.2, 80.1], numab2=[90.0, 90.2, 90.1, 90.3])) == (
-        "search wins: best-static takes 80.1 s; numab2 is 12.5 % [12.3, 12.8] slower"
+        "much at stake (40.0 %): search wins: best-static takes 80.1 s; numab2 is 12.5 % [12.3, 12.8] slower"
     )
     assert words(
         outcome(
@@ -48,7 +48,7 @@ def test_the_verdict_says_who_wins_by_how_much_over_the_strongest_rival() -> Non
             best_static=[80.0, 81.0, 82.1, 83.1],
         )
     ) == (
-        "learning wins: learned takes 71.5 s, not told apart from other-learned; "
+        "much at stake (40.0 %): learning wins: learned takes 71.5 s, not told apart from other-learned; "
         "best-static is 14.1 % [13.8, 14.4] slower"
     )
 
@@ -57,7 +57,7 @@ def test_where_learning_is_behind_the_verdict_says_by_how_much() -> None:
     found = words(
         outcome(learned=[75.0, 75.2, 75.1], best_static=[70.0, 70.1, 70.2], numab2=[72.0, 72.2, 72.1]),
     )
-    assert found.startswith("search wins: best-static takes 70.1 s; numab2 is 2.9 % ")
+    assert found.startswith("much at stake (40.0 %): search wins: best-static takes 70.1 s; numab2 is 2.9 % ")
     assert "; of the learned ones learned is 7.1 % " in found
 
 
@@ -74,15 +74,15 @@ def test_what_is_within_the_noise_is_not_told_apart() -> None:
 def test_one_episode_decides_nothing() -> None:
     found = words(outcome(best_static=[80.0], numab2=[90.0]))
     assert found == (
-        "undecided between search and a rule: best-static takes 80.0 s, and one episode does not tell how sure that "
-        "is; numab2 is 12.5 % slower"
+        "much at stake (40.0 %): undecided between search and a rule: best-static takes 80.0 s, and one episode does "
+        "not tell how sure that is; numab2 is 12.5 % slower"
     )
 
 
 def test_where_there_is_little_to_win_doing_nothing_may() -> None:
     harmful = outcome(99.0, no_migration=[100.0, 100.1, 100.0], numab2=[120.0, 120.1, 120.2])
     assert words(harmful).startswith(
-        "little to win (1.0 %): doing nothing wins: no-migration takes 100.0 s; numab2 is 20.1 %"
+        "little at stake (1.0 %): doing nothing wins: no-migration takes 100.0 s; numab2 is 20.1 %"
     )
     assert harm_words([harmful]) == "Slower than no migration: numab2 up to 20.1 % (a)."
     assert harm_words([outcome(best_static=[100.05])]).startswith("No policy is more than 0.1 % slower")

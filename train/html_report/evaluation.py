@@ -31,6 +31,7 @@ from tierenv.train.verdicts import harm_words, verdict
 LAST_END = "last-end"
 """The objective that is the time."""
 MOST_TIMELINES = 400
+MOST_POLICIES = 200
 MOST_NAMES = 20
 """Of scenarios in a sentence."""
 
@@ -70,6 +71,8 @@ def _check(result: ReportedEvaluation, path: str) -> None:
             raise ConfigError(f"{path}: timelines.{index}: {timeline.problem}")
     if len(result.timelines) > MOST_TIMELINES:
         raise ConfigError(f"{path}: timelines: must be at most {MOST_TIMELINES}, got {len(result.timelines)}")
+    if len(result.policies) > MOST_POLICIES:
+        raise ConfigError(f"{path}: rows: must be of at most {MOST_POLICIES} policies, got {len(result.policies)}")
     seen = set()
     for index, row in enumerate(result.rows):
         if (row.scenario, row.policy) in seen:
