@@ -122,11 +122,13 @@ def _from_archive(path: str, scenario: Scenario) -> Sb3Policy:
     menu = menu_actions(scenario.daemon)[0] if spaces[1] == Discrete(len(MENU)) else None
     own_actions = ActionCodec(scenario.daemon).space if menu is None else spaces[1]
     ours = (ObservationEncoder(scenario.daemon).space, own_actions)
-    for what, own, its in zip(("observations", "actions"), ours, spaces, strict=True):
+    elsewhere = "; what has learned with another observation= is played by a policy in Python (docs/algorithm.md)"
+    parts = (("observations", elsewhere), ("actions", ""))
+    for (what, remedy), own, its in zip(parts, ours, spaces, strict=True):
         if its != own:
             raise ConfigError(
                 f"sb3:{path}: {what}: it is for {its}, scenario {scenario.name} with daemon {scenario.daemon.name} "
-                f"has {own}; of what else it may observe a policy in Python says so (docs/algorithm.md)"
+                f"has {own}{remedy}"
             )
     return Sb3Policy(f"sb3:{path}", module, menu)
 

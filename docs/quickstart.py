@@ -187,6 +187,7 @@ class Learned:
     name = "ppo-of-a-moment"
     control = "tunables"
     daemon = None
+    observation = None
     identity = None
 
     def __init__(self, model: Any) -> None:

@@ -33,7 +33,6 @@ from tierenv.records import (
     validate_record,
 )
 from tierenv.scenario import Scenario
-from tierenv.sim.parameters import alone_s, scenario_arrays
 from tierenv.units import DAY_S, format_seconds
 
 FormKind = Literal["separable", "flat", "nothing-to-win"]
@@ -373,6 +372,8 @@ def _scenario(values: dict[str, Any], run_time: Any) -> Scenario:
     """The scenario, its work such that the application takes the run time. Raises `ConfigError`."""
     if run_time is None:
         return validate_record(Scenario, values, "")
+    from tierenv.sim.parameters import alone_s, scenario_arrays  # here, because numba takes a while to load
+
     wanted_s = _seconds(run_time)
     workload = values.get("workload")
     accesses, least, most = 1000.0, 0.0, math.inf

@@ -87,7 +87,9 @@ class OctaveScale:
 
     def __str__(self) -> str:
         """The scaling for people."""
-        return f"(log2(x / 2^{math.log2(self.unit):g}) - {self.middle:g}) / {self.half:g}"
+        octaves = math.log2(self.unit)
+        quotient = f"x / 2^{octaves:g}" if octaves else "x"
+        return f"(log2({quotient}) {'-' if self.middle >= 0 else '+'} {abs(self.middle):g}) / {self.half:g}"
 
 
 Scale = LogScale | LinearScale | OctaveScale
@@ -300,7 +302,7 @@ FEATURES = {
             "read bandwidth of the slow tier",
             "MB/s",
             (SLOW_BANDWIDTH,),
-            OctaveScale(unit=1000.0, middle=5, half=5),
+            OctaveScale(unit=1.0, middle=15, half=5),
         ),
         _of_machine(
             "bandwidth_ratio",

@@ -138,9 +138,10 @@ class HistoryState:
         self._before[:, : layout.num_values] = values
         last = self._before[:, layout.num_values :]
         self._before.take(layout.source, axis=1, out=following, mode="clip")  # without a mode it would use a copy
-        last_average, moved = last[:, layout.averages], following[:, layout.averages] - last[:, layout.averages]
+        average = last[:, layout.averages]
+        moved = following[:, layout.averages] - average
         moved *= layout.weight
-        moved += last_average
+        moved += average
         following[:, layout.averages] = moved
         if self._is_new.any():
             following[self._is_new] = values[self._is_new][:, layout.starts]

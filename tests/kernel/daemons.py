@@ -20,6 +20,12 @@ tunables:
   scan_size: {min: 4MiB}
   throttle: {min: 256KiB/s}
 """
+OBSERVATION = {
+    "stack": 3,
+    "averages": [4, 16],
+    "machine": ["fast_share", "latency_gap", "slow_bandwidth", "bandwidth_ratio"],
+}
+"""Of the learned policy: a past, and what modules are told of the machine by their parameters."""
 SETTING = "static:500,1024,inf"
 
 
@@ -32,7 +38,8 @@ def sources(folder: Path) -> dict[str, Path]:
     record = folder / "guest-daemon.yaml"
     record.write_text(RECORD)
     daemon = load_daemon(str(record))
-    policy = bundle(folder / "daemon-bundle", network(32, 32, daemon=daemon), INTERVAL_S, daemon)
+    model = network(32, 32, daemon=daemon, observation=OBSERVATION)
+    policy = bundle(folder / "daemon-bundle", model, INTERVAL_S, daemon, OBSERVATION)
     exports = {name: folder / name for name in ("static", "learned")}
     export_policy(SETTING, "daemon", exports["static"], load_scenario("moving-hot-set").under(daemon))
     export_policy(str(policy), "daemon", exports["learned"])

@@ -235,6 +235,14 @@ def test_a_decision_is_made_of_what_was_counted_and_put_in_force(daemon: Boot) -
     assert (samples["resident_pages"] > 16_384).all()
 
 
+def test_a_policy_that_observes_the_machine_does_not_load_where_nobody_tells_of_it(daemon: Boot) -> None:
+    row = daemon.step("load untold")
+    assert row["code"] != 0 and "observes latency_gap_ns" in row["message"]
+    samples, _, _ = decisions_of(daemon)
+    assert (samples["latency_gap_ns"] == 140).all() and (samples["slow_bandwidth_mb_per_s"] == 25_000).all()
+    assert (samples["fast_node_pages"] > 0).all()
+
+
 def test_a_policy_out_of_range_is_switched_off_and_leaves_what_was_there_at_the_start(daemon: Boot) -> None:
     row = daemon.step("broken")
     attributes = contents(row)

@@ -18,10 +18,11 @@ from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.network import Network
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon, load_daemon
-from tierenv.features import observed_columns
+from tierenv.features import feature_columns, observed_columns
 from tierenv.live import kernel
 from tierenv.live.machine import GUARDED, OBSERVED
 from tierenv.live.policy import Tables
+from tierenv.observation_spec import Observation, observation_rows
 
 DAEMON = load_daemon("numa-balancing")
 COLUMNS = [column.name for column in observed_columns(DAEMON)]
@@ -115,10 +116,16 @@ def tree(**split: Any) -> DecisionTree:
     )
 
 
-def network(*hidden: int, seed: int = 0, activation: Any = "tanh", daemon: Daemon = DAEMON) -> Network:
+def network(
+    *hidden: int,
+    seed: int = 0,
+    activation: Any = "tanh",
+    daemon: Daemon = DAEMON,
+    observation: Observation = None,
+) -> Network:
     """About as steep as trained ones."""
     rng = np.random.default_rng(seed)
-    layers = (len(observed_columns(daemon)), *hidden, len(daemon.tunables))
+    layers = (len(feature_columns(observation_rows(observation, daemon))), *hidden, len(daemon.tunables))
     pairs = list(zip(layers[:-1], layers[1:], strict=True))
     return Network(
         weights=tuple(rng.normal(0, 1.5 / n**0.5, (m, n)).astype(np.float32) for n, m in pairs),
@@ -127,9 +134,16 @@ def network(*hidden: int, seed: int = 0, activation: Any = "tanh", daemon: Daemo
     )
 
 
-def bundle(folder: Path, model: Network | DecisionTree, interval_s: float = 2.0, daemon: Daemon = DAEMON) -> Path:
+def bundle(
+    folder: Path,
+    model: Network | DecisionTree,
+    interval_s: float = 2.0,
+    daemon: Daemon = DAEMON,
+    observation: Observation = None,
+) -> Path:
     trained_on = [TrainedOn.model_validate({"name": "moving-hot-set", "control_interval": f"{interval_s}s"})]
-    write_bundle(folder, name="a-policy", model=model, daemon=daemon, scenarios=trained_on, training={})
+    facts: dict[str, Any] = {"name": "a-policy", "scenarios": trained_on, "training": {}}
+    write_bundle(folder, model=model, daemon=daemon, observation=observation, **facts)
     return folder
 
 

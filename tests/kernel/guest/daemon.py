@@ -188,7 +188,8 @@ def cooperate_with_demotion():
 
 
 def decide():
-    """By a learned policy, from the first decision on."""
+    """By a learned policy, from the first decision on; before that, where nobody tells it of the machine."""
+    report("load untold", **run("insmod", "/modules/learned/tierd.ko"), message=run("dmesg")["output"].splitlines()[-1])
     report("load learned", **load("learned"))
     benchmark = Watched(*SMALL, "-p", "1")
     put("policy", "learned")  # begins anew

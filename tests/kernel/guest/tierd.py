@@ -11,9 +11,15 @@ DECISIONS = Path("/sys/kernel/debug/tierd/decisions")
 TRACING = Path("/sys/kernel/tracing")
 
 
+FACTS = ("latency_gap_ns=140", "fast_bandwidth_mb_per_s=230000", "slow_bandwidth_mb_per_s=25000")
+"""Of the machine, for the policy of `tests.kernel.daemons`; this one is emulated."""
+LEARNED = ("learned", "broken")
+"""Modules that it steers."""
+
+
 def load(name):
     """Load one of the modules, under an emulator that keeps translations as long as nobody flushes them."""
-    result = run("insmod", f"/modules/{name}/tierd.ko")
+    result = run("insmod", f"/modules/{name}/tierd.ko", *(FACTS if name in LEARNED else ()))
     if not result["code"]:
         put("flush_tlb", 1)
     return result
