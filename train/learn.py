@@ -148,20 +148,26 @@ class RunCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._clock.stop()
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self._record_episodes()
+            self.model.dump_logs()
 
     def _on_rollout_end(self) -> None:
-        is_off_policy = isinstance(self.model, OffPolicyAlgorithm)
-        if is_off_policy and self.num_timesteps < self._next_log:
-            return
+        if not isinstance(self.model, OffPolicyAlgorithm):  # which writes a row for every rollout itself
+            self._record_episodes()
+        elif self.num_timesteps >= self._next_log:
+            self._next_log = _next_multiple(self.num_timesteps, LOG_INTERVAL)
+            self._record_episodes()
+            self.model.dump_logs()
+
+    def _record_episodes(self) -> None:
+        """Figures of the latest episodes that have ended."""
         finished = self.model.ep_info_buffer or ()
         if finished:
             times = [episode["objective"] / episode["objective_all_fast"] for episode in finished]
             self.logger.record("rollout/normalised_time", float(np.mean(times)))
             for key in ("promoted_pages", "demoted_pages", "wasted_promotions"):
                 self.logger.record(f"rollout/{key}", float(np.mean([episode[key] for episode in finished])))
-        if isinstance(self.model, OffPolicyAlgorithm):
-            self._next_log = _next_multiple(self.num_timesteps, LOG_INTERVAL)
-            self.model.dump_logs()
 
     def evaluate(self) -> None:
         """Judge the model and keep it if it is the best so far."""

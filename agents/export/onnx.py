@@ -106,15 +106,15 @@ def _network_steps(network: Network) -> Iterator[Step]:
         hidden = f"layer{index}"
         if index < last:
             yield _ACTIVATIONS[network.activation], [sums], hidden, {}, {}
-    sums = [f"layer{last}.sum"]
+    inputs = [f"layer{last}.sum"]
     if network.menu is not None:
-        yield "ArgMax", sums, "choice", {"axis": 1, "keepdims": 0}, {}  # of equal values the first
+        yield "ArgMax", inputs, "choice", {"axis": 1, "keepdims": 0}, {}  # of equal values the first
         yield "Gather", [MENU, "choice"], OUTPUT, {"axis": 0}, {}
     elif network.output == "tanh":
-        yield "Tanh", sums, OUTPUT, {}, {}
+        yield "Tanh", inputs, OUTPUT, {}, {}
     else:
         limits = {"least": np.float32(-1), "greatest": np.float32(1)}
-        yield "Clip", sums, OUTPUT, {}, {name: np.array(value) for name, value in limits.items()}
+        yield "Clip", inputs, OUTPUT, {}, {name: np.array(value) for name, value in limits.items()}
 
 
 def _tree_steps(tree: DecisionTree) -> Iterator[Step]:

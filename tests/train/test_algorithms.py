@@ -74,6 +74,8 @@ class Trained:
             assert train(config, folder).timesteps == 128
             result = train(config.with_overrides(timesteps=192), folder, is_resumed=True)
             assert (result.timesteps, result.new_timesteps, result.is_interrupted) == (192, 64, False)
+            with (folder / "progress.csv").open() as file:
+                assert [row["time/total_timesteps"] for row in csv.DictReader(file)][-1] == "192"
         return folder
 
     def config(self, name: str, **changes: Any) -> TrainingConfig:
@@ -211,7 +213,7 @@ BAD: dict[str, dict[str, Any]] = {
     "ppo": {"buffer_size": 10, "ent_coef": "auto", "clip_range": {"start": 0.2}, "n_epochs": {"start": 9, "end": 1}},
     "a2c": {"batch_size": 32, "rms_prop_eps": 0, "use_rms_prop": 1},
     "sac": {"buffer_size": 0, "ent_coef": "automatic", "tau": 0, "train_freq": "episode", "clip_range": 0.2},
-    "td3": {"policy_delay": 0, "action_noise": -1, "ent_coef": "auto", "target_noise_clip": None},
+    "td3": {"n_steps": 25, "policy_delay": 0, "action_noise": -1, "ent_coef": "auto", "target_noise_clip": None},
     "tqc": {"n_quantiles": 513, "top_quantiles_to_drop_per_net": 25, "n_critics": 0, "gradient_steps": -2},
     "recurrent-ppo": {"lstm_hidden_size": 257, "n_quantiles": 3, "batch_size": 33},
     "dqn": {"exploration_final_eps": 2, "target_update_interval": 3, "exploration_fraction": 0, "n_quantiles": 3},
