@@ -238,10 +238,12 @@ def learn(
         callback = RunCallback(config, run, clock, is_interrupted, report_progress)
         callback.init_callback(model)
         if not clock.is_over(done_before):
-            learn_model: Any = model.learn
-            options = {"log_interval": None} if isinstance(model, OffPolicyAlgorithm) else {}
-            learn_model(
-                config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0, **options
+            model.learn(
+                config.timesteps - done_before,
+                callback=callback,
+                # a row of progress.csv for each rollout; off-policy it would be for each episode, so the callback does it
+                log_interval=None if isinstance(model, OffPolicyAlgorithm) else 1,  # type: ignore[arg-type]
+                reset_num_timesteps=done_before == 0,
             )
             clock.stop()
             callback.checkpoint()

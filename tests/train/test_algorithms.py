@@ -413,3 +413,18 @@ def test_a_run_of_an_actor_nobody_knows_is_refused(trained: Trained, tmp_path: P
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"actor": "squashed"}))
     with pytest.raises(ConfigError, match=r"model.zip: lacks actor.latent_pi.0.weight"):
         LearnedPolicy.load(tmp_path / "run")
+
+
+def test_an_episode_that_ran_out_of_time_is_bootstrapped(trained: Trained) -> None:
+    config = trained.config("td3", hyperparameters={"learning_starts": 1000})
+    scenarios = list(config.scenarios)
+    envs = TieredMemoryVectorEnv(num_envs=4, scenario=scenarios, autoreset_mode="SameStep", max_episode_steps=5)
+    model = models.make_model(config, Path("config.yaml"), TieredMemoryVecEnv(envs))
+    model.learn(4 * 7)
+    buffer = model.replay_buffer  # type: ignore[attr-defined]
+    is_end = np.arange(7) == 4
+    np.testing.assert_array_equal(buffer.dones[:7].all(axis=1), is_end)
+    np.testing.assert_array_equal(buffer.timeouts[:7].all(axis=1), is_end)
+    assert not buffer.sample(200).dones.any()
+    continues = (buffer.next_observations[:6] == buffer.observations[1:7]).all(axis=(1, 2))
+    np.testing.assert_array_equal(continues, ~is_end[:6])  # not from the last observation to a first
