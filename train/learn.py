@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -241,7 +240,7 @@ def learn(
             model.learn(
                 config.timesteps - done_before,
                 callback=callback,
-                # a row of progress.csv for each rollout; off-policy it would be for each episode, so the callback does it
+                # a row for each rollout; off-policy, where it would be for each episode, the callback writes it
                 log_interval=None if isinstance(model, OffPolicyAlgorithm) else 1,  # type: ignore[arg-type]
                 reset_num_timesteps=done_before == 0,
             )
