@@ -212,7 +212,14 @@ def test_folded_quantiles_are_the_differences_of_their_means(
 BAD: dict[str, dict[str, Any]] = {
     "ppo": {"buffer_size": 10, "ent_coef": "auto", "clip_range": {"start": 0.2}, "n_epochs": {"start": 9, "end": 1}},
     "a2c": {"batch_size": 32, "rms_prop_eps": 0, "use_rms_prop": 1},
-    "sac": {"buffer_size": 0, "ent_coef": "automatic", "tau": 0, "train_freq": "episode", "clip_range": 0.2},
+    "sac": {
+        "buffer_size": 0,
+        "ent_coef": "auto_0.0",
+        "target_entropy": "auto_3",
+        "tau": 0,
+        "train_freq": "episode",
+        "clip_range": 0.2,
+    },
     "td3": {"n_steps": 25, "policy_delay": 0, "action_noise": -1, "ent_coef": "auto", "target_noise_clip": None},
     "tqc": {"n_quantiles": 513, "top_quantiles_to_drop_per_net": 25, "n_critics": 0, "gradient_steps": -2},
     "recurrent-ppo": {"lstm_hidden_size": 257, "n_quantiles": 3, "batch_size": 33},
