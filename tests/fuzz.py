@@ -34,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
+from stable_baselines3.common.buffers import ReplayBuffer
 
 from tests.mutations import Files, spoiled
 from tests.train import report_inputs
@@ -43,6 +45,7 @@ from tierenv.agents import bundle
 from tierenv.agents.best_static import packaged_path, read_best_static
 from tierenv.agents.bundle import BundlePolicy
 from tierenv.agents.export.learned_source import learned_source
+from tierenv.agents.network import Network
 from tierenv.agents.tree import DecisionTree
 from tierenv.counters import NUM_COUNTERS
 from tierenv.daemon import Daemon
@@ -56,6 +59,7 @@ from tierenv.platform import Platform
 from tierenv.quantities import Outcome
 from tierenv.records import load_record, packaged
 from tierenv.scenario import Scenario, load_scenario
+from tierenv.train import replay_file
 from tierenv.train.config import Suite, TrainingConfig, load_suite, load_training_config
 from tierenv.train.fidelity import JudgedRow, modelled
 from tierenv.train.gains import read_gains
@@ -268,7 +272,19 @@ def _bundles() -> list[Files]:
             training={},
             observation=wide,
         )
-        small = [folder, Path(temporary) / "wide"]
+        choosing = Path(temporary) / "choosing"
+        columns = np.zeros((2, policy.model.num_features), np.float32)
+        menu = np.array([[-1, 0, 1], [0.5, 0.5, 0.5]], np.float32)
+        network = Network((columns,), (np.array([0.1, 0.2], np.float32),), "relu", "menu", menu)
+        bundle.write_bundle(
+            choosing,
+            name="choosing",
+            model=network,
+            daemon=document.daemon,
+            scenarios=document.scenarios,
+            training={},
+        )
+        small = [folder, Path(temporary) / "wide", choosing]
         return bundles + [{file.name: file.read_bytes() for file in each.iterdir()} for each in small]
 
 
@@ -384,10 +400,16 @@ def _load_heat_record(folder: Path) -> object:
 
 @cache
 def _runs() -> list[Files]:
-    """A run's folder, with what is in its model's archives under names of their own."""
+    """Runs' folders, with what is in their models' archives under names of their own."""
+    own = {"learning_starts": 8, "batch_size": 8, "target_update_interval": 8, "n_quantiles": 3, "buffer_size": 64}
+    chooses = {"algorithm": "qr-dqn", "hyperparameters": own, "log_std_init": None, "activation": "relu"}
+    return [_run(), _run(**chooses)]
+
+
+def _run(**changes: Any) -> Files:
     with tempfile.TemporaryDirectory() as temporary:
         write_scenario(Path(temporary))
-        config = load_training_config(str(write_training(Path(temporary), timesteps=64)))
+        config = load_training_config(str(write_training(Path(temporary), timesteps=64, **changes)))
         with RunDirectory.create(Path(temporary) / "run", config, "tierenv train") as run:
             learn(config, run)
         names = ["config.yaml", "manifest.json", "evaluations.json", "best/evaluation.json", "progress.csv"]
@@ -396,7 +418,7 @@ def _runs() -> list[Files]:
             files |= {f"{_MODEL}{name}": archive.read(name) for name in ("data", "policy.optimizer.pth")}
             with zipfile.ZipFile(io.BytesIO(archive.read("policy.pth"))) as state:
                 files |= {f"{_STATE}{name}": state.read(name) for name in state.namelist()}
-        return [files]
+        return files
 
 
 _MODEL, _STATE = "model.zip/", "model.zip/policy.pth/"
@@ -428,6 +450,28 @@ def _load_run(folder: Path) -> object:
     run._pair_best()
     ProgressCsv(run.progress_path, 10**9).write({STEPS: 10**9}, {STEPS: ()})
     return json.dumps(source.training, allow_nan=False), source.origin.comment(), run.evaluations
+
+
+def _buffer() -> ReplayBuffer:
+    return ReplayBuffer(6, Box(-1, 1, (3,)), Box(-1, 1, (2,)), device="cpu", n_envs=2)
+
+
+def _transitions() -> list[Files]:
+    """Buffers that are half full, and full."""
+    found: list[Files] = []
+    for steps in (2, 4):
+        buffer = _buffer()
+        for _ in range(steps):
+            row = np.zeros((2, 3), np.float32)
+            buffer.add(row, row, row[:, :2], np.zeros(2), np.zeros(2, np.bool_), [{}, {}])
+        found.append({"mine.safetensors": replay_file.to_bytes(buffer)})
+    return found
+
+
+def _load_transitions(folder: Path) -> object:
+    buffer = _buffer()
+    replay_file.fill(buffer, folder / "mine.safetensors")
+    return buffer.sample(4)
 
 
 def _reported() -> list[Files]:
@@ -476,6 +520,7 @@ TARGETS: dict[str, Target] = {
     "machine-record": Target(_machine_records, _load_machine_record),
     "heat-record": Target(_heat_records, _load_heat_record),
     "run": Target(_runs, _load_run, finish=packed),
+    "transitions": Target(_transitions, _load_transitions),
     "report": Target(_reported, _load_reported),
     "swept": Target(_swept, _load_swept),
 }

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from tierenv.errors import ConfigError
 
 EXTRAS = {
-    "train": ("torch", "stable_baselines3", "tensorboard"),
+    "train": ("torch", "stable_baselines3", "sb3_contrib", "tensorboard"),
     "plots": ("matplotlib",),
     "export": ("onnx", "onnxruntime"),
     "distil": ("sklearn",),

@@ -243,8 +243,8 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Least and greatest value, whichever algorithm has the key; stable-baselines3 itself checks few."""
 
-AUTOMATIC = re.compile(r"auto(_[0-9]*\.?[0-9]+)?")
-"""What may stand for a number that the algorithm finds: auto, or auto_ and where it begins."""
+AUTOMATIC = re.compile(r"auto(_(?=.*[1-9])[0-9]*\.?[0-9]+)?")
+"""What may stand for a number that the algorithm finds: auto, or for ent_coef auto_ and where it begins, above 0."""
 
 
 def find_algorithm(name: str, origin: str) -> Algorithm:
@@ -255,6 +255,11 @@ def find_algorithm(name: str, origin: str) -> Algorithm:
     return ALGORITHMS[name]
 
 
+def _is_automatic(field: str, value: Any) -> bool:
+    match = AUTOMATIC.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and (match[1] is None or field.endswith(".ent_coef"))
+
+
 def _check_value(field: str, value: Any, default: Any, low: float, high: float) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a number or auto"}
@@ -262,7 +267,7 @@ def _check_value(field: str, value: Any, default: Any, low: float, high: float) 
         bool: isinstance(value, bool),
         int: isinstance(value, int) and is_number,
         float: is_number,
-        str: is_number or (isinstance(value, str) and AUTOMATIC.fullmatch(value) is not None),
+        str: is_number or _is_automatic(field, value),
     }.get(type(default), is_number or value is None)
     if not is_right_kind:
         kind = kinds.get(type(default), "a number or null")

@@ -278,7 +278,7 @@ def _check_start(config: TrainingConfig, algorithm: Algorithm, path: str) -> Non
 def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:
     """Refuse batches that do not divide the rollout: the rest would count as much as a whole batch.
 
-    And targets that are to be renewed more often than there are steps.
+    And returns over more steps than a buffer keeps, and targets that are to be renewed more often than there are steps.
     """
     settings = algorithm.defaults | config.hyperparameters
     if "n_epochs" in settings and "n_steps" in settings:
@@ -288,6 +288,12 @@ def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> N
                 f"{path}: hyperparameters.batch_size={batch}: must divide "
                 f"num_envs x n_steps = {config.num_envs} x {settings['n_steps']} = {rollout}"
             )
+    steps_kept = settings.get("buffer_size", 0) // config.num_envs
+    if algorithm.is_off_policy and not settings["n_steps"] <= max(steps_kept, 1):
+        raise ConfigError(
+            f"{path}: hyperparameters.n_steps={settings['n_steps']}: must be at most buffer_size / num_envs = "
+            f"{steps_kept}, the steps that are kept of an environment"
+        )
     if algorithm.chooses and settings["target_update_interval"] < config.num_envs:
         raise ConfigError(
             f"{path}: hyperparameters.target_update_interval={settings['target_update_interval']}: must be num_envs = "

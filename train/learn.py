@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -157,21 +156,27 @@ class RunCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._clock.stop()
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self._record_episodes()
+            self.model.dump_logs()
 
     def _on_rollout_end(self) -> None:
+        if not isinstance(self.model, OffPolicyAlgorithm):  # which writes a row for every rollout itself
+            self._record_episodes()
+        elif self.num_timesteps >= self._next_log:
+            self._next_log = _next_multiple(self.num_timesteps, LOG_INTERVAL)
+            self._record_episodes()
+            self.model.dump_logs()
+
+    def _record_episodes(self) -> None:
+        """Figures of the latest episodes that have ended."""
         self.logger.record("time/machine_s", models.machine_s(self.model))
-        is_off_policy = isinstance(self.model, OffPolicyAlgorithm)
-        if is_off_policy and self.num_timesteps < self._next_log:
-            return
         finished = self.model.ep_info_buffer or ()
         if finished:
             times = [episode["objective"] / episode["objective_all_fast"] for episode in finished]
             self.logger.record("rollout/normalised_time", float(np.mean(times)))
             for key in ("promoted_pages", "demoted_pages", "wasted_promotions"):
                 self.logger.record(f"rollout/{key}", float(np.mean([episode[key] for episode in finished])))
-        if isinstance(self.model, OffPolicyAlgorithm):
-            self._next_log = _next_multiple(self.num_timesteps, LOG_INTERVAL)
-            self.model.dump_logs()
 
     def evaluate(self) -> None:
         """Judge the model and keep it if it is the best so far."""
@@ -242,10 +247,12 @@ def learn(
         callback = RunCallback(config, run, clock, is_interrupted, report_progress)
         callback.init_callback(model)
         if not clock.is_over(done_before):
-            learn_model: Any = model.learn
-            options = {"log_interval": None} if isinstance(model, OffPolicyAlgorithm) else {}
-            learn_model(
-                config.timesteps - done_before, callback=callback, reset_num_timesteps=done_before == 0, **options
+            model.learn(
+                config.timesteps - done_before,
+                callback=callback,
+                # a row for each rollout; off-policy, where it would be for each episode, the callback writes it
+                log_interval=None if isinstance(model, OffPolicyAlgorithm) else 1,  # type: ignore[arg-type]
+                reset_num_timesteps=done_before == 0,
             )
             clock.stop()
             callback.checkpoint()

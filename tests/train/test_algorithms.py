@@ -74,6 +74,8 @@ class Trained:
             assert train(config, folder).timesteps == 128
             result = train(config.with_overrides(timesteps=192), folder, is_resumed=True)
             assert (result.timesteps, result.new_timesteps, result.is_interrupted) == (192, 64, False)
+            with (folder / "progress.csv").open() as file:
+                assert [row["time/total_timesteps"] for row in csv.DictReader(file)][-1] == "192"
         return folder
 
     def config(self, name: str, **changes: Any) -> TrainingConfig:
@@ -210,8 +212,15 @@ def test_folded_quantiles_are_the_differences_of_their_means(
 BAD: dict[str, dict[str, Any]] = {
     "ppo": {"buffer_size": 10, "ent_coef": "auto", "clip_range": {"start": 0.2}, "n_epochs": {"start": 9, "end": 1}},
     "a2c": {"batch_size": 32, "rms_prop_eps": 0, "use_rms_prop": 1},
-    "sac": {"buffer_size": 0, "ent_coef": "automatic", "tau": 0, "train_freq": "episode", "clip_range": 0.2},
-    "td3": {"policy_delay": 0, "action_noise": -1, "ent_coef": "auto", "target_noise_clip": None},
+    "sac": {
+        "buffer_size": 0,
+        "ent_coef": "auto_0.0",
+        "target_entropy": "auto_3",
+        "tau": 0,
+        "train_freq": "episode",
+        "clip_range": 0.2,
+    },
+    "td3": {"n_steps": 25, "policy_delay": 0, "action_noise": -1, "ent_coef": "auto", "target_noise_clip": None},
     "tqc": {"n_quantiles": 513, "top_quantiles_to_drop_per_net": 25, "n_critics": 0, "gradient_steps": -2},
     "recurrent-ppo": {"lstm_hidden_size": 257, "n_quantiles": 3, "batch_size": 33},
     "dqn": {"exploration_final_eps": 2, "target_update_interval": 3, "exploration_fraction": 0, "n_quantiles": 3},
@@ -411,3 +420,18 @@ def test_a_run_of_an_actor_nobody_knows_is_refused(trained: Trained, tmp_path: P
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"actor": "squashed"}))
     with pytest.raises(ConfigError, match=r"model.zip: lacks actor.latent_pi.0.weight"):
         LearnedPolicy.load(tmp_path / "run")
+
+
+def test_an_episode_that_ran_out_of_time_is_bootstrapped(trained: Trained) -> None:
+    config = trained.config("td3", hyperparameters={"learning_starts": 1000})
+    scenarios = list(config.scenarios)
+    envs = TieredMemoryVectorEnv(num_envs=4, scenario=scenarios, autoreset_mode="SameStep", max_episode_steps=5)
+    model = models.make_model(config, Path("config.yaml"), TieredMemoryVecEnv(envs))
+    model.learn(4 * 7)
+    buffer = model.replay_buffer  # type: ignore[attr-defined]
+    is_end = np.arange(7) == 4
+    np.testing.assert_array_equal(buffer.dones[:7].all(axis=1), is_end)
+    np.testing.assert_array_equal(buffer.timeouts[:7].all(axis=1), is_end)
+    assert not buffer.sample(200).dones.any()
+    continues = (buffer.next_observations[:6] == buffer.observations[1:7]).all(axis=(1, 2))
+    np.testing.assert_array_equal(continues, ~is_end[:6])  # not from the last observation to a first
