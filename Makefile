@@ -57,7 +57,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost no-foresight open-loop,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -105,6 +105,12 @@ results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 
 results/equivalence.json: $(MODEL) train/studies/equivalence.py | $(STAMP)
 	$(BIN)/python -m tierenv.train.studies.equivalence --json $@
+
+results/no-foresight.json: $(MODEL) train/studies/no_foresight.py results/first-round.json results/numa-balancing.json
+	$(BIN)/python -m tierenv.train.studies.no_foresight --json $@
+
+results/open-loop.json: $(MODEL) train/studies/open_loop.py | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.open_loop --json $@
 
 results/fidelity.json: $(MODEL) $(wildcard configs/measurements/*) | $(STAMP)
 	$(TIERENV) fidelity --json $@
