@@ -16,9 +16,10 @@ from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
 from tierenv.train import report, seeds
 from tierenv.train.episodes import holding, run_episodes
-from tierenv.train.evaluate import evaluate
+from tierenv.train.evaluate import compute_bounds, evaluate
 from tierenv.train.evaluation import Evaluation
 from tierenv.train.evaluation_tables import evaluation_tables
+from tierenv.train.journal import Journal
 from tierenv.train.limits import Bounds
 from tierenv.train.run_dir import to_yaml
 
@@ -86,6 +87,7 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     seconds, bounds = row["seconds"], row["bounds"]
     assert len(seconds["runs"]) == NUM_SEEDS and seconds["mean"] == pytest.approx(np.mean(seconds["runs"]))
     assert seconds["ci95"][0] < seconds["mean"] < seconds["ci95"][1]
+    assert bounds["clairvoyant"] <= bounds["no_foresight"] <= bounds["no_migration"]
     gap = bounds["no_migration"] - bounds["clairvoyant"]
     assert row["gap_closed"] == pytest.approx((bounds["no_migration"] - seconds["mean"]) / gap)
     assert row["regret"] == pytest.approx(seconds["mean"] / bounds["clairvoyant"] - 1)
@@ -200,3 +202,13 @@ def test_the_end_of_every_process_is_told(tmp_path: Path) -> None:
         np.testing.assert_allclose(row.episodes.process_seconds.max(axis=1), row.episodes.seconds)
         assert f" {ends[1]['mean']:.1f} " in rendered(evaluation)
     assert evaluation.to_json()["objective"] == "time to the end of the last process"
+
+
+def test_bounds_of_episodes_that_are_alike_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(evaluation_module, "clairvoyant_bound_s", lambda _system, index: asked.append(index) or 1.0)
+    for name, times in (("abench-8g", 1), ("skewed", 3)):  # nothing is drawn of the first, and placement of the second
+        asked.clear()
+        bounds = compute_bounds(tiny(name), [1, 2, 3], Journal())
+        assert len(asked) == times
+        assert bounds is not None and len(bounds.no_foresight) == 3

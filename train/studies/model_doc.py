@@ -20,6 +20,8 @@ from tierenv.train.studies.generated import (
     rewrite,
     with_parts,
 )
+from tierenv.train.studies.no_foresight import best_policy
+from tierenv.train.studies.open_loop import FIGURES, figures
 from tierenv.tunables import TUNABLES
 from tierenv.units import GIB
 
@@ -28,6 +30,8 @@ CONVERGENCE = RESULTS / "convergence.json"
 FIRST_ROUND = RESULTS / "first-round.json"
 EQUIVALENCE = RESULTS / "equivalence.json"
 READINGS = RESULTS / "readings.json"
+NO_FORESIGHT = RESULTS / "no-foresight.json"
+OPEN_LOOP = RESULTS / "open-loop.json"
 
 
 def calibration_part() -> str:
@@ -82,6 +86,23 @@ def readings_part() -> str:
         cells = [[f"`{row['card']}`", *(_percent(share) for share in row["saved"][case].values())] for row in rows]
         parts.append(markdown_table([f"`skewed` {case}", *(f"`{name}`" for name in shares)], cells, numbers_from=1))
     return "\n\n".join(parts)
+
+
+def no_foresight_part() -> str:
+    """Shares of the gap that the estimate without foresight closes, and the best policy."""
+    lines = []
+    for row in read_json(NO_FORESIGHT)["rows"]:
+        name, share = best_policy(row)
+        lines.append([row["scenario"], f"`{row['daemon']}`", f"{row['gap_closed']:.3f}", f"`{name}`", share])
+    return markdown_table(["scenario", "daemon", "estimate", "best policy", "its share"], lines, numbers_from=2)
+
+
+def open_loop_part() -> str:
+    """Shares of the gap that known futures close."""
+    lines = [
+        [row["scenario"], f"`{row['daemon']}`", row["search"], *figures(row)] for row in read_json(OPEN_LOOP)["rows"]
+    ]
+    return markdown_table(["scenario", "daemon", "search", *FIGURES], lines, numbers_from=3)
 
 
 def convergence_part() -> str:
@@ -170,6 +191,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "convergence": convergence_part,
     "equivalence": equivalence_part,
     "list": list_part,
+    "no-foresight": no_foresight_part,
+    "open-loop": open_loop_part,
 }
 
 

@@ -5,8 +5,8 @@ For the record, beside the bounds, which relax the model or estimate. Two search
 
 * `open loop`: a setting for each part of each phase, so that the schedule knows what comes and when, for the phase
   order it was made for. Other episodes of that order differ in the lengths of the phases and in where pages start.
-* `told`: one setting for a while after each change, of which the script is told at its next decision, and another for
-  the rest; the same for all changes. It knows when, not what, and nothing ahead: what `tierenv.no_foresight` assumes.
+* `told`: one setting for a while after the start, one for as long after each change, of which the script is told at its
+  next decision, and one for the rest. It knows when, not what, and nothing ahead: what `tierenv.no_foresight` assumes.
 """
 
 import math
@@ -42,13 +42,13 @@ from tierenv.tunables import setting_of
 
 Floats = NDArray[np.float64]
 
-CASES = (
-    ("moving-hot-set", "kmmscand-tunable"),
-    ("skewed", "kmmscand-tunable"),
-    ("moving-hot-set", "numa-balancing"),
-    ("skewed", "numa-balancing"),
-)
-"""Scenarios and daemons."""
+CASES = {
+    ("moving-hot-set", "kmmscand-tunable"): ("open loop", "told"),
+    ("skewed", "kmmscand-tunable"): ("open loop", "told"),
+    ("skewed", "numa-balancing"): ("open loop", "told"),
+    ("moving-hot-set", "numa-balancing"): ("told",),
+}
+"""What is searched for, by scenario and daemon. NUMA balancing takes ten times as long, which rules out many phases."""
 REGIONS = 8
 """Resolution of the searches."""
 PARTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -61,8 +61,8 @@ SIGMA = 0.3
 """First standard deviation of the searches, in coordinates from -1 to 1."""
 SEED = 20_000
 """Of the searches."""
-FORMS = ("open loop", "told")
-"""Keys of what the two searches found."""
+FIGURES = ("on its episodes", "the estimate there", "on fresh ones", "the estimate there")
+"""Columns of a table of what was found: shares of the gap."""
 GIVEN_UP_AT = 2.0
 """Candidates are given up at this many times the all-fast time."""
 
@@ -71,9 +71,9 @@ GIVEN_UP_AT = 2.0
 class OpenLoop:
     """Search schedules with a known future, and scripts that are told of changes."""
 
-    generations: int = 250
+    generations: int = 100
     """Of the search for a schedule; that for a script has a quarter of them."""
-    population: int = 24
+    population: int = 16
     """Candidates in each."""
     seeds: int = 4
     """Episodes of a candidate; twice as many fresh ones judge the best."""
@@ -113,18 +113,17 @@ def schedule(scenario: Scenario) -> Form:
 
 
 def told(scenario: Scenario) -> Form:
-    """One setting for some time after each change, and another for the rest."""
+    """One setting for some time after the start, one for as long after each change, and another for the rest."""
     tunables = len(scenario.daemon.tunables)
 
-    def actions(vectors: Floats, _system: LumpedSystem, _done: Floats, since_s: Floats) -> Floats:
-        position = 0.5 * (vectors[:, -1] + 1.0)
-        burst_s = LEAST_BURST_S * (MOST_BURST_S / LEAST_BURST_S) ** position
-        chosen: Floats = np.where(
-            (since_s < burst_s)[:, None], vectors[:, :tunables], vectors[:, tunables : 2 * tunables]
-        )
+    def actions(vectors: Floats, system: LumpedSystem, _done: Floats, since_s: Floats) -> Floats:
+        table = vectors[:, :-1].reshape(len(vectors), 3, tunables)
+        is_burst = since_s < LEAST_BURST_S * (MOST_BURST_S / LEAST_BURST_S) ** (0.5 * (vectors[:, -1] + 1.0))
+        chosen: Floats = table[np.arange(len(vectors)), np.where(is_burst, system.phase > 0, 2)]
         return chosen
 
-    return Form("told", np.concatenate((*_burst_and_rest(scenario), [0.2])), actions)
+    burst, rest = _burst_and_rest(scenario)
+    return Form("told", np.concatenate((burst, burst, rest, [0.2])), actions)
 
 
 def _burst_and_rest(scenario: Scenario) -> tuple[Floats, Floats]:
@@ -179,7 +178,7 @@ def search(
     generations, population = options
     coarse = scenario.replace(regions=REGIONS)
     bounds = np.tile((-1.0, 1.0), (len(form.first), 1))
-    optimizer = SepCMA(form.first, SIGMA, bounds=bounds, seed=SEED, population_size=population)
+    optimizer = SepCMA(form.first.copy(), SIGMA, bounds=bounds, seed=SEED, population_size=population)
     best_s, best = math.inf, form.first
     for generation in range(generations):
         report_progress(generation, generations, f"{scenario.name}, {scenario.daemon.name}: {form.name}")
@@ -210,36 +209,38 @@ def seeds_of_one_order(scenario: Scenario, count: int) -> list[int]:
     return found[:count]
 
 
-def case(scenario: Scenario, options: OpenLoop, journal: Journal, report_progress: ReportProgress) -> dict[str, Any]:
-    """Both searches for a scenario: gaps closed on the episodes searched on, and on fresh ones."""
-    one_order = seeds_of_one_order(scenario, 3 * options.seeds)
-    any_order = seed_blocks.block(seed_blocks.TUNING, 3 * options.seeds, "--seeds")
-    row: dict[str, Any] = {"scenario": scenario.name, "daemon": scenario.daemon.name}
-    for form, seeds, generations in (
-        (schedule(scenario), one_order, options.generations),
-        (told(scenario), any_order, options.generations // 4),
-    ):
-        searched, fresh = seeds[: options.seeds], seeds[options.seeds :]
-        budget = (generations, options.population)
-        best = search(scenario, form, searched, budget, journal, report_progress)
-        row[form.name] = {
-            "searched": _judged(scenario, form, best, searched),
-            "fresh": _judged(scenario, form, best, fresh),
-            "episodes": generations * options.population * options.seeds,
-            "coordinates": best.tolist(),
-        }
-        if form.name == "told":
-            row[form.name]["settings"] = _settings(scenario, best)
-    return row
+def found(
+    scenario: Scenario, name: str, options: OpenLoop, journal: Journal, report_progress: ReportProgress
+) -> dict[str, Any]:
+    """What a search by its name found for a scenario: gaps closed on the episodes searched on, and on fresh ones."""
+    form, generations = schedule(scenario), options.generations
+    seeds = seeds_of_one_order(scenario, 3 * options.seeds)
+    if name == "told":
+        form, generations = told(scenario), math.ceil(options.generations / 4)
+        seeds = seed_blocks.block(seed_blocks.TUNING, 3 * options.seeds, "--seeds")
+    searched, fresh = seeds[: options.seeds], seeds[options.seeds :]
+    budget = (generations, options.population)
+    best = search(scenario, form, searched, budget, journal, report_progress)
+    row = {
+        "scenario": scenario.name,
+        "daemon": scenario.daemon.name,
+        "search": name,
+        "searched": _judged(scenario, form, best, searched),
+        "fresh": _judged(scenario, form, best, fresh),
+        "episodes": generations * options.population * options.seeds,
+        "coordinates": best.tolist(),
+    }
+    return row | ({"settings": _settings(scenario, best)} if name == "told" else {})
 
 
 def _settings(scenario: Scenario, vector: Floats) -> dict[str, Any]:
     """What the script that is told does."""
     tunables = scenario.daemon.tunables
-    rows = ActionCodec(scenario.daemon).decode(vector[:-1].reshape(2, len(tunables)))
+    rows = ActionCodec(scenario.daemon).decode(vector[:-1].reshape(3, len(tunables)))
     burst_s = LEAST_BURST_S * (MOST_BURST_S / LEAST_BURST_S) ** (0.5 * (vector[-1] + 1.0))
-    burst, rest = (setting_of(values, tunables).to_json() for values in rows)
-    return {"burst_s": float(burst_s), "burst": burst, "rest": rest}
+    names = ("at_start", "after_changes", "rest")
+    settings = {name: setting_of(values, tunables).to_json() for name, values in zip(names, rows, strict=True)}
+    return {"burst_s": float(burst_s)} | settings
 
 
 def _judged(scenario: Scenario, form: Form, best: Floats, seeds: Sequence[int]) -> dict[str, Any]:
@@ -266,34 +267,43 @@ def _judged(scenario: Scenario, form: Form, best: Floats, seeds: Sequence[int]) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table. Returns the exit code."""
     options = tyro.cli(OpenLoop, args=arguments)
-    shape = [options.generations, options.population, options.seeds]
-    console = Console(width=120)
-    with journal_of("open-loop", *shape) as journal, shown_progress("searching", stderr_console()) as report_progress:
-        rows = []
-        for number, (name, daemon) in enumerate(CASES):
-            scenario = load_scenario(name).under(load_daemon(daemon))
-            rows.append(case(scenario, options, journal, _part_of(report_progress, number)))
-    cells = [
-        [row["scenario"], row["daemon"], form, *_figures(row[form]["searched"]), *_figures(row[form]["fresh"])]
-        for row in rows
-        for form in FORMS
-    ]
-    columns = ["scenario", "daemon", "search", "gap closed", "estimate", "on fresh seeds", "estimate"]
-    console.print(plain_table("with a known future", columns, cells))
+    shape = vars(options) | {"json": None}
+    searches = [(*case, name) for case, names in CASES.items() for name in names]
+    with journal_of("open-loop", shape) as journal, shown_progress("searching", stderr_console()) as report_progress:
+        rows = [
+            found(
+                load_scenario(scenario).under(load_daemon(daemon)),
+                name,
+                options,
+                journal,
+                _part_of(report_progress, number, len(searches)),
+            )
+            for number, (scenario, daemon, name) in enumerate(searches)
+        ]
+    cells = [[row["scenario"], row["daemon"], row["search"], *figures(row)] for row in rows]
+    Console(width=120).print(
+        plain_table("gap to the clairvoyant closed", ["scenario", "daemon", "search", *FIGURES], cells)
+    )
     if options.json is not None:
-        write_json(options.json, {"schema": 1, "git_revision": git_revision(), "shape": shape, "rows": rows})
+        content = {"schema": 1, "git_revision": git_revision(), "rows": rows}
+        write_json(options.json, content | {key: shape[key] for key in ("generations", "population", "seeds")})
     return 0
 
 
-def _figures(judged: dict[str, Any]) -> list[str]:
-    return [f"{judged[key]:.3f}" for key in ("gap_closed", "no_foresight_gap_closed")]
+def figures(row: dict[str, Any]) -> list[str]:
+    """`FIGURES` of a row."""
+    return [
+        f"{row[episodes][key]:.3f}"
+        for episodes in ("searched", "fresh")
+        for key in ("gap_closed", "no_foresight_gap_closed")
+    ]
 
 
-def _part_of(report_progress: ReportProgress, number: int) -> ReportProgress:
-    """What reports on one of the cases."""
+def _part_of(report_progress: ReportProgress, number: int, parts: int) -> ReportProgress:
+    """What reports on one of several searches."""
 
     def report(done: int, total: int, doing: str = "") -> None:
-        report_progress(number * total + done, len(CASES) * total, doing)
+        report_progress(number * total + done, parts * total, doing)
 
     return report
 
