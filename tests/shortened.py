@@ -2,8 +2,9 @@
 
 Arguments are parsed by the real parser. Then
 
-* `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite or of a
-  family, under its daemon, and `tune` takes three settings, which it does not save but for a scenario of the document's;
+* `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite, under
+  its daemon, or of a family, and `tune` takes three settings, which it does not save but for a scenario of the
+  document's;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
 * `fidelity`, `bench`, the studies and `calibrate` end there, the last one unless its rows are the document's own;
 * everything else runs as given.
@@ -30,9 +31,8 @@ def load_and_shorten(name_or_path: str) -> TrainingConfig:
     """What load_training_config returns, with fewer machines, steps of a rollout and episodes of the selection."""
     loaded = load_training_config(name_or_path)
     small = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
-    return loaded.with_overrides(
-        num_envs=8, hyperparameters=loaded.hyperparameters | small, evaluation={"interval": 1000, "seeds": 1}
-    )
+    evaluation = {"interval": 1000, "seeds": 1, "scenarios": loaded.family and 2}
+    return loaded.with_overrides(num_envs=8, hyperparameters=loaded.hyperparameters | small, evaluation=evaluation)
 
 
 def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
