@@ -152,11 +152,11 @@ class TrainingConfig(ScenarioSet):
 def load_training_config(name_or_path: str) -> TrainingConfig:
     """Read a configuration and check everything that needs no training. Raises `ConfigError`."""
     path = str(resolve("algorithms", name_or_path))
-    config = _with_scenarios(load_record("algorithms", TrainingConfig, path), path)
+    config, chosen_on = _with_scenarios(load_record("algorithms", TrainingConfig, path), path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
-    for scenario in config.scenarios:
+    for scenario in (*config.scenarios, *chosen_on):
         if not scenario.daemon.can_be_tuned:
             raise ConfigError(
                 f"{path}: scenarios: {scenario.name} runs {scenario.daemon.name}, which cannot be tuned at run time; "
@@ -169,8 +169,11 @@ def load_training_config(name_or_path: str) -> TrainingConfig:
     return config
 
 
-def _with_scenarios(config: TrainingConfig, path: str) -> TrainingConfig:
-    """The configuration with its scenarios, or its family's, under its daemon. Raises `ConfigError`."""
+def _with_scenarios(config: TrainingConfig, path: str) -> tuple[TrainingConfig, tuple[Scenario, ...]]:
+    """The configuration with its scenarios, or its family's, under its daemon, and others that the best is chosen on.
+
+    Raises `ConfigError`.
+    """
     if bool(config.scenarios) == (config.family is not None):
         problem = "are given beside family; leave one out" if config.scenarios else "required key is missing, or family"
         raise ConfigError(f"{path}: scenarios: {problem}")
@@ -182,12 +185,9 @@ def _with_scenarios(config: TrainingConfig, path: str) -> TrainingConfig:
             raise ConfigError(f"{path}: {field}={number}: must be left out without family")
     try:
         config = config.resolved()
-        if config.family is not None:
-            for scenario in config.selection_scenarios:
-                _check_same_task(config.scenarios[0], scenario, "")
+        return config, (() if config.family is None else config.selection_scenarios)
     except ConfigError as error:
         raise ConfigError(f"{path}{': family: ' if config.family else ': '}{error}") from None
-    return config
 
 
 def _check_same_task(first: Scenario, other: Scenario, path: str) -> None:
