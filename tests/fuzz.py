@@ -158,8 +158,8 @@ OF_SCENARIOS = b"""daemon: ./daemon.yaml
 base: {regions: 4, control_interval: 1s}
 platforms:
   a: {like: platform.yaml, cxl: {idle_latency: {draw: uniform, from: 200ns, to: 300ns, step: 10ns}}}
-  b: far-card
-  c: {like: other-socket, sockets: {draw: choice, of: [1, 2]}}
+  b: platform.yaml
+  c: {like: platform.yaml, sockets: {draw: choice, of: [1, 2]}}
 forms:
   d:
     kind: separable
@@ -191,8 +191,12 @@ def _families() -> list[Files]:
 
 def _load_family(folder: Path) -> object:
     """As evaluate and train do, a few scenarios of each set."""
-    path = str(folder / "mine.yaml")
-    return [load_suite(f"{path}:{split}:2").scenarios for split in SPLITS]
+    suite = load_suite(f"{folder / 'mine.yaml'}:training:1")
+    assert suite.origin is not None
+    try:
+        return [suite.origin.family.scenarios(split, 2) for split in SPLITS]
+    except ConfigError as error:
+        raise ConfigError(f"{suite.origin.path}: {error}") from None
 
 
 def _heat_files() -> list[Files]:

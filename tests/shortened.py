@@ -37,12 +37,9 @@ def load_and_shorten(name_or_path: str) -> TrainingConfig:
 def shorten(loaded: TrainingConfig, **changes: Any) -> TrainingConfig:
     """Returns a configuration with fewer machines, steps of a rollout and episodes of the selection."""
     small = {"n_steps": 16, "batch_size": 64, "n_epochs": 1}
-    return loaded.with_overrides(
-        num_envs=8,
-        hyperparameters=loaded.hyperparameters | small,
-        evaluation={"interval": 1000, "seeds": 1},
-        **changes,
-    )
+    evaluation = {"interval": 1000, "seeds": 1, "scenarios": loaded.family and 2}
+    hyperparameters = loaded.hyperparameters | small
+    return loaded.with_overrides(num_envs=8, hyperparameters=hyperparameters, evaluation=evaluation, **changes)
 
 
 def parse_and_shorten(*arguments: Any, **options: Any) -> Any:

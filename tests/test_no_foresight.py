@@ -1,5 +1,6 @@
 """The estimate without foresight: closed forms, laws, and what it has in common with bound and model."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.daemon import load_daemon
-from tierenv.finding import Look, Memory
+from tierenv.finding import AccessedBits, HintFaults, Look, Memory, ways_to_find
 from tierenv.no_foresight import Episode, Fluid, no_foresight_s
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon
-from tierenv.draws import Choice, Drawing, Parsed, quantity_of
+from tierenv.draws import Choice, Drawing, Parsed, is_draw, quantity_of
 from tierenv.errors import ConfigError, close_match
 from tierenv.fragments import read_references
 from tierenv.platform import Platform
@@ -57,7 +57,7 @@ TOLERANCE = 1e-3
 MOST_SHOWN = 400
 """Characters of what was drawn, in a message."""
 
-OWN = {"platform": "the family's platforms", "daemon": "the family's daemon", "control": "whoever judges"}
+OWN = {"platform": "the family's platforms", "daemon": "the family and --daemon", "control": "policies"}
 """Fields of a scenario that are not a form's to say, and who says them."""
 
 
@@ -88,15 +88,17 @@ def _scenario_fragment(value: Any) -> Any:
         return value
     for key, whose in OWN.items():
         if key in value:
-            raise ValueError(f"{key}: must be left out: it is {whose} that say it")
+            raise ValueError(f"{key}: must be left out: {whose} say it")
+    if is_draw(value):
+        raise ValueError("must be a scenario's fields, of which each may be a draw")
     read: dict[str, Any] = read_references("scenarios", Scenario, value)
     return {key: entry for key, entry in read.items() if key not in (*OWN, *WORDS)}
 
 
 def _platform_fragment(value: Any) -> Any:
     """What an entry says of a platform, its reference read and its draws parsed."""
-    if not isinstance(value, str | Mapping):
-        raise ValueError("must be the name or path of a platform, or what one holds, with draws")
+    if not isinstance(value, str | Mapping) or is_draw(value):
+        raise ValueError("must be the name or path of one platform, or what one holds, with draws in it")
     read = read_references("platforms", Platform, value)
     return {str(key): Parsed()(entry, key) for key, entry in read.items() if key not in WORDS}
 

@@ -184,12 +184,12 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
     Raises:
         ConfigError: if not; it starts with `path`, where the configuration stands.
     """
-    config = _with_scenarios(config, path)
+    config, chosen_on = _with_scenarios(config, path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
     _check_start(config, algorithm, path)
-    for scenario in config.scenarios:
+    for scenario in (*config.scenarios, *chosen_on):
         if not scenario.daemon.can_be_tuned:
             raise ConfigError(
                 f"{path}: scenarios: {scenario.name} runs {scenario.daemon.name}, which cannot be tuned at run time; "
@@ -207,8 +207,11 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
     return config
 
 
-def _with_scenarios(config: TrainingConfig, path: str) -> TrainingConfig:
-    """The configuration with its scenarios, or its family's, under its daemon. Raises `ConfigError`."""
+def _with_scenarios(config: TrainingConfig, path: str) -> tuple[TrainingConfig, tuple[Scenario, ...]]:
+    """The configuration with its scenarios, or its family's, under its daemon, and others that the best is chosen on.
+
+    Raises `ConfigError`.
+    """
     if bool(config.scenarios) == (config.family is not None):
         problem = "are given beside family; leave one out" if config.scenarios else "required key is missing, or family"
         raise ConfigError(f"{path}: scenarios: {problem}")
@@ -220,12 +223,9 @@ def _with_scenarios(config: TrainingConfig, path: str) -> TrainingConfig:
             raise ConfigError(f"{path}: {field}={number}: must be left out without family")
     try:
         config = config.resolved()
-        if config.family is not None:
-            for scenario in config.selection_scenarios:
-                _check_same_task(config, scenario, "")
+        return config, (() if config.family is None else config.selection_scenarios)
     except ConfigError as error:
         raise ConfigError(f"{path}{': family: ' if config.family else ': '}{error}") from None
-    return config
 
 
 def _check_same_task(config: TrainingConfig, other: Scenario, path: str) -> None:

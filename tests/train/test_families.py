@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.tiny_family import tiny_family, write_family
+from tierenv import family as families
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.heuristics import RandomPolicy
 from tierenv.agents.run_folder import RunFolder
@@ -27,6 +28,7 @@ from tierenv.train.run_dir import RunDirectory
 from tierenv.train.search import search_target
 
 WriteConfig = Callable[..., Path]
+FEW = 4
 OFTEN, SELDOM = "static:200,256,inf", "static:2000,256,inf"
 
 
@@ -37,8 +39,10 @@ def content() -> dict[str, Any]:
 
 
 @pytest.fixture
-def family(tmp_path: Path, content: dict[str, Any]) -> Path:
-    """Returns its file."""
+def family(tmp_path: Path, content: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns its file, with a final set of four."""
+    monkeypatch.setattr(families, "LEAST_FINAL", FEW)
+    content["splits"]["final"]["scenarios"] = FEW
     return write_family(tmp_path, content, "tinies")
 
 
@@ -135,7 +139,7 @@ def test_the_final_set_is_opened_once_for_some_policies(
     [opening] = read_openings(log_of(family)).openings
     assert (opening.seed, opening.daemon) == (2, "kmmscand-tunable")
     assert [policy.policy for policy in opening.policies] == ["no-migration", OFTEN]
-    assert first["openings"] == [opening.to_json()] and len(first["rows"]) == 48
+    assert first["openings"] == [opening.to_json()] and len(first["rows"]) == 2 * FEW
     assert "none was opened before" in capsys.readouterr().out
 
     assert main([*mine, "--open-final"]) == 0, "the same policies reproduce it"
@@ -172,7 +176,7 @@ def test_a_search_of_static_settings_opens_the_final_set_and_leaves_it_to_the_po
     monkeypatch.setattr(search, "search_suite", lambda suite, *_arguments, **_options: len(suite.scenarios))
     assert main(["tune", "--family", str(family), "--split", "final"]) == 2
     assert "--open-final opens it" in capsys.readouterr().err
-    assert search_target(target, "random", 2, 1, open_final=True) == 24
+    assert search_target(target, "random", 2, 1, open_final=True) == FEW
     [opening] = read_openings(log_of(family)).openings
     assert opening.policies == () and [use.verb for use in opening.uses] == ["tune"]
     final(family, OFTEN)
@@ -221,7 +225,7 @@ def test_an_evaluation_that_was_interrupted_goes_on(family: Path, monkeypatch: p
     run = evaluating.run_episodes
 
     def stopped(task: Any, *arguments: Any) -> Any:
-        if len(runs) == 7:
+        if len(runs) == 1:
             raise KeyboardInterrupt
         runs.append(task.system.scenarios[0].name)
         return run(task, *arguments)
@@ -234,7 +238,7 @@ def test_an_evaluation_that_was_interrupted_goes_on(family: Path, monkeypatch: p
     monkeypatch.setattr(evaluating, "run_episodes", lambda *arguments: runs.append("") or run(*arguments))
     with journal_of("evaluate", "tiny") as journal:
         result = evaluate(f"{family}:final", [OFTEN], 1, open_final=True, journal=journal)
-    assert len(runs) == 24 - 7 and len(result.rows) == 24
+    assert len(runs) == FEW - 1 and len(result.rows) == FEW
 
 
 def test_a_broken_log_keeps_the_set_closed(family: Path) -> None:
