@@ -153,8 +153,9 @@ def _chart(title: str, budget: str, factor: float, words: str, groups: Sequence[
         "axis": {"title": title, "tickCount": 4, "format": "~s", "grid": False},
     }
     axis = {"title": "regret [%]", "tickCount": 5}
-    legend = {"title": None, "orient": "bottom", "columns": 2, "labelColor": "var(--text)", "symbolType": "stroke"}
-    colour = {"field": "label", "type": "nominal", "scale": {"domain": labels, "range": colours}, "legend": None}
+    legend = {"title": None, "orient": "bottom", "columns": 2, "labelColor": "var(--text)"}
+    legend |= {"symbolType": "stroke", "symbolSize": 400}
+    colour = {"field": "label", "type": "nominal", "scale": {"domain": labels, "range": colours}, "legend": legend}
     dash = {"field": "label", "type": "nominal", "scale": {"domain": labels, "range": dashes}, "legend": legend}
     step = {"interpolate": "step-after"}
     specification = {
@@ -166,12 +167,12 @@ def _chart(title: str, budget: str, factor: float, words: str, groups: Sequence[
         "data": {"values": values},
         "layer": [
             {
-                "mark": {"type": "area", "opacity": 0.15} | step,
+                "mark": {"type": "area", "opacity": 1, "fillOpacity": 0.15} | step,
                 "encoding": {
                     "x": x,
                     "y": {"field": "low", "type": "quantitative", "scale": {"zero": False}, "axis": axis},
                     "y2": {"field": "high"},
-                    "fill": colour,
+                    "color": colour,
                 },
             },
             {
@@ -179,7 +180,7 @@ def _chart(title: str, budget: str, factor: float, words: str, groups: Sequence[
                 "encoding": {
                     "x": x,
                     "y": {"field": "y", "type": "quantitative", "scale": {"zero": False}, "axis": axis},
-                    "stroke": colour | {"legend": legend},
+                    "color": colour,
                     "strokeDash": dash,
                 },
             },
