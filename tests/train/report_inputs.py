@@ -100,6 +100,32 @@ def search(word: str = "") -> dict[str, Any]:
     }
 
 
+def searched(sampler: str, *regrets: float, **more: Any) -> dict[str, Any]:
+    """What a search keeps of its budget, with an incumbent every 100 steps; clairvoyant is 100 s, all fast 80 s."""
+    incumbents = [
+        {"trials": number, "env_steps": 100 * number, "machine_s": 200.0 * number, "policy": "static:1"}
+        | {"screening": 1.0, "objective": {"mean": 100 * (1 + regret), "ci95": None}}
+        for number, regret in enumerate(regrets, start=1)
+    ]
+    return {
+        "schema": 1,
+        "scenario": "moving-hot-set",
+        "daemon": "kmmscand-tunable",
+        "sampler": sampler,
+        "sampler_seed": 0,
+        "git_revision": "a",
+        "budget": {"trials": 9, "episodes": 9, "env_steps": 2000, "wall_s": 1.0, "machine_s": 4000.0},
+        "references": {"all_fast": 80.0, "clairvoyant": 100.0},
+        "curve": {"trials": 9, "env_steps": 1000, "machine_s": 2000.0, "incumbents": incumbents},
+    } | more
+
+
+def search_curves(word: str = "") -> dict[str, Any]:
+    """What `tierenv.train.studies.search_curves` writes."""
+    searches = [searched(f"tpe{word}", 0.5, 0.25), searched(f"tpe{word}", 0.4), searched("gp", 0.3, 0.2, 0.1)]
+    return {"schema": 1, "git_revision": f"a{word}", "searches": searches}
+
+
 def suite_search(word: str = "") -> dict[str, Any]:
     """What `tune --json` writes of a suite."""
     for_all = [{"policy": f"static:1,2,3{word}", "setting": {}, "screening": 0.9, "relative_time": 0.91}]
@@ -175,6 +201,7 @@ FILES = {
     "evaluation": evaluation,
     "search": search,
     "suite-search": suite_search,
+    "search-curves": search_curves,
     "fidelity": fidelity,
     "replay": replay,
     "calibration": calibration,
@@ -197,7 +224,8 @@ def write_run(run: Path, word: str = "") -> Path:
     (run / "config.yaml").write_text("scenarios: [moving-hot-set]\n")
     (run / "progress.csv").write_text(PROGRESS)
     entries = [
-        {"timesteps": steps, "normalised_time": 1.1 - steps / 1e4, "by_scenario": {f"some{word}": 1.1 - steps / 1e4}}
+        {"timesteps": steps, "machine_s": 2.0 * steps, "normalised_time": 1.1 - steps / 1e4}
+        | {"by_scenario": {f"some{word}": 1.1 - steps / 1e4, "moving-hot-set": 1.3}}
         for steps in (100, 200)
     ]
     (run / "evaluations.json").write_text(json.dumps({"schema": 1, "evaluations": entries}))

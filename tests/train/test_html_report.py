@@ -13,6 +13,8 @@ from tests.train import report_inputs
 from tests.train.report_inputs import FILES, HOSTILE, write_inputs, write_run
 from tierenv.errors import ConfigError
 from tierenv.train.cli import main
+from tierenv.train.html_report.budget import comparison
+from tierenv.train.html_report.document import Charts, Table
 from tierenv.train.html_report.kinds import read_section
 from tierenv.train.html_report.page import page
 from tierenv.train.texts import clean, plain
@@ -122,6 +124,62 @@ def test_words_in_pictures_are_words(html: str) -> None:
     assert {"time [s]", "scan period", "numab2", "fast tier [GiB]"} <= {
         "".join(parts) for tag, _, parts in Elements(html).elements if tag == "text"
     }
+
+
+def test_budgets_of_searches_and_trainings_stand_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(report_inputs.search_curves()))
+    other = report_inputs.search() | report_inputs.searched("gp", 0.3, 0.3)
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    inputs = [tmp_path / "one.json", tmp_path / "other.json", write_run(tmp_path / "run")]
+    sections = [read_section(path) for path in inputs]
+    compared = comparison(sections)
+    assert compared is not None and comparison(sections[2:]) is None
+    (part,) = compared.parts
+    pictures, table = part.blocks
+    assert isinstance(pictures, Charts) and isinstance(table, Table)
+    rows = {row[0]: list(row[1:]) for row in table.rows}
+    assert rows["search: tpe"][:5] == ["2", "1,000", "0.6", "32.50 %", "25.00 % to 40.00 %"]
+    assert rows["search: gp"][:5] == ["2", "1,000", "0.6", "20.00 %", "10.00 % to 30.00 %"]
+    assert rows["config"][:5] == ["1", "200", "0.1", "4.00 %", "4.00 % to 4.00 %"]
+    assert [title.title for title in pictures.charts] == [
+        "Regret against environment steps",
+        "Regret against hours of a real machine",
+    ]
+    values = pictures.charts[0].specification["data"]["values"]
+    of_tpe = [[each[key] for key in ("x", "y", "low", "high")] for each in values if each["label"] == "1. search: tpe"]
+    expected = [[100, 45, 40, 50], [200, 32.5, 25, 40], [1000, 32.5, 25, 40]]
+    np.testing.assert_allclose(of_tpe, expected)
+
+
+def test_without_a_bound_regret_is_to_the_best_that_was_found(tmp_path: Path) -> None:
+    content = {"schema": 1, "searches": [report_inputs.searched("tpe", regret) for regret in (0.5, 0.2)]}
+    for each in content["searches"]:
+        each["references"]["clairvoyant"] = None
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(content))
+    compared = comparison([read_section(path)])
+    assert compared is not None
+    table = compared.parts[0].blocks[-1]
+    assert isinstance(table, Table) and "regret to the best that was found" in table.columns
+    assert table.rows[0][4:6] == ["12.50 %", "0.00 % to 25.00 %"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"env_steps": 50}, "curve: env_steps must not fall"),
+        ({"machine_s": 1e-3}, "curve: machine_s must not fall"),
+        ({"incumbents": []}, "curve.incumbents"),
+        ({"env_steps": 0}, "curve.env_steps=0"),
+    ],
+)
+def test_a_curve_that_cannot_be_drawn_is_one_line(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    search = report_inputs.searched("tpe", 0.5)
+    search["curve"] |= change
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({"schema": 1, "searches": [search]}))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read_section(path)
 
 
 def test_names_of_others_stay_text(hostile: str, tmp_path: Path) -> None:

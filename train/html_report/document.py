@@ -82,6 +82,30 @@ class Part:
 
 
 @dataclass(frozen=True)
+class BudgetPoint:
+    """What had been found when so much had been spent."""
+
+    env_steps: float
+    machine_s: float | None
+    value: float
+    """Objective over what it comes to with all memory fast."""
+
+
+@dataclass(frozen=True)
+class BudgetCurve:
+    """What a search or a training had found on a scenario, against what it had cost."""
+
+    scenario: str
+    daemon: str
+    group: str
+    """What its seeds have in common: the sampler, the training configuration."""
+    points: Sequence[BudgetPoint]
+    """In the order of their costs, one at least."""
+    bound: float | None = None
+    """The value that nobody beats; None where it is not known."""
+
+
+@dataclass(frozen=True)
 class Section:
     """What the report says of one input."""
 
@@ -93,3 +117,5 @@ class Section:
     parts: Sequence[Part]
     reproduce: Sequence[tuple[str, str]] = field(default_factory=list)
     """What is known of how it came about: names and values."""
+    curves: Sequence[BudgetCurve] = ()
+    """Budgets that those of other inputs are compared with."""

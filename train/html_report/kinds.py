@@ -8,7 +8,7 @@ from typing import Any
 from tierenv.agents.run_folder import RunFolder
 from tierenv.errors import ConfigError
 from tierenv.reading import read_json
-from tierenv.train.html_report import calibration, evaluation, fidelity, replay, run, search
+from tierenv.train.html_report import calibration, evaluation, fidelity, replay, run, search, search_curves
 from tierenv.train.html_report.document import Section
 from tierenv.train.texts import clean
 
@@ -36,6 +36,7 @@ KINDS = (
     Kind("calibrate", lambda content: "parameters" in content and "cells" in content, calibration.section),
     Kind("fidelity --json", lambda content: "experiments" in content, fidelity.section),
     Kind("replay --json", lambda content: "record" in content and "rows" in content, replay.section),
+    Kind("tierenv.train.studies.search_curves", lambda content: "searches" in content, search_curves.section),
     Kind("tune --json", lambda content: "finalists" in content or "for_all" in content, search.section),
     Kind("evaluate --json", lambda content: _rows_have(content, "policy", "bounds"), evaluation.section),
 )

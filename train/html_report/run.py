@@ -1,15 +1,17 @@
 """What a report says of a training run's folder."""
 
 import csv
+import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from tierenv.agents.run_folder import RunFolder, SelectionResult
 from tierenv.errors import ConfigError
 from tierenv.reading import read_text
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import curve_chart
-from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
+from tierenv.train.html_report.document import Block, BudgetCurve, BudgetPoint, Charts, Part, Section, Table, Text
 from tierenv.train.texts import percent, plain
 
 STEPS = "time/total_timesteps"
@@ -59,7 +61,26 @@ def section(folder: RunFolder) -> Section:
             plain(f"{key.removesuffix('_s')} {value:.0f} s") for key, value in manifest.time_spent.items()
         ),
     )
-    return Section(f"Training run {name}", str(folder.path), summary, parts, how)
+    return Section(f"Training run {name}", str(folder.path), summary, parts, how, _budget_curves(folder, evaluations))
+
+
+def _budget_curves(folder: RunFolder, evaluations: Sequence[SelectionResult]) -> list[BudgetCurve]:
+    """What the best model so far came to on each scenario; one that has seen nothing yet has no budget."""
+    trained = [entry for entry in evaluations if entry.timesteps > 0]
+    seconds = [entry.machine_s or 0.0 for entry in trained]
+    is_timed = all(earlier < later for earlier, later in itertools.pairwise([0.0, *seconds]))
+    best_so_far = itertools.accumulate(trained, partial(min, key=lambda entry: entry.normalised_time))
+    points: dict[str, list[BudgetPoint]] = {}
+    for entry, best in zip(trained, best_so_far, strict=True):
+        for name, value in best.by_scenario.items():
+            if 1e-18 < value < 1e18:
+                spent = BudgetPoint(entry.timesteps, entry.machine_s if is_timed else None, value)
+                points.setdefault(name, []).append(spent)
+    return [
+        BudgetCurve(plain(scenario.name), plain(scenario.daemon.name), plain(folder.configuration.name), found)
+        for scenario in folder.configuration.scenarios
+        if (found := points.get(scenario.name))
+    ]
 
 
 def _evaluation_part(evaluations: Sequence[SelectionResult]) -> Part | None:

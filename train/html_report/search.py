@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tierenv.errors import ConfigError
 from tierenv.records import validate_record
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import Dot, dot_chart
-from tierenv.train.html_report.document import Charts, Section, Table, Text
+from tierenv.train.html_report.document import BudgetCurve, BudgetPoint, Charts, Section, Table, Text
 from tierenv.train.html_report.document import Part as ReportPart
 from tierenv.train.results import MeanWithInterval, Number, Part
 from tierenv.train.texts import four_digits, with_interval
@@ -19,6 +20,8 @@ _TUNABLES = {tunable.symbol: tunable for tunable in TUNABLES.values()}
 
 
 MOST_SCENARIOS = 200
+MOST_INCUMBENTS = 1000
+Positive = Annotated[float, Field(gt=1e-18, le=1e18)]
 _WORDS = {"last-end": "time"}
 
 
@@ -57,18 +60,81 @@ class StoredBudget(Part):
     episodes: int | None = None
     env_steps: int | None = None
     wall_s: Number | None = None
+    machine_s: Number | None = None
 
 
-class StoredSearch(Part):
-    """A search on one scenario."""
+class StoredMean(Part):
+    """What an incumbent comes to."""
+
+    mean: Positive
+
+
+class StoredIncumbent(Part):
+    """A setting that was the best so far, and what the search had cost by then."""
+
+    env_steps: Positive
+    machine_s: Positive
+    objective: StoredMean
+
+
+class StoredCurve(Part):
+    """What a search had found against what it had cost."""
+
+    env_steps: Positive
+    machine_s: Positive
+    """Of the whole screening."""
+    incumbents: Annotated[tuple[StoredIncumbent, ...], Field(min_length=1, max_length=MOST_INCUMBENTS)]
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it as a whole; empty if nothing is."""
+        ends = (*self.incumbents, self)
+        for field in ("env_steps", "machine_s"):
+            costs = [getattr(end, field) for end in ends]
+            if any(later < earlier for earlier, later in zip(costs, costs[1:], strict=False)):
+                return f"{field} must not fall"
+        return ""
+
+
+class StoredReferences(Part):
+    """What the objective comes to without a search."""
+
+    all_fast: Positive
+    clairvoyant: Positive | None = None
+
+
+class SearchedScenario(Part):
+    """What a search on one scenario cost, and what it had found by when."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     scenario: str
     daemon: str = ""
     sampler: str = ""
+    sampler_seed: int | None = None
     objective: StoredObjective = StoredObjective()
     git_revision: str | None = None
     budget: StoredBudget = StoredBudget()
+    references: StoredReferences | None = None
+    curve: StoredCurve | None = None
+
+    def budget_curve(self, path: str) -> BudgetCurve | None:
+        """The curve, if there is one. Raises `ConfigError`."""
+        if self.curve is None or self.references is None:
+            return None
+        if self.curve.problem:
+            raise ConfigError(f"{path}: curve: {self.curve.problem}")
+        scale, bound = self.references.all_fast, self.references.clairvoyant
+        points = [
+            BudgetPoint(each.env_steps, each.machine_s, each.objective.mean / scale) for each in self.curve.incumbents
+        ]
+        points.append(BudgetPoint(self.curve.env_steps, self.curve.machine_s, points[-1].value))
+        name = f"search: {self.sampler}" if self.sampler else "search"
+        return BudgetCurve(self.scenario, self.daemon, name, points, bound and bound / scale)
+
+
+class StoredSearch(SearchedScenario):
+    """A search on one scenario."""
+
     no_migration: MeanWithInterval | None = None
     """What doing nothing comes to on the same seeds."""
     finalists: Annotated[tuple[StoredFinalist, ...], Field(min_length=1)]
@@ -128,7 +194,9 @@ def _section(
         git_revision=git_revision,
         versions=reproduce.versions_text(content.get("versions")),
     )
-    return Section(f"Search of {name or Path(path).name}", path, [summary], [*parts, *map(_part, searches)], how)
+    curves = [curve for search in searches if (curve := search.budget_curve(path)) is not None]
+    title = f"Search of {name or Path(path).name}"
+    return Section(title, path, [summary], [*parts, *map(_part, searches)], how, curves)
 
 
 def _common_part(suite: StoredSuiteSearch) -> ReportPart:

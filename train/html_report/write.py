@@ -6,6 +6,7 @@ from pathlib import Path
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text
 from tierenv.progress import ReportProgress, unreported
+from tierenv.train.html_report.budget import comparison
 from tierenv.train.html_report.kinds import read_section
 from tierenv.train.html_report.page import page
 
@@ -26,4 +27,5 @@ def write_report(inputs: Sequence[Path], output: Path, report_progress: ReportPr
     for number, path in enumerate(inputs):
         report_progress(number, len(inputs), str(path))
         sections.append(read_section(path))
-    atomic_write_text(output, page(sections))
+    compared = comparison(sections)
+    atomic_write_text(output, page([*sections, *([compared] if compared else [])]))

@@ -171,7 +171,9 @@ class SearchFile:
 
         place = f"{self._path}: study {name}"
         try:
-            study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
+            is_known = name in optuna.get_all_study_names(self._storage)
+            begin = optuna.load_study if is_known else optuna.create_study
+            study = begin(study_name=name, storage=self._storage)
             attributes, num_trials = study.user_attrs, len(study.get_trials(deepcopy=False))
         except Exception as error:  # Optuna says nowhere what it raises for a journal that contradicts itself
             raise ConfigError(f"{place}: cannot be read: {type(error).__name__}; {ANOTHER}") from None
