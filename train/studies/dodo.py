@@ -22,12 +22,22 @@ from tierenv.train.studies.pieces import pieces, studies
 
 IS_SMALL = os.environ.get("TIERENV_SCALE") == "small"
 SCALE = SMALL if IS_SMALL else FULL
-PIECES = pieces(SCALE) + ([] if IS_SMALL else studies(SCALE))
+MADE = pieces(SCALE)
+PIECES = MADE + ([] if IS_SMALL else studies(SCALE, MADE))
 COMMITTED = [piece for piece in PIECES if not piece.is_kept]
 TIMED = ("bench", "live-cost", "sweep")
 """Pieces that measure the speed of the machine, and have it to themselves."""
 KEYS = Keys(SCALE)
-DOCUMENTS = ("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc", "algorithm_doc", "growth_doc")
+DOCUMENTS = (
+    "readme",
+    "model_doc",
+    "configuration_doc",
+    "reliability_doc",
+    "live_doc",
+    "algorithm_doc",
+    "growth_doc",
+    "search_doc",
+)
 
 DOIT_CONFIG = {
     "default_tasks": [piece.name for piece in COMMITTED] + ["documents"] * (not IS_SMALL),
@@ -76,7 +86,7 @@ def _make(piece: Piece) -> bool:
             options = ("--resume",)
         else:
             shutil.rmtree(piece.resumes)
-    for folder in piece.replaces:
+    for folder in (*piece.replaces, *(() if is_begun else piece.gathers)):
         shutil.rmtree(folder, ignore_errors=True)
     if not all(_run((*command, *options)) for command in piece.commands):
         return False

@@ -91,6 +91,8 @@ class Piece:
     """Whether it stays on this machine, and is not committed."""
     resumes: Path | None = None
     """Folder of a training: one that was stopped goes on, what is left of another is removed."""
+    gathers: tuple[Path, ...] = ()
+    """Folders of commands that go on by themselves; what is left of another is removed."""
     replaces: tuple[Path, ...] = ()
     """Folders that the commands make, which must not be there."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tierenv.train.algorithms import ALGORITHMS
 from tierenv.train.config import load_suite, load_training_config
 from tierenv.train.studies.generated import ROOT
 from tierenv.train.studies.piece import Command, Piece, Scale
@@ -13,6 +14,8 @@ TRAINED_ON_KMMSCAND = "ppo-moving-hot-set"
 TRAINED_ON_NUMA = "ppo-numa-balancing"
 NUMA = "numa-balancing"
 
+ALGORITHM_SEEDS = 3
+"""Trainings of each algorithm that are compared."""
 SHIPPED_SEED = 0
 """Of the trainings whose policies are shipped: the best on the selection episodes of training, not on those of
 evaluation."""
@@ -52,14 +55,23 @@ def pieces(scale: Scale) -> list[Piece]:
     ]
 
 
-def studies(scale: Scale) -> list[Piece]:
-    """What takes as long at any scale: figures of the model, of the exports, of reliability and of speed."""
+def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
+    """What takes as long at any scale: figures of the model, of the exports, of reliability and of speed.
+
+    Args:
+        scale: where they go.
+        made: `pieces`, which some of them read.
+    """
     measurements = _content("measurements")
+    of_bounds = [piece for piece in made if piece.name in ("evaluate-first-round", f"evaluate-{NUMA}")]
     return [
         _study(scale, "convergence", reads=_scenarios("first-round")),
         _study(scale, "equivalence"),
         _study(scale, "readings", reads=measurements),
-        _study(scale, "open_loop", "open-loop"),
+        _study(scale, "no_foresight", "no-foresight", needs=of_bounds),
+        *_algorithms(scale),
+        _study(scale, "search_curves", "search-curves", _scenarios("first-round")),
+        _study(scale, "open_loop", "open-loop", _scenarios("first-round")),
         _study(scale, "growth", "sweep", reads=(_digest("configs/sweeps"),)),
         _study(scale, "kernel_c", "kernel-c", reads=(_digest("agents/export/c_source"), _digest("configs/policies"))),
         _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",), measurements),
@@ -74,6 +86,28 @@ def studies(scale: Scale) -> list[Piece]:
         _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), (_digest("tierenv/live"), _digest("tests/live"))),
         _timeline(),
     ]
+
+
+def _algorithms(scale: Scale) -> list[Piece]:
+    """Every algorithm trained for equal time, three quarters of an hour each, and all of them judged."""
+    study = ("-m", "tierenv.train.studies.algorithms", "--folder", str(scale.runs / "algorithms"))
+    module = "tierenv.train.studies.algorithms"
+    trained = []
+    for algorithm in ALGORITHMS:
+        config = load_training_config(f"{algorithm}-moving-hot-set")
+        folders = tuple(scale.runs / "algorithms" / f"{config.name}-s{seed}" for seed in range(ALGORITHM_SEEDS))
+        trained.append(
+            Piece(
+                f"train-{algorithm}",
+                ((*study, "--algorithms", algorithm),),
+                tuple(folder / "best" / "model.zip" for folder in folders),
+                (module,),
+                (config.model_dump_json(),),
+                is_kept=True,
+                gathers=folders,
+            )
+        )
+    return [*trained, _measured(scale, "algorithms", study, (module,), _scenarios("kmmscand-tunable"), trained)]
 
 
 def _timeline() -> Piece:
@@ -176,17 +210,24 @@ def _distilled(scale: Scale, teacher: Piece) -> Piece:
     )
 
 
-def _study(scale: Scale, module: str, name: str | None = None, reads: tuple[str, ...] = ()) -> Piece:
+def _study(
+    scale: Scale, module: str, name: str | None = None, reads: tuple[str, ...] = (), needs: Sequence[Piece] = ()
+) -> Piece:
     """What a module of the studies writes."""
     module = f"tierenv.train.studies.{module}"
-    return _measured(scale, name or module.rpartition(".")[2], ("-m", module), (module,), reads)
+    return _measured(scale, name or module.rpartition(".")[2], ("-m", module), (module,), reads, needs)
 
 
 def _measured(
-    scale: Scale, name: str, command: Command, modules: tuple[str, ...], reads: tuple[str, ...] = ()
+    scale: Scale,
+    name: str,
+    command: Command,
+    modules: tuple[str, ...],
+    reads: tuple[str, ...] = (),
+    needs: Sequence[Piece] = (),
 ) -> Piece:
     path = scale.results / f"{name}.json"
-    return Piece(name, ((*command, "--json", str(path)),), (path,), modules, reads)
+    return Piece(name, ((*command, "--json", str(path)),), (path,), modules, reads, tuple(needs))
 
 
 def _name(piece: Piece) -> str:
