@@ -29,6 +29,9 @@ TIMED = ("bench", "live-cost", "sweep")
 """Pieces that measure the speed of the machine, and have it to themselves."""
 KEYS = Keys(SCALE)
 DOCUMENTS = (
+    *("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc", "algorithm_doc"),
+    *("growth_doc", "search_doc"),
+)
     "readme",
     "model_doc",
     "configuration_doc",
