@@ -32,15 +32,6 @@ DOCUMENTS = (
     *("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc", "algorithm_doc"),
     *("growth_doc", "search_doc"),
 )
-    "readme",
-    "model_doc",
-    "configuration_doc",
-    "reliability_doc",
-    "live_doc",
-    "algorithm_doc",
-    "growth_doc",
-    "search_doc",
-)
 
 DOIT_CONFIG = {
     "default_tasks": [piece.name for piece in COMMITTED] + ["documents"] * (not IS_SMALL),
