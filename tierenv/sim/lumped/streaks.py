@@ -1,11 +1,11 @@
 """Streaks: for how many visits in a row the scanner has found slow pages accessed, where a daemon has a threshold.
 
 `Machine.streaks` splits the cells *previous* of a lump's places by that number. Which of these pages have been touched
-since does not depend on it, as accesses have no memory, and neither does who leaves: so what a visit finds touched is a
-random part of them all (multivariate hypergeometric), and pages that have left in between are taken out of the counts
-when these are looked at next. The draws have a stream of their own, so that all else is as it is without streaks.
+since does not depend on it, as accesses have no memory, and neither does which of them leave: so what a visit finds
+touched is a random part of them all (multivariate hypergeometric), and pages that have left in between are taken out of
+the counts when these are looked at next. The draws have a stream of their own, so that all else is as it is without.
 
-Arguments: `streaks` int32[longest], as `own_streaks` gives them.
+Arguments: `streaks` int32[longest], pages by the length of their streak, 1 and up.
 """
 
 from tierenv.sim.jit import njit, njit_inlined
@@ -21,7 +21,7 @@ def has_streaks(machine):
 
 @njit_inlined
 def own_streaks(machine, lump, place):
-    """Pages of a place of a lump by the length of their streak, 1 and up; the last entry counts longer ones, too."""
+    """Streaks of a place of a lump."""
     return machine.streaks[lump, place >> 2, : machine.parameters.most_streak]
 
 
@@ -31,7 +31,7 @@ def draw_elsewhere(state):
     state.random_counter, state.streak_counter = state.streak_counter, state.random_counter
 
 
-@njit_inlined
+@njit
 def begin_streaks(machine, lump, pages):
     """Forget what is known of a lump; so many pages of it, which are new on the slow node, count as touched once."""
     for place in (SLOW, QUEUED):
@@ -41,20 +41,21 @@ def begin_streaks(machine, lump, pages):
     machine.streaks[lump, SLOW >> 2, 0] = pages
 
 
-@njit_inlined
+@njit
 def visit_streaks(machine, lump, place):
     """Visit the pages of a place whose cells are still as before. Returns those that come up to the threshold."""
     state = machine.state
-    cells = machine.counts[lump, place : place + 4]
+    counts = machine.counts
     streaks = own_streaks(machine, lump, place)
     draw_elsewhere(state)
-    leave(state, streaks, cells[2] + cells[3])
-    lengthen(state, streaks, cells[3], cells[2], cells[1])
+    leave(state, streaks, counts[lump, place + 2] + counts[lump, place + 3])
+    lengthen(state, streaks, counts[lump, place + 3], counts[lump, place + 2])
     draw_elsewhere(state)
+    streaks[0] = counts[lump, place + 1]
     return count_from(streaks, state.access_threshold)
 
 
-@njit_inlined
+@njit
 def list_streaks(machine, lump, pages):
     """Put so many of the pages that come up to the threshold on the list with their streaks."""
     state = machine.state
@@ -64,52 +65,20 @@ def list_streaks(machine, lump, pages):
     draw_elsewhere(state)
 
 
-@njit_inlined
+@njit
 def unlist_streaks(machine, lump, pages):
     """Take so many of the listed pages with a streak, any of them, off the list; the cells are still as before."""
     state = machine.state
+    counts = machine.counts
     draw_elsewhere(state)
     for place in (SLOW, QUEUED):
-        left = machine.counts[lump, place + 2] + machine.counts[lump, place + 3]
-        leave(state, own_streaks(machine, lump, place), left)
+        leave(state, own_streaks(machine, lump, place), counts[lump, place + 2] + counts[lump, place + 3])
     unlisted, listed = own_streaks(machine, lump, SLOW), own_streaks(machine, lump, QUEUED)
-    transfer(state, listed, unlisted, pages, 0)
+    transfer(state, listed, unlisted, pages, 0.0)
     draw_elsewhere(state)
 
 
-@njit
-def leave(state, streaks, pages):
-    """Take out at random what is beyond so many pages: they have been promoted, or freed."""
-    total = 0
-    for index in range(len(streaks)):
-        total += streaks[index]
-    gone = total - pages
-    for index in range(len(streaks)):
-        if gone <= 0:
-            return
-        held = streaks[index]
-        taken = hypergeometric(state, gone, held, total)
-        streaks[index] -= taken
-        gone -= taken
-        total -= held
-
-
-@njit
-def lengthen(state, streaks, touched, untouched, fresh):
-    """Go on with the streaks of `touched` pages, end those of `untouched` ones and begin those of `fresh` ones."""
-    left = touched + untouched
-    longest = len(streaks) - 1
-    for index in range(longest, -1, -1):
-        held = streaks[index]
-        longer = hypergeometric(state, touched, held, left)
-        touched -= longer
-        left -= held
-        streaks[index] = 0
-        streaks[min(index + 1, longest)] += longer
-    streaks[0] += fresh
-
-
-@njit
+@njit_inlined
 def count_from(streaks, least):
     """Pages whose streak is not shorter than `least`."""
     pages = 0
@@ -119,14 +88,43 @@ def count_from(streaks, least):
     return pages
 
 
-@njit
+@njit_inlined
+def leave(state, streaks, pages):
+    """Take out at random what is beyond so many pages: they have been promoted, or freed."""
+    total = count_from(streaks, 0.0)
+    gone = total - pages
+    for index in range(len(streaks)):
+        if gone > 0:
+            held = streaks[index]
+            taken = hypergeometric(state, gone, held, total)
+            streaks[index] -= taken
+            gone -= taken
+            total -= held
+
+
+@njit_inlined
+def lengthen(state, streaks, touched, untouched):
+    """Let so many pages, drawn from all, go on with their streak; the others lose it."""
+    left = touched + untouched
+    longest = len(streaks) - 1
+    for index in range(longest, -1, -1):
+        held = streaks[index]
+        streaks[index] = 0
+        if held > 0 and touched > 0:
+            longer = hypergeometric(state, touched, held, left) if touched < left else held
+            streaks[min(index + 1, longest)] += longer
+            touched -= longer
+            left -= held
+
+
+@njit_inlined
 def transfer(state, source, target, pages, least):
     """Move pages, drawn from those whose streak is not shorter than `least`, to another place with their streaks."""
     left = count_from(source, least)
     for index in range(len(source)):
         if index + 1 >= least:
             held = source[index]
-            moved = hypergeometric(state, pages, held, left)
+            moved = hypergeometric(state, pages, held, left) if pages < left else held
             source[index] -= moved
             target[index] += moved
             pages -= moved
