@@ -14,7 +14,7 @@ The folder needs nothing outside itself: it may be moved, and what it was made f
 progress.csv and tb/ appears under its name only when whole (`tierenv.train.run_dir` writes it).
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -183,7 +183,10 @@ class RunFolder:
         """What was trained on what. Raises `ConfigError`, also if this is no run's folder."""
         if not self.is_run:
             raise ConfigError(f"{self.path}: neither a bundle (policy.json) nor a run folder ({self.config_path.name})")
-        return load_record("algorithms", RunConfiguration, str(self.config_path))
+        if not self.family_path.is_file():
+            return load_record("algorithms", RunConfiguration, str(self.config_path))
+        read = [path.stat() for path in (self.config_path, self.family_path)]
+        return _of_family(str(self.config_path), tuple((each.st_mtime_ns, each.st_size) for each in read))
 
     @property
     def manifest(self) -> Manifest:
@@ -199,6 +202,12 @@ class RunFolder:
     def evaluations(self) -> tuple[SelectionResult, ...]:
         """All evaluations so far, oldest first. Raises `ConfigError`."""
         return (_read(self.evaluations_path, Evaluations) or Evaluations()).evaluations
+
+
+@lru_cache(maxsize=4)
+def _of_family(path: str, _state: tuple[tuple[int, int], ...]) -> RunConfiguration:
+    """The configuration of a run on a family, whose file takes long to read: a policy is loaded for every scenario."""
+    return load_record("algorithms", RunConfiguration, path)
 
 
 def _read(path: Path, record: type[RecordType]) -> RecordType | None:

@@ -364,8 +364,10 @@ def _in_order(value: Any) -> Any:
 
 def _name_workloads(values: dict[str, Any], form: str) -> None:
     """Call programs that have no name by that of the form."""
-    processes = [values, *(each for each in values.get("corunners") or () if isinstance(each, dict))]
-    for process in processes:
+    corunners = values.get("corunners")
+    for process in [values, *(corunners if isinstance(corunners, list) else ())]:
+        if not isinstance(process, dict):
+            continue
         if isinstance(process.get("workload"), dict):
             process["workload"].setdefault("name", form if process is values else f"beside {form}")
 

@@ -331,7 +331,7 @@ class Suite(ScenarioSet):
         return self._origin and self._origin.split
 
 
-_OF_FAMILY = re.compile(rf"(.+):({'|'.join(SPLITS)})(?::([0-9]{{1,9}}))?", re.DOTALL)
+_OF_FAMILY = re.compile(rf"(.*):({'|'.join(SPLITS)})(?::([0-9]{{1,9}}))?", re.DOTALL)
 """How a set of a family is called: generalist:selection, or generalist:selection:8 for its first eight scenarios."""
 
 
@@ -382,7 +382,12 @@ def _load_suite(suite_or_scenario: str) -> Suite:
             )
         is_suite = suite_or_scenario in packaged("suites")
     else:
-        is_suite = _is_suite(resolve("suites", suite_or_scenario))
+        path = resolve("suites", suite_or_scenario)
+        if "splits" in read_yaml(path):
+            raise ConfigError(
+                f"{path}: holds a family; give --family {path}, or name one of its sets: {path}:selection"
+            )
+        is_suite = _is_suite(path)
     if is_suite:
         return load_record("suites", Suite, suite_or_scenario)
     scenario = load_scenario(suite_or_scenario)

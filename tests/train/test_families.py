@@ -79,6 +79,8 @@ def test_a_set_is_a_suite(family: Path) -> None:
             ["--family", "generalist", "--split", "trainin"],
             "--split=trainin: must be one of training, selection, final",
         ),
+        (["--family", "generalist", "--split", ""], "--split=: must be one of training, selection, final"),
+        (["--family", ""], "unknown family ''; run: tierenv list families"),
         (["--family", "generalist", "--scenarios", "99"], "99 scenarios of generalist:selection: must be 1 to 24"),
         (["--family", "generalist", "--scenarios", "0"], "0 scenarios of generalist:selection: must be 1 to 24"),
         (["--family", "generalist", "--scenarios", "-1"], "--scenarios=-1: must be at least 1"),
@@ -104,6 +106,13 @@ def test_what_is_wrong_with_a_target_is_one_line(
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and message in captured.err
     assert not packaged("families")["generalist"].with_name("generalist.openings.json").exists()
+
+
+def test_a_family_in_place_of_a_suite_is_told_apart(family: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{family}: holds a family; give --family {family}, or name one of its sets"
+    ):
+        load_suite(str(family))
 
 
 def test_an_evaluation_tells_family_and_set(family: Path, tmp_path: Path) -> None:

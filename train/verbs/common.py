@@ -59,7 +59,7 @@ class Judged:
                 raise ConfigError(f"--family={self.family}: stands in place of {self.target}; leave one out")
             if self.scenarios is not None and self.scenarios < 0:
                 raise ConfigError(f"--scenarios={self.scenarios}: must be at least 1")
-            return family_suite(self.family, self.split or "selection", self.scenarios)
+            return family_suite(self.family, "selection" if self.split is None else self.split, self.scenarios)
         for option, value in (("--split", self.split), ("--scenarios", self.scenarios)):
             if value is not None:
                 raise ConfigError(f"{option}={value}: is of a family; give --family")
