@@ -209,8 +209,8 @@ class _Pairs:
     def probability(self, draws: NDArray[np.int64]) -> Floats:
         """float[samples]: P(X < Y) + P(X = Y) / 2, of samples int[samples, draws] of seeds."""
         samples = len(draws)
-        counts = np.zeros((samples, self.num_runs))
-        np.add.at(counts, (np.arange(samples)[:, None], draws), 1.0 / draws.shape[1])
+        cells = (np.arange(samples)[:, None] * self.num_runs + draws).ravel()
+        counts = np.bincount(cells, minlength=samples * self.num_runs).reshape(samples, -1) / draws.shape[1]
         below = np.zeros((samples, self.num_runs + 1))  # share of the other's runs before each, in their order
         np.cumsum(counts[:, self._order], axis=1, out=below[:, 1:])
         faster = 1 - 0.5 * (below[:, self._slower_from] + below[:, self._alike_from])
