@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tierenv.train.studies import live_doc, readme, reliability_doc
+from tierenv.train.studies import live_doc, readme, reliability_doc, search_doc
 
 
 def test_readme_is_current() -> None:
@@ -22,6 +22,11 @@ def test_reliability_is_current() -> None:
 def test_live_is_current() -> None:
     text = live_doc.LIVE_DOC.read_text(encoding="utf-8")
     assert live_doc.render(text) == text, "run: python -m tierenv.train.studies.live_doc"
+
+
+def test_how_long_to_search_is_current() -> None:
+    text = search_doc.KERNEL_DOC.read_text(encoding="utf-8")
+    assert search_doc.render(text) == text, "run: python -m tierenv.train.studies.search_doc"
 
 
 def rows(scenario: str, clairvoyant_s: float, **runs: list[float]) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from tierenv.errors import ConfigError
 from tierenv.train.progress import shown_progress
 from tierenv.train.verbs.common import (
+    STDOUT,
     DaemonOption,
     JsonFile,
     check_outputs,
@@ -46,6 +48,8 @@ class Tune:
     def run(self) -> int:
         """Search."""
         check_outputs(self.json, self.storage)
+        if self.storage == STDOUT:
+            raise ConfigError("--storage=-: must be a file, which is read as well")
         from tierenv.agents.best_static import check_storage
         from tierenv.train import report
         from tierenv.train.journal import journal_of
