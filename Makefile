@@ -57,7 +57,7 @@ KERNEL_POLICIES := --policy no-migration --policy numab1 --policy numab2 --polic
 
 # Results and policies are one graph. What a stop left undone is done next time; all of it from nothing takes an hour or
 # two. Only trainings do not follow the model: remove build/trained and runs/ to train anew.
-RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost,results/$(name).json)
+RESULTS := $(foreach name,first-round numa-balancing numa-balancing-seeds numa-balancing-seeds-far moving-hot-set abench distil kernel-c bench convergence equivalence readings fidelity reliability live-cost search-curves,results/$(name).json)
 
 results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policies they are about where these are older
 	$(BIN)/python -m tierenv.train.studies.readme
@@ -65,6 +65,7 @@ results: $(RESULTS) docs/timeline.png ## regenerate every table, and the policie
 	$(BIN)/python -m tierenv.train.studies.configuration_doc
 	$(BIN)/python -m tierenv.train.studies.reliability_doc
 	$(BIN)/python -m tierenv.train.studies.live_doc
+	$(BIN)/python -m tierenv.train.studies.search_doc
 
 policies: $(BEST_STATIC) $(BUNDLES) ## search, train and distil the packaged policies anew
 
@@ -99,6 +100,9 @@ results/bench.json: $(MODEL) | $(STAMP)
 
 results/readings.json: $(MODEL) train/studies/readings.py $(wildcard configs/measurements/*) | $(STAMP)
 	$(BIN)/python -m tierenv.train.studies.readings --json $@
+
+results/search-curves.json: $(MODEL) train/studies/search_curves.py | $(STAMP)
+	$(BIN)/python -m tierenv.train.studies.search_curves moving-hot-set --json $@
 
 results/convergence.json: $(MODEL) train/studies/convergence.py $(BEST_STATIC)
 	$(BIN)/python -m tierenv.train.studies.convergence --json $@
