@@ -303,7 +303,6 @@ def test_a_search_that_was_killed_comes_to_the_same(scenario_path: Path, tmp_pat
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was over before it could be killed"
-    (tmp_path / "trials.log.lock").unlink(missing_ok=True)  # of Optuna, which would wait half a minute for its owner
     assert main(command) == 0 and main(["tune", *options, str(whole)]) == 0
     contents = [json.loads(each.read_text()) for each in (whole, other)]
     for content in contents:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import setting_of_three
+from tierenv.action import ActionCodec
 from tierenv.agents import best_static
 from tierenv.agents.heuristics import StaticPolicy
 from tierenv.agents.policies import load_policy
@@ -106,7 +107,7 @@ def test_winner_can_be_stored_and_played(scenario_path: Path, tmp_path: Path, mo
     ("options", "message"),
     [
         ({"sampler": "tpee"}, "--sampler=tpee: must be one of grid, random, tpe, cmaes, gp; did you mean 'tpe'"),
-        ({"sampler": "tpe", "trials": 0}, "--trials=0: must be 1 to 100000"),
+        ({"sampler": "tpe", "trials": 0}, "--trials=0: must be 1 to 10000 of --sampler tpe"),
         ({"sampler": "tpe", "sampler_seed": -1}, "--sampler-seed=-1: must be 0 to 999999"),
         ({"sampler_seed": 1}, "--sampler-seed=1: the grid is the same for every seed"),
         ({"trials": 10}, "the grid has 144 points"),
@@ -192,3 +193,15 @@ def test_a_setting_that_promotes_nothing_is_always_judged() -> None:
     assert tried.best(4).tolist() == [0, 1, 3, 9]
     settings[:, throttle] = 1.0
     assert tried.best(4).tolist() == [0, 1, 3, 2]
+
+
+def test_the_grid_still_holds_every_packaged_best_setting_and_random_draws_as_ever() -> None:
+    stored = best_static.read_best_static(best_static.packaged_path()).scenarios.values()
+    for name in {best.daemon for best in stored}:
+        daemon = load_daemon(name)
+        rows = grid(daemon, grid_size(daemon))
+        for best in stored:
+            if best.daemon == name and set(best.setting) == {TUNABLES[each].symbol for each in daemon.tunables}:
+                assert (np.nan_to_num(rows, nan=-1) == np.nan_to_num(best.setting_for(daemon).row, nan=-1)).all(1).any()
+    draws = np.random.default_rng(20_000).uniform(-1, 1, (9, 3))
+    np.testing.assert_array_equal(random(DAEMON, 9), ActionCodec(DAEMON).decode(draws))

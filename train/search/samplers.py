@@ -31,6 +31,8 @@ DEFAULT_TRIALS = 200
 """Of the samplers that propose."""
 MAX_TRIALS = 100_000
 """Settings; more would take days."""
+MAX_PROPOSED = 10_000
+"""The same, of samplers whose proposals take the longer the more trials there were."""
 MAX_SAMPLER_SEED = 999_999
 
 Settings = NDArray[np.float64]
@@ -167,6 +169,7 @@ def num_trials(name: str, daemon: Daemon, trials: int | None) -> int:
         return DEFAULT_TRIALS if SAMPLERS[name].proposes else points
     if trials != points and not SAMPLERS[name].draws:
         raise ConfigError(f"--trials={trials}: the grid has {points} points; use another --sampler for another number")
-    if not 1 <= trials <= MAX_TRIALS:
-        raise ConfigError(f"--trials={trials}: must be 1 to {MAX_TRIALS}")
+    most = MAX_PROPOSED if SAMPLERS[name].proposes else MAX_TRIALS
+    if not 1 <= trials <= most:
+        raise ConfigError(f"--trials={trials}: must be 1 to {most} of --sampler {name}")
     return trials

@@ -153,6 +153,19 @@ class StoredStudy:
             )
 
 
+class _Held:
+    """Stands for Optuna's lock of the file, which this process holds as a whole.
+
+    Optuna's is a link beside the file. It outlives a kill, and then the next who writes waits half a minute for it.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
 class SearchFile:
     """An open file of studies.
 
@@ -212,7 +225,7 @@ def open_search_file(path: Path | None) -> Iterator[SearchFile | None]:
         with locked(path, wait=False):
             _cut_torn_line(path)
             try:
-                storage = JournalStorage(JournalFileBackend(str(path)))
+                storage = JournalStorage(JournalFileBackend(str(path), _Held()))  # type: ignore[arg-type]
             except Exception as error:  # as in `SearchFile.study`
                 raise ConfigError(
                     f"{path}: is no journal of Optuna that can be read: {type(error).__name__}; {ANOTHER}"

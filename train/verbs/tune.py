@@ -6,8 +6,10 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from tierenv.errors import ConfigError
 from tierenv.train.progress import shown_progress
 from tierenv.train.verbs.common import (
+    STDOUT,
     DaemonOption,
     JsonFile,
     Judged,
@@ -45,6 +47,8 @@ class Tune(Judged):
     def run(self) -> int:
         """Search."""
         check_outputs(self.json, self.storage)
+        if self.storage == STDOUT:
+            raise ConfigError("--storage=-: must be a file, which is read as well")
         from tierenv.agents.best_static import check_storage
         from tierenv.train import report
         from tierenv.train.journal import journal_of
