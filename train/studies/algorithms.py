@@ -18,7 +18,6 @@ from tyro.conf import arg
 from tierenv.train.algorithms import ALGORITHMS
 from tierenv.train.config import TrainingConfig, load_training_config
 from tierenv.train.evaluate import BASELINE, Row, evaluate
-from tierenv.train.learn import learn
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision, machine
 from tierenv.train.report import plain_table
@@ -71,6 +70,8 @@ class Trained:
 
 def train(options: AlgorithmsStudy, algorithm: str, seed: int) -> Trained | None:
     """Train, or go on with, one run. Returns None if it was interrupted."""
+    from tierenv.train.learn import learn  # here, because torch is in no base installation
+
     config = load_training_config(f"{algorithm}-moving-hot-set").with_overrides(
         seed=seed, timesteps=MOST_TIMESTEPS, wall_time=options.wall_time
     )
