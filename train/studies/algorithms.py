@@ -20,7 +20,6 @@ from tierenv.train.config import TrainingConfig, load_training_config
 from tierenv.train.evaluate import evaluate
 from tierenv.train.evaluation import Row
 from tierenv.train.judging import BASELINE
-from tierenv.train.learn import learn
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision, machine
 from tierenv.train.report import plain_table
@@ -73,6 +72,8 @@ class Trained:
 
 def train(options: AlgorithmsStudy, algorithm: str, seed: int) -> Trained | None:
     """Train, or go on with, one run. Returns None if it was interrupted."""
+    from tierenv.train.learn import learn  # here, because torch is in no base installation
+
     config = load_training_config(f"{algorithm}-moving-hot-set").with_overrides(
         seed=seed, timesteps=MOST_TIMESTEPS, wall_time=options.wall_time
     )
