@@ -187,7 +187,7 @@ def memory(hazard_per_s: Floats, free: float = math.inf, **changes: Any) -> Memo
         "owner": np.zeros(len(pages), dtype=np.int64),
         "threads": np.array([32.0]),
         "free": free,
-        "is_first": False,
+        "since_start_s": np.array([1e6]),
     }
     return Memory(**fields | changes)  # type: ignore[arg-type]
 
@@ -253,12 +253,26 @@ def test_the_scanner_is_no_faster_than_period_and_walk() -> None:
 
 def test_marking_keeps_its_pace_and_promotions_their_room() -> None:
     scenario = load_scenario("moving-hot-set").under(load_daemon("numa-balancing"))
-    finder = HintFaults(scenario, 0.1)
-    roomy = finder.look(memory(np.array([80.0, 0.1])), rounds=1)
-    # 2.5 GiB a second are marked at most
-    assert roomy.seconds > 0.9 * 2e6 / (2.5 * (1 << 30) / PAGE_BYTES) - 1.0
-    assert roomy.pages[0] == pytest.approx(1e6 * (1 - math.exp(-8)))
-    full = finder.look(memory(np.array([80.0, 0.1]), free=0.0), rounds=1)
-    assert full.pages.sum() / full.seconds <= roomy.pages.sum() / roomy.seconds
-    first = finder.look(memory(np.array([80.0, 0.1]), is_first=True), rounds=1)
-    assert first.seconds > roomy.seconds
+    heats = np.array([80.0, 0.1])
+    for window_mib in (16, 256, 1024):
+        finder = HintFaults(scenario, 0.1, (window_mib << 20) // PAGE_BYTES)
+        roomy = finder.look(memory(heats), rounds=1)
+        # 2.5 GiB a second are marked at most
+        assert roomy.seconds > 2e6 / (2.5 * (1 << 30) / PAGE_BYTES) - 0.51
+        assert roomy.pages[0] == pytest.approx(1e6 * (1 - math.exp(-8)))
+        full = finder.look(memory(heats, free=0.0), rounds=1)
+        assert full.pages.sum() <= roomy.pages.sum()
+    # what a large window finds at once does not find room
+    assert full.pages.sum() < 0.5 * roomy.pages.sum()
+
+
+def test_the_first_pass_of_hint_faults_has_its_own_pace() -> None:
+    scenario = load_scenario("moving-hot-set").under(load_daemon("numa-balancing"))
+    finder = HintFaults(scenario, 0.1, (256 << 20) // PAGE_BYTES)
+    heats = np.array([80.0, 0.1])
+    later = finder.look(memory(heats), rounds=1)
+    first = finder.look(memory(heats, since_start_s=np.array([1.0])), rounds=1)
+    assert first.seconds > 20 * later.seconds  # 2.357 s a window in place of 0.1 s
+    np.testing.assert_allclose(first.pages, later.pages)
+    half = finder.look(memory(heats, since_start_s=np.array([1.0 + first.seconds / 2])), rounds=1)
+    assert half.pages[0] == pytest.approx(first.pages[0] / 2, rel=0.05)

@@ -22,7 +22,7 @@ from tierenv.units import PAGE_BYTES
 
 Floats = NDArray[np.float64]
 
-NUM_WINDOWS, NUM_THRESHOLDS, NUM_SIZES, NUM_NEEDED = 5, 5, 8, 6
+NUM_WINDOWS, NUM_THRESHOLDS, NUM_SIZES, NUM_NEEDED = 5, 4, 8, 6
 """Lengths of a scan window, hot thresholds, sizes of a marking window and access thresholds that are tried, in
 geometric steps over what the daemon allows."""
 SHORTEST_LOOK_S = 1e-3
@@ -48,8 +48,8 @@ class Memory(NamedTuple):
     """float[M]: threads at work of each process."""
     free: float
     """Pages of the fast tier that are free for promotions; what goes beyond needs room that reclaim has to make."""
-    is_first: bool
-    """Whether it is the first look."""
+    since_start_s: Floats
+    """float[M]: time since each process has started."""
 
     def touched(self, seconds: float) -> Floats:
         """float[C]: share of a class's pages that are touched in a time."""
@@ -167,13 +167,18 @@ class AccessedBits:
 class HintFaults:
     """NUMA balancing: pages are marked, and promoted at the fault that follows, if it follows soon.
 
+    A period acts after a pass with promotions, and then by the size of the window that is set: so all passes have
+    windows of one size, and the first one the period that threads start with.
+
     Args:
         scenario: whose daemon it is.
         threshold_s: time after its marking in which a page has to be touched; infinite in mode 1.
+        window_pages: marked in one window.
     """
 
     scenario: Scenario
     threshold_s: float
+    window_pages: int
 
     @property
     def _daemon(self) -> HintFaultDaemon:
@@ -207,18 +212,18 @@ class HintFaults:
         )
 
     def look(self, memory: Memory, rounds: int) -> Look:
-        """As `Finder`: passes over all processes at a time, each at the pace and in the windows that promote most."""
+        """As `Finder`: passes over all processes at a time, the first one no further than it goes at its own pace."""
         passing = memory.touched(self.threshold_s) * self._move_share
         listed = memory.slow * -np.expm1(rounds * np.log1p(-np.minimum(passing, 1.0 - 1e-15)))
-        seconds, lost_s = 0.0, np.zeros(len(memory.threads))
+        seconds, lost_s = SHORTEST_LOOK_S, np.zeros(len(memory.threads))
         for number in range(len(memory.threads)):
             own = memory.owner == number
-            if memory.slow[own].sum() > 0 and memory.threads[number] > 0:
-                windows, apart_s, kept = self._windows(memory, number, listed / rounds)
-                listed[own] *= kept
-                lost_s[number] = rounds * self._lost_s(memory, windows * apart_s)[number]
+            if memory.slow[own].sum() > 0 and memory.threads[number] < math.inf:
+                passes, windows, apart_s = self._windows(memory, number, rounds)
+                listed[own] *= self._room_share(memory, number, listed / rounds, windows) * passes / rounds
+                lost_s[number] = passes * self._lost_s(memory, windows * apart_s)[number]
                 # the first window comes at once, and the pages of each as it comes
-                seconds = max(seconds, (rounds * windows - (rounds == 1)) * apart_s, SHORTEST_LOOK_S)
+                seconds = max(seconds, (passes * windows - (rounds == 1)) * apart_s)
         return Look(listed, seconds, lost_s)
 
     def watching(self, memory: Memory) -> Floats:
@@ -228,7 +233,7 @@ class HintFaults:
         """
         passes_s = [self._daemon.knobs.scan_period_max]
         if self._daemon.can_be_tuned:
-            windows = scan_windows(int(memory.pages.sum()), int(min(_sizes(self._daemon))) // PAGE_BYTES)
+            windows = scan_windows(int(memory.pages.sum()), max(1, round(min(_sizes(self._daemon)) / PAGE_BYTES)))
             passes_s.append(windows * self.scenario.control_interval)
         return self._lost_s(memory, max(passes_s)) / max(passes_s)
 
@@ -246,38 +251,40 @@ class HintFaults:
         lost_s: Floats = (walked_s + faults * (platform.numa_mark_per_page + platform.numa_fault)) / memory.threads
         return lost_s
 
-    def _windows(self, memory: Memory, number: int, listed: Floats) -> tuple[int, float, float]:
-        """Windows of a process's pass, the time between two, and the share of what they list that finds room.
+    def _windows(self, memory: Memory, number: int, rounds: int) -> tuple[float, int, float]:
+        """Passes of a process that so many looks come to, the windows of each, and the time between two."""
+        scenario, knobs = self.scenario, self._daemon.knobs
+        platform, process = scenario.platform, scenario.processes[number]
+        pages = max(1, int(memory.pages[memory.owner == number].sum() / process.count))
+        threads = memory.threads[number] / process.count
+        windows = scan_windows(pages, self.window_pages)
+        floor_s = 1.0 / max(1, int(knobs.scan_rate_limit) // (self.window_pages * PAGE_BYTES))
+        shortest_s = _steps(self._daemon, "scan_period", 1e3 * knobs.scan_period_min, 2)[0] / 1e3
+        scanned_s = min(self.window_pages, pages) * (platform.scan_per_page + platform.numa_mark_per_page)
 
-        They are of the size that promotes most in a time.
+        def apart_s(period_s: float) -> float:
+            return max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / threads)
+
+        first_apart_s = apart_s(knobs.scan_delay * platform.numa_start_period_factor)
+        left_s = knobs.scan_delay + windows * first_apart_s - memory.since_start_s[number]
+        if left_s > SHORTEST_LOOK_S:
+            return min(1.0, left_s / (windows * first_apart_s)), windows, first_apart_s
+        return rounds, windows, apart_s(max(floor_s, shortest_s / windows))
+
+    def _room_share(self, memory: Memory, number: int, listed: Floats, windows: int) -> float:
+        """Share of what a pass of a process lists that finds room.
 
         A window's faults come in a burst. What is promoted at them goes to pages that kswapd has kept free, and to
         those that it frees in that time: the rest fails.
         """
-        scenario, knobs, own = self.scenario, self._daemon.knobs, memory.owner == number
-        platform, process = scenario.platform, scenario.processes[number]
-        pages = max(1, int(memory.pages[own].sum() / process.count))
-        threads = memory.threads[number] / process.count
-        total = listed[own].sum() / process.count
+        scenario, own = self.scenario, memory.owner == number
+        platform, count = scenario.platform, scenario.processes[number].count
+        total = max(1e-300, listed[own].sum() / count)
         wait_s = np.minimum(self.threshold_s, 1.0 / np.maximum(memory.hazard_per_s[own], 1e-9))
-        burst_s = float((listed[own] * wait_s).sum() / max(listed[own].sum(), 1e-300))
+        burst_s = float((listed[own] * wait_s).sum()) / count / total
         room = (platform.kswapd_target - platform.promotion_watermark) * scenario.fast_capacity_pages
         room += burst_s / (platform.demotion_per_page + platform.reclaim_visit)
-        fewest_s = _steps(self._daemon, "scan_period", 1e3 * knobs.scan_period_min, 2)[0] / 1e3
-        best = (1, math.inf, 0.0)
-        for size in _sizes(self._daemon):
-            window_pages = max(1, int(size) // PAGE_BYTES)
-            windows = scan_windows(pages, window_pages)
-            floor_s = 1.0 / max(1, int(knobs.scan_rate_limit) // int(size))
-            period_s = max(floor_s, fewest_s / windows)
-            if memory.is_first:
-                period_s = max(period_s, knobs.scan_delay * platform.numa_start_period_factor)
-            scanned_s = min(window_pages, pages) * (platform.scan_per_page + platform.numa_mark_per_page)
-            apart_s = max(period_s, (period_s + OWN_WORK_PER_SCAN * scanned_s) / threads)
-            kept = min(1.0, (memory.free / process.count + room * windows) / max(total, 1e-300))
-            if kept / (windows * apart_s) > best[2] / (best[0] * best[1]):
-                best = (windows, apart_s, kept)
-        return best
+        return float(min(1.0, (memory.free / count + room * windows) / total))
 
 
 def ways_to_find(scenario: Scenario) -> Iterator[Finder]:
@@ -288,7 +295,8 @@ def ways_to_find(scenario: Scenario) -> Iterator[Finder]:
         thresholds_ms = _steps(daemon, "hot_threshold", booted_ms, NUM_THRESHOLDS)
         if daemon.mode != MEMORY_TIERING:
             thresholds_ms = [math.inf]
-        yield from (HintFaults(scenario, threshold_ms / 1e3) for threshold_ms in thresholds_ms)
+        for threshold_ms, size in itertools.product(thresholds_ms, _sizes(daemon)):
+            yield HintFaults(scenario, threshold_ms / 1e3, max(1, round(size / PAGE_BYTES)))
         return
     shortest_s = _shortest_window_s(scenario, daemon)
     longest_s = max(shortest_s, min(LONGEST_WINDOW * shortest_s, daemon.tunables["scan_period"].max / 1e3))

@@ -123,8 +123,6 @@ class _Run:
     ready_s: float = math.inf
     """When it is known what is hot."""
     is_known: bool = False
-    is_first: bool = True
-    """Whether nothing has been looked for since it began."""
 
 
 class _Flow(NamedTuple):
@@ -198,7 +196,7 @@ class Fluid:
         process, run = self._processes[number], self._runs[number]
         process["is_running"], process["accesses"] = True, 0.0
         start_s = float(process["start_s"])
-        run.phase, run.is_known, run.is_first = 0, False, True
+        run.phase, run.is_known = 0, False
         run.phase_until_s = start_s + self._episode.phase_s[number][0]
         run.load_until_s = start_s + self._episode.arrays.loads[number][0, 0]
         run.ready_s = start_s + (math.inf if self._finder is None else self._finder.first_delay_s)
@@ -279,8 +277,6 @@ class Fluid:
             self._left -= flow.share * (span_s / step_s)
             if self._left <= LEAST_SHARE:
                 self._look, self._rounds = None, 2 * self._rounds
-                for run in self._runs:
-                    run.is_first &= not run.is_known
         for number in np.flatnonzero(left_s <= span_s * (1.0 + 1e-12)):
             self._end_work(int(number))
 
@@ -321,7 +317,7 @@ class Fluid:
             owner=self._owner,
             threads=np.where(processes["is_running"], processes["threads"], math.inf),
             free=max(0.0, self._most_fast - self._fast.sum()),
-            is_first=any(run.is_first for run in self._runs if run.is_known),
+            since_start_s=self._now_s - processes["start_s"],
         )
 
     def _watching(self) -> Floats:

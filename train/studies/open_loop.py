@@ -26,7 +26,6 @@ from tyro.conf import arg
 from tierenv.action import ActionCodec
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.daemon import load_daemon
-from tierenv.no_foresight import no_foresight_s
 from tierenv.progress import ReportProgress
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
@@ -61,7 +60,7 @@ SIGMA = 0.3
 """First standard deviation of the searches, in coordinates from -1 to 1."""
 SEED = 20_000
 """Of the searches."""
-FIGURES = ("on its episodes", "the estimate there", "on fresh ones", "the estimate there")
+FIGURES = ("on its episodes", "on fresh ones")
 """Columns of a table of what was found: shares of the gap."""
 GIVEN_UP_AT = 2.0
 """Candidates are given up at this many times the all-fast time."""
@@ -244,14 +243,13 @@ def _settings(scenario: Scenario, vector: Floats) -> dict[str, Any]:
 
 
 def _judged(scenario: Scenario, form: Form, best: Floats, seeds: Sequence[int]) -> dict[str, Any]:
-    """Mean time on some episodes, and what of the gap to the clairvoyant that closes, and the estimate."""
+    """Mean time on some episodes, and what of the gap to the clairvoyant that closes."""
     seconds = play(scenario, form, best[None], seeds).mean()
     systems = [LumpedSystem([scenario.replace(control=control)] * len(seeds)) for control in ("tunables", "off")]
     for system in systems:
         system.reset(episode_seeds(seeds), ["training"] * len(seeds))
-    told_apart, still = systems
-    least = np.mean([clairvoyant_bound_s(told_apart, index) for index in range(len(seeds))])
-    estimate = np.mean([no_foresight_s(told_apart, index) for index in range(len(seeds))])
+    known, still = systems
+    least = np.mean([clairvoyant_bound_s(known, index) for index in range(len(seeds))])
     still.run_to_end()
     most = still.elapsed_s.mean()
     return {
@@ -260,7 +258,6 @@ def _judged(scenario: Scenario, form: Form, best: Floats, seeds: Sequence[int]) 
         "no_migration": float(most),
         "clairvoyant": float(least),
         "gap_closed": float((most - seconds) / (most - least)),
-        "no_foresight_gap_closed": float((most - estimate) / (most - least)),
     }
 
 
@@ -292,11 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def figures(row: dict[str, Any]) -> list[str]:
     """`FIGURES` of a row."""
-    return [
-        f"{row[episodes][key]:.3f}"
-        for episodes in ("searched", "fresh")
-        for key in ("gap_closed", "no_foresight_gap_closed")
-    ]
+    return [f"{row[episodes]['gap_closed']:.3f}" for episodes in ("searched", "fresh")]
 
 
 def _part_of(report_progress: ReportProgress, number: int, parts: int) -> ReportProgress:
