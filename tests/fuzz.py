@@ -73,7 +73,7 @@ from tierenv.train.progress_csv import STEPS, ProgressCsv
 from tierenv.train.recorded import open_record
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.sweep.index import Index
-from tierenv.train.sweep.plan import Sweep, load_sweep
+from tierenv.train.sweep.plan import load_sweep
 from tierenv.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +91,6 @@ RECORDS: dict[str, Any] = {
     "scenarios": Scenario,
     "suites": Suite,
     "algorithms": TrainingConfig,
-    "sweeps": Sweep,
 }
 """What the YAML files of each kind hold."""
 
@@ -103,12 +102,13 @@ FAMILY = {
     b"fast_capacity: 1GiB\ncorunners:\n- {workload: {like: workload.yaml, threads: 2}, size: 1GiB}\n",
 }
 """Files that refer to each other; quicker to read than most packaged ones, and hence tried more often."""
-SWEEP = {
-    "mine.yaml": b"trainings:\n  configurations: [./training.yaml]\n  seeds: [0, 1]\n"
-    b"  overrides: {gamma: [1.0, 0.9], hyperparameters.n_epochs: [1]}\n"
-    b"searches: {targets: [./scenario.yaml], daemons: [./daemon.yaml], samplers: [random], trials: 2, seeds: 1}\n",
-    "training.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n",
-}
+SWEEPS = [
+    {
+        "mine.yaml": b"trainings:\n  configurations: [./training.yaml]\n  overrides: {hyperparameters.n_epochs: [1]}\n",
+        "training.yaml": b"scenarios: [scenario.yaml]\nalgorithm: ppo\ntimesteps: 64\n",
+    },
+    {"mine.yaml": b"searches: {targets: [./scenario.yaml], samplers: [random], trials: 2, seeds: 1}\nthreads: 2\n"},
+]
 HEATS = [
     b"like: skewed\nheat: {zipf: {exponent: 1.1, classes: 8, items: 5000, floor: 0.01}}\n"
     b"drift: {share_per_s: 0.01, classes: 4, steps: 4}\nload: {daily: {low: 0.2, period: 60s, steps: 4}}\n",
@@ -134,7 +134,6 @@ FAMILIES: dict[str, list[Files]] = {
             b"averages: [4, 16], overrides: {idle: {stack: 2}}, machine: [fast_share]}\n"
         }
     ],
-    "sweeps": [FAMILY | SWEEP],
 }
 
 
@@ -492,20 +491,23 @@ def _load_reported(folder: Path) -> object:
     return json.dumps(asdict(section), allow_nan=False).encode()
 
 
-def _load_swept(folder: Path) -> object:
+def _load_sweep(folder: Path) -> object:
     """As `sweep` does before the first job begins, which writes the index."""
     jobs = load_sweep(str(folder / "mine.yaml"))[1]
     return [Index.open(folder / "out", "tierenv sweep", jobs).to_json(), json.dumps([job.to_json() for job in jobs])]
 
 
-def _swept() -> list[Files]:
-    """A sweep and the index of its folder."""
-    with tempfile.TemporaryDirectory() as temporary:
-        _write(FAMILY | SWEEP, Path(temporary) / "sweep")
-        (Path(temporary) / "sweep" / "out").mkdir()
-        _load_swept(Path(temporary) / "sweep")
-        index = (Path(temporary) / "sweep" / "out" / "sweep.json").read_bytes()
-    return [FAMILY | SWEEP | {"out/sweep.json": index}]
+def _sweeps() -> list[Files]:
+    """Sweeps, each with the index of its folder."""
+    inputs = []
+    for number, files in enumerate(SWEEPS):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / str(number)
+            _write(FAMILY | files, folder)
+            (folder / "out").mkdir()
+            _load_sweep(folder)
+            inputs.append(FAMILY | files | {"out/sweep.json": (folder / "out" / "sweep.json").read_bytes()})
+    return inputs
 
 
 TARGETS: dict[str, Target] = {
@@ -526,7 +528,7 @@ TARGETS: dict[str, Target] = {
     "run": Target(_runs, _load_run, finish=packed),
     "transitions": Target(_transitions, _load_transitions),
     "report": Target(_reported, _load_reported),
-    "swept": Target(_swept, _load_swept),
+    "sweep": Target(_sweeps, _load_sweep),
 }
 """All that reads files."""
 

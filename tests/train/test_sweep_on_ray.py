@@ -59,12 +59,13 @@ def wait_until(is_so: Callable[[], Any], *running: subprocess.Popen[str]) -> Any
 @contextlib.contextmanager
 def sweeping(path: Path, *options: str | Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Runs `tierenv sweep` beside the block, at whose end it is gone."""
-    command = [sys.executable, "-m", "tierenv.train", "sweep", path, *options]
+    command = [sys.executable, "-P", "-m", "tierenv.train", "sweep", path, *options]  # as the installed command
     process = subprocess.Popen(
         [str(word) for word in command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=path.parent,
         env=os.environ | variables,
         start_new_session=True,
     )
@@ -139,6 +140,8 @@ def test_results_are_those_of_one_process_and_a_killed_worker_costs_an_interval_
 
     content = {"configurations": ["./training.yaml", "./frail.yaml"], "seeds": [0, 1]}
     path = write_sweep(tmp_path, trainings=content, searches=SEARCH)
+    for module in ("torch", "tierenv"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('what lies in the working folder was run')")
     cache = user_folder("cache")
     variables = {"HOME": str(home), "XDG_CACHE_HOME": str(cache and cache.parent)}
     with sweeping(path, "--workers=2", "--output", on_ray, **variables) as sweep:

@@ -63,12 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table. Returns the exit code."""
     options = tyro.cli(Growth, args=arguments)
     rows = [measure(options.sweep, workers) for workers in options.workers]
-    columns = ["workers", "wall time [s]", "as fast", "processor time of the jobs [s]", "processors busy"]
-    Console().print(plain_table(f"sweep {options.sweep}", columns, cells(rows)))
+    Console().print(plain_table(f"sweep {options.sweep}", COLUMNS, cells(rows)))
     if options.json is not None:
         content = {"schema": 1, "git_revision": git_revision(), "machine": machine(), "sweep": options.sweep}
         write_json(options.json, content | {"rows": rows})
     return 0
+
+
+COLUMNS = ["workers", "wall time [s]", "as fast", "jobs' processor time [s]", "processors busy", "with the jobs"]
 
 
 def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -79,7 +81,8 @@ def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
             f"{row['wall_s']:.0f}",
             f"{rows[0]['wall_s'] / row['wall_s']:.2f}",
             f"{row['cpu_s']:.0f}",
-            f"{row['busy_processors']:.1f}",
+            f"{row['busy_processors']:.2f}",
+            f"{row['cpu_s'] / row['wall_s']:.2f}",
         ]
         for row in rows
     ]

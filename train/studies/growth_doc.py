@@ -4,10 +4,9 @@ import sys
 
 from tierenv.reading import read_json
 from tierenv.train.studies.generated import RESULTS, ROOT, markdown_table, rewrite, with_parts
-from tierenv.train.studies.growth import cells
+from tierenv.train.studies.growth import COLUMNS, cells
 
 ALGORITHM_DOC = ROOT / "docs" / "algorithm.md"
-COLUMNS = ("workers", "wall time [s]", "times as fast", "processor time of the jobs [s]", "processors busy")
 
 
 def growth() -> str:

@@ -14,11 +14,12 @@ import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tierenv
 from tierenv.errors import ConfigError
 from tierenv.files import locked
 from tierenv.progress import unreported
@@ -136,7 +137,8 @@ class OnRay:
             import ray
 
             try:
-                ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR)
+                with chdir(Path(tierenv.__file__).parents[1]):  # Ray lets workers import first what lies in it
+                    ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:  # Ray raises what its parts raise
                 where = "Ray" if self.address is None else f"--address={self.address}"
                 reason = " ".join(str(error).split()).partition(". ")[0]  # Ray adds advice
