@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from tierenv.agents.heuristics import StaticPolicy
+from tierenv.agents.heuristics import PassivePolicy, StaticPolicy
 from tierenv.agents.policy import Policy, scenario_for
 from tierenv.errors import ConfigError
 from tierenv.files import atomic_write_text, locked
@@ -26,8 +26,8 @@ from tierenv.train.provenance import git_revision
 
 UNKNOWN_CODE = "unknown code"
 """What stands in place of an identity of a policy that is code of others."""
-SEARCHED = "searched"
-"""In place of that of a stored static setting: rivals may be searched on the set itself, and as often as one likes."""
+RIVAL = "rival"
+"""In place of that of a kernel's rule, or of a stored static setting, which may be searched on the set itself."""
 
 Word = Annotated[str, Field(max_length=1000)]
 
@@ -38,7 +38,7 @@ class OpenedPolicy(Record):
     policy: Word
     """As the command line called it."""
     identity: Word
-    """SHA-256 of its decisions' identities on all scenarios, `UNKNOWN_CODE` or `SEARCHED`."""
+    """SHA-256 of its decisions' identities on all scenarios, `UNKNOWN_CODE` or `RIVAL`."""
 
 
 class Use(Record):
@@ -150,14 +150,19 @@ def open_for_policies(
 
 def _identity(pairs: Sequence[tuple[Scenario, Policy]]) -> str:
     """Of all that one policy decides on the scenarios that it runs on."""
-    if all(isinstance(policy, StaticPolicy) and policy.chosen_on for _, policy in pairs):
-        return SEARCHED
+    if all(_is_rival(policy) for _, policy in pairs):
+        return RIVAL
     parts = []
     for scenario, policy in pairs:
         if policy.identity is None:
             return UNKNOWN_CODE
         parts.append([scenario_for(policy, scenario).identity, policy.identity])
     return identity_of(parts)
+
+
+def _is_rival(policy: Policy) -> bool:
+    """Whether there is nothing in a policy that somebody could have made after a look at the set, but may not."""
+    return isinstance(policy, PassivePolicy) or (isinstance(policy, StaticPolicy) and bool(policy.chosen_on))
 
 
 def _log(origin: Origin, verb: Literal["evaluate", "tune"], asked: tuple[OpenedPolicy, ...]) -> list[Opening]:
@@ -203,7 +208,7 @@ def _opened(origin: Origin, known: Collection[Opening], asked: tuple[OpenedPolic
         return found
     if not found.policies:
         return found.model_copy(update={"policies": asked})
-    identities = {SEARCHED, *(each.identity for each in found.policies)} - {UNKNOWN_CODE}
+    identities = {RIVAL, *(each.identity for each in found.policies)} - {UNKNOWN_CODE}
     for policy in asked:
         if policy.identity not in identities:
             whose = (
