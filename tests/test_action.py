@@ -105,6 +105,17 @@ def test_a_daemon_s_list_of_tunables_is_the_shape_of_its_actions() -> None:
         ActionCodec(TUNABLE, V1)
 
 
+@given(coordinates, st.integers(2, 16))
+def test_a_counted_tunable_is_the_nearest_whole_number_halves_up(coordinate: float, windows: int) -> None:
+    codec = ActionCodec(load_daemon("kmmscand-threshold"))
+    column = codec.columns["access_threshold"]
+    decoded = codec.decode([0, 0, 0, coordinate])[column]
+    assert decoded == math.floor(2 * 8 ** ((np.float64(coordinate) + 1) / 2) + 0.5)
+    whole = np.array(load_daemon("kmmscand-threshold").start_setting.row)
+    whole[column] = windows
+    assert codec.decode(codec.encode(whole).astype(np.float32))[column] == windows
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -112,6 +123,8 @@ def test_a_daemon_s_list_of_tunables_is_the_shape_of_its_actions() -> None:
         ("scan_period", 123.456, "123.5ms"),
         ("scan_size", 2.0**34, "16GiB"),
         ("throttle", math.inf, "unlimited"),
+        ("access_threshold", 4.0, "4 windows"),
+        ("access_threshold", 1.0, "1 window"),
     ],
 )
 def test_a_tunable_is_written_as_people_write_it(name: str, value: float, text: str) -> None:

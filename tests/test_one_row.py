@@ -28,7 +28,7 @@ from tierenv.train.studies.model_doc import features_part, tunables_part
 from tierenv.tunables import NUMBER, TUNABLES, Tunable
 
 MADE_UP = Tunable(
-    name="patience", quantity=NUMBER, meaning="windows a page must be hot in", grid_points=3, has_zero=True
+    name="patience", quantity=NUMBER, meaning="windows after which it gives up", grid_points=3, has_zero=True
 )
 SCANS = increment("nr_kmmscand_vma_scans")
 MADE_UP_FEATURES = (
@@ -91,7 +91,7 @@ def test_a_setting_holds_the_made_up_tunable(scenario_path: Path) -> None:
     assert scenario.daemon.start_setting.policy_name == "static:2000,1024,inf,2"
     for name in ("static:500,1024,inf,16", "static:scan_period=500ms,patience=16"):
         _, in_force = played(name, scenario)
-        np.testing.assert_allclose(in_force, [[500, 2**30, np.inf, np.nan, 16]] * 2, rtol=1e-6)
+        np.testing.assert_allclose(in_force, [[500, 2**30, np.inf, np.nan, np.nan, 16]] * 2, rtol=1e-6)
 
 
 def test_an_observation_holds_the_made_up_columns(scenario_path: Path) -> None:
@@ -167,5 +167,5 @@ def test_both_go_through_training_bundle_integers_c_and_rules(
 
 def test_documents_list_both(scenario_path: Path) -> None:
     assert any(row[0] == "patience" for row in catalogue("tunables").rows)
-    assert "| `patience` | windows a page must be hot in |" in tunables_part()
+    assert "| `patience` | windows after which it gives up |" in tunables_part()
     assert "average over 4 steps" in features_part() and "| `recent_promotions` |" in features_part()

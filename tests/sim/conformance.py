@@ -37,6 +37,11 @@ def tuned(name: str = "moving-hot-set", **changes: object) -> Scenario:
     return shrink(with_workload(load_scenario(name), accesses_per_page=2e4).replace(**changes), PAGES)
 
 
+def patient() -> Scenario:
+    """Returns a small machine whose daemon counts for how many windows in a row a page was accessed."""
+    return tuned("skewed", daemon=load_daemon("kmmscand-threshold"))
+
+
 def ruled() -> Scenario:
     """Returns a small machine whose kernel follows its own rule, and whose daemon lacks a tunable."""
     return tuned("skewed", daemon=load_daemon("kmmscand-v1"), control="kernel-rule")
@@ -72,7 +77,7 @@ def setting(scenario: Scenario, share: float) -> NDArray[np.float64]:
     for column, (name, tunable) in enumerate(TUNABLES.items()):
         if name in scenario.daemon.tunables:
             bounds = scenario.daemon.tunables[name]
-            row[column] = bounds.min * (bounds.max / bounds.min) ** share
+            row[column] = tunable.quantity.nearest(bounds.min * (bounds.max / bounds.min) ** share)
             if share == 1.0 and tunable.has_unlimited:
                 row[column] = math.inf
     return row
@@ -91,7 +96,7 @@ def assert_same(found: Told, expected: Told, rows: Any = slice(None)) -> None:
 class SystemConformance:
     """What a kernel can promise, too."""
 
-    most_machines = 5
+    most_machines = 6
     """How many a system can have; laws of a batch are of those that have several."""
 
     def make(self, scenarios: Sequence[Scenario]) -> Any:
@@ -109,7 +114,7 @@ class SystemConformance:
         system.reset(np.arange(seed, seed + n, dtype=np.uint64), ["training"] * n, mask)
 
     def test_every_array_has_a_row_for_each_machine_and_its_own_type(self) -> None:
-        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing(), patient()][: self.most_machines]
         system, n = self.begin(*scenarios), len(scenarios)
         shapes = {name: (values.dtype, values.shape) for name, values in told(system).items()}
         number, count = np.dtype(np.float64), np.dtype(np.int64)
@@ -152,8 +157,9 @@ class SystemConformance:
         assert_same(told(system), expected)
 
     @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-    def test_tunables_are_in_force_as_they_were_applied(self, share: float) -> None:
-        scenario = tuned()
+    @pytest.mark.parametrize("make_scenario", [tuned, patient])
+    def test_tunables_are_in_force_as_they_were_applied(self, make_scenario: Any, share: float) -> None:
+        scenario = make_scenario()
         system = self.begin(scenario)
         row = setting(scenario, share)
         system.apply(row[np.newaxis])
@@ -178,7 +184,7 @@ class SystemConformance:
             system.advance(STEP_S)
             assert (np.isnan(system.tunables[0]) == is_lacking).all()
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
+    @pytest.mark.parametrize("make_scenario", [tuned, patient, faulting, changing])
     def test_time_passes_as_asked_and_counters_only_grow(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario)
@@ -192,7 +198,7 @@ class SystemConformance:
             assert (now["counters"] >= 0).all()
             before = now
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
+    @pytest.mark.parametrize("make_scenario", [tuned, patient, faulting, changing])
     def test_no_time_is_no_change(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario)
@@ -255,7 +261,7 @@ class ModelledConformance(SystemConformance):
             steps.append(told(system))
         return steps
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
+    @pytest.mark.parametrize("make_scenario", [tuned, patient, faulting, changing])
     def test_a_seed_decides_the_episode_whatever_ran_before(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario, seed=5)
@@ -282,7 +288,7 @@ class ModelledConformance(SystemConformance):
                 each.advance(STEP_S)
             assert_same(told(system), told(undisturbed))
 
-    @pytest.mark.parametrize("make_scenario", [tuned, faulting, changing])
+    @pytest.mark.parametrize("make_scenario", [tuned, patient, faulting, changing])
     def test_a_machine_stands_still_once_its_work_is_done(self, make_scenario: Any) -> None:
         scenario = make_scenario()
         system = self.begin(scenario)
@@ -306,7 +312,7 @@ class ModelledConformance(SystemConformance):
         assert system.elapsed_s[0] == pytest.approx(completion_s, rel=0.01)
 
     def test_a_reset_under_a_mask_leaves_the_other_machines_alone(self) -> None:
-        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing(), patient()][: self.most_machines]
         n = len(scenarios)
         system, undisturbed = self.begin(*scenarios), self.begin(*scenarios)
         for each in (system, undisturbed):
@@ -323,7 +329,7 @@ class ModelledConformance(SystemConformance):
             np.testing.assert_array_equal(system.counters[1], alone.counters[0])
 
     def test_a_machine_does_not_depend_on_its_batch(self) -> None:
-        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing()][: self.most_machines]
+        scenarios = [tuned(), ruled(), faulting(), left_alone(), changing(), patient()][: self.most_machines]
         together = self.trajectory(self.begin(*scenarios), *scenarios)
         for index, scenario in enumerate(scenarios):
             alone = self.trajectory(self.begin(scenario, seed=index), scenario)

@@ -144,6 +144,8 @@ IN_ORDER = dict.fromkeys(("failed", "migadded", "slowtier"), 0.025) | dict.fromk
 
 STEADY = dict.fromkeys(("idlepage", "migrated", "demoted"), 0.005)
 """Margins of the means alone where the throttle sets the pace: spreads are those of a handful of pages."""
+LONG_STREAKS = {"failed": 0.04, "migadded": 0.02}
+"""Margins where few pages come up to the threshold at a time, so that a region is more of a chunk's share of them."""
 RACED = dict.fromkeys(("migrated", "demoted"), 0.01)
 """Margins where the migrator fills what room kswapd makes, page by page, all the time."""
 IN_VAIN = dict.fromkeys(("numa_faults", "numa_candidates"), 0.005) | {"demoted": 0.06, "numa_promoted": 0.03}
@@ -270,10 +272,14 @@ def make_cases() -> dict[str, Case]:
         "moving, throttled": Case(moving, always(500.0, 4 * GIB, 200 * MIB), STEADY, {"wasted": 0.02}),
         "moving, tuned at random": Case(moving, at_random(moving.daemon)),
         "moving, throttled, 4 windows": Case(
-            moving.replace(daemon=threshold), always(500.0, 4 * GIB, 200 * MIB, access_threshold=4.0)
+            moving.replace(daemon=threshold),
+            always(500.0, 4 * GIB, 200 * MIB, access_threshold=4.0),
+            coarse={"wasted": 0.03},
         ),
         "moving, throttled, 8 windows": Case(
-            moving.replace(daemon=threshold), always(500.0, 4 * GIB, 200 * MIB, access_threshold=8.0)
+            moving.replace(daemon=threshold),
+            always(500.0, 4 * GIB, 200 * MIB, access_threshold=8.0),
+            coarse=LONG_STREAKS,
         ),
         "moving, threshold tuned at random": Case(moving.replace(daemon=threshold), at_random(threshold)),
         "moving, NUMA balancing tuned at random": Case(moving.replace(daemon=numa), at_random(numa)),
