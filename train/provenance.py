@@ -10,8 +10,10 @@ PACKAGES = ("tierenv", "cmaes", "gymnasium", "numba", "numpy", "optuna", "scipy"
 
 SOURCES = (".ci", "Makefile", "agents", "configs", "constraints.txt", "pyproject.toml", "tests", "tierenv", "train")
 """What decides a result, at the top of a checkout; the rest is prose, or was made from these."""
-ARTEFACTS = ("configs/policies", "configs/families/*.openings.json")
-"""What stands among the sources and was made from them, or tells of what was done with them."""
+ARTEFACTS = ("configs/policies",)
+"""What stands among the sources and was made from them."""
+LOGS = ("configs/families/*.openings.json",)
+"""What stands there and tells what was done with them (`tierenv.train.openings`)."""
 
 
 def versions() -> dict[str, str]:
@@ -44,7 +46,7 @@ def revision_of(root: Path) -> str | None:
     return f"{revision}-dirty" if changes else revision
 
 
-_SOURCES = [f":(top){name}" for name in SOURCES] + [f":(top,exclude){name}" for name in ARTEFACTS]
+_SOURCES = [f":(top){name}" for name in SOURCES] + [f":(top,exclude){name}" for name in (*ARTEFACTS, *LOGS)]
 
 
 def _git(root: Path, *arguments: str) -> str:

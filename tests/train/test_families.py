@@ -23,7 +23,6 @@ from tierenv.train.config import family_suite, load_suite, load_training_config
 from tierenv.train.evaluate import evaluate
 from tierenv.train.learn import Selection, learn
 from tierenv.train.openings import UNKNOWN_CODE, read_openings
-from tierenv.train.provenance import _SOURCES
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.search import search_target
 
@@ -275,10 +274,6 @@ def test_the_log_of_a_packaged_family_falls_back_on_the_folder_of_the_user(
     monkeypatch.setattr(os, "access", access)
     with pytest.raises(ConfigError, match="was opened at"):
         final(family, SELDOM)
-
-
-def test_an_opening_does_not_change_the_sources() -> None:
-    assert ":(top,exclude)configs/families/*.openings.json" in _SOURCES
 
 
 def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, family: Path, tmp_path: Path) -> None:

@@ -45,14 +45,25 @@ def make_repository(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["configs/policies/x/policy.json", "docs/a.md", "results/new.json", "README.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "configs/policies/x/policy.json",
+        "configs/families/x.openings.json",
+        "docs/a.md",
+        "results/new.json",
+        "README.md",
+    ],
+)
 def test_artefacts_and_prose_leave_a_revision_clean(checkout: Path, name: str) -> None:
     (checkout / name).parent.mkdir(exist_ok=True)
     (checkout / name).write_text("another text\n")
     assert revision_of(checkout) == git(checkout, "rev-parse", "--short=12", "HEAD")
 
 
-@pytest.mark.parametrize("name", ["tierenv/env.py", "configs/daemons/x.yaml", "Makefile", "train/new.py"])
+@pytest.mark.parametrize(
+    "name", ["tierenv/env.py", "configs/daemons/x.yaml", "configs/families/x.yaml", "Makefile", "train/new.py"]
+)
 def test_a_source_that_differs_makes_a_revision_dirty(checkout: Path, name: str) -> None:
     (checkout / name).parent.mkdir(exist_ok=True)
     (checkout / name).write_text("another text\n")
