@@ -124,6 +124,8 @@ def test_policies_are_exported(tierenv: Run, tmp_path: Path, policy: str, format
         (["export", "moving-hot-set", "--format", "onnx", "--output", "a.onnx"], "export"),
         (["evaluate", "skewed", "--plot", "a.png"], "plots"),
         (["report", "RUN", "--output", "a.html"], "report"),
+        (["tune", "skewed", "--sampler", "gp"], "tune"),
+        (["tune", "skewed", "--sampler", "random", "--trials", "3", "--storage", "a.log"], "tune"),
     ],
 )
 def test_what_needs_an_extra_names_it(tierenv: Run, run_folder: Path, arguments: list[str], extra: str) -> None:
