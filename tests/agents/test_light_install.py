@@ -126,6 +126,8 @@ def test_policies_are_exported(tierenv: Run, tmp_path: Path, policy: str, format
         (["report", "RUN", "--output", "a.html"], "report"),
         (["sweep", "demo"], "cluster"),
         (["sweep", "demo", "--serial"], "train"),
+        (["tune", "skewed", "--sampler", "gp"], "tune"),
+        (["tune", "skewed", "--sampler", "random", "--trials", "3", "--storage", "a.log"], "tune"),
     ],
 )
 def test_what_needs_an_extra_names_it(tierenv: Run, run_folder: Path, arguments: list[str], extra: str) -> None:

@@ -220,6 +220,7 @@ def open_search_file(path: Path | None) -> Iterator[SearchFile | None]:
     logging.set_verbosity(logging.WARNING)
     content = read_bytes(path, MOST_BYTES) if path.exists() else b""
     _check_lines(content, path)
+    Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
     try:
         with locked(path, wait=False):
