@@ -16,9 +16,10 @@ from tierenv.agents.foreign import FOREIGN, command_line_loader
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import Policy
 from tierenv.errors import ConfigError
+from tierenv.observation_spec import observation_rows
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.cli import main
-from tierenv.train.evaluate import evaluate
+from tierenv.train.evaluate import evaluate, evaluation_task
 from tierenv.train.run_dir import to_yaml
 from tierenv.wrappers import DiscreteMenu, menu_actions
 
@@ -165,6 +166,18 @@ def uncontrolled(scenario):
     policy = make(scenario)
     policy.control = "nix"
     return policy
+
+
+def remembering(scenario):
+    policy = make(scenario)
+    policy.observation = {"stack": 4}
+    return policy
+
+
+def forgetful(scenario):
+    policy = make(scenario)
+    policy.observation = {"stack": 0}
+    return policy
 """
 
 
@@ -183,6 +196,15 @@ def test_a_factory_of_the_working_folder_is_found_and_played(module: None) -> No
     names = ["python:mine:make", "static:scan_period=1s"]
     rows = evaluate("./tiny.yaml", names, 2, load=command_line_loader(is_trusted=False)).rows
     assert [row.policy for row in rows] == names and (rows[0].episodes.seconds > 0).all()
+
+
+def test_a_policy_says_what_it_observes_as_configuration(module: None) -> None:
+    policy = load("python:mine:remembering")
+    assert policy.observation == observation_rows({"stack": 4}, SCENARIO.daemon)
+    assert len(evaluation_task(policy, tiny(), 1).encoder.columns) == 4 * len(policy.observation)
+    assert load("python:mine:make").observation is None
+    with pytest.raises(ConfigError, match="policy python:mine:forgetful: observation: stack=0"):
+        load("python:mine:forgetful")
 
 
 @pytest.mark.parametrize("factory", ["narrow", "wild"])
