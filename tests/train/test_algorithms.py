@@ -4,7 +4,9 @@ import csv
 import json
 import logging
 import math
+import os
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -317,9 +319,6 @@ def test_a_decay_goes_on_where_it_was_when_a_run_is_resumed(trained: Trained, tm
             assert total == 256
             if done == 132 and not stop[0]:
                 stop[0] = True
-                import os
-                import signal
-
                 os.kill(os.getpid(), signal.SIGINT)
 
         learn(config, run, press)

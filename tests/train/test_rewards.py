@@ -16,11 +16,14 @@ from tests.tiny import tiny
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.errors import ConfigError
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.task import simulated_task
 from tierenv.train.config import load_training_config
-from tierenv.train.episodes import episode_seeds, run_episodes
+from tierenv.train.episodes import episode_seeds, holding, run_episodes
 from tierenv.train.evaluate import evaluate
+from tierenv.train.learn import learn
 from tierenv.train.reward_baselines import EPISODES, baseline, baselines_of_machines
 from tierenv.train.rewards import NUM_POINTS, Baseline, RewardForm, Rewards
+from tierenv.train.run_dir import RunDirectory
 from tierenv.train.vec_adapter import TieredMemoryVecEnv
 from tierenv.vector_env import TieredMemoryVectorEnv
 
@@ -114,9 +117,6 @@ def test_a_scenario_counts_by_the_root_of_what_can_be_won(baselines: list[Baseli
 
 
 def evaluate_no_migration(scenario: Any, seeds: list[int]) -> float:
-    from tierenv.task import simulated_task
-    from tierenv.train.episodes import holding
-
     task = simulated_task([scenario.replace(control="off")] * len(seeds))
     return float(run_episodes(task, holding(np.zeros((len(seeds), 3))), seeds).objective.mean())
 
@@ -188,9 +188,6 @@ def test_bad_forms_are_named(
 
 
 def test_a_run_trains_on_every_form_and_is_judged_by_time_alone(write_config: WriteConfig, tmp_path: Path) -> None:
-    from tierenv.train.learn import learn
-    from tierenv.train.run_dir import RunDirectory
-
     reward = {"scale": 10, "normalise": "gap", "worse_than_no_migration": 3, "move_cost": "1us"}
     config = load_training_config(str(write_config(reward=reward, timesteps=32)))
     with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:

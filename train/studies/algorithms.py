@@ -5,6 +5,7 @@ the other, for the same wall time, evaluations not counted, and judged beside th
 moves. A study that was stopped goes on with the runs that are not done. The machine should have nothing else to do.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ def _outcome(row: Row) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, judge and print a line for each training. Returns the exit code: 130 if it was interrupted."""
     options = tyro.cli(AlgorithmsStudy, args=arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     runs = []
     for algorithm in options.algorithms:
         for seed in range(options.training_seeds):
