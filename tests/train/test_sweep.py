@@ -170,6 +170,8 @@ def test_too_many_jobs_are_refused(write_config: WriteConfig, tmp_path: Path, mo
         (["--serial", "--workers", "2"], "--serial: takes neither --workers nor --address"),
         (["--workers", "0"], "--workers=0: must be 1 to 1024"),
         (["--address", "ray://a:1"], "--address=ray://a:1: must be HOST:PORT, or auto"),
+        (["--address", "a" * 70 + ":1"], ":1: nothing answers there: "),
+        (["--address", "a:" + "9" * 5000], "must be HOST:PORT, or auto"),
         (["--address", "a:70000"], "--address=a:70000: must be HOST:PORT, or auto"),
         (["--address", "127.0.0.1:1"], "--address=127.0.0.1:1: nothing answers there: Connection refused"),
         (["--serial", "--output", "/proc/none"], "/proc/none: "),

@@ -320,10 +320,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="tierenv-", dir="/tmp") as folder:  # short, for sockets
+        monkeypatch.setenv("RAY_TMPDIR", folder)
         cluster = Cluster()
         try:
             for processors in (0, 1, 1):
-                cluster.add_node(num_cpus=processors, temp_dir=folder)
+                cluster.add_node(num_cpus=processors)
             yield cluster
         finally:
             cluster.shutdown()

@@ -5,9 +5,10 @@ that another process goes on with it when the first one dies, and knows what it 
 """
 
 import json
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ from tierenv.train.html_report.run import STEPS
 from tierenv.train.journal import digest, journal_of
 from tierenv.train.run_dir import RunDirectory, write_json
 from tierenv.train.search import search_scenarios
+
+log = logging.getLogger(__name__)
 
 Facts = dict[str, str | int | float | None]
 """What a job came to, by name."""
@@ -233,7 +236,12 @@ def _free(folder: Path) -> Iterator[None]:
     A process that was taken for dead may be about to die; until then it writes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, wait=False))
+        except BlockingIOError:
+            log.info("%s: waiting for the process that writes there", folder)
+            stack.enter_context(locked(folder))
         yield
 
 

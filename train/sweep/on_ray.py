@@ -96,12 +96,14 @@ def check_address(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16) or "/" in host:
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16
+    if not (host and is_port) or "/" in host:
         raise ConfigError(f"--address={address}: must be HOST:PORT, or auto on a node of the cluster")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
-    except OSError as error:
-        raise ConfigError(f"--address={address}: nothing answers there: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # the latter of a host whose name cannot be one
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--address={address}: nothing answers there: {reason}") from None
 
 
 @dataclass(frozen=True)

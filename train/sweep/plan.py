@@ -37,7 +37,7 @@ def _check_differ(values: Sequence[Any]) -> Sequence[Any]:
 
 Item = TypeVar("Item")
 Several = Annotated[tuple[Item, ...], Field(min_length=1), AfterValidator(_check_differ)]
-Reference = Annotated[str, WrapValidator(_as_given)]
+NameOrPath = Annotated[str, WrapValidator(_as_given)]
 Single = bool | int | float | str
 Value = Annotated[Single | tuple[Single, ...] | None, WrapValidator(_as_given)]
 Seed = Annotated[int, Field(ge=0, lt=1_000_000)]
@@ -49,7 +49,7 @@ OWN_FIELDS = ("seed", "simulator_threads", "name", "like")
 class Trainings(Record):
     """Every configuration with every combination of changes and every seed."""
 
-    configurations: Several[Reference]
+    configurations: Several[NameOrPath]
     """Training configurations: names from `tierenv list algorithms`, or paths."""
     seeds: Several[Seed] = (0,)
     """Of networks, exploration and episodes."""
@@ -61,9 +61,9 @@ class Trainings(Record):
 class Searches(Record):
     """Every suite or scenario under every daemon with every sampler."""
 
-    targets: Several[Reference]
+    targets: Several[NameOrPath]
     """Suites or scenarios: names from `tierenv list suites scenarios`, or paths."""
-    daemons: Several[Reference] | None = None
+    daemons: Several[NameOrPath] | None = None
     """Daemons in place of the scenarios' own; null for these."""
     samplers: Several[str] = ("grid",)
     """How settings are picked, as `tierenv tune --sampler`."""
