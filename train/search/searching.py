@@ -109,6 +109,7 @@ def search_target(
     On a family's final set, which `open_final` opens, that is logged.
     """
     suite = load_suite(target, daemon)
+    check_search(suite, sampler, trials, num_seeds, sampler_seed)
     if opened := check_opened(suite, open_final):
         open_for_search(opened)
     where = {"storage": storage, "journal": journal}
