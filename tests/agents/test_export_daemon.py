@@ -85,6 +85,12 @@ def test_times_and_the_rule_are_the_records(tmp_path: Path) -> None:
     assert (found["INITIAL_DELAY_MS"], found["DECAY_SHIFT"]) == ("3000ULL", "7")
 
 
+def test_a_threshold_of_windows_is_more_than_the_module_counts(tmp_path: Path) -> None:
+    patient = SCENARIO.replace(daemon="kmmscand-threshold")
+    with pytest.raises(ConfigError, match="has the tunables .*access_threshold; the module has scan_period, scan_size"):
+        exported(tmp_path, "static:500,1024,inf,4", patient)
+
+
 def test_no_mark_is_left(tmp_path: Path) -> None:
     for file in exported(tmp_path, "moving-hot-set", None).iterdir():
         assert not re.search("@[A-Z_]+@", file.read_text()), file.name

@@ -68,11 +68,17 @@ def test_a_kernel_s_defaults_are_a_point_of_its_grid_more_and_it_can_promote_not
         daemon.check_setting(setting_of(setting, daemon.tunables))
 
 
+def test_the_grid_of_a_counted_tunable_has_whole_numbers() -> None:
+    settings = grid(load_daemon("kmmscand-threshold"), 0)
+    assert len(settings) == 576
+    assert set(settings[:, list(TUNABLES).index("access_threshold")]) == {2, 4, 8, 16}
+
+
 def test_another_daemon_can_take_the_place_of_the_scenario_s(scenario_path: Path) -> None:
     result = search_target(str(scenario_path), "random", trials=3, num_seeds=1, daemon="numa-balancing")
     assert isinstance(result, SearchResult)
     assert result.scenario.daemon.name == "numa-balancing"
-    assert set(result.winner.setting.values) == set(TUNABLES)
+    assert set(result.winner.setting.values) == set(load_daemon("numa-balancing").tunables)
 
 
 def test_winner_is_the_best_of_fresh_episodes(scenario_path: Path) -> None:
