@@ -132,6 +132,7 @@ class OnRay:
         """A connection to a cluster. Raises `ConfigError`."""
         with ExitStack() as stack:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell strangers
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
             if self.address is None:
                 arguments = self._own_cluster(threads, stack.enter_context(_short_folder()))
             else:
@@ -144,7 +145,8 @@ class OnRay:
             except Exception as error:  # Ray raises what its parts raise
                 where = "Ray" if self.address is None else f"--address={self.address}"
                 reason = " ".join(str(error).split()).partition(". ")[0]  # Ray adds advice
-                raise ConfigError(f"{where}: {type(error).__name__}: {reason}") from None
+                hint = "" if self.address is None else "; is this one of its nodes, with its token (RAY_AUTH_TOKEN)?"
+                raise ConfigError(f"{where}: {type(error).__name__}: {reason}{hint}") from None
             stack.callback(ray.shutdown)
             end_as_by_ctrl_c()  # Ray aborts at SIGTERM
             yield
