@@ -132,7 +132,6 @@ class OnRay:
         """A connection to a cluster. Raises `ConfigError`."""
         with ExitStack() as stack:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell strangers
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
             if self.address is None:
                 arguments = self._own_cluster(threads, stack.enter_context(_short_folder()))
             else:
