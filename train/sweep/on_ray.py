@@ -144,7 +144,8 @@ class OnRay:
             except Exception as error:  # Ray raises what its parts raise
                 where = "Ray" if self.address is None else f"--address={self.address}"
                 reason = " ".join(str(error).split()).partition(". ")[0]  # Ray adds advice
-                raise ConfigError(f"{where}: {type(error).__name__}: {reason}") from None
+                hint = "" if self.address is None else "; is this one of its nodes, with its token (RAY_AUTH_TOKEN)?"
+                raise ConfigError(f"{where}: {type(error).__name__}: {reason}{hint}") from None
             stack.callback(ray.shutdown)
             end_as_by_ctrl_c()  # Ray aborts at SIGTERM
             yield
