@@ -162,9 +162,14 @@ def env_steps_per_s(env: TieredMemoryVectorEnv, seconds: float) -> float:
 
 
 def training(_seconds: float) -> Iterator[Measurement]:
-    """Steps per second of a short training with the full preset, and the share the model takes of it."""
+    """Steps per second of a short training with the full preset, what takes them, and the most there could be.
+
+    That is what the learner comes to on an environment that costs nothing.
+    """
     require("train", "training")
-    from tierenv.train.learn import learn
+    from tierenv.train.costless import CostlessVecEnv
+    from tierenv.train.learn import learn, make_adapter
+    from tierenv.train.models import make_model
     from tierenv.train.run_dir import RunDirectory
 
     preset = load_training_config(TRAINING_PRESET)
@@ -176,7 +181,14 @@ def training(_seconds: float) -> Iterator[Measurement]:
     ):
         spent = learn(config, run).time_spent
     busy_s = spent.model_s + spent.learner_s
+    model = make_model(config, Path(preset.name), CostlessVecEnv(make_adapter(config)))
+    model.learn(rollout)  # the first may compile
+    before_s = time.perf_counter()
+    model.learn(config.timesteps)
+    learner_rate = config.timesteps / (time.perf_counter() - before_s)
     yield f"training {preset.name}", config.timesteps / busy_s, "env steps/s"
+    yield "its learner on an environment that costs nothing", learner_rate, "env steps/s"
+    yield "training over that", config.timesteps / busy_s / learner_rate, "1"
     yield "share of the model in it", spent.model_s / busy_s, "1"
     yield "share of the learner in it", spent.learner_s / busy_s, "1"
 

@@ -230,7 +230,7 @@ def learn(
     """
     started = time.perf_counter()
     set_threads(config)
-    adapter = _make_adapter(config)
+    adapter = make_adapter(config)
     times_resumed = run.manifest.times_resumed
     model = models.make_model(config, run.config_path, adapter)
     checkpoint = run.latest_checkpoint()
@@ -301,7 +301,7 @@ def _tell_rollout(model: BaseAlgorithm, timesteps: int) -> None:
         )
 
 
-def _make_adapter(config: TrainingConfig) -> TieredMemoryVecEnv:
+def make_adapter(config: TrainingConfig) -> TieredMemoryVecEnv:
     """The environments the learner acts in, as it sees them."""
     scenarios = _training_scenarios(config)
     envs = TieredMemoryVectorEnv(

@@ -16,6 +16,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
 
 from tierenv.agents.actors import Actor
 from tierenv.agents.run_folder import RunFolder
@@ -43,7 +44,7 @@ START_GAIN = 0.01
 the same start action."""
 
 
-def make_model(config: TrainingConfig, origin: Path, adapter: TieredMemoryVecEnv) -> BaseAlgorithm:
+def make_model(config: TrainingConfig, origin: Path, adapter: VecEnv) -> BaseAlgorithm:
     """A model that has learned nothing. Raises `ConfigError` for what only the algorithm refuses.
 
     Args:
@@ -166,7 +167,7 @@ def _remember(model: OffPolicyAlgorithm, path: Path) -> None:
         model.learning_starts += model.num_timesteps
 
 
-def _arguments(given: Mapping[str, Any], adapter: TieredMemoryVecEnv) -> dict[str, Any]:
+def _arguments(given: Mapping[str, Any], adapter: VecEnv) -> dict[str, Any]:
     """Arguments of a constructor for hyperparameters as a configuration says them."""
     arguments = {
         name: LinearSchedule(value.start, value.end, 1.0) if isinstance(value, LinearDecay) else value
