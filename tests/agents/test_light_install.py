@@ -71,6 +71,10 @@ def test_the_environment_holds_no_extra(base_python: Path) -> None:
     assert result.stdout == "[]\n", result.stderr
 
 
+LEARNERS = ("costless", "learn", "models", "progress_csv", "replay_file", "vec_adapter")
+"""Modules that stand on stable-baselines3."""
+
+
 def test_every_module_but_the_learners_imports(base_python: Path) -> None:
     modules = [
         f"tierenv.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}".replace("tierenv.tierenv.", "tierenv.")
