@@ -20,7 +20,9 @@ def growth() -> str:
     table = markdown_table(COLUMNS, cells(rows), numbers_from=0)
     if others <= MOST_OTHERS:
         return table
-    return f"{table}\n\nOther work kept up to {others:.1f} processors busy meanwhile: this table says nothing on growth."
+    return (
+        f"{table}\n\nOther work kept up to {others:.1f} processors busy meanwhile: this table says nothing on growth."
+    )
 
 
 def render(text: str) -> str:
