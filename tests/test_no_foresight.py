@@ -220,24 +220,23 @@ def test_more_windows_list_less_that_is_warm_and_take_longer() -> None:
 
 def test_an_access_threshold_is_a_choice_more() -> None:
     scenario = load_scenario("moving-hot-set")
-    daemon = scenario.daemon
-    ranges = daemon.tunables | {
-        "access_threshold": daemon.tunables["scan_period"].model_copy(update={"min": 1, "max": 16})
-    }
-    with_threshold = scenario.model_copy(update={"daemon": daemon.model_copy(update={"tunables": ranges})})
+    with_threshold = scenario.under(load_daemon("kmmscand-threshold"))
     assert {finder.needed for finder in ways_to_find(scenario)} == {2}  # type: ignore[attr-defined]
-    assert {1, 2, 16} < {finder.needed for finder in ways_to_find(with_threshold)}  # type: ignore[attr-defined]
+    assert {2, 16} < {finder.needed for finder in ways_to_find(with_threshold)}  # type: ignore[attr-defined]
     system = machine(with_threshold)
     assert no_foresight_s(system, 0) < min(run_s(scenario, finder) for finder in ways_to_find(scenario))
 
 
-@pytest.mark.parametrize("name", ["kmmscand-tunable", "kmmscand-v1", "numa-balancing", "numab2", "numab1"])
+@pytest.mark.parametrize(
+    "name", ["kmmscand-tunable", "kmmscand-threshold", "kmmscand-v1", "numa-balancing", "numab2", "numab1"]
+)
 def test_ways_keep_within_what_the_daemon_allows(name: str) -> None:
     daemon = load_daemon(name)
     for finder in ways_to_find(load_scenario("skewed").under(daemon)):
         if isinstance(finder, AccessedBits):
             assert daemon.tunables["scan_period"].min <= 1e3 * finder.window_s
             assert 1e3 * finder.watch_s <= daemon.tunables["scan_period"].max
+            assert "access_threshold" in daemon.tunables or finder.needed == 2
         elif isinstance(finder, HintFaults) and daemon.tunables:
             bounds = daemon.tunables["hot_threshold"]
             assert bounds.min * (1 - 1e-9) <= 1e3 * finder.threshold_s <= bounds.max * (1 + 1e-9)

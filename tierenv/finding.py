@@ -18,6 +18,7 @@ from tierenv.daemon import AccessedBitDaemon, Daemon, HintFaultDaemon
 from tierenv.live.kernel import MEMORY_TIERING, scan_windows
 from tierenv.scenario import Scenario
 from tierenv.sim.rules import OWN_WORK_PER_SCAN
+from tierenv.tunables import WINDOWS_OF_SECOND_ACCESS
 from tierenv.units import PAGE_BYTES
 
 Floats = NDArray[np.float64]
@@ -26,7 +27,6 @@ NUM_WINDOWS, NUM_THRESHOLDS, NUM_SIZES, NUM_NEEDED = 5, 4, 8, 6
 """Lengths of a scan window, hot thresholds, sizes of a marking window and access thresholds that are tried, in
 geometric steps over what the daemon allows."""
 SHORTEST_LOOK_S = 1e-3
-WINDOWS_OF_SECOND_ACCESS = 2
 LONGEST_WINDOW = 16.0
 """The longest window tried, in units of the shortest."""
 

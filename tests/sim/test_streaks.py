@@ -96,7 +96,7 @@ def test_a_threshold_that_is_written_is_held_against_the_streaks_so_far(system_t
     assert counts_by_chunk(system, 7)[:, 1].sum() == 0
     system.apply(row(3))
     assert system.counters[0, MIGADDED] == 0, "nothing is listed before its next visit"
-    assert counts_by_chunk(system, 8)[-1, 1] in (hot, system.counters[0, MIGADDED])
+    counts_by_chunk(system, 8)
     assert system.counters[0, MIGADDED] == hot
 
 
@@ -120,7 +120,7 @@ def test_streaks_keep_the_law_of_the_daemon_page_by_page() -> None:
     system = begin(PagesSystem, small())
     system.apply(row(4, throttle=MIB / 4))
     pages = pages_of(system)
-    scans, before = 0, pages.streak.copy()
+    scans, before, entries = 0, pages.streak.copy(), pages.entries.copy()
     for _ in range(400):
         moves = pages.moves.copy()
         system.advance(0.02)
@@ -129,10 +129,9 @@ def test_streaks_keep_the_law_of_the_daemon_page_by_page() -> None:
         is_next = (after == before) | (after == before + 1) | (after == 0)
         assert is_next[stayed].all(), "a window makes a streak longer by one, or ends it"
         assert (after[~stayed & (pages.node < 0)] <= 1).all(), "a page that has been demoted begins anew"
-        # what is listed was accessed in four windows in a row when it was, and may have been idle since
-        listed = (pages.entries > 0) & stayed & (after == before + 1)
-        assert (after[listed] >= 1).all()
-        scans, before = int(system.counters[0, MM_SCANS]), after
+        # a look is shorter than a window, so what has been listed since the last one has its streak still
+        assert (after[stayed & (pages.entries > entries)] >= 4).all()
+        scans, before, entries = int(system.counters[0, MM_SCANS]), after, pages.entries.copy()
     assert scans >= 10 and system.counters[0, MIGADDED] > 0
 
 
@@ -149,6 +148,24 @@ def test_a_higher_threshold_never_lists_a_page_earlier(system_type: type) -> Non
         counted = counts_by_chunk(system, int(system.counters[0, MM_SCANS]) + 1)
         first.append(int(counted[-1, 1]))
     assert first == sorted(first, reverse=True) and first[0] > first[-1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "marked", "total"),
+    [
+        *((40, 1, 2000), (40, 20, 4000), (1000, 3, 10_000), (200, 50, 20_000), (3000, 2998, 3000)),
+        *((500, 990, 1000), (900, 300, 1000), (5000, 5000, 10_000)),
+    ],
+)
+def test_what_is_drawn_of_streaks_has_the_right_mean(wanted: int, marked: int, total: int) -> None:
+    """Few pages have a long streak, and what is a little too many of them is many more than there are."""
+    state = machine_of(start(small())).state
+    drawn = np.array([lumped_streaks.drawn_of(state, wanted, marked, total) for _ in range(20_000)])
+    assert drawn.min() >= max(0, wanted + marked - total) and drawn.max() <= min(wanted, marked)
+    share = marked / total
+    variance = wanted * share * (1 - share) * (total - wanted) / (total - 1)
+    # 4.5 standard errors: eight such tests fail by chance once in 18,000 runs
+    assert abs(drawn.mean() - wanted * share) <= 4.5 * np.sqrt(variance / len(drawn)) + 1e-12
 
 
 @given(

@@ -8,9 +8,16 @@ the counts when these are looked at next. The draws have a stream of their own, 
 Arguments: `streaks` int32[longest], pages by the length of their streak, 1 and up.
 """
 
+import math
+
+import numpy as np
+
 from tierenv.sim.jit import njit, njit_inlined
 from tierenv.sim.lumped.state import QUEUED, SLOW
-from tierenv.sim.random import hypergeometric
+from tierenv.sim.random import hypergeometric, uniform
+
+MOST_SUMMED = 30
+"""Mean number of things found up to which probabilities are added up: beyond it a normal number is as good."""
 
 
 @njit_inlined
@@ -88,6 +95,35 @@ def count_from(streaks, least):
     return pages
 
 
+@njit
+def drawn_of(state, wanted, marked, total):
+    """How many of `wanted` things drawn from `total` are among the `marked`.
+
+    `hypergeometric` takes a rounded normal number where many are wanted, whose mean is off where few are found, as few
+    pages have a long streak. Here few are found by adding up their probabilities, of which the first is
+
+        P(0) = (total - wanted)! (total - marked)! / (total! (total - wanted - marked)!)
+
+    Wanted and left things, and marked and other ones, change places so that neither are more than half.
+    """
+    fewer_wanted, fewer_marked = min(wanted, total - wanted), min(marked, total - marked)
+    if fewer_wanted * fewer_marked > MOST_SUMMED * total:
+        found = hypergeometric(state, fewer_wanted, fewer_marked, total)
+    else:
+        others = total - fewer_wanted - fewer_marked
+        logarithm = math.lgamma(total - fewer_wanted + 1.0) + math.lgamma(total - fewer_marked + 1.0)
+        chance = math.exp(logarithm - math.lgamma(total + 1.0) - math.lgamma(others + 1.0))
+        left = uniform(state)
+        found = np.int64(0)
+        while left > chance and found < min(fewer_wanted, fewer_marked):
+            left -= chance
+            chance *= (fewer_wanted - found) * (fewer_marked - found) / ((found + 1.0) * (others + found + 1.0))
+            found += 1
+    if fewer_wanted < wanted:
+        found = fewer_marked - found
+    return found if fewer_marked == marked else wanted - found
+
+
 @njit_inlined
 def leave(state, streaks, pages):
     """Take out at random what is beyond so many pages: they have been promoted, or freed."""
@@ -96,7 +132,7 @@ def leave(state, streaks, pages):
     for index in range(len(streaks)):
         if gone > 0:
             held = streaks[index]
-            taken = hypergeometric(state, gone, held, total)
+            taken = drawn_of(state, gone, held, total)
             streaks[index] -= taken
             gone -= taken
             total -= held
@@ -111,7 +147,7 @@ def lengthen(state, streaks, touched, untouched):
         held = streaks[index]
         streaks[index] = 0
         if held > 0 and touched > 0:
-            longer = hypergeometric(state, touched, held, left) if touched < left else held
+            longer = drawn_of(state, touched, held, left) if touched < left else held
             streaks[min(index + 1, longest)] += longer
             touched -= longer
             left -= held
@@ -124,7 +160,7 @@ def transfer(state, source, target, pages, least):
     for index in range(len(source)):
         if index + 1 >= least:
             held = source[index]
-            moved = hypergeometric(state, pages, held, left) if pages < left else held
+            moved = drawn_of(state, pages, held, left) if pages < left else held
             source[index] -= moved
             target[index] += moved
             pages -= moved
