@@ -6,7 +6,10 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("tierenv", "cmaes", "gymnasium", "numba", "numpy", "optuna", "scipy", "stable-baselines3", "torch")
+PACKAGES = (
+    *("tierenv", "cmaes", "gymnasium", "numba", "numpy", "optuna", "sb3-contrib", "scikit-learn", "scipy"),
+    *("stable-baselines3", "torch"),
+)
 
 SOURCES = (".ci", "Makefile", "agents", "configs", "constraints.txt", "pyproject.toml", "tests", "tierenv", "train")
 """What decides a result, at the top of a checkout; the rest is prose, or was made from these."""

@@ -1,6 +1,7 @@
 """Results in pieces: what is made anew, and when; by the task runner itself, on pieces that write a word."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -123,6 +124,7 @@ class Runner:
         for name, value in {"PIECES": table, "COMMITTED": committed, "KEYS": Keys(self.scale)}.items():
             self._monkeypatch.setattr(dodo, name, value)
         self._monkeypatch.setattr(dodo, "ROOT", self.folder)
+        self._monkeypatch.setattr(dodo, "git_revision", lambda: "0123456789ab")
         config = {"dep_file": str(self.folder / "doit.json"), "backend": "json", "verbosity": 0}
         tasks = SimpleNamespace(task_piece=dodo.task_piece, DOIT_CONFIG=config)
         return int(DoitMain(ModuleTaskLoader(vars(tasks))).run([piece.name for piece in committed]))
@@ -162,6 +164,13 @@ def test_a_change_reaches_all_that_needs_it_and_nothing_else(runner: Runner) -> 
     assert [runner.text(name) for name in ("first", "second", "other")] == ["aA", "bb", "o"]
 
 
+def test_nothing_is_made_of_sources_that_are_not_committed(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.run()
+    monkeypatch.setattr(dodo, "git_revision", lambda: "0123456789ab-dirty")
+    piece = runner.piece("result", "x")
+    assert not dodo._make(piece) and not (runner.folder / "result").exists()
+
+
 def test_what_fails_is_not_noted_and_what_is_done_stays_done(runner: Runner) -> None:
     good, bad = runner.piece("good", "g"), runner.piece("bad", "b")
     failing = replace(bad, commands=(*bad.commands, ("-c", "raise SystemExit(1)")))
@@ -185,8 +194,17 @@ def test_a_training_that_was_stopped_goes_on_unless_something_changed(runner: Ru
     assert runner.text("said") == ("[] False\n" if is_changed else "['--resume'] True\n")
 
 
+def test_half_of_a_piece_is_never_current_again(runner: Runner) -> None:
+    whole = runner.piece("result", "x")
+    assert runner.run(whole) == 0
+    failing = replace(whole, commands=(*whole.commands, ("-c", "raise SystemExit(1)")))
+    assert runner.run(failing) != 0 and runner.text("result") == "xx"
+    assert not Keys(runner.scale).is_current(whole), "as it was before, but for the output"
+
+
 @pytest.mark.expensive
 def test_a_policy_is_searched_trained_judged_and_shipped_in_little() -> None:
+    shutil.rmtree(SMALL.results.parent, ignore_errors=True)
     environment = os.environ | {"TIERENV_SCALE": "small"}
     command = [sys.executable, "-m", "doit", "-f", "train/studies/dodo.py", "policy-abench"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=600)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from tierenv.train.provenance import git_revision
 from tierenv.train.studies.generated import ROOT
 from tierenv.train.studies.piece import FULL, SMALL, Keys, Piece
 from tierenv.train.studies.pieces import pieces, studies
@@ -25,8 +26,8 @@ SCALE = SMALL if IS_SMALL else FULL
 MADE = pieces(SCALE)
 PIECES = MADE + ([] if IS_SMALL else studies(SCALE, MADE))
 COMMITTED = [piece for piece in PIECES if not piece.is_kept]
-TIMED = ("bench", "live-cost", "sweep")
-"""Pieces that measure the speed of the machine, and have it to themselves."""
+TIMED = ("bench", "live-cost", "sweep", "kernel-c", "reliability", "algorithms")
+"""Pieces that measure times, or are given one, and have the machine to themselves."""
 KEYS = Keys(SCALE)
 DOCUMENTS = (
     *("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc", "algorithm_doc"),
@@ -72,16 +73,17 @@ def task_documents() -> dict[str, Any]:
 
 
 def _make(piece: Piece) -> bool:
-    """Run a piece's commands. Returns whether all did what they should."""
-    is_begun = KEYS.begin(piece)
-    options: tuple[str, ...] = ()
-    if piece.resumes is not None and piece.resumes.exists():
-        if is_begun and (piece.resumes / "config.yaml").is_file():
-            options = ("--resume",)
-        else:
-            shutil.rmtree(piece.resumes)
-    for folder in (*piece.replaces, *(() if is_begun else piece.gathers)):
+    """Run a piece's commands. Returns whether all did what they should, of sources that are committed."""
+    if not IS_SMALL and str(git_revision()).endswith("-dirty"):
+        print(f"{piece.name}: sources differ from the revision they are of; commit them first")
+        return False
+    is_begun = KEYS.is_begun(piece)
+    KEYS.forget(piece)
+    resumed = () if piece.resumes is None else (piece.resumes,)
+    for folder in (*piece.replaces, *(() if is_begun else (*piece.gathers, *resumed))):
         shutil.rmtree(folder, ignore_errors=True)
+    KEYS.begin(piece)
+    options = ("--resume",) if any((folder / "config.yaml").is_file() for folder in resumed) else ()
     if not all(_run((*command, *options)) for command in piece.commands):
         return False
     KEYS.note(piece)
@@ -89,4 +91,7 @@ def _make(piece: Piece) -> bool:
 
 
 def _run(command: tuple[str, ...]) -> bool:
-    return subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode == 0
+    # what the user of this machine has tuned or left half done decides nothing here
+    own = {f"XDG_{kind}_HOME": str(SCALE.kept.parent / kind.lower()) for kind in ("DATA", "STATE")}
+    environment = os.environ | own
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False).returncode == 0

@@ -44,7 +44,9 @@ class Scale:
     training_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     steps: int | None = None
     """Environment steps of a training; None for those of its configuration."""
-    tuning_seeds: Mapping[str, int] = field(default_factory=lambda: {"kmmscand-tunable": 8, "numa-balancing": 2})
+    tuning_seeds: Mapping[str, int] = field(
+        default_factory=lambda: {"kmmscand-tunable": 8, "kmmscand-threshold": 2, "numa-balancing": 2}
+    )
     """Tuning episodes for each setting, by suite: of a daemon with a tunable more a quarter are about as many runs."""
     trials: int | None = None
     """Settings a search tries at random; None for the grid."""
@@ -52,7 +54,7 @@ class Scale:
 
 FULL = Scale(
     results=ROOT / "results",
-    runs=ROOT / "runs",
+    runs=ROOT / "runs" / "results",
     policies=ROOT / "configs" / "policies",
     keys=ROOT / "results" / "pieces.lock",
     kept=ROOT / "build" / "keys.json",
@@ -67,7 +69,7 @@ SMALL = Scale(
     episodes=2,
     training_seeds=(0,),
     steps=64,
-    tuning_seeds={"kmmscand-tunable": 1, "numa-balancing": 1},
+    tuning_seeds={"kmmscand-tunable": 1, "kmmscand-threshold": 1, "numa-balancing": 1},
     trials=4,
 )
 """Everything once and in little, to see that it works; the numbers mean nothing."""
@@ -119,12 +121,18 @@ class Keys:
         """Whether a piece has been made of what there is now."""
         return all(path.exists() for path in piece.outputs) and self._read(piece).get(piece.name) == piece.key
 
-    def begin(self, piece: Piece) -> bool:
-        """Note that a piece is begun. Returns whether it had been begun already, so that it goes on."""
-        path = self._scale.kept.with_name("begun.json")
-        is_begun = _read(path).get(piece.name) == piece.key
-        _write(path, piece.name, piece.key)
-        return is_begun
+    def is_begun(self, piece: Piece) -> bool:
+        """Whether a piece has been begun of what there is now, so that it goes on."""
+        return _read(self._begun).get(piece.name) == piece.key
+
+    def forget(self, piece: Piece) -> None:
+        """Note that what there is of a piece is about to be replaced: no half of it passes for the whole."""
+        for path in (self._file(piece), self._begun):
+            _write(path, piece.name, None)
+
+    def begin(self, piece: Piece) -> None:
+        """Note that a piece is begun: all that is left of another is gone."""
+        _write(self._begun, piece.name, piece.key)
 
     def note(self, piece: Piece) -> None:
         """Note that a piece has been made."""
@@ -132,6 +140,10 @@ class Keys:
 
     def _read(self, piece: Piece) -> dict[str, str]:
         return _read(self._file(piece))
+
+    @property
+    def _begun(self) -> Path:
+        return self._scale.kept.with_name("begun.json")
 
     def _file(self, piece: Piece) -> Path:
         return self._scale.kept if piece.is_kept else self._scale.keys
@@ -141,8 +153,8 @@ def _read(path: Path) -> dict[str, str]:
     return read_json(path) if path.exists() else {}
 
 
-def _write(path: Path, name: str, key: str) -> None:
+def _write(path: Path, name: str, key: str | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent):  # two pieces may end at the same time
-        content = dict(sorted((_read(path) | {name: key}).items()))
+        content = {each: own for each, own in sorted((_read(path) | {name: key}).items()) if own is not None}
         atomic_write_text(path, json.dumps(content, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """The table of pieces: every committed result and every shipped policy (`tierenv.train.studies.piece`)."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from tierenv.train.algorithms import ALGORITHMS
@@ -62,33 +63,37 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
         scale: where they go.
         made: `pieces`, which some of them read.
     """
-    measurements = _content("measurements")
-    of_bounds = [piece for piece in made if piece.name in ("evaluate-first-round", f"evaluate-{NUMA}")]
+    tuned = [piece for piece in made if piece.name.startswith("tune-")]
+    shipped = [piece for piece in made if piece.name.startswith("policy-")]
+    evaluated = [piece for piece in made if piece.name in ("evaluate-first-round", f"evaluate-{NUMA}")]
+    live = (_digest("tierenv/live"), _digest("agents"), _digest("tests/live"))
+    kills = ("-m", "tests.reliability", "--kills", "50")
+    killed = ("tierenv.train.evaluate", "tierenv.train.search", "tierenv.train.learn")
     return [
-        _study(scale, "convergence", reads=_scenarios("first-round")),
+        _study(scale, "convergence", needs=tuned),
         _study(scale, "equivalence"),
-        _study(scale, "readings", reads=measurements),
-        _study(scale, "no_foresight", "no-foresight", needs=of_bounds),
-        *_algorithms(scale),
-        _study(scale, "search_curves", "search-curves", _scenarios("first-round")),
-        _study(scale, "open_loop", "open-loop", _scenarios("first-round")),
-        _study(scale, "growth", "sweep", reads=(_digest("configs/sweeps"),)),
-        _study(scale, "kernel_c", "kernel-c", reads=(_digest("agents/export/c_source"), _digest("configs/policies"))),
-        _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",), measurements),
+        _study(scale, "readings"),
+        _study(scale, "no_foresight", "no-foresight", needs=evaluated),
+        *_algorithms(scale, tuned),
+        _study(scale, "search_curves", "search-curves"),
+        _study(scale, "open_loop", "open-loop"),
+        _study(scale, "growth", "sweep"),
+        _study(scale, "kernel_c", "kernel-c", (_digest("agents/export/c_source"),), shipped),
+        _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",)),
         _measured(scale, "bench", ("-m", "tierenv.train", "bench"), ("tierenv.train.bench",)),
         _measured(
             scale,
             "reliability",
             ("-m", "tests.reliability", "--kills", "50"),
-            ("tierenv.train.evaluate", "tierenv.train.search", "tierenv.train.learn"),
+            killed,
             (_digest("tests", "reliability.py"),),
         ),
-        _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), (_digest("tierenv/live"), _digest("tests/live"))),
-        _timeline(),
+        _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), live, shipped),
+        _timeline(shipped),
     ]
 
 
-def _algorithms(scale: Scale) -> list[Piece]:
+def _algorithms(scale: Scale, tuned: Sequence[Piece]) -> list[Piece]:
     """Every algorithm trained for equal time, three quarters of an hour each, and all of them judged."""
     study = ("-m", "tierenv.train.studies.algorithms", "--folder", str(scale.runs / "algorithms"))
     module = "tierenv.train.studies.algorithms"
@@ -107,10 +112,10 @@ def _algorithms(scale: Scale) -> list[Piece]:
                 gathers=folders,
             )
         )
-    return [*trained, _measured(scale, "algorithms", study, (module,), _scenarios("kmmscand-tunable"), trained)]
+    return [*trained, _measured(scale, "algorithms", study, (module,), needs=[*trained, *tuned])]
 
 
-def _timeline() -> Piece:
+def _timeline(shipped: Sequence[Piece]) -> Piece:
     """The picture in the README."""
     path = ROOT / "docs" / "timeline.png"
     policies = ["moving-hot-set", "built-in", "best-static"]
@@ -119,7 +124,8 @@ def _timeline() -> Piece:
         (_evaluation("moving-hot-set", policies, 1, "--plot", str(path)),),
         (path,),
         ("tierenv.train.evaluate", "tierenv.render"),
-        (*_scenarios("moving-hot-set"), _digest("configs/policies")),
+        (_configurations(),),
+        needs=tuple(shipped),
     )
 
 
@@ -167,7 +173,7 @@ def _evaluated(
         (command,),
         (path,),
         ("tierenv.train.evaluate",),
-        _scenarios(target, daemon),
+        (*_scenarios(target, daemon), _digest("configs/daemons")),
         needs=(*needs, *trained),
     )
 
@@ -227,7 +233,7 @@ def _measured(
     needs: Sequence[Piece] = (),
 ) -> Piece:
     path = scale.results / f"{name}.json"
-    return Piece(name, ((*command, "--json", str(path)),), (path,), modules, reads, tuple(needs))
+    return Piece(name, ((*command, "--json", str(path)),), (path,), modules, (*reads, _configurations()), tuple(needs))
 
 
 def _name(piece: Piece) -> str:
@@ -239,11 +245,12 @@ def _scenarios(target: str, daemon: str | None = None) -> tuple[str, ...]:
     return tuple(scenario.identity for scenario in load_suite(target, daemon).scenarios)
 
 
-def _content(kind: str) -> tuple[str, ...]:
-    """Of all configurations of a kind, and of what they may refer to."""
-    return tuple(
-        _digest(f"configs/{each}", "*.yaml") for each in (kind, "scenarios", "workloads", "platforms", "daemons")
-    )
+@cache
+def _configurations() -> str:
+    """Digest of all configurations but policies, which have pieces of their own, and logs."""
+    files = (path for path in sorted((ROOT / "configs").rglob("*")) if _counts(path))
+    made = ROOT / "configs" / "policies"
+    return file_digest(path for path in files if not path.is_relative_to(made) and ".openings." not in path.name)
 
 
 def _digest(folder: str, pattern: str = "*") -> str:
