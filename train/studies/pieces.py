@@ -81,13 +81,7 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
         _study(scale, "kernel_c", "kernel-c", (_digest("agents/export/c_source"),), shipped),
         _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",)),
         _measured(scale, "bench", ("-m", "tierenv.train", "bench"), ("tierenv.train.bench",)),
-        _measured(
-            scale,
-            "reliability",
-            ("-m", "tests.reliability", "--kills", "50"),
-            killed,
-            (_digest("tests", "reliability.py"),),
-        ),
+        _measured(scale, "reliability", kills, killed, (_digest("tests", "reliability.py"),)),
         _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), live, shipped),
         _timeline(shipped),
     ]
