@@ -217,6 +217,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "n_epochs": (1, 1000),
     "gae_lambda": (0, 1),
     "clip_range": (1e-6, 10),
+    "clip_range_vf": (1e-6, 1e6),
     "ent_coef": (0, 10),
     "vf_coef": (0, 100),
     "max_grad_norm": (1e-6, 1e6),

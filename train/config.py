@@ -188,6 +188,12 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
+    if config.num_envs < len(config.scenarios):
+        instead = "family_scenarios says how many of the family" if config.family else "name fewer"
+        least = len(config.scenarios)
+        raise ConfigError(
+            f"{path}: num_envs={config.num_envs}: must be at least {least}, one for each scenario; {instead}"
+        )
     _check_start(config, algorithm, path)
     for scenario in (*config.scenarios, *chosen_on):
         if not scenario.daemon.can_be_tuned:

@@ -34,8 +34,7 @@ from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
-from tierenv.train.episodes import Episodes, Recorder, Stateless, run_episodes
-from tierenv.train.evaluate import MAX_TIME_MULTIPLE
+from tierenv.train.episodes import MAX_TIME_MULTIPLE, Episodes, Recorder, Stateless, run_episodes
 from tierenv.train.provenance import git_revision, versions
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
 from tierenv.tunables import TUNABLES

@@ -24,6 +24,9 @@ from tierenv.system import System
 from tierenv.task import ModelledTask
 from tierenv.train.recovery import Recovery, RecoveryWatch, has_recovery
 
+MAX_TIME_MULTIPLE = 20.0
+"""Episodes are given up at this many times the all-fast time and then count as "at least"."""
+
 COUNTS = ("promoted_pages", "demoted_pages", "failed_migrations", "wasted_promotions")
 """Keys of `tierenv.task.INFO_KEYS` that a result reports."""
 LIST_COUNTS = ("duplicate_entries", "peak_list_entries", "peak_list_bytes", "list_allocation_failures")

@@ -18,7 +18,7 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import load_suite
-from tierenv.train.episodes import Episodes, episode_seeds, run_episodes
+from tierenv.train.episodes import MAX_TIME_MULTIPLE, Episodes, episode_seeds, run_episodes
 from tierenv.train.evaluation import Evaluation, Row
 from tierenv.train.journal import Journal
 from tierenv.train.judging import BASELINE
@@ -27,9 +27,6 @@ from tierenv.train.openings import check_opened, open_for_policies
 from tierenv.train.outcomes import NOTHING
 from tierenv.train.rivals import LeftOut, Rivals
 from tierenv.train.statistics import paired_difference
-
-MAX_TIME_MULTIPLE = 20.0
-"""Episodes are given up at this many times the all-fast time and then count as "at least"."""
 
 
 def evaluate(

@@ -136,7 +136,10 @@ def go_on_from(checkpoint: Path, model: BaseAlgorithm) -> float:
         trained_s = float(counts.get(TRAINED_S, 0.0))
         if not 0 <= trained_s < float("inf"):
             raise ValueError(f"{TRAINED_S}={trained_s:g}: must be a time")
-        _adapter(model).machine_s = float(counts.get(MACHINE_S, math.nan))
+        machine_s = float(counts.get(MACHINE_S, math.nan))
+        if not (math.isnan(machine_s) or 0 <= machine_s < math.inf):
+            raise ValueError(f"{MACHINE_S}={machine_s:g}: must be a time")
+        _adapter(model).machine_s = machine_s
     except Exception as error:  # neither zipfile nor torch says what it raises for an archive that is spoiled
         reason = str(error).partition(". ")[0]  # torch adds advice
         raise ConfigError(

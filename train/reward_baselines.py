@@ -14,8 +14,7 @@ from tierenv.phase_orders import PhaseOrders
 from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import simulated_task
-from tierenv.train.episodes import episode_seeds
-from tierenv.train.evaluate import MAX_TIME_MULTIPLE
+from tierenv.train.episodes import MAX_TIME_MULTIPLE, episode_seeds
 from tierenv.train.rewards import NUM_POINTS, Baseline
 
 EPISODES = 2

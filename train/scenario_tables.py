@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from tierenv.objective import objective_words
-from tierenv.train.episodes import CPU_TIMES
-from tierenv.train.evaluate import MAX_TIME_MULTIPLE
+from tierenv.train.episodes import CPU_TIMES, MAX_TIME_MULTIPLE
 from tierenv.train.evaluation import Row
 from tierenv.train.judging import BASELINE
 from tierenv.train.limits import LIMITS

@@ -12,8 +12,7 @@ from tierenv.action import ActionCodec
 from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import ModelledTask, simulated_task
-from tierenv.train.episodes import Episodes, Stateless, holding, run_episodes
-from tierenv.train.evaluate import MAX_TIME_MULTIPLE
+from tierenv.train.episodes import MAX_TIME_MULTIPLE, Episodes, Stateless, holding, run_episodes
 from tierenv.train.journal import Journal
 from tierenv.train.search.samplers import Coordinates, Proposals, Settings
 from tierenv.train.search.storage import NOWHERE, Outcome, TrialStore

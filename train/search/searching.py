@@ -223,7 +223,7 @@ def _for_all(
 ) -> tuple[list[CommonFinalist], Budget]:
     """The best settings for all scenarios, of those tried, and what finding them cost."""
     plan, journal = context.plan, context.journal
-    best = np.argsort(tried.objective, kind="stable")[: plan.num_finalists]
+    best = tried.best(plan.num_finalists)
     fresh, runs = [], []
     for scenario in scenarios:
         batches = run_settings(scenario, tried.settings[best], plan.fresh_seeds, journal)

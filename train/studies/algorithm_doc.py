@@ -41,7 +41,8 @@ def _becomes(row: Algorithm) -> str:
 def comparison() -> str:
     """What each algorithm made of equal time, from results/algorithms.json; where that is to come, how it is made."""
     if not RESULT.exists():
-        return "`make results/algorithms.json` makes the table: three trainings of 15 minutes each, six hours in all."
+        made_by = "`.venv/bin/doit -f train/studies/dodo.py algorithms`"
+        return f"{made_by} makes the table: three trainings of 15 minutes each, six hours in all."
     result = read_json(RESULT)
     scenarios = list(result[BASELINE])
     lines = []
