@@ -224,15 +224,13 @@ def _first(looks: Iterable[Look], seed: int, daemon_identity: str) -> Look | Non
 def _check_places(origin: Origin, logs: Mapping[Path, tuple[Look, ...]]) -> None:
     """Refuse a seed that was opened in two places for policies that differ. Raises `ConfigError`."""
     seed = origin.family.splits.final.seed
-    daemons = {
-        policy.daemon_identity: policy.daemon for looks in logs.values() for each in looks for policy in each.judged
-    }
-    for identity, daemon in daemons.items():
-        found = {tuple(sorted(_judged(looks, seed, identity))) for looks in logs.values()} - {()}
+    judged = [policy for looks in logs.values() for look in looks if look.seed == seed for policy in look.judged]
+    for identity, daemon in {policy.daemon_identity: policy.daemon for policy in judged}.items():
+        found = {frozenset(_judged(looks, seed, identity)) for looks in logs.values()} - {frozenset()}
         if len(found) > 1:
             raise ConfigError(
-                f"{' and '.join(map(str, logs))}: seed {seed} was opened under {daemon} for policies that differ; a new "
-                f"splits.final.seed is needed in {origin.path}"
+                f"{' and '.join(map(str, logs))}: seed {seed} was opened for policies that differ under {daemon}; a "
+                f"new splits.final.seed is needed in {origin.path}"
             )
 
 
@@ -281,8 +279,8 @@ def _opened_set(
     return OpenedSet(
         seed=seed,
         daemon=daemon,
-        opened=first and first.date,
-        git_revision=first and first.git_revision,
+        opened=None if first is None else first.date,
+        git_revision=None if first is None else first.git_revision,
         policies=tuple(each.policy for each in _judged(looks, seed, daemon_identity).values()),
         searched=next((look.date for look in before if not look.judged), None),
         searched_anew=tuple(policy.policy for policy in rivals if policy.identity not in known),
