@@ -274,8 +274,8 @@ def _opened_set(
     at_seed, last = [look for look in looks if look.seed == seed], looks[-1]
     first = _first(at_seed, seed, daemon_identity)
     before = at_seed if first is None else at_seed[: at_seed.index(first)]
-    known = set() if first is None else {policy.identity for policy in first.policies if policy.is_rival}
-    rivals = [policy for policy in last.policies if policy.is_rival and is_judged_here and first is not None]
+    known = {policy.identity for look in (*before, first) if look is not None for policy in look.policies}
+    rivals = [policy for policy in last.policies if policy.is_rival and is_judged_here]
     return OpenedSet(
         seed=seed,
         daemon=daemon,

@@ -160,12 +160,12 @@ class OpenedSet(Part):
         return f"{self}; looked at {counted(len(self.looks), 'time')}{anew}"
 
 
-def opening_words(family: str | None, openings: Sequence[OpenedSet]) -> str:
-    """Of a final set: when it was opened and for whom, and the same of the others."""
-    here = [each.words for each in openings if each.is_judged_here]
+def opening_words(openings: Sequence[OpenedSet]) -> str:
+    """Of a final set: when it was opened and for whom, and the same of the family's others."""
+    here = "; ".join(each.words for each in openings if each.is_judged_here)
     others = [str(each) for each in openings if not each.is_judged_here]
-    told = f"others: {'; '.join(others)}" if others else "no other was opened before"
-    return f"final set of family {family}: {'. '.join(here)}. Of its final sets, {told}."
+    told = f"others of the family: {'; '.join(others)}" if others else "no other of the family was opened before"
+    return f"{here}; {told}"
 
 
 class LimitRuns(Part):

@@ -184,7 +184,7 @@ def test_the_final_set_is_opened_once_for_some_policies(
     assert (told["git_revision"], told["policies"], told["searched"]) == (look.git_revision, [OFTEN], None)
     assert told["looks"] == [{"verb": "evaluate", "date": look.date, "seeds": 1}]
     assert len(first["rows"]) == 2 * FEW
-    assert "no other was opened before" in " ".join(capsys.readouterr().out.split())
+    assert "no other of the family was opened before" in " ".join(capsys.readouterr().out.split())
 
     assert main([*mine, "--open-final"]) == 0, "the same policies reproduce it"
     again = json.loads((tmp_path / "e.json").read_text())
@@ -202,7 +202,7 @@ def test_the_final_set_is_opened_once_for_some_policies(
 
     reseed(family, 99)
     assert main([*command, "--policy", SELDOM, "--open-final"]) == 0
-    other = f"others: opened at {look.date} (seed 2, kmmscand-tunable) for {OFTEN}"
+    other = f"others of the family: opened at {look.date} (seed 2, kmmscand-tunable) for {OFTEN}"
     assert other in " ".join(capsys.readouterr().out.split())
     second = json.loads((tmp_path / "e.json").read_text())
     assert [entry["seed"] for entry in second["openings"]] == [2, 99]
@@ -250,7 +250,7 @@ def test_the_first_evaluation_opens_a_set_and_all_others_are_told(family: Path) 
         (2, (OFTEN,), False),
         (50, (SELDOM,), True),
     ]
-    assert result.openings[1].searched and f"for {OFTEN}." in result.opening_words[0]
+    assert result.openings[1].searched and f"for {OFTEN}" in result.opening_words[0]
     reseed(family, 2)
     assert [each.seed for each in final(family, OFTEN).openings] == [50, 2]
 
@@ -260,8 +260,8 @@ def test_rivals_alone_leave_the_set_closed(family: Path) -> None:
     assert (told.opened, told.policies) == (None, ()) and told.searched
     [told] = final(family, OFTEN).openings
     assert told.opened and told.policies == (OFTEN,) and "before it was opened" in str(told)
-    [told] = final(family, "built-in").openings
-    assert told.policies == (OFTEN,)
+    [told] = final(family, "built-in", "numab2").openings
+    assert told.policies == (OFTEN,) and told.searched_anew == ("numab2",), "the other one was there before"
 
 
 def test_every_policy_of_an_opening_and_every_look_is_told(family: Path, tmp_path: Path) -> None:

@@ -120,9 +120,8 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
 
 def _origin_words(result: ReportedEvaluation) -> str:
     """Whose scenarios they are, and of a final set when it was opened and for whom, and what else was."""
-    words = f"The scenarios are the {result.split or 'unknown'} set of family {result.family}."
-    told = opening_words(result.family, result.openings)
-    return f"{words} {_capital(told)}" if result.openings else words
+    words = f"The scenarios are the {result.split or 'unknown'} set of family {result.family}"
+    return f"{words}: {opening_words(result.openings)}." if result.openings else f"{words}."
 
 
 def _stake_part(result: ReportedEvaluation, stake: Stake, chosen: Sequence[Outcome]) -> Part:

@@ -118,7 +118,7 @@ class SearchedSet:
     @property
     def words(self) -> list[str]:
         """Of a final set: when it was opened and for whom, and what else was."""
-        return [opening_words(self.family, self.openings)] if self.openings else []
+        return [f"final set of family {self.family}: {opening_words(self.openings)}"] if self.openings else []
 
     def to_json(self) -> dict[str, Any]:
         """What `tune --json` writes, as `evaluate --json` does."""
