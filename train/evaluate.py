@@ -75,7 +75,7 @@ def evaluate(
         rows=[],
         family=suite.family,
         split=suite.split,
-        openings=[] if opened is None else open_for_policies(opened, suite.scenarios, policies),
+        openings=[] if opened is None else open_for_policies(opened, suite.scenarios, policies, num_seeds),
         left_out=rivals.left_out if rivals else (),
     )
     journal = journal or Journal()

@@ -14,10 +14,10 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import CPU_TIMES, Episodes
 from tierenv.train.judging import Standing, bounded, in_classes, standings
 from tierenv.train.limits import LIMITS, NO_MIGRATION, Bounds
-from tierenv.train.openings import Opening
 from tierenv.train.outcomes import NOTHING, Outcome, Stake, objective_measure
 from tierenv.train.processes import ProcessResult, process_results
 from tierenv.train.provenance import git_revision
+from tierenv.train.results import OpenedSet, opening_words
 from tierenv.train.rivals import LeftOut
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.train.verdicts import harm_words, verdict
@@ -174,8 +174,8 @@ class Evaluation:
     """Whose scenarios they are, if they are a family's."""
     split: SplitName | None = None
     """Which of its sets."""
-    openings: Sequence[Opening] = ()
-    """Of a final set, this one last; those before it, of other seeds or daemons, are to be told beside it."""
+    openings: Sequence[OpenedSet] = ()
+    """Of a final set, this one last; others that were opened, of other seeds or daemons, are to be told beside it."""
 
     @property
     def policies(self) -> list[str]:
@@ -223,12 +223,8 @@ class Evaluation:
 
     @property
     def opening_words(self) -> list[str]:
-        """Of a final set: when it was opened, and what was opened before."""
-        if not self.openings:
-            return []
-        *before, this = self.openings
-        told = f"; opened before: {', '.join(map(str, before))}" if before else "; none was opened before"
-        return [f"final set of family {self.family}, opened {this}{told}"]
+        """Of a final set: when it was opened and for whom, and what else was."""
+        return [f"final set of family {self.family}: {opening_words(self.openings)}"] if self.openings else []
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` writes."""
@@ -239,7 +235,7 @@ class Evaluation:
             "suite": self.suite,
             "family": self.family,
             "split": self.split,
-            "openings": [opening.to_json() for opening in self.openings],
+            "openings": [opening.model_dump(mode="json") for opening in self.openings],
             "git_revision": git_revision(),
             "seeds": self.seeds,
             "objective": "; ".join(dict.fromkeys(objective_words(row.scenario.objective) for row in self.rows)),

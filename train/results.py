@@ -14,6 +14,7 @@ from tierenv.reading import read_json
 from tierenv.records import Record, validate_record
 from tierenv.train.limits import NO_MIGRATION
 from tierenv.train.outcomes import NOTHING, Outcome, objective_measure
+from tierenv.train.texts import counted
 
 Seconds = Annotated[float, Field(ge=1e-9, le=1e9)]
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
@@ -115,12 +116,56 @@ class ResultRow(Part):
         return (self.objective or self.seconds).runs
 
 
+class LookedAt(Part):
+    """One look at a final set."""
+
+    verb: str
+    date: str
+    seeds: int
+    """Episodes of each scenario."""
+
+
 class OpenedSet(Part):
-    """A final set that was opened."""
+    """A final set, of a seed and under a daemon that policies ran on, and who looked at it."""
 
     seed: int
-    opened: str
-    """When."""
+    daemon: str
+    opened: str | None
+    """When policies were first evaluated on it; None as long as rivals alone were looked at."""
+    git_revision: str | None = None
+    """Of that evaluation."""
+    policies: tuple[str, ...] = ()
+    """That it was opened for; rivals are not among them."""
+    searched: str | None = None
+    """When it was first looked at without them, if that was before."""
+    searched_anew: tuple[str, ...] = ()
+    """Rivals of this result that were others, or were none, in the evaluation that opened it."""
+    looks: tuple[LookedAt, ...] = ()
+    """All at the scenarios of its seed, under whatever daemon."""
+    is_judged_here: bool = False
+    """Whether it is what this result was judged on; the others are told beside it."""
+
+    def __str__(self) -> str:
+        """When it was opened and for whom."""
+        which = f"(seed {self.seed}, {self.daemon})"
+        if self.opened is None:
+            return f"not opened for a policy yet {which}, searched at {self.searched}"
+        searched = f", searched at {self.searched} before it was opened" if self.searched else ""
+        return f"opened at {self.opened} {which} for {', '.join(self.policies)}{searched}"
+
+    @property
+    def words(self) -> str:
+        """The same, and how often it was looked at."""
+        anew = f"; rivals searched anew or added since: {', '.join(self.searched_anew)}" if self.searched_anew else ""
+        return f"{self}; looked at {counted(len(self.looks), 'time')}{anew}"
+
+
+def opening_words(openings: Sequence[OpenedSet]) -> str:
+    """Of a final set: when it was opened and for whom, and the same of the family's others."""
+    here = "; ".join(each.words for each in openings if each.is_judged_here)
+    others = [str(each) for each in openings if not each.is_judged_here]
+    told = f"others of the family: {'; '.join(others)}" if others else "no other of the family was opened before"
+    return f"{here}; {told}"
 
 
 class LimitRuns(Part):
@@ -147,7 +192,7 @@ class EvaluationResult(Part):
     split: str | None = None
     """Of a family's scenarios, which set they are."""
     openings: tuple[OpenedSet, ...] = ()
-    """Of a final set, this one last."""
+    """Of a final set, those that were opened, this one last."""
     git_revision: str | None = None
     seeds: tuple[int, ...] = ()
     objective: str | None = None

@@ -12,17 +12,22 @@ import yaml
 from tests.tiny_family import tiny_family, write_family
 from tierenv import family as families
 from tierenv.agents.export.learned_source import learned_source
-from tierenv.agents.heuristics import RandomPolicy
+from tierenv.agents.heuristics import RandomPolicy, StaticPolicy, parse_setting
+from tierenv.agents.policies import PolicyLoader, load_policy
+from tierenv.agents.policy import Policy
 from tierenv.agents.run_folder import RunFolder
 from tierenv.errors import ConfigError
 from tierenv.family import Family, load_family
 from tierenv.records import packaged, validate_record
-from tierenv.train import openings, search
+from tierenv.scenario import Scenario
+from tierenv.train import openings
 from tierenv.train.cli import main
 from tierenv.train.config import family_suite, load_suite, load_training_config
 from tierenv.train.evaluate import evaluate
+from tierenv.train.evaluation import Evaluation
 from tierenv.train.learn import Selection, learn
-from tierenv.train.openings import UNKNOWN_CODE, read_openings
+from tierenv.train.openings import UNKNOWN_CODE, Openings, read_openings
+from tierenv.train.results import read_evaluation
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.search import search_target
 
@@ -49,8 +54,35 @@ def log_of(family: Path) -> Path:
     return family.with_name("tinies.openings.json")
 
 
-def final(family: Path, *policies: str, is_opened: bool = True, daemon: str | None = None) -> Any:
-    return evaluate(f"{family}:final", policies, 1, open_final=is_opened, daemon=daemon)
+def final(family: Path, *policies: str, daemon: str | None = None, **options: Any) -> Evaluation:
+    return evaluate(f"{family}:final", policies, 1, open_final=True, daemon=daemon, **options)
+
+
+def searched(family: Path) -> Any:
+    return search_target(f"{family}:final", "random", 2, 1, open_final=True)
+
+
+def report_of(result: dict[str, Any], folder: Path) -> str:
+    """The report of a file that does not name its command, which is then told as far as it is known."""
+    (folder / "r.json").write_text(json.dumps({key: value for key, value in result.items() if key != "command"}))
+    assert main(["report", str(folder / "r.json"), "--output", str(folder / "r.html")]) == 0
+    return (folder / "r.html").read_text()
+
+
+def verbs(family: Path) -> list[str]:
+    return [look.verb for look in read_openings(log_of(family)).looks]
+
+
+def chosen(setting: str) -> PolicyLoader:
+    """Loads policies, and in place of `best-static` a setting that a search chose."""
+
+    def load(name: str, scenario: Scenario) -> Policy:
+        if name != "best-static":
+            return load_policy(name, scenario)
+        values = parse_setting(setting, scenario.daemon)
+        return StaticPolicy(values, scenario.daemon, name=name, chosen_on=(scenario.name,))
+
+    return load
 
 
 def reseed(family: Path, seed: int) -> None:
@@ -144,62 +176,153 @@ def test_the_final_set_is_opened_once_for_some_policies(
     assert main([*command, "--policy", "no-migratio", "--open-final"]) == 2 and not log_of(family).exists()
     assert main([*mine, "--open-final"]) == 0
     first = json.loads((tmp_path / "e.json").read_text())
-    [opening] = read_openings(log_of(family)).openings
-    assert (opening.seed, opening.daemon) == (2, "kmmscand-tunable")
-    assert [policy.policy for policy in opening.policies] == ["no-migration", OFTEN]
-    assert first["openings"] == [opening.to_json()] and len(first["rows"]) == 2 * FEW
-    assert "none was opened before" in capsys.readouterr().out
+    [look] = read_openings(log_of(family)).looks
+    assert (look.seed, look.daemon, look.seeds) == (2, "kmmscand-tunable", 1)
+    assert [(each.policy, each.is_rival) for each in look.policies] == [("no-migration", True), (OFTEN, False)]
+    [told] = first["openings"]
+    assert (told["seed"], told["daemon"], told["opened"]) == (2, "kmmscand-tunable", look.date)
+    assert (told["git_revision"], told["policies"], told["searched"]) == (look.git_revision, [OFTEN], None)
+    assert told["looks"] == [{"verb": "evaluate", "date": look.date, "seeds": 1}]
+    assert len(first["rows"]) == 2 * FEW
+    assert "no other of the family was opened before" in " ".join(capsys.readouterr().out.split())
 
     assert main([*mine, "--open-final"]) == 0, "the same policies reproduce it"
-    assert json.loads((tmp_path / "e.json").read_text())["rows"] == first["rows"]
+    again = json.loads((tmp_path / "e.json").read_text())
+    assert again["rows"] == first["rows"] and len(again["openings"][0]["looks"]) == 2
     assert main([*command, "--policy", OFTEN, "--open-final"]) == 0, "some of them do"
-    [again] = read_openings(log_of(family)).openings
-    assert again.policies == opening.policies and [use.verb for use in again.uses] == ["evaluate"] * 3
+    assert verbs(family) == ["evaluate"] * 3
 
     capsys.readouterr()
     text = log_of(family).read_text()
     assert main([*mine, "--policy", SELDOM, "--open-final"]) == 2
     error = capsys.readouterr().err
-    assert (
-        error.count("\n") == 1
-        and f"tiny:final: was opened at {opening.date}; policy {SELDOM} is none of those" in error
-    )
+    assert error.count("\n") == 1
+    assert f"was opened at {look.date} (seed 2, kmmscand-tunable); policy {SELDOM} is none of those" in error
     assert f"a new splits.final.seed is needed in {family}" in error and log_of(family).read_text() == text
 
     reseed(family, 99)
     assert main([*command, "--policy", SELDOM, "--open-final"]) == 0
-    assert f"opened before: {opening.date} (seed 2, kmmscand-tunable)" in capsys.readouterr().out
+    other = f"others of the family: opened at {look.date} (seed 2, kmmscand-tunable) for {OFTEN}"
+    assert other in " ".join(capsys.readouterr().out.split())
     second = json.loads((tmp_path / "e.json").read_text())
     assert [entry["seed"] for entry in second["openings"]] == [2, 99]
     assert second["rows"][0]["seconds"] != first["rows"][1]["seconds"]
-    assert main(["report", str(tmp_path / "e.json"), "--output", str(tmp_path / "r.html")]) == 0
-    html = (tmp_path / "r.html").read_text()
-    assert "final set of family tiny" in html and f"Opened before: {opening.date} (seed 2)" in html
+    html = report_of(second, tmp_path)
+    assert "final set of family tiny" in html and other in html
+    assert "--open-final" in html, "the command that reproduces it"
 
 
-def test_a_search_of_static_settings_opens_the_final_set_and_leaves_it_to_the_policies(
-    family: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_search_of_static_settings_leaves_the_final_set_to_the_policies_and_is_told(
+    family: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = f"{family}:final"
-    monkeypatch.setattr(search, "search_suite", lambda suite, *_arguments, **_options: len(suite.scenarios))
-    assert main(["tune", "--family", str(family), "--split", "final"]) == 2
+    command = ["tune", "--family", str(family), "--split", "final", "--sampler", "random", "--trials", "2"]
+    command += ["--seeds", "1", "--json", str(tmp_path / "t.json")]
+    assert main(command) == 2
     assert "--open-final opens it" in capsys.readouterr().err
-    assert search_target(target, "random", 2, 1, open_final=True) == FEW
-    [opening] = read_openings(log_of(family)).openings
-    assert opening.policies == () and [use.verb for use in opening.uses] == ["tune"]
-    final(family, OFTEN)
-    search_target(target, "random", 2, 1, open_final=True)
-    [opening] = read_openings(log_of(family)).openings
-    assert len(opening.policies) == 1 and [use.verb for use in opening.uses] == ["tune", "evaluate", "tune"]
+    assert main([*command, "--open-final"]) == 0
+    [first] = read_openings(log_of(family)).looks
+    assert f"not opened for a policy yet (seed 2, kmmscand-tunable), searched at {first.date}" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    result = json.loads((tmp_path / "t.json").read_text())
+    [told] = result["openings"]
+    assert (result["family"], result["split"], told["opened"], told["searched"]) == ("tiny", "final", None, first.date)
+    assert "family" not in result["scenarios"][0]
+    assert "--open-final" in report_of(result, tmp_path), "the command that reproduces it"
+
+    [told] = final(family, OFTEN).openings
+    assert told.policies == (OFTEN,) and told.searched == first.date
+    assert f"searched at {first.date} before it was opened; looked at 2 times" in told.words
+    assert searched(family).searched.openings[0].opened == told.opened
+    assert verbs(family) == ["tune", "evaluate", "tune"]
     with pytest.raises(ConfigError, match="was opened at"):
         final(family, SELDOM)
 
 
+def test_the_first_evaluation_opens_a_set_and_all_others_are_told(family: Path) -> None:
+    reseed(family, 50)
+    searched(family)
+    reseed(family, 2)
+    assert [each.seed for each in final(family, OFTEN).openings] == [2], "a seed that was searched alone is not opened"
+    reseed(family, 50)
+    result = final(family, SELDOM)
+    assert [(each.seed, each.policies, each.is_judged_here) for each in result.openings] == [
+        (2, (OFTEN,), False),
+        (50, (SELDOM,), True),
+    ]
+    assert result.openings[1].searched and f"for {OFTEN}" in result.opening_words[0]
+    reseed(family, 2)
+    assert [each.seed for each in final(family, OFTEN).openings] == [50, 2]
+
+
+def test_rivals_alone_leave_the_set_closed(family: Path) -> None:
+    [told] = final(family, "no-migration", "built-in").openings
+    assert (told.opened, told.policies) == (None, ()) and told.searched
+    [told] = final(family, OFTEN).openings
+    assert told.opened and told.policies == (OFTEN,) and "before it was opened" in str(told)
+    [told] = final(family, "built-in", "numab2").openings
+    assert told.policies == (OFTEN,) and told.searched_anew == ("numab2",), "the other one was there before"
+
+
+def test_every_policy_of_an_opening_and_every_look_is_told(family: Path, tmp_path: Path) -> None:
+    final(family, "no-migration", OFTEN, SELDOM)
+    result = final(family, SELDOM)
+    [told] = result.openings
+    assert told.policies == (OFTEN, SELDOM) and len(told.looks) == 2
+    assert f"for {OFTEN}, {SELDOM}; looked at 2 times" in result.opening_words[0]
+    result_path = tmp_path / "e.json"
+    result_path.write_text(json.dumps(result.to_json()))
+    assert read_evaluation(result_path).openings == tuple(result.openings)
+
+
+def test_rivals_that_were_searched_anew_are_told(family: Path) -> None:
+    load = chosen("200,256,inf")
+    first = final(family, SELDOM, "best-static", "built-in", load=load)
+    assert first.openings[0].searched_anew == ()
+    assert final(family, SELDOM, "best-static", load=load).openings[0].searched_anew == ()
+    again = final(family, SELDOM, "best-static", "built-in", load=chosen("300,256,inf"))
+    assert again.openings[0].searched_anew == ("best-static",)
+    assert "rivals searched anew or added since: best-static" in again.opening_words[0]
+    assert final(family, SELDOM, "numab2").openings[0].searched_anew == ("numab2",)
+    identities = [each.identity for look in read_openings(log_of(family)).looks for each in look.policies]
+    assert all(len(identity) == 64 for identity in identities)
+
+
+@pytest.mark.parametrize("policy", ["best-static", "built-in"])
+def test_what_runs_on_a_daemon_of_ones_own_is_no_rival(family: Path, tmp_path: Path, policy: str) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("like: kmmscand-tunable\ninitial_delay: 3s\n")
+    load = chosen("200,256,inf")
+    final(family, SELDOM, "no-migration", load=load, daemon=str(own))
+    with pytest.raises(ConfigError, match=rf"\(seed 2, own\); policy {policy} is none of those that it was opened for"):
+        final(family, policy, load=load, daemon=str(own))
+    final(family, "no-migration", load=load, daemon=str(own))
+    copy = tmp_path / "copy.yaml"
+    copy.write_text("like: kmmscand-tunable\n")
+    final(family, SELDOM, daemon=str(copy))
+    final(family, SELDOM, policy, load=load, daemon=str(copy))
+
+
 def test_every_daemon_has_its_opening_and_all_are_told(family: Path) -> None:
     final(family, OFTEN)
-    result = final(family, "built-in", daemon="numa-balancing")
-    assert [(each.seed, each.daemon) for each in result.openings] == [(2, "kmmscand-tunable"), (2, "numa-balancing")]
-    assert len(final(family, OFTEN).openings) == 1
+    result = final(family, "static:2000,256,inf,1000", daemon="numa-balancing")
+    both = [(2, "kmmscand-tunable"), (2, "numa-balancing")]
+    assert [(each.seed, each.daemon) for each in result.openings] == both
+    assert "kmmscand-tunable" in result.opening_words[0] and "numa-balancing" in result.opening_words[0]
+    assert [(each.seed, each.daemon) for each in final(family, OFTEN).openings] == both[::-1]
+
+
+def test_a_policy_is_checked_under_the_daemon_that_it_runs_on(family: Path) -> None:
+    final(family, OFTEN)
+    bundle = str(packaged("policies")["moving-hot-set-tree"])
+    for under in (None, "numa-balancing"):
+        with pytest.raises(ConfigError, match=rf"\(seed 2, kmmscand-tunable\); policy {bundle} is none of those"):
+            final(family, bundle, daemon=under)
+    reseed(family, 60)
+    told = final(family, bundle, daemon="numa-balancing").openings[-1]
+    assert (told.seed, told.daemon, told.policies) == (60, "kmmscand-tunable", (bundle,))
+    with pytest.raises(ConfigError, match=f"is none of those that it was opened for: {bundle}"):
+        final(family, OFTEN)
 
 
 def test_other_scenarios_under_a_seed_that_was_opened_are_refused(family: Path, tmp_path: Path) -> None:
@@ -216,8 +339,8 @@ def test_other_scenarios_under_a_seed_that_was_opened_are_refused(family: Path, 
 def test_code_of_others_takes_part_in_the_first_opening_alone(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RandomPolicy, "identity", None)
     final(family, OFTEN, "random")
-    [opening] = read_openings(log_of(family)).openings
-    assert [policy.identity == UNKNOWN_CODE for policy in opening.policies] == [False, True]
+    [look] = read_openings(log_of(family)).looks
+    assert [policy.identity == UNKNOWN_CODE for policy in look.policies] == [False, True]
     with pytest.raises(
         ConfigError, match="policy random is code of others, of which nobody can tell whether it is the"
     ):
@@ -232,26 +355,26 @@ def test_an_evaluation_that_was_interrupted_goes_on(family: Path, monkeypatch: p
     runs: list[str] = []
     run = evaluating.run_episodes
 
-    def stopped(task: Any, *arguments: Any) -> Any:
+    def stopped(task: Any, *arguments: Any, **options: Any) -> Any:
         if len(runs) == 1:
             raise KeyboardInterrupt
         runs.append(task.system.scenarios[0].name)
-        return run(task, *arguments)
+        return run(task, *arguments, **options)
 
     monkeypatch.setattr(evaluating, "run_episodes", stopped)
     with pytest.raises(KeyboardInterrupt), journal_of("evaluate", "tiny") as journal:
         evaluate(f"{family}:final", [OFTEN], 1, open_final=True, journal=journal)
-    assert len(read_openings(log_of(family)).openings) == 1
+    assert verbs(family) == ["evaluate"]
     runs.clear()
-    monkeypatch.setattr(evaluating, "run_episodes", lambda *arguments: runs.append("") or run(*arguments))
+    monkeypatch.setattr(evaluating, "run_episodes", lambda *given, **named: runs.append("") or run(*given, **named))
     with journal_of("evaluate", "tiny") as journal:
         result = evaluate(f"{family}:final", [OFTEN], 1, open_final=True, journal=journal)
     assert len(runs) == FEW - 1 and len(result.rows) == FEW
 
 
 def test_a_broken_log_keeps_the_set_closed(family: Path) -> None:
-    log_of(family).write_text('{"schema": 1, "openings": [{}]}')
-    with pytest.raises(ConfigError, match=rf"{log_of(family)}: openings.0.* is missing; bring back the file as it was"):
+    log_of(family).write_text('{"schema": 1, "looks": [{}]}')
+    with pytest.raises(ConfigError, match=rf"{log_of(family)}: looks.0.* is missing; bring back the file as it was"):
         final(family, OFTEN)
 
 
@@ -265,7 +388,7 @@ def test_the_log_of_a_packaged_family_falls_back_on_the_folder_of_the_user(
     family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(openings, "packaged", lambda _kind: {"tinies": family})
+    monkeypatch.setattr(openings, "packaged", lambda kind: {"tinies": family} if kind == "families" else packaged(kind))
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != family.parent and access(path, mode))
     final(family, OFTEN)
@@ -274,6 +397,42 @@ def test_the_log_of_a_packaged_family_falls_back_on_the_folder_of_the_user(
     monkeypatch.setattr(os, "access", access)
     with pytest.raises(ConfigError, match="was opened at"):
         final(family, SELDOM)
+
+
+def test_logs_of_two_places_are_united_and_refused_where_they_differ(
+    family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(openings, "packaged", lambda kind: {"tinies": family} if kind == "families" else packaged(kind))
+    own = tmp_path / "data" / "tierenv" / "families" / "tinies.openings.json"
+    own.parent.mkdir(parents=True)
+    final(family, OFTEN)
+    log_of(family).rename(own)
+    searched(family)
+    searched(family)
+    assert verbs(family) == ["evaluate", "tune", "tune"]
+    own.write_text(log_of(family).read_text())
+    searched(family)
+    assert verbs(family) == ["evaluate", "tune", "tune", "tune"], "a copy has the same looks"
+
+    looks = read_openings(own).looks
+    own.write_text(Openings(looks=looks[:1]).model_dump_json(by_alias=True))
+    log_of(family).write_text(Openings(looks=looks[1:]).model_dump_json(by_alias=True))
+    with pytest.raises(ConfigError, match=rf"policy {SELDOM} is none of those that it was opened for: {OFTEN}"):
+        final(family, SELDOM)
+
+    log_of(family).unlink()
+    text = own.read_text()
+    own.unlink()
+    final(family, SELDOM)
+    own.write_text(text)
+    with pytest.raises(
+        ConfigError, match=rf"{log_of(family)} and {own}: seed 2 was opened for policies that differ under kmmscand-"
+    ):
+        final(family, OFTEN)
+    reseed(family, 71)
+    told = final(family, OFTEN).openings
+    assert [set(each.policies) for each in told] == [{OFTEN, SELDOM}, {OFTEN}]
 
 
 def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, family: Path, tmp_path: Path) -> None:

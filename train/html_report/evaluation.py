@@ -22,7 +22,7 @@ from tierenv.train.judging import (
 )
 from tierenv.train.outcomes import AT_STAKE, Outcome, Stake
 from tierenv.train.recovery import REGAINED
-from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow
+from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow, opening_words
 from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import Estimate, mean_estimate
 from tierenv.train.texts import counted, listed, percent, percent_interval, short, with_interval
@@ -119,13 +119,9 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
 
 
 def _origin_words(result: ReportedEvaluation) -> str:
-    """Whose scenarios they are, and of a final set when it was opened, and which were before."""
-    words = f"The scenarios are the {result.split or 'unknown'} set of family {result.family}."
-    told = [f"{each.opened} (seed {each.seed})" for each in result.openings]
-    if told:
-        before = f"Opened before: {', '.join(told[:-1])}." if told[1:] else "None was opened before."
-        words += f" It was opened at {told[-1]}. {before}"
-    return words
+    """Whose scenarios they are, and of a final set when it was opened and for whom, and what else was."""
+    words = f"The scenarios are the {result.split or 'unknown'} set of family {result.family}"
+    return f"{words}: {opening_words(result.openings)}." if result.openings else f"{words}."
 
 
 def _stake_part(result: ReportedEvaluation, stake: Stake, chosen: Sequence[Outcome]) -> Part:
@@ -361,6 +357,7 @@ def _reproduce(result: ReportedEvaluation, content: Mapping[str, Any]) -> list[t
     daemons = ", ".join(dict.fromkeys(row.daemon for row in result.rows))
     is_evaluation = result.seeds == tuple(range(EVALUATION, EVALUATION + len(result.seeds)))
     words = [text for policy in result.policies for text in ("--policy", policy)]
+    words += ["--open-final"] if result.split == "final" else []
     words += ["--json", "FILE", *(["--timelines"] if result.timelines else [])]
     command = None
     if result.suite and result.seeds and is_evaluation:

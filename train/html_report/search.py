@@ -186,6 +186,8 @@ def _section(
         "the latter count, those of the former are what they looked like when they were picked."
     )
     words = ["tune", name, *(["--sampler", first.sampler] if first.sampler else [])]
+    if content.get("split") == "final":
+        words.append("--open-final")
     if first.budget.trials and first.sampler == "random":
         words += ["--trials", str(first.budget.trials)]
     how = reproduce.known(

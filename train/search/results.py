@@ -1,13 +1,16 @@
 """What a search found and what that cost, and storing the winner as a policy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tierenv.agents.best_static import BestStatic, OneStatic, write_best_static, write_one_static
+from tierenv.family import SplitName
 from tierenv.objective import objective_name, objective_row
 from tierenv.scenario import Scenario
 from tierenv.train.provenance import git_revision
+from tierenv.train.results import OpenedSet, opening_words
 from tierenv.train.statistics import Estimate
 from tierenv.tunables import Setting
 
@@ -102,6 +105,28 @@ class References:
 
 
 @dataclass(frozen=True)
+class SearchedSet:
+    """Where the scenarios of a search come from."""
+
+    family: str | None = None
+    """Whose they are, if they are a family's."""
+    split: SplitName | None = None
+    """Which of its sets."""
+    openings: Sequence[OpenedSet] = ()
+    """Of a final set, as of an evaluation."""
+
+    @property
+    def words(self) -> list[str]:
+        """Of a final set: when it was opened and for whom, and what else was."""
+        return [f"final set of family {self.family}: {opening_words(self.openings)}"] if self.openings else []
+
+    def to_json(self) -> dict[str, Any]:
+        """What `tune --json` writes, as `evaluate --json` does."""
+        openings = [opening.model_dump(mode="json") for opening in self.openings]
+        return {"family": self.family, "split": self.split, "openings": openings}
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """Finalists, best first, and the cost of finding them."""
 
@@ -113,6 +138,7 @@ class SearchResult:
     budget: Budget
     references: References
     curve: Curve
+    searched: SearchedSet = SearchedSet()
 
     @property
     def winner(self) -> Finalist:
@@ -126,6 +152,10 @@ class SearchResult:
 
     def to_json(self) -> dict[str, Any]:
         """What `tune --json` writes; an unlimited throttle is null."""
+        return self.searched.to_json() | self.found_to_json()
+
+    def found_to_json(self) -> dict[str, Any]:
+        """The same without where the scenario comes from."""
         row = objective_row(self.scenario.objective)
         return self.curve_to_json() | {
             "no_migration": self.no_migration.to_json(),
@@ -180,6 +210,7 @@ class SuiteSearchResult:
     budget: Budget
     """Of the one setting for all. Of a sampler that fixes its settings beforehand the runs are those of the scenarios,
     counted there too; one that proposes has tried others for it."""
+    searched: SearchedSet = SearchedSet()
 
     @property
     def winner(self) -> CommonFinalist:
@@ -191,8 +222,9 @@ class SuiteSearchResult:
         return {
             "schema": 1,
             "suite": self.suite,
+            **self.searched.to_json(),
             "git_revision": git_revision(),
-            "scenarios": [result.to_json() for result in self.results],
+            "scenarios": [result.found_to_json() for result in self.results],
             "budget_for_all": vars(self.budget),
             "for_all": [
                 {

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from tierenv.train.search.results import (
     Finalist,
     Incumbent,
     References,
+    SearchedSet,
     SearchResult,
     SuiteSearchResult,
 )
@@ -110,11 +111,12 @@ def search_target(
     """
     suite = load_suite(target, daemon)
     check_search(suite, sampler, trials, num_seeds, sampler_seed)
-    if opened := check_opened(suite, open_final):
-        open_for_search(opened)
+    opened = check_opened(suite, open_final)
+    searched = SearchedSet(suite.family, suite.split, open_for_search(opened, num_seeds) if opened else ())
     where = {"storage": storage, "journal": journal}
     plan = sampler, trials, num_seeds, sampler_seed
-    return search_scenarios(suite, *plan, **where, report_progress=report_progress)  # type: ignore[arg-type]
+    result = search_scenarios(suite, *plan, **where, report_progress=report_progress)  # type: ignore[arg-type]
+    return replace(result, searched=searched)
 
 
 def search_scenarios(

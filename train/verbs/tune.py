@@ -74,5 +74,6 @@ class Tune(Judged):
             write_json_output(self.json, result.to_json)
             if stored is not None:
                 save_search(result, command_line(), stored)
-        print_results(*report.search_tables(result), *([f"stored in {stored}"] if stored else []), beside=self.json)
+        words = [*result.searched.words, *([f"stored in {stored}"] if stored else [])]
+        print_results(*report.search_tables(result), *words, beside=self.json)
         return 0
