@@ -193,7 +193,8 @@ def test_compiles_under_a_kernel_s_rules_and_needs_nothing_from_outside(exported
 @pytest.mark.parametrize("name", [row.name for row in all_features()])
 def test_each_feature_alone_compiles_without_a_warning(name: str, tmp_path: Path) -> None:
     row = next(row for row in all_features() if row.name == name)
-    daemon = DAEMON if row.is_supplied_by(DAEMON) else load_daemon("numa-balancing")
+    daemons = map(load_daemon, ("kmmscand-tunable", "numa-balancing", "kmmscand-threshold"))
+    daemon = next(daemon for daemon in daemons if row.is_supplied_by(daemon))
     interface = Interface(daemon, [row])
     leaf, zero = np.array([-1], np.int32), np.zeros(1, np.float32)
     nothing = np.zeros((1, len(daemon.tunables)), np.float32)
