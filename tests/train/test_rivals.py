@@ -26,9 +26,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(best_static, "packaged_path", lambda: tmp_path / "none")
-    quick = Limit(
-        "clairvoyant", "bound", lambda _system, episodes: 0.8 * episodes.objective
-    )  # not seconds of optimising
+    quick = Limit("clairvoyant", "bound", lambda _system, episodes, _above: 0.8 * episodes.objective)  # not seconds
     monkeypatch.setitem(LIMITS, "clairvoyant", quick)
     scenarios = [tiny().replace(name="one"), tiny(fast_capacity="256MiB").replace(name="two")]
     for scenario in scenarios:
