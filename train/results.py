@@ -128,6 +128,8 @@ class LimitRuns(Part):
 
     runs: Annotated[tuple[Seconds, ...], Field(min_length=1)]
     """Of each episode [s]."""
+    truncated_runs: Annotated[int, Field(ge=0)] = 0
+    """Episodes that were given up."""
 
 
 class ScenarioResult(Part):
@@ -184,11 +186,16 @@ def _outcome(rows: Sequence[ResultRow], limits: Mapping[str, LimitRuns]) -> Outc
         if key not in known and mean is not None:
             known[key] = np.full(len(first.runs), mean)
     no_migration = known.pop(NO_MIGRATION, None)
+    given_up = {row.policy: row.truncated_runs for row in rows}
+    if NO_MIGRATION in limits:
+        given_up[NOTHING] = limits[NO_MIGRATION].truncated_runs
     judged = first.objective or JudgedBy(runs=first.runs)
     if "clairvoyant" in known and no_migration is not None:
-        return Outcome(first.scenario, runs, no_migration, known, kinds)
+        return Outcome(first.scenario, runs, no_migration, known, kinds, given_up=given_up)
     measure = objective_measure(judged.name)
-    return Outcome(first.scenario, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=judged.unit)
+    return Outcome(
+        first.scenario, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=judged.unit, given_up=given_up
+    )
 
 
 def read_evaluation(path: Path) -> EvaluationResult:

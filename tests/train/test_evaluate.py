@@ -1,5 +1,6 @@
 """Evaluation: the same episodes for every policy, bounds, the JSON contract, pictures."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,16 +12,18 @@ from rich.table import Table
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
+from tierenv.records import validate_record
 from tierenv.scenario import load_scenario
 from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
-from tierenv.train import report, seeds
+from tierenv.train import limits, report, seeds
 from tierenv.train.episodes import holding, run_episodes
 from tierenv.train.evaluate import compute_bounds, evaluate
 from tierenv.train.evaluation import Evaluation
 from tierenv.train.evaluation_tables import evaluation_tables
 from tierenv.train.journal import Journal
-from tierenv.train.limits import Bounds
+from tierenv.train.judging import mean_gap_closed
+from tierenv.train.results import EvaluationResult
 from tierenv.train.run_dir import to_yaml
 
 POLICIES = ["no-migration", "kmmscand-v1", "built-in", "static:200,256,inf", "random"]
@@ -45,7 +48,7 @@ def test_no_policy_beats_the_clairvoyant(result: Evaluation) -> None:
 def test_no_migration_closes_no_gap(result: Evaluation) -> None:
     row = result.rows[0]
     np.testing.assert_array_equal(row.episodes.seconds, row.bounds.no_migration)
-    assert row.bounds.mean_gap_closed(row.episodes.seconds) == 0
+    assert row.gap_closed == 0
     assert row.episodes.counts["promoted_pages"].sum() == 0
 
 
@@ -91,15 +94,27 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     gap = bounds["no_migration"] - bounds["clairvoyant"]
     assert row["gap_closed"] == pytest.approx((bounds["no_migration"] - seconds["mean"]) / gap)
     assert row["regret"] == pytest.approx(seconds["mean"] / bounds["clairvoyant"] - 1)
-    assert set(content["aggregate"]) == {*POLICIES, "all_fast", "clairvoyant"}
+    assert set(content["aggregate"]) == {*POLICIES, "all_fast", "clairvoyant", "no_foresight"}
     assert {"iqm_gap_closed", "ci95", "time_over_no_migration", "worst"} < set(content["aggregate"]["random"])
 
 
-def test_gap_closed_is_null_where_there_is_nothing_to_gain() -> None:
-    times = np.array([100.0, 101.0])
-    bounds = Bounds(times * (1 + 1e-6), {"all_fast": times, "clairvoyant": times})
-    assert bounds.mean_gap_closed(times) is None
-    assert bounds.regret(times) == 0
+def test_the_gap_closed_is_that_of_the_verdicts_and_null_where_next_to_nothing_is_at_stake(result: Evaluation) -> None:
+    row, outcome = result.rows[1], result.outcomes[0]
+    closed = mean_gap_closed(outcome, row.policy)
+    assert closed is not None and row.gap_closed == pytest.approx(closed.value)
+    clairvoyant = 0.985 * row.bounds.no_migration
+    little = dataclasses.replace(row, bounds=dataclasses.replace(row.bounds, limits={"clairvoyant": clairvoyant}))
+    assert little.gap_closed is None
+    assert little.bounds is not None and little.bounds.regret(clairvoyant) == 0
+
+
+def test_where_no_migration_was_given_up_nothing_is_at_stake(result: Evaluation) -> None:
+    rows = [dataclasses.replace(row, bounds=dataclasses.replace(row.bounds, num_given_up=1)) for row in result.rows]
+    content = Evaluation("a", result.seeds, rows).to_json()
+    assert content["verdict"] is None and content["aggregate"] == {} and len(content["without_bounds"]) == 1
+    assert {row["gap_closed"] for row in content["rows"]} == {None}
+    read = validate_record(EvaluationResult, content, "here").outcomes()
+    assert read[0].stake is None and read[0].given_up["no-migration"] == 1
 
 
 def test_others_are_paired_with_best_static(
@@ -206,9 +221,9 @@ def test_the_end_of_every_process_is_told(tmp_path: Path) -> None:
 
 def test_bounds_of_episodes_that_are_alike_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(evaluation_module, "clairvoyant_bound_s", lambda _system, index: asked.append(index) or 1.0)
+    monkeypatch.setattr(limits, "clairvoyant_bound_s", lambda _system, index: asked.append(index) or 1.0)
     for name, times in (("abench-8g", 1), ("skewed", 3)):  # nothing is drawn of the first, and placement of the second
         asked.clear()
         bounds = compute_bounds(tiny(name), [1, 2, 3], Journal())
         assert len(asked) == times
-        assert bounds is not None and len(bounds.no_foresight) == 3
+        assert bounds is not None and len(bounds.limits["no_foresight"]) == 3

@@ -15,7 +15,7 @@ from tierenv.errors import ConfigError
 from tierenv.scenario import Scenario
 from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
-from tierenv.train import report, scenario_tables
+from tierenv.train import models, report, scenario_tables
 from tierenv.train.config import load_training_config
 from tierenv.train.episodes import holding, run_episodes
 from tierenv.train.evaluate import evaluate
@@ -198,16 +198,25 @@ def test_the_table_says_whose_end_no_policy_changes(tmp_path: Path) -> None:
     assert "whatever the policy" not in alone
 
 
-def test_the_best_model_is_the_one_with_the_least_objective(tmp_path: Path, write_config: Callable[..., Path]) -> None:
+def test_the_best_model_is_the_one_with_the_least_objective(
+    tmp_path: Path, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "machine_s", lambda _model: 0.0)
     path = written(tmp_path / "database.yaml", database_and_batch(objective="worst-slowdown"))
     config = load_training_config(str(write_config(scenarios=[path], shaping=False)))
 
     class Held:
         """A model that always acts alike."""
 
-        def predict(self, observation: NDArray[np.float32], deterministic: bool) -> tuple[NDArray[np.float32], None]:
+        def predict(
+            self, observation: NDArray[np.float32], *, deterministic: bool, **_: Any
+        ) -> tuple[NDArray[np.float32], None]:
             assert deterministic
             return np.zeros((len(observation), 3), np.float32), None
+
+        @property
+        def policy(self) -> "Held":
+            return self
 
     result = Selection(config).judge(Held(), timesteps=0)  # type: ignore[arg-type]
     task = simulated_task([database_and_batch(objective="worst-slowdown")] * 2)
