@@ -140,6 +140,14 @@ class ScenarioResult(Part):
     """By the keys of `tierenv.train.limits`."""
 
 
+class MissingRival(Part):
+    """A rival that there was not on a scenario."""
+
+    policy: str
+    scenario: str
+    reason: str
+
+
 class EvaluationResult(Part):
     """A whole file, without its timelines."""
 
@@ -155,6 +163,7 @@ class EvaluationResult(Part):
     objective: str | None = None
     verdicts: tuple[ScenarioResult, ...] = ()
     rows: Annotated[tuple[ResultRow, ...], Field(min_length=1, max_length=MOST_ROWS)]
+    left_out: Annotated[tuple[MissingRival, ...], Field(max_length=MOST_ROWS)] = ()
 
     @property
     def policies(self) -> list[str]:
@@ -188,7 +197,7 @@ def _outcome(rows: Sequence[ResultRow], limits: Mapping[str, LimitRuns]) -> Outc
     no_migration = known.pop(NO_MIGRATION, None)
     given_up = {row.policy: row.truncated_runs for row in rows}
     if NO_MIGRATION in limits:
-        given_up[NOTHING] = limits[NO_MIGRATION].truncated_runs
+        given_up[NOTHING] = max(given_up.get(NOTHING, 0), limits[NO_MIGRATION].truncated_runs)
     judged = first.objective or JudgedBy(runs=first.runs)
     if "clairvoyant" in known and no_migration is not None:
         return Outcome(first.scenario, runs, no_migration, known, kinds, given_up=given_up)

@@ -194,6 +194,43 @@ def rendered(evaluation: Evaluation) -> str:
     return capture.get()
 
 
+def twice(result: Evaluation, **num_given_up: int) -> Evaluation:
+    """Returns it on its scenario and on one more, where a policy did not run; of others there runs were given up."""
+    rows = list(result.rows)
+    for row in result.rows:
+        if row.policy != "random":
+            is_truncated = np.arange(NUM_SEEDS) < num_given_up.get(row.policy.replace("-", "_"), 0)
+            episodes = dataclasses.replace(row.episodes, is_truncated=is_truncated)
+            rows.append(dataclasses.replace(row, scenario=row.scenario.replace(name="second"), episodes=episodes))
+    return Evaluation("both", result.seeds, rows)
+
+
+def lines_of(evaluation: Evaluation, title: str, policy: str) -> list[str]:
+    """Returns the lines of a policy in the table of this title."""
+    table = rendered(evaluation).split(title)[1].split("suite both")[0]
+    return [" ".join(line.split()) for line in table.splitlines() if line.strip().startswith(policy)]
+
+
+def test_a_line_over_fewer_scenarios_than_its_column_says_so(result: Evaluation) -> None:
+    evaluation = twice(result)
+    assert lines_of(evaluation, "total time over that without migration", "random")[0].endswith(" (1)")
+    assert not lines_of(evaluation, "total time over that without migration", "built-in")[0].endswith(" (1)")
+    for title in (": all scenarios", "recovery and CPU time"):
+        assert lines_of(evaluation, title, "random")[0].startswith("random (1) ")
+        assert lines_of(evaluation, title, "built-in")[0].startswith("built-in ")
+        assert "(" not in lines_of(evaluation, title, "no-migration")[0].split("[")[0]
+
+
+def test_runs_that_were_given_up_are_marked_in_every_table(result: Evaluation) -> None:
+    evaluation = twice(result, kmmscand_v1=2)
+    standing = next(each for each in evaluation.standings if each.name == "kmmscand-v1")
+    assert standing.num_given_up == standing.to_json()["truncated_runs"] == 2
+    (line,) = lines_of(evaluation, "total time over that without migration", "kmmscand-v1")
+    assert line.startswith("kmmscand-v1 rule >= ")
+    assert "<= " in lines_of(evaluation, ": all scenarios", "kmmscand-v1")[0]
+    assert ">= " not in rendered(twice(result))
+
+
 def test_tables_fit_a_terminal_of_80_columns(result: Evaluation) -> None:
     console = Console(width=80)
     for table in evaluation_tables(result):

@@ -72,7 +72,7 @@ def test_rivals_are_added_as_far_as_they_are_there_and_what_is_missing_is_said(
     ]
     assert all("no setting stored" in each["reason"] for each in content["left_out"])
     assert "Left out: best-static on two: best-static: no setting stored for scenario 'two'" in text
-    assert "one-static:others was chosen on 2 scenarios, by name 1 of those here." in text
+    assert "one-static:others was chosen on 2 scenarios (one and elsewhere), by name 1 of those here." in text
     rows = {(row["scenario"], row["policy"]): row for row in content["rows"]}
     assert rows["two", "one-static:others"]["chosen_on"] == ["one", "elsewhere"]
     assert rows["one", "best-static:numa-balancing"]["daemon"] == "numa-balancing"
