@@ -141,7 +141,7 @@ def test_holms_procedure_is_that_of_its_paper() -> None:
 def test_the_probability_of_improvement_is_counted_by_hand() -> None:
     # of the nine pairs four are faster, one ties
     assert probability_of_improvement([[1.0, 4.0, 6.0]], [[2.0, 4.0, 5.0]]).value == pytest.approx(4.5 / 9)
-    both = probability_of_improvement([[1.0, 1.0], [9.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]])
+    both = probability_of_improvement([[1.0] * 3, [9.0] * 3], [[2.0] * 3, [2.0] * 3])
     assert both == (0.5, 0.5, 0.5)
     assert probability_of_improvement([[1.0, 1.0]], [[1.1, 1.1]], [0.2]).value == 0.5
     assert probability_of_improvement([[1.0]], [[2.0]]).interval is None
