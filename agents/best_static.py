@@ -220,11 +220,14 @@ def _daemons(settings: list[BestStatic]) -> str:
 
 def _remedy(scenario: Scenario) -> str:
     """A command that works: only a packaged scenario can be called by its name."""
+    name = scenario.daemon.name
     if scenario.name in packaged("scenarios"):
         own = load_scenario(scenario.name)
         if own.identity == scenario.identity:
             return f"run: tierenv tune {scenario.name} --save"
-        name = scenario.daemon.name
         if name in packaged("daemons") and own.under(load_daemon(name)).identity == scenario.identity:
             return f"run: tierenv tune {scenario.name} --daemon {name} --save"
-    return "run tierenv tune --save on its file, or on the set of the family it is drawn from"
+    is_packaged = name in packaged("daemons") and load_daemon(name).identity == scenario.daemon.identity
+    return "run tierenv tune --save on its file, or on the set of the family it is drawn from" + (
+        f", with --daemon {name}" * is_packaged
+    )

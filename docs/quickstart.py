@@ -115,7 +115,7 @@ def compare(folder: Path, *own: Policy) -> None:
     baselines = ["no-migration", "built-in", "static:200,1024,64"]
     result = evaluate(str(path), [*baselines, *mine], num_seeds=4, load=load)
     for row in result.rows:
-        closed = row.bounds.mean_gap_closed(row.episodes.seconds)
+        closed = row.gap_closed
         print(f"  {row.policy:20} {row.seconds.value:.2f} s, {closed:.0%} of the gap to the clairvoyant closed")
 
 

@@ -35,8 +35,8 @@ from tierenv.agents.best_static import find_best_static, write_best_static
 from tierenv.agents.export import FORMATS
 from tierenv.scenario import load_scenario
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import to_yaml, write_json
+from tierenv.train.tables import plain_table
 
 SEED = 0
 TIMEOUT_S = 300

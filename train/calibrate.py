@@ -17,8 +17,8 @@ from tierenv.records import FIXED, content_of, is_bare_word, load_record, locate
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.fitted_text import Start, fitted_text, start_of, start_within
 from tierenv.train.journal import journal_of
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import to_json
+from tierenv.train.tables import plain_table
 from tierenv.units import format_number
 from tierenv.workload import Workload
 

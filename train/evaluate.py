@@ -164,4 +164,5 @@ def compute_bounds(scenario: Scenario, seeds: Sequence[int], journal: Journal) -
     no_migration = _run(load_policy(NOTHING, scenario), scenario, seeds, journal)
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), seed_blocks.evaluation_phase_orders(len(seeds)))
-    return Bounds(no_migration.objective, limits_of(system, no_migration))
+    num_given_up = int(no_migration.is_truncated.sum())
+    return Bounds(no_migration.objective, limits_of(system, no_migration), num_given_up)

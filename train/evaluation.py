@@ -12,7 +12,7 @@ from tierenv.render import Timeline
 from tierenv.scenario import Scenario
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import CPU_TIMES, Episodes
-from tierenv.train.judging import Standing, bounded, in_classes, standings
+from tierenv.train.judging import Standing, bounded, in_classes, mean_gap_closed, standings
 from tierenv.train.limits import LIMITS, NO_MIGRATION, Bounds
 from tierenv.train.outcomes import NOTHING, Outcome, Stake, objective_measure
 from tierenv.train.processes import ProcessResult, process_results
@@ -53,8 +53,9 @@ class Row:
 
     @property
     def gap_closed(self) -> float | None:
-        """Gap closed by the means, None where there are no bounds or no gap."""
-        return None if self.bounds is None else self.bounds.mean_gap_closed(self.episodes.objective)
+        """Gap closed by the means (`mean_gap_closed`); None without bounds, or with next to nothing at stake."""
+        closed = mean_gap_closed(_outcome([self]), self.policy)
+        return closed and closed.value
 
     @property
     def regret(self) -> float | None:
@@ -218,7 +219,7 @@ class Evaluation:
 
     @property
     def without_bounds(self) -> list[str]:
-        """Scenarios that no aggregate takes in, because what is judged is no time."""
+        """Scenarios that no aggregate takes in: what is judged is no time, or no migration was given up."""
         return [outcome.scenario for outcome in self.outcomes if outcome.stake is None]
 
     @property
@@ -257,20 +258,26 @@ def _outcome(rows: Sequence[Row]) -> Outcome:
     """The rows of a scenario."""
     runs = {row.policy: row.episodes.objective for row in rows}
     kinds = {row.policy: row.kind for row in rows}
+    given_up = {row.policy: row.num_truncated for row in rows}
     scenario, bounds = rows[0].scenario, rows[0].bounds
     if bounds is not None:
-        return Outcome(scenario.name, runs, bounds.no_migration, bounds.limits, kinds)
+        given_up[NOTHING] = bounds.num_given_up
+        return Outcome(scenario.name, runs, bounds.no_migration, bounds.limits, kinds, given_up=given_up)
     unit, measure = objective_row(scenario.objective).unit, objective_measure(objective_name(scenario.objective))
-    return Outcome(scenario.name, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=unit)
+    return Outcome(scenario.name, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=unit, given_up=given_up)
 
 
 def _verdict_to_json(outcome: Outcome) -> dict[str, Any]:
     found = verdict([outcome])
     limits = dict(outcome.limits) | ({} if outcome.no_migration is None else {NO_MIGRATION: outcome.no_migration})
+    given_up = {NO_MIGRATION: outcome.given_up.get(NOTHING, 0)}
     return {
         "scenario": outcome.scenario,
         **stake_to_json(outcome),
-        "bounds": {key: {"mean": float(runs.mean()), "runs": runs.tolist()} for key, runs in limits.items()},
+        "bounds": {
+            key: {"mean": float(runs.mean()), "runs": runs.tolist(), "truncated_runs": given_up.get(key, 0)}
+            for key, runs in limits.items()
+        },
         **(found.to_json() if found else {}),
     }
 

@@ -39,6 +39,8 @@ class Worst(NamedTuple):
     scenario: str
     over_no_migration: Estimate
     """Time over time without migration; the interval is that of this scenario, chosen because it is the worst."""
+    is_at_least: bool
+    """Whether runs were given up there."""
 
     def to_json(self) -> dict[str, Any]:
         """What results hold of it."""
@@ -60,12 +62,17 @@ class Standing:
     relative_time: Estimate
     """Mean over the scenarios of that ratio, so that each counts the same however long it takes."""
     over_best_static: Estimate | None
-    """Sum of the mean times over that of best-static, where both ran; None where it did nowhere, and of itself."""
+    """Sum of the mean times over that of best-static, where both ran and it was not given up; None where it did
+    nowhere, and of itself."""
     gap_closed: Estimate | None
     """Interquartile mean over the episodes of all scenarios with more than 2 % at stake; None where there is none."""
     improvement: Mapping[str, Estimate]
     """By rival of `AGAINST`, the probability that a run of the policy is faster than one of the rival."""
     worst: Worst
+    num_given_up: int
+    """Runs that were given up: with any, times are at least what is said."""
+    num_paired: int
+    """Scenarios of `over_best_static`."""
 
     def to_json(self) -> dict[str, Any]:
         """What results hold of it."""
@@ -73,6 +80,7 @@ class Standing:
         return {
             "kind": self.kind,
             "scenarios": self.num_scenarios,
+            "truncated_runs": self.num_given_up,
             "time_over_no_migration": _ratio(self.over_no_migration),
             "mean_of_time_over_no_migration": _ratio(self.relative_time),
             "time_over_best_static": self.over_best_static and _ratio(self.over_best_static),
@@ -142,7 +150,7 @@ def _standing(
     paired = [
         (own, outcome.runs[BASELINE])
         for own, outcome in zip(runs, outcomes, strict=True)
-        if BASELINE in outcome.runs and name != BASELINE
+        if BASELINE in outcome.runs and name != BASELINE and not outcome.is_at_least(BASELINE)
     ]
     gaps = [
         (_nothing(outcome) - own) / (outcome.no_migration_s - outcome.clairvoyant_s)
@@ -164,7 +172,9 @@ def _standing(
         over_best_static=ratio_of_totals(*zip(*paired, strict=True)) if paired else None,
         gap_closed=stratified_bootstrap(gaps) if gaps else None,
         improvement=improvement,
-        worst=Worst(outcomes[worst].scenario, relative[worst]),
+        worst=Worst(outcomes[worst].scenario, relative[worst], outcomes[worst].is_at_least(name)),
+        num_given_up=sum(outcome.given_up.get(name, 0) for outcome in outcomes),
+        num_paired=len(paired),
     )
 
 
@@ -186,8 +196,13 @@ def _improvement(outcomes: Sequence[Outcome], policy: str, rival: str) -> Estima
 
 
 def over_no_migration(outcome: Outcome, policy: str) -> Estimate | None:
-    """Time over time without migration on one scenario, episode by episode; None where nobody did nothing."""
-    return None if outcome.no_migration is None else ratio_of_totals([outcome.runs[policy]], [outcome.no_migration])
+    """Time over time without migration on one scenario, episode by episode.
+
+    None where nobody did nothing, or that was given up.
+    """
+    if outcome.no_migration is None or outcome.is_at_least(NOTHING):
+        return None
+    return ratio_of_totals([outcome.runs[policy]], [outcome.no_migration])
 
 
 def mean_gap_closed(outcome: Outcome, policy: str) -> Estimate | None:

@@ -14,9 +14,6 @@ from tierenv.train.episodes import Episodes
 
 Floats = NDArray[np.float64]
 
-LEAST_GAP = 1e-3
-"""Below this share of the clairvoyant time between it and no migration there is nothing to gain."""
-
 
 @dataclass(frozen=True)
 class Limit:
@@ -76,6 +73,8 @@ class Bounds:
     no_migration: Floats
     limits: Mapping[str, Floats]
     """By the keys of `LIMITS`, float64[episodes]."""
+    num_given_up: int = 0
+    """Episodes without migration that were given up: they take at least what is said."""
 
     @property
     def clairvoyant(self) -> Floats:
@@ -91,13 +90,6 @@ class Bounds:
     def runs(self) -> dict[str, Floats]:
         """All of them by key."""
         return {**self.limits, NO_MIGRATION: self.no_migration}
-
-    def mean_gap_closed(self, seconds: Floats) -> float | None:
-        """0 as slow as no migration, 1 as fast as the clairvoyant, by mean times; None where there is no gap."""
-        gap = float(self.no_migration.mean() - self.clairvoyant.mean())
-        if gap <= LEAST_GAP * float(self.clairvoyant.mean()):
-            return None
-        return float((self.no_migration.mean() - seconds.mean()) / gap)
 
     def regret(self, seconds: Floats) -> float:
         """Mean time over mean clairvoyant time, less one."""

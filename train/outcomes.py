@@ -78,6 +78,9 @@ class Outcome:
     measure: str = field(default="time", kw_only=True)
     """What is judged."""
     unit: str = field(default="s", kw_only=True)
+    given_up: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    """By policy, of its runs those that were given up, whose times are at least what they say; that of `NOTHING` is of
+    `no_migration`, too. None of those that it lacks."""
 
     @property
     def no_migration_s(self) -> float:
@@ -92,6 +95,8 @@ class Outcome:
     @property
     def at_stake(self) -> float:
         """Share of the time without migration that the clairvoyant saves; NaN where nobody knows."""
+        if self.is_at_least(NOTHING):
+            return np.nan
         return 1 - self.clairvoyant_s / self.no_migration_s
 
     @property
@@ -99,6 +104,10 @@ class Outcome:
         """Its class; None where nobody knows what is at stake."""
         at_stake = self.at_stake
         return next((stake for stake in STAKES if stake.above < at_stake <= stake.up_to), None)
+
+    def is_at_least(self, policy: str) -> bool:
+        """Whether the mean of a policy is only known to be no less, for runs were given up."""
+        return self.given_up.get(policy, 0) > 0
 
     def kind(self, policy: str) -> Kind:
         """Of a policy; that of somebody's code where nothing is known."""

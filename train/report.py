@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,8 @@ from tierenv.train.imports.importing import Imported
 from tierenv.train.replay import Replay
 from tierenv.train.search.results import Budget, SearchResult, SuiteSearchResult
 from tierenv.train.statistics import Estimate, mean_estimate
-from tierenv.train.tables import heading as _heading
-from tierenv.train.tables import judged as _judged
-from tierenv.train.tables import share as _percent
-from tierenv.train.tables import table as _table
-from tierenv.train.texts import four_digits
+from tierenv.train.tables import heading, judged, plain_table, table
+from tierenv.train.texts import four_digits, percent
 from tierenv.units import format_bytes
 
 if TYPE_CHECKING:
@@ -40,15 +37,15 @@ def search_tables(result: SearchResult | SuiteSearchResult) -> list[Table]:
     """The finalists of a search and its budget, of a suite for each scenario and for all together."""
     if isinstance(result, SearchResult):
         return [_search_table(result)]
-    table = _table(
+    shown = table(
         f"one setting for all of {result.suite}",
         ["setting", "as a policy", f"{_what(result)} / no migration", "when picked"],
     )
     for finalist in result.finalists:
         numbers = (finalist.relative_time, finalist.screening)
-        table.add_row(str(finalist.setting), finalist.setting.policy_name, *(f"{number:.4f}" for number in numbers))
-    table.caption = f"mean over {len(result.results)} scenarios; {_cost(result.budget)}"
-    return [*map(_search_table, result.results), table]
+        shown.add_row(str(finalist.setting), finalist.setting.policy_name, *(f"{number:.4f}" for number in numbers))
+    shown.caption = f"mean over {len(result.results)} scenarios; {_cost(result.budget)}"
+    return [*map(_search_table, result.results), shown]
 
 
 def _what(result: SuiteSearchResult) -> str:
@@ -59,20 +56,20 @@ def _what(result: SuiteSearchResult) -> str:
 
 def _search_table(result: SearchResult) -> Table:
     """The finalists of a search and its budget."""
-    table = _table(
+    shown = table(
         f"best static settings of {result.scenario.name} ({result.sampler})",
-        ["setting", "as a policy", _heading(result.scenario), _heading(result.scenario, "when picked")],
+        ["setting", "as a policy", heading(result.scenario), heading(result.scenario, "when picked")],
     )
     for finalist in result.finalists:
-        table.add_row(
+        shown.add_row(
             str(finalist.setting),
             finalist.setting.policy_name,
-            _judged(result.scenario, finalist.objective, more_digits=1),
-            _judged(result.scenario, Estimate(finalist.screening, math.nan, math.nan), more_digits=1),
+            judged(result.scenario, finalist.objective, more_digits=1),
+            judged(result.scenario, Estimate(finalist.screening, math.nan, math.nan), more_digits=1),
         )
-    table.add_row("no migration", "no-migration", _judged(result.scenario, result.no_migration, more_digits=1), "-")
-    table.caption = f"{_cost(result.budget)}; judged on {len(result.fresh_seeds)} fresh seeds"
-    return table
+    shown.add_row("no migration", "no-migration", judged(result.scenario, result.no_migration, more_digits=1), "-")
+    shown.caption = f"{_cost(result.budget)}; judged on {len(result.fresh_seeds)} fresh seeds"
+    return shown
 
 
 def _cost(budget: Budget) -> str:
@@ -88,66 +85,66 @@ def distillation_table(result: Distillation) -> Table:
     units = {objective_row(row.scenario.objective).shown_unit for row in result.rows}
     is_mixed = len(units) > 1  # then a row tells its own
     titles = ("teacher", "tree", "difference", "on held-out orders")
-    headings = titles if is_mixed else (_heading(result.rows[0].scenario, title) for title in titles)
+    headings = titles if is_mixed else (heading(result.rows[0].scenario, title) for title in titles)
     columns = ["scenario", *headings, "agreement"]
     teacher = result.source.origin.policy
-    table = _table(f"{result.tree.num_leaves} leaves, depth {result.tree.depth}, distilled from {teacher}", columns)
+    shown = table(f"{result.tree.num_leaves} leaves, depth {result.tree.depth}, distilled from {teacher}", columns)
     for row in result.rows:
-        table.add_row(
-            _heading(row.scenario, row.scenario.name) if is_mixed else row.scenario.name,
-            _judged(row.scenario, mean_estimate(row.teacher.objective)),
-            _judged(row.scenario, mean_estimate(row.tree.objective)),
-            _judged(row.scenario, row.difference, sign="+", more_digits=1),
-            _judged(row.scenario, row.held_out_difference, sign="+", more_digits=1),
+        shown.add_row(
+            heading(row.scenario, row.scenario.name) if is_mixed else row.scenario.name,
+            judged(row.scenario, mean_estimate(row.teacher.objective)),
+            judged(row.scenario, mean_estimate(row.tree.objective)),
+            judged(row.scenario, row.difference, sign="+", more_digits=1),
+            judged(row.scenario, row.held_out_difference, sign="+", more_digits=1),
             ", ".join(f"{share:.0%}" for share in row.fidelity.agreement),
         )
     chosen = result.rounds[result.best_round]
-    table.caption = (
+    shown.caption = (
         f"{len(result.rows[0].tree.seconds)} episodes; the tree of round {result.best_round + 1} of "
         f"{len(result.rounds)}, fitted to {chosen.decisions:,} decisions; agreement: "
         f"{', '.join(result.source.daemon.tunables)} within {TOLERANCE:.0%} of the teacher's where the tree gets to"
     )
-    return table
+    return shown
 
 
 def fidelity_tables(result: Fidelity) -> list[Table]:
     """Every row of each experiment, and what fitted ones and checks come to."""
     tables = [_experiment_table(result, experiment) for experiment in result.experiments]
     columns = ["rows", "number", "median error", "mean error", "within tolerance", "sign holds", "required holds"]
-    summary = _table(f"all rows, means of {len(result.seeds)} runs", columns)
+    summary = table(f"all rows, means of {len(result.seeds)} runs", columns)
     for role, rows in result.summaries().items():
         held = [f"{held} of {number}" if number else "-" for held, number in (rows.within, rows.signs, rows.required)]
-        errors = map(_percent, (rows.median_error, rows.mean_error))
+        errors = map(percent, (rows.median_error, rows.mean_error))
         summary.add_row(role, str(len(rows.rows)), *errors, *held)
     return [*tables, summary]
 
 
 def _experiment_table(result: Fidelity, experiment: Experiment) -> Table:
     title = f"{experiment.name}: {experiment.summary}" if experiment.summary else experiment.name
-    table = _table(title, FIDELITY_COLUMNS)
+    shown = table(title, FIDELITY_COLUMNS)
     for row in result.rows:
         if row.experiment is experiment:
-            table.add_row(*fidelity_cells(row.to_json()))
-    table.caption = experiment.source or None
-    return table
+            shown.add_row(*fidelity_cells(row.to_json()))
+    shown.caption = experiment.source or None
+    return shown
 
 
 def replay_table(result: Replay) -> Table:
     """Counters of a record beside the model's; off by interval is what has grown in another one, or in one alone."""
     columns = ["counter", "unit", "recorded", "modelled", "error", "off by interval"]
-    table = _table(f"{result.record} ({result.kernel}) beside {result.scenario}", columns, text_columns=2)
+    shown = table(f"{result.record} ({result.kernel}) beside {result.scenario}", columns, text_columns=2)
     for row in result.rows:
         counter = row.counter
-        table.add_row(
+        shown.add_row(
             counter.name + ", mean" * counter.is_gauge,
             counter.unit,
             four_digits(row.recorded),
             four_digits(row.modelled),
-            "-" if row.error is None else f"{row.error:+.1%}",
-            _percent(row.interval_error),
+            percent(row.error, signed=True),
+            percent(row.interval_error),
         )
-    table.caption = f"{result.compared_intervals} intervals, {result.compared_s:.1f} s"
-    return table
+    shown.caption = f"{result.compared_intervals} intervals, {result.compared_s:.1f} s"
+    return shown
 
 
 FIDELITY_COLUMNS = ["row", "unit", "published", "modelled", "error", "sign", "tolerance", "verdict", "fitted"]
@@ -170,14 +167,6 @@ def fidelity_cells(row: Mapping[str, Any]) -> list[str]:
         verdict,
         "yes" if row["fitted"] else "no",
     ]
-
-
-def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A table of texts."""
-    table = _table(title, columns, text_columns=len(columns))
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def import_tables(imported: Imported) -> list[Table]:
@@ -224,9 +213,9 @@ def bench_table(result: dict[str, Any]) -> Table:
     machine = result["machine"]
     title = f"{machine['cpu']}, {machine['cores']} cores, {result['threads']['simulator']} for the model"
     rows = [[row["name"], f"{row['value']:,.4g}", row["unit"]] for row in result["measurements"]]
-    table = plain_table(title, ["measurement", "value", "unit"], rows)
-    table.columns[1].justify = "right"
-    return table
+    shown = plain_table(title, ["measurement", "value", "unit"], rows)
+    shown.columns[1].justify = "right"
+    return shown
 
 
 def write_plot(path: Path, timelines: dict[str, Timeline]) -> None:

@@ -173,6 +173,8 @@ class LimitRuns(Part):
 
     runs: Annotated[tuple[Seconds, ...], Field(min_length=1)]
     """Of each episode [s]."""
+    truncated_runs: Annotated[int, Field(ge=0)] = 0
+    """Episodes that were given up."""
 
 
 class ScenarioResult(Part):
@@ -181,6 +183,14 @@ class ScenarioResult(Part):
     scenario: str
     bounds: dict[str, LimitRuns] = {}
     """By the keys of `tierenv.train.limits`."""
+
+
+class MissingRival(Part):
+    """A rival that there was not on a scenario."""
+
+    policy: str
+    scenario: str
+    reason: str
 
 
 class EvaluationResult(Part):
@@ -198,6 +208,7 @@ class EvaluationResult(Part):
     objective: str | None = None
     verdicts: tuple[ScenarioResult, ...] = ()
     rows: Annotated[tuple[ResultRow, ...], Field(min_length=1, max_length=MOST_ROWS)]
+    left_out: Annotated[tuple[MissingRival, ...], Field(max_length=MOST_ROWS)] = ()
 
     @property
     def policies(self) -> list[str]:
@@ -229,11 +240,16 @@ def _outcome(rows: Sequence[ResultRow], limits: Mapping[str, LimitRuns]) -> Outc
         if key not in known and mean is not None:
             known[key] = np.full(len(first.runs), mean)
     no_migration = known.pop(NO_MIGRATION, None)
+    given_up = {row.policy: row.truncated_runs for row in rows}
+    if NO_MIGRATION in limits:
+        given_up[NOTHING] = max(given_up.get(NOTHING, 0), limits[NO_MIGRATION].truncated_runs)
     judged = first.objective or JudgedBy(runs=first.runs)
     if "clairvoyant" in known and no_migration is not None:
-        return Outcome(first.scenario, runs, no_migration, known, kinds)
+        return Outcome(first.scenario, runs, no_migration, known, kinds, given_up=given_up)
     measure = objective_measure(judged.name)
-    return Outcome(first.scenario, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=judged.unit)
+    return Outcome(
+        first.scenario, runs, runs.get(NOTHING), {}, kinds, measure=measure, unit=judged.unit, given_up=given_up
+    )
 
 
 def read_evaluation(path: Path) -> EvaluationResult:

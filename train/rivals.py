@@ -16,6 +16,12 @@ Names = Callable[[Scenario], Iterable[str]]
 """Policies that are rivals on a scenario, as `load_policy` takes them."""
 
 
+KERNEL_DAEMON = "numa-balancing"
+"""The daemon that every kernel has."""
+ONE_STATIC = "one-static"
+"""The rival of one setting for several scenarios, by this name alone where none was searched for."""
+
+
 class LeftOut(NamedTuple):
     """A rival that there is not on a scenario."""
 
@@ -29,22 +35,29 @@ def _always(name: str) -> Names:
 
 
 def _best_static_elsewhere(scenario: Scenario) -> list[str]:
-    """Under other daemons that can be tuned, as far as it was searched for."""
+    """Under the other daemons that are rivals, searched for or not, and any that it was searched for."""
     known = stored_settings().scenarios
     return [
-        f"best-static:{daemon.name}" for daemon in _other_daemons(scenario) if scenario.under(daemon).identity in known
+        f"best-static:{daemon.name}"
+        for daemon in _other_daemons(scenario)
+        if _is_rival(daemon, scenario) or scenario.under(daemon).identity in known
     ]
 
 
+def _is_rival(daemon: Daemon, scenario: Scenario) -> bool:
+    """Whether its best setting has to be known: it works as the scenario's does, or is what every kernel has."""
+    return daemon.mechanism == scenario.daemon.mechanism or daemon.name == KERNEL_DAEMON
+
+
 def _one_static(scenario: Scenario) -> list[str]:
-    """For every suite that was searched, under the scenario's daemon."""
-    return [f"one-static:{suite}" for suite in suites_of(scenario.daemon.name)]
+    """For every suite that was searched, under the scenario's daemon; without any a name that tells so."""
+    return [f"{ONE_STATIC}:{suite}" for suite in suites_of(scenario.daemon.name)] or [ONE_STATIC]
 
 
 def _one_static_elsewhere(scenario: Scenario) -> list[str]:
     """And under other daemons that can be tuned."""
     names = [daemon.name for daemon in _other_daemons(scenario)]
-    return [f"one-static:{suite}:{name}" for name in names for suite in suites_of(name)]
+    return [f"{ONE_STATIC}:{suite}:{name}" for name in names for suite in suites_of(name)]
 
 
 def _other_daemons(scenario: Scenario) -> list[Daemon]:
@@ -92,6 +105,9 @@ class Rivals:
         for name in self._names:
             if name in found:
                 continue
+            if name == ONE_STATIC:
+                self._left_out_one_static(scenario)
+                continue
             try:
                 policy = load_policy(name, scenario)
                 scenario_for(policy, scenario)
@@ -100,3 +116,11 @@ class Rivals:
             else:
                 found[name] = policy
         return found
+
+    def _left_out_one_static(self, scenario: Scenario) -> None:
+        """Tell that there is no setting for several scenarios, if there is none under the scenario's daemon."""
+        daemon = scenario.daemon.name
+        if not suites_of(daemon):
+            reason = f"no setting for several scenarios stored with daemon {daemon}"
+            remedy = f"run tierenv tune SUITE --daemon {daemon} --save, best on other scenarios than these"
+            self.left_out.append(LeftOut(ONE_STATIC, scenario.name, f"{ONE_STATIC}: {reason}; {remedy}"))

@@ -14,8 +14,8 @@ from tierenv.train.limits import LIMITS
 from tierenv.train.processes import ends_whatever, last_to_end
 from tierenv.train.recovery import REGAINED
 from tierenv.train.statistics import mean_estimate
-from tierenv.train.tables import estimated, heading, judged, share, table
-from tierenv.train.texts import counted
+from tierenv.train.tables import AT_LEAST, estimated, heading, judged, table
+from tierenv.train.texts import counted, percent
 from tierenv.units import PAGE_BYTES, format_bytes
 
 COST_WORDS = (
@@ -34,12 +34,12 @@ def _time_table(rows: list[Row]) -> Table:
     scenario, bounds = rows[0].scenario, rows[0].bounds
     columns: dict[str, Callable[[Row], str]] = {
         "policy": lambda row: row.policy,
-        heading(scenario): lambda row: ">= " * bool(row.num_truncated) + judged(scenario, row.objective),
+        heading(scenario): lambda row: AT_LEAST * bool(row.num_truncated) + judged(scenario, row.objective),
     }
     if scenario.objective != "last-end":
-        columns["run [s]"] = lambda row: ">= " * bool(row.num_truncated) + estimated(row.seconds, ".1f")
+        columns["run [s]"] = lambda row: AT_LEAST * bool(row.num_truncated) + estimated(row.seconds, ".1f")
     if bounds is not None:
-        columns |= {"gap closed": lambda row: share(row.gap_closed), "regret": lambda row: share(row.regret)}
+        columns |= {"gap closed": lambda row: percent(row.gap_closed), "regret": lambda row: percent(row.regret)}
     if any(row.policy == BASELINE for row in rows):
         columns[heading(scenario, f"less {BASELINE}")] = lambda row: judged(
             scenario, row.difference_to_baseline, sign="+", more_digits=1
@@ -75,7 +75,7 @@ def _process_table(rows: list[Row]) -> Table:
     for row in rows:
         for index, result in enumerate(row.processes):
             is_awaited = result.process.is_awaited
-            end = ">= " * (not result.has_ended.all()) + estimated(mean_estimate(result.seconds), ".1f")
+            end = AT_LEAST * (not result.has_ended.all()) + estimated(mean_estimate(result.seconds), ".1f")
             cells = [
                 row.policy if index == 0 else "",
                 result.name if is_awaited else f"{result.name} ({result.process.lifetime})",
@@ -110,6 +110,6 @@ def _cost_table(rows: list[Row]) -> Table:
     shown = table("", ["policy", "recovery [s]", "regained", "CPU [s]", *CPU_TIMES])
     for row in rows:
         times = [f"{row.cpu_s[key].value:.1f}" for key in ("total", *CPU_TIMES)]
-        shown.add_row(row.policy, estimated(row.recovery_s, ".1f"), share(row.regained), *times)
+        shown.add_row(row.policy, estimated(row.recovery_s, ".1f"), percent(row.regained), *times)
     shown.caption = COST_WORDS
     return shown

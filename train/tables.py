@@ -1,5 +1,7 @@
 """What tables for the terminal have in common."""
 
+from collections.abc import Iterable
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -7,6 +9,11 @@ from tierenv.objective import objective_row
 from tierenv.scenario import Scenario
 from tierenv.train.statistics import Estimate
 from tierenv.train.texts import with_interval
+
+AT_LEAST = ">= "
+"""Before a mean of runs of which some were given up."""
+AT_MOST = "<= "
+"""Before what is the less the longer runs take."""
 
 
 def table(title: str, columns: list[str], text_columns: int = 1) -> Table:
@@ -16,6 +23,14 @@ def table(title: str, columns: list[str], text_columns: int = 1) -> Table:
         is_text = index < text_columns
         empty.add_column(column, justify="left" if is_text else "right", overflow="fold")
     return empty
+
+
+def plain_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table of texts."""
+    shown = table(title, columns, text_columns=len(columns))
+    for row in rows:
+        shown.add_row(*row)
+    return shown
 
 
 def heading(scenario: Scenario, title: str | None = None) -> str:
@@ -38,8 +53,3 @@ def estimated(estimate: Estimate | None, number: str) -> str:
     if estimate is None:
         return "-"
     return with_interval(estimate.value, estimate.interval, number)
-
-
-def share(number: float | None) -> str:
-    """A share in percent."""
-    return "-" if number is None else f"{number:.1%}"

@@ -3,8 +3,11 @@
 The winner is the policy with the least mean, over several scenarios with the least sum of means. It is compared with
 every other by Student's t of the paired differences. Which policy it is is only known afterwards; so that no choice
 among many looks like a finding, p-values are adjusted by Holm's procedure together with those of all other pairs of
-policies. What is then not below 0.05, or too small a difference to be seen, is not told apart from the winner.
-Intervals in the sentences are those of each difference alone.
+policies. What is then not below 0.05, or too small a difference to be seen, is not told apart from the winner; nor is
+anything where runs of the winner were given up, whose times are only known to be no less.
+
+Who does harm is found among all policies and scenarios, so the p-values of all differences to no migration are adjusted
+together in the same way. Intervals in the sentences are those of each difference alone.
 """
 
 import math
@@ -36,6 +39,8 @@ class Other(NamedTuple):
     p_value: float
     """Adjusted by `holm`."""
     is_told_apart: bool
+    is_at_least: bool
+    """Whether runs of it were given up, so that it is at least so much slower."""
 
     def to_json(self) -> dict[str, Any]:
         """What results hold of it."""
@@ -45,6 +50,7 @@ class Other(NamedTuple):
             "slower": {"share": self.slower.value, "ci95": self.slower.interval},
             "p_value_holm": self.p_value,
             "is_told_apart": self.is_told_apart,
+            "is_at_least": self.is_at_least,
         }
 
 
@@ -59,6 +65,11 @@ class Verdict:
     """From the next on."""
     left_out: Sequence[str]
     """Policies that ran on some of the scenarios alone."""
+
+    @property
+    def is_at_least(self) -> bool:
+        """Whether runs of the winner were given up, so that it takes at least what is said."""
+        return _is_at_least(self.outcomes, self.winner)
 
     @property
     def equals(self) -> list[Other]:
@@ -104,14 +115,14 @@ class Verdict:
 
     @property
     def _least(self) -> str:
-        outcome = self.outcomes[0]
+        outcome, at_least = self.outcomes[0], "at least " * self.is_at_least
         if len(self.outcomes) > 1:
             totals = [(each.runs[self.winner], each.no_migration) for each in self.outcomes]
             share = ratio_of_totals(*zip(*totals, strict=True))
-            return f"{self.winner} takes {percent_interval(share)} of the time without migration"
+            return f"{self.winner} takes {at_least}{percent_interval(share)} of the time without migration"
         if outcome.unit == "s" and outcome.measure == "time":
-            return f"{self.winner} takes {outcome.runs[self.winner].mean():.1f} s"
-        return f"{self.winner} has a {outcome.measure} of {outcome.runs[self.winner].mean():.4g}"
+            return f"{self.winner} takes {at_least}{outcome.runs[self.winner].mean():.1f} s"
+        return f"{self.winner} has a {outcome.measure} of {at_least}{outcome.runs[self.winner].mean():.4g}"
 
     @property
     def _equal(self) -> str:
@@ -137,7 +148,9 @@ class Verdict:
     def _slower(self, other: Other) -> str:
         worse = "slower" if self.outcomes[0].unit == "s" else "worse"
         digits = 1 if other.slower.value >= MUCH_SLOWER else 2
-        return f"{other.policy} is {percent_interval(other.slower, digits)} {worse}"
+        at_least = "at least " * (other.is_at_least and not self.is_at_least)
+        unknown = ", as far as runs went" * self.is_at_least
+        return f"{other.policy} is {at_least}{percent_interval(other.slower, digits)} {worse}{unknown}"
 
     @property
     def _left_out(self) -> str:
@@ -148,6 +161,7 @@ class Verdict:
         return {
             "winner": self.winner,
             "kind": self.kind,
+            "is_at_least": self.is_at_least,
             "headline": self.headline,
             "is_sure": self.is_sure,
             "not_told_apart": [other.policy for other in self.equals],
@@ -171,8 +185,9 @@ def verdict(outcomes: Sequence[Outcome]) -> Verdict | None:
             [outcome.runs[policy] for outcome in outcomes], [outcome.runs[winner] for outcome in outcomes]
         )
         slower = Estimate(*(limit - 1 for limit in ratio))
-        is_told_apart = p_value < 1 - CONFIDENCE and slower.value > UNSEEN
-        others.append(Other(policy, outcomes[0].kind(policy), slower, p_value, is_told_apart))
+        is_told_apart = _is_told_apart(p_value) and slower.value > UNSEEN and not _is_at_least(outcomes, winner)
+        is_at_least = _is_at_least(outcomes, policy)
+        others.append(Other(policy, outcomes[0].kind(policy), slower, p_value, is_told_apart, is_at_least))
     left_out = [policy for policy in policies_of(outcomes) if policy not in policies]
     return Verdict(outcomes, winner, outcomes[0].kind(winner), others, left_out)
 
@@ -186,19 +201,66 @@ def _p_values(outcomes: Sequence[Outcome], policies: Sequence[str]) -> list[floa
     return holm(np.concatenate([*found, []]).tolist())[: len(policies) - 1]
 
 
+def _is_told_apart(adjusted_p_value: float) -> bool:
+    return adjusted_p_value < 1 - CONFIDENCE
+
+
+def _is_at_least(outcomes: Sequence[Outcome], policy: str) -> bool:
+    return any(outcome.is_at_least(policy) for outcome in outcomes)
+
+
+class _Harm(NamedTuple):
+    """A policy that was slower than doing nothing on a scenario."""
+
+    outcome: Outcome
+    slower: Estimate
+    """As a share of the time without migration."""
+    is_told_apart: bool
+
+
 def harm_words(outcomes: Sequence[Outcome]) -> str:
-    """Which policies are slower than doing nothing on some of the scenarios, and by how much at most."""
-    harmful = []
-    for policy in policies_of(outcomes):
-        ratios = [
-            (ratio.value - 1, outcome.scenario)
-            for outcome in outcomes
-            if policy in outcome.runs and (ratio := over_no_migration(outcome, policy)) is not None
-        ]
-        share, scenario = max(ratios, default=(0.0, ""))
-        if policy != NOTHING and share > HARM:
-            harmful.append(f"{policy} up to {percent(share)} ({scenario})")
+    """Which policies are slower than doing nothing on some of the scenarios, and how much where that is most.
+
+    Only what is told apart from doing nothing is said to be slower; those that were so in the mean alone are named.
+    """
+    found = _harms(outcomes)
+    harmful = {policy: [harm for harm in harms if harm.is_told_apart] for policy, harms in found.items()}
+    sure = [
+        _harm_on_worst(policy, max(harms, key=lambda harm: harm.slower.value))
+        for policy, harms in harmful.items()
+        if harms
+    ]
+    unsure = [policy for policy, harms in harmful.items() if not harms]
     worse = "slower" if all(outcome.measure == "time" for outcome in outcomes) else "worse"
-    if not harmful:
-        return f"No policy is more than {percent(HARM)} {worse} than no migration on any of these scenarios."
-    return f"{worse.capitalize()} than no migration: {listed(harmful)}."
+    if sure:
+        return f"{worse.capitalize()} than no migration: {listed(sure)}{_not_told_apart(unsure)}."
+    if unsure:
+        return f"No policy is told to be {worse} than no migration on any of these scenarios{_not_told_apart(unsure)}."
+    return f"No policy is more than {percent(HARM)} {worse} than no migration on any of these scenarios."
+
+
+def _harms(outcomes: Sequence[Outcome]) -> dict[str, list[_Harm]]:
+    """By policy, where its mean is more than `HARM` above that of doing nothing."""
+    compared, p_values = [], []
+    for policy in policies_of(outcomes):
+        for outcome in outcomes:
+            if policy == NOTHING or policy not in outcome.runs or outcome.no_migration is None:
+                continue
+            ratio = over_no_migration(outcome, policy)
+            if ratio is not None:
+                compared.append((policy, outcome, Estimate(*(limit - 1 for limit in ratio))))
+                p_values.append(float(stratified_p_values([outcome.runs[policy] - outcome.no_migration])))
+    found: dict[str, list[_Harm]] = {}
+    for (policy, outcome, slower), p_value in zip(compared, holm(p_values), strict=True):
+        if slower.value > HARM:
+            found.setdefault(policy, []).append(_Harm(outcome, slower, _is_told_apart(p_value)))
+    return found
+
+
+def _harm_on_worst(policy: str, harm: _Harm) -> str:
+    up_to = "at least" if harm.outcome.is_at_least(policy) else "up to"
+    return f"{policy} {up_to} {percent_interval(harm.slower)} ({harm.outcome.scenario})"
+
+
+def _not_told_apart(policies: Sequence[str]) -> str:
+    return f"; not told apart from it: {listed(policies)}" if policies else ""

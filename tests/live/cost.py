@@ -21,8 +21,8 @@ from tests.live.running import Running
 from tests.live.test_policy import any_samples, plain
 from tierenv.live.policy import Policy
 from tierenv.train.provenance import git_revision, machine
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
+from tierenv.train.tables import plain_table
 
 INTERVAL_S = 2.0
 MODELS = {"network": lambda: network(64, 64), "tree": lambda: tree()}

@@ -1,5 +1,6 @@
 """Evaluation: the same episodes for every policy, bounds, the JSON contract, pictures."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,16 +12,18 @@ from rich.table import Table
 
 from tests.tiny import tiny
 from tierenv.errors import ConfigError
+from tierenv.records import validate_record
 from tierenv.scenario import load_scenario
 from tierenv.task import simulated_task
 from tierenv.train import evaluate as evaluation_module
-from tierenv.train import report, seeds
+from tierenv.train import limits, report, seeds
 from tierenv.train.episodes import holding, run_episodes
 from tierenv.train.evaluate import compute_bounds, evaluate
 from tierenv.train.evaluation import Evaluation
 from tierenv.train.evaluation_tables import evaluation_tables
 from tierenv.train.journal import Journal
-from tierenv.train.limits import Bounds
+from tierenv.train.judging import mean_gap_closed
+from tierenv.train.results import EvaluationResult
 from tierenv.train.run_dir import to_yaml
 
 POLICIES = ["no-migration", "kmmscand-v1", "built-in", "static:200,256,inf", "random"]
@@ -45,7 +48,7 @@ def test_no_policy_beats_the_clairvoyant(result: Evaluation) -> None:
 def test_no_migration_closes_no_gap(result: Evaluation) -> None:
     row = result.rows[0]
     np.testing.assert_array_equal(row.episodes.seconds, row.bounds.no_migration)
-    assert row.bounds.mean_gap_closed(row.episodes.seconds) == 0
+    assert row.gap_closed == 0
     assert row.episodes.counts["promoted_pages"].sum() == 0
 
 
@@ -91,15 +94,27 @@ def test_json_keeps_the_contract(result: Evaluation) -> None:
     gap = bounds["no_migration"] - bounds["clairvoyant"]
     assert row["gap_closed"] == pytest.approx((bounds["no_migration"] - seconds["mean"]) / gap)
     assert row["regret"] == pytest.approx(seconds["mean"] / bounds["clairvoyant"] - 1)
-    assert set(content["aggregate"]) == {*POLICIES, "all_fast", "clairvoyant"}
+    assert set(content["aggregate"]) == {*POLICIES, "all_fast", "clairvoyant", "no_foresight"}
     assert {"iqm_gap_closed", "ci95", "time_over_no_migration", "worst"} < set(content["aggregate"]["random"])
 
 
-def test_gap_closed_is_null_where_there_is_nothing_to_gain() -> None:
-    times = np.array([100.0, 101.0])
-    bounds = Bounds(times * (1 + 1e-6), {"all_fast": times, "clairvoyant": times})
-    assert bounds.mean_gap_closed(times) is None
-    assert bounds.regret(times) == 0
+def test_the_gap_closed_is_that_of_the_verdicts_and_null_where_next_to_nothing_is_at_stake(result: Evaluation) -> None:
+    row, outcome = result.rows[1], result.outcomes[0]
+    closed = mean_gap_closed(outcome, row.policy)
+    assert closed is not None and row.gap_closed == pytest.approx(closed.value)
+    clairvoyant = 0.985 * row.bounds.no_migration
+    little = dataclasses.replace(row, bounds=dataclasses.replace(row.bounds, limits={"clairvoyant": clairvoyant}))
+    assert little.gap_closed is None
+    assert little.bounds is not None and little.bounds.regret(clairvoyant) == 0
+
+
+def test_where_no_migration_was_given_up_nothing_is_at_stake(result: Evaluation) -> None:
+    rows = [dataclasses.replace(row, bounds=dataclasses.replace(row.bounds, num_given_up=1)) for row in result.rows]
+    content = Evaluation("a", result.seeds, rows).to_json()
+    assert content["verdict"] is None and content["aggregate"] == {} and len(content["without_bounds"]) == 1
+    assert {row["gap_closed"] for row in content["rows"]} == {None}
+    read = validate_record(EvaluationResult, content, "here").outcomes()
+    assert read[0].stake is None and read[0].given_up["no-migration"] == 1
 
 
 def test_others_are_paired_with_best_static(
@@ -179,6 +194,43 @@ def rendered(evaluation: Evaluation) -> str:
     return capture.get()
 
 
+def twice(result: Evaluation, **num_given_up: int) -> Evaluation:
+    """Returns it on its scenario and on one more, where a policy did not run; of others there runs were given up."""
+    rows = list(result.rows)
+    for row in result.rows:
+        if row.policy != "random":
+            is_truncated = np.arange(NUM_SEEDS) < num_given_up.get(row.policy.replace("-", "_"), 0)
+            episodes = dataclasses.replace(row.episodes, is_truncated=is_truncated)
+            rows.append(dataclasses.replace(row, scenario=row.scenario.replace(name="second"), episodes=episodes))
+    return Evaluation("both", result.seeds, rows)
+
+
+def lines_of(evaluation: Evaluation, title: str, policy: str) -> list[str]:
+    """Returns the lines of a policy in the table of this title."""
+    table = rendered(evaluation).split(title)[1].split("suite both")[0]
+    return [" ".join(line.split()) for line in table.splitlines() if line.strip().startswith(policy)]
+
+
+def test_a_line_over_fewer_scenarios_than_its_column_says_so(result: Evaluation) -> None:
+    evaluation = twice(result)
+    assert lines_of(evaluation, "total time over that without migration", "random")[0].endswith(" (1)")
+    assert not lines_of(evaluation, "total time over that without migration", "built-in")[0].endswith(" (1)")
+    for title in (": all scenarios", "recovery and CPU time"):
+        assert lines_of(evaluation, title, "random")[0].startswith("random (1) ")
+        assert lines_of(evaluation, title, "built-in")[0].startswith("built-in ")
+        assert "(" not in lines_of(evaluation, title, "no-migration")[0].split("[")[0]
+
+
+def test_runs_that_were_given_up_are_marked_in_every_table(result: Evaluation) -> None:
+    evaluation = twice(result, kmmscand_v1=2)
+    standing = next(each for each in evaluation.standings if each.name == "kmmscand-v1")
+    assert standing.num_given_up == standing.to_json()["truncated_runs"] == 2
+    (line,) = lines_of(evaluation, "total time over that without migration", "kmmscand-v1")
+    assert line.startswith("kmmscand-v1 rule >= ")
+    assert "<= " in lines_of(evaluation, ": all scenarios", "kmmscand-v1")[0]
+    assert ">= " not in rendered(twice(result))
+
+
 def test_tables_fit_a_terminal_of_80_columns(result: Evaluation) -> None:
     console = Console(width=80)
     for table in evaluation_tables(result):
@@ -206,9 +258,9 @@ def test_the_end_of_every_process_is_told(tmp_path: Path) -> None:
 
 def test_bounds_of_episodes_that_are_alike_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(evaluation_module, "clairvoyant_bound_s", lambda _system, index: asked.append(index) or 1.0)
+    monkeypatch.setattr(limits, "clairvoyant_bound_s", lambda _system, index: asked.append(index) or 1.0)
     for name, times in (("abench-8g", 1), ("skewed", 3)):  # nothing is drawn of the first, and placement of the second
         asked.clear()
         bounds = compute_bounds(tiny(name), [1, 2, 3], Journal())
         assert len(asked) == times
-        assert bounds is not None and len(bounds.no_foresight) == 3
+        assert bounds is not None and len(bounds.limits["no_foresight"]) == 3

@@ -241,8 +241,31 @@ def test_who_wins_is_judged_anew_and_paired_with_the_episodes_of_the_bounds(tmp_
     # 90 / 99, 91 / 100 and 92 / 101: what episodes have in common cancels, as it cannot where means alone are known
     assert "['much', 'best-static', 'daemon', '91.0 [88.5, 93.5]', '-9.0 % [-9.2, -8.8]', '22.5 %" in text
     assert "['some', 'best-static', 'daemon', '91.0 [88.5, 93.5]', '-9.0 % [-11.5, -6.5]'" in text
-    assert "best-static was chosen on 2 scenarios: first and other." in text
+    assert "best-static was chosen on 2 scenarios (first and other), by name none of those here." in text
     assert "['much', 'numab2', '12.5 [12.0, 13.0]', '75 %', '3.5', '3.5']" in text
+
+
+def test_what_has_to_be_known_beside_the_verdicts_is_told_as_on_the_terminal(tmp_path: Path) -> None:
+    missing = [{"policy": "one-static", "scenario": name, "reason": "none stored"} for name in ("some", "much")]
+    content = report_inputs.evaluation(timelines=[], left_out=missing)
+    content["rows"][-1]["seconds"]["runs"] = [50.0, 51.0, 52.0]
+    _, text = told(tmp_path, content)
+    assert "Left out: one-static on some and much: none stored." in text
+    assert "Faster than the clairvoyant of " in text and "no bound to another: best-static and numab2." in text
+
+
+def test_runs_that_were_given_up_are_marked_and_without_a_time_of_no_migration_nothing_is_at_stake(
+    tmp_path: Path,
+) -> None:
+    content = report_inputs.evaluation(timelines=[])
+    content["rows"][-1]["truncated_runs"] = 2
+    titles, text = told(tmp_path, content)
+    assert "['much', 'numab2', 'daemon', '≥ 99.3 [88.1, 110.5]', '≥ -0.7 % [" in text and "'≤ 1.7 % [" in text
+    assert "numab2 is at least 9.2 % [" in text and "'≥ +9.16 % [" in text
+    content["rows"][-3]["truncated_runs"] = 1
+    titles, text = told(tmp_path, content)
+    assert "Much at stake" not in titles and "Without bounds" in titles
+    assert "Without much: no migration was given up there, so that nobody knows what is at stake." in text
 
 
 def told(folder: Path, content: dict[str, Any]) -> tuple[list[str], str]:

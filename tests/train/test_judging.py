@@ -201,21 +201,23 @@ def test_the_table_says_whose_end_no_policy_changes(tmp_path: Path) -> None:
 def test_the_best_model_is_the_one_with_the_least_objective(
     tmp_path: Path, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(models, "machine_s", lambda _model: 0.0)
     path = written(tmp_path / "database.yaml", database_and_batch(objective="worst-slowdown"))
     config = load_training_config(str(write_config(scenarios=[path], shaping=False)))
 
     class Held:
-        """A model that always acts alike, and its policy."""
+        """A model that always acts alike."""
+
+        def predict(
+            self, observation: NDArray[np.float32], *, deterministic: bool, **_: Any
+        ) -> tuple[NDArray[np.float32], None]:
+            assert deterministic
+            return np.zeros((len(observation), 3), np.float32), None
 
         @property
         def policy(self) -> "Held":
             return self
 
-        def predict(self, observation: NDArray[np.float32], **options: Any) -> tuple[NDArray[np.float32], None]:
-            assert options["deterministic"]
-            return np.zeros((len(observation), 3), np.float32), None
-
-    monkeypatch.setattr(models, "machine_s", lambda _model: None)
     result = Selection(config).judge(Held(), timesteps=0)  # type: ignore[arg-type]
     task = simulated_task([database_and_batch(objective="worst-slowdown")] * 2)
     episodes = run_episodes(task, holding(np.zeros((2, 3))), [30_000, 30_001])

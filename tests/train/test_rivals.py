@@ -10,9 +10,10 @@ from tests.tiny import tiny
 from tierenv.agents import best_static
 from tierenv.agents.best_static import BestStatic, OneStatic, check_storage, write_best_static, write_one_static
 from tierenv.daemon import load_daemon
-from tierenv.scenario import Scenario
+from tierenv.scenario import Scenario, load_scenario
 from tierenv.train.cli import main
 from tierenv.train.limits import LIMITS, Limit
+from tierenv.train.rivals import Rivals
 from tierenv.train.run_dir import to_yaml
 
 TUNED = {"seeds": (20000,), "command": "tierenv tune", "git_revision": None}
@@ -26,9 +27,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(best_static, "packaged_path", lambda: tmp_path / "none")
-    quick = Limit(
-        "clairvoyant", "bound", lambda _system, episodes: 0.8 * episodes.objective
-    )  # not seconds of optimising
+    quick = Limit("clairvoyant", "bound", lambda _system, episodes, _above: 0.8 * episodes.objective)  # not seconds
     monkeypatch.setitem(LIMITS, "clairvoyant", quick)
     scenarios = [tiny().replace(name="one"), tiny(fast_capacity="256MiB").replace(name="two")]
     for scenario in scenarios:
@@ -66,12 +65,14 @@ def test_rivals_are_added_as_far_as_they_are_there_and_what_is_missing_is_said(
         "two": [*common, "one-static:others"],
     }
     assert [(each["policy"], each["scenario"]) for each in content["left_out"]] == [
+        ("best-static:kmmscand-threshold", "one"),
         ("best-static", "two"),
+        ("best-static:kmmscand-threshold", "two"),
         ("best-static:numa-balancing", "two"),
     ]
     assert all("no setting stored" in each["reason"] for each in content["left_out"])
     assert "Left out: best-static on two: best-static: no setting stored for scenario 'two'" in text
-    assert "one-static:others was chosen on 2 scenarios, by name 1 of those here." in text
+    assert "one-static:others was chosen on 2 scenarios (one and elsewhere), by name 1 of those here." in text
     rows = {(row["scenario"], row["policy"]): row for row in content["rows"]}
     assert rows["two", "one-static:others"]["chosen_on"] == ["one", "elsewhere"]
     assert rows["one", "best-static:numa-balancing"]["daemon"] == "numa-balancing"
@@ -156,3 +157,25 @@ def test_a_broken_file_of_settings_is_said_and_not_taken_for_none(
     assert main(["evaluate", str(suite), "--rivals"]) == 2
     error = capsys.readouterr().err
     assert "best-static.json" in error and error.count("\n") == 1
+
+
+def test_rivals_that_were_searched_for_nowhere_are_left_out_by_name(suite: Path) -> None:
+    check_storage().unlink()
+    one = tiny().replace(name="one")
+    rivals = Rivals([one])
+    assert list(rivals.of(one, {})) == ["no-migration", "numab2", "built-in"]
+    reasons = {each.policy: each.reason for each in rivals.left_out}
+    elsewhere = ["best-static:kmmscand-threshold", "best-static:numa-balancing"]
+    assert list(reasons) == ["best-static", *elsewhere, "one-static"]
+    for name in elsewhere:
+        assert "run tierenv tune --save on its file" in reasons[name]
+        assert reasons[name].endswith(f"with --daemon {name.removeprefix('best-static:')}")
+    assert "run tierenv tune SUITE --daemon kmmscand-tunable --save" in reasons["one-static"]
+
+
+def test_under_numa_balancing_daemons_of_another_mechanism_are_rivals_where_they_were_searched_for(suite: Path) -> None:
+    one, two = (load_scenario(str(suite.parent / f"{name}.yaml")).under(NUMA) for name in ("one", "two"))
+    assert "best-static:kmmscand-tunable" in Rivals([one]).of(one, {})
+    rivals = Rivals([two])
+    rivals.of(two, {})
+    assert [each.policy for each in rivals.left_out] == ["best-static", "one-static"]

@@ -34,6 +34,15 @@ def test_one_run_has_no_interval() -> None:
     assert stratified_bootstrap([[7.0]]).interval is None
 
 
+def test_a_bootstrap_of_fewer_than_three_runs_of_a_stratum_has_no_interval() -> None:
+    for strata in ([[1.0, 2.0]], [[1.0, 2.0, 3.0], [4.0, 5.0]]):
+        estimate = stratified_bootstrap(strata)
+        assert estimate.value == interquartile_mean(np.concatenate(strata)) and estimate.interval is None
+        others = [[2 * run for run in runs] for runs in strata]
+        assert probability_of_improvement(strata, others).interval is None
+    assert stratified_bootstrap([[1.0, 2.0, 3.0]]).interval is not None
+
+
 def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
     samples = np.random.default_rng(1).normal(size=(2000, 6))
     estimates = [mean_estimate(sample) for sample in samples]
@@ -132,7 +141,7 @@ def test_holms_procedure_is_that_of_its_paper() -> None:
 def test_the_probability_of_improvement_is_counted_by_hand() -> None:
     # of the nine pairs four are faster, one ties
     assert probability_of_improvement([[1.0, 4.0, 6.0]], [[2.0, 4.0, 5.0]]).value == pytest.approx(4.5 / 9)
-    both = probability_of_improvement([[1.0, 1.0], [9.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]])
+    both = probability_of_improvement([[1.0] * 3, [9.0] * 3], [[2.0] * 3, [2.0] * 3])
     assert both == (0.5, 0.5, 0.5)
     assert probability_of_improvement([[1.0, 1.0]], [[1.1, 1.1]], [0.2]).value == 0.5
     assert probability_of_improvement([[1.0]], [[2.0]]).interval is None

@@ -84,7 +84,7 @@ def test_where_there_is_little_to_win_doing_nothing_may() -> None:
     assert words(harmful).startswith(
         "little at stake (1.0 %): doing nothing wins: no-migration takes 100.0 s; numab2 is 20.1 %"
     )
-    assert harm_words([harmful]) == "Slower than no migration: numab2 up to 20.1 % (a)."
+    assert harm_words([harmful]) == "Slower than no migration: numab2 up to 20.1 % [19.9, 20.3] (a)."
     assert harm_words([outcome(best_static=[100.05])]).startswith("No policy is more than 0.1 % slower")
 
 
@@ -104,7 +104,7 @@ def test_where_no_time_is_judged_there_is_no_stake() -> None:
     found = Outcome("a", runs, runs["no-migration"], {}, OF, measure="mean slowdown", unit="1")
     told = "doing nothing wins: no-migration has a mean slowdown of 1.51; numab2 is 6.6 % [6.5, 6.7] worse"
     assert words(found) == told
-    assert harm_words([found]) == "Worse than no migration: numab2 up to 6.6 % (a)."
+    assert harm_words([found]) == "Worse than no migration: numab2 up to 6.6 % [6.5, 6.7] (a)."
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,3 +160,66 @@ def test_a_difference_that_is_there_is_found() -> None:
     assert found is not None and found.winner == "0" and found.equals == []
     assert [other.policy for other in found.others] == ["1", "2", "3", "4", "5"]
     assert all(first.p_value >= second.p_value for first, second in itertools.pairwise(found.others))
+
+
+def noisy(generator: np.random.Generator, *slower: float, scenarios: int = 24, episodes: int = 10) -> list[Outcome]:
+    """Policies that are so much slower than doing nothing, episode by episode with half a percent of noise."""
+    found = []
+    for index in range(scenarios):
+        nothing = 100 + 5 * generator.normal(size=episodes)
+        noise = 1 + 0.005 * generator.normal(size=(len(slower), episodes))
+        runs = {f"p{number}": nothing * (1 + share) * noise[number] for number, share in enumerate(slower)}
+        found.append(Outcome(str(index), runs, nothing, {}))
+    return found
+
+
+def test_whoever_does_no_harm_is_accused_in_one_comparison_of_twenty_at_most() -> None:
+    generator, trials = np.random.default_rng(2), 200
+    told = [harm_words(noisy(generator, 0.0)) for _ in range(trials)]
+    wrong = sum(words.startswith("Slower") for words in told)
+    assert wrong <= 0.05 * trials + 3.1 * math.sqrt(0.05 * 0.95 * trials), "one in a thousand above the level"
+    assert told[0] == (
+        "No policy is told to be slower than no migration on any of these scenarios; not told apart from it: p0."
+    )
+
+
+def test_harm_that_is_there_is_told_of_where_it_is_worst() -> None:
+    generator = np.random.default_rng(3)
+    outcomes = [*noisy(generator, 0.0, 0.03), *noisy(generator, 0.0, 0.09, scenarios=1)]
+    outcomes[-1] = Outcome("worst", outcomes[-1].runs, outcomes[-1].no_migration, {})
+    told = harm_words(outcomes)
+    assert told.startswith("Slower than no migration: p1 up to 8.9 % [")
+    assert told.endswith("] (worst); not told apart from it: p0.")
+
+
+def test_one_episode_accuses_nobody() -> None:
+    told = harm_words([outcome(numab2=[120.0])])
+    assert told.startswith("No policy is told to be slower") and told.endswith("not told apart from it: numab2.")
+
+
+def given_up(**num_given_up: int) -> Outcome:
+    """A rule and a setting of which runs were given up."""
+    known = outcome(best_static=[80.0, 80.1, 80.2], numab2=[190.0, 190.2, 190.1])
+    numbers = {policy.replace("_", "-"): number for policy, number in num_given_up.items()}
+    return Outcome("a", known.runs, known.no_migration, known.limits, OF, given_up=numbers)
+
+
+def test_runs_that_were_given_up_take_at_least_what_is_said() -> None:
+    found = verdict([given_up(numab2=2)])
+    assert found is not None and found.is_sure and "numab2 is at least 137.3 % [" in found.words
+    assert harm_words([given_up(numab2=2)]).startswith("Slower than no migration: numab2 at least 90.1 % [")
+    both = verdict([given_up(numab2=2), given_up()])
+    assert both is not None and both.others[0].is_at_least and "numab2 is at least" in both.words
+
+
+def test_a_winner_whose_runs_were_given_up_is_not_told_apart_from_anybody() -> None:
+    found = verdict([given_up(numab2=3, best_static=1)])
+    assert found is not None and not found.is_sure and not found.others[0].is_told_apart
+    assert "best-static takes at least 80.1 s, not told apart from numab2" in found.words
+    assert "slower, as far as runs went" in found.words and found.to_json()["is_at_least"]
+
+
+def test_where_no_migration_was_given_up_there_is_no_stake_and_no_harm() -> None:
+    found = given_up(no_migration=1)
+    assert found.stake is None and words(found).startswith("search wins")
+    assert harm_words([found]).startswith("No policy is more than")

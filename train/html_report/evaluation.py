@@ -6,6 +6,7 @@ from typing import Any
 
 from tierenv.errors import ConfigError
 from tierenv.records import validate_record
+from tierenv.train.evaluation_words import chosen_words, left_out_words, passed_words, unfinished_words
 from tierenv.train.html_report import reproduce
 from tierenv.train.html_report.charts import MOST_CHARTS, Line, dot_chart, dot_of
 from tierenv.train.html_report.document import Block, Charts, Part, Section, Table, Text
@@ -25,15 +26,17 @@ from tierenv.train.recovery import REGAINED
 from tierenv.train.results import EvaluationResult, MeanWithInterval, ResultRow, opening_words
 from tierenv.train.seeds import EVALUATION
 from tierenv.train.statistics import Estimate, mean_estimate
-from tierenv.train.texts import counted, listed, percent, percent_interval, short, with_interval
+from tierenv.train.texts import counted, percent, percent_interval, short, with_interval
 from tierenv.train.verdicts import harm_words, verdict
 
 LAST_END = "last-end"
 """The objective that is the time."""
+AT_LEAST = "≥ "
+"""Before a mean of runs of which some were given up."""
+AT_MOST = "≤ "
+"""Before what is the less the longer runs take."""
 MOST_TIMELINES = 400
 MOST_POLICIES = 200
-MOST_NAMES = 20
-"""Of scenarios in a sentence."""
 
 
 class ReportedEvaluation(EvaluationResult):
@@ -52,7 +55,8 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     parts += [_stake_part(result, *entry) for entry in in_classes(known)]
     if others := [outcome for outcome in outcomes if outcome.stake is None]:
         words = Text(
-            "What is judged here is no time, or the file does not say what is at stake: there is no bound to it."
+            "What is judged here is no time, or the file does not say what is at stake, or no migration was given up: "
+            "there is no bound to it."
         )
         verdicts = [block for outcome in others for block in _unbounded_verdict(outcome)]
         table = _time_table(result, [outcome.scenario for outcome in others], {})
@@ -61,7 +65,7 @@ def section(content: Mapping[str, Any], path: str) -> Section:
     parts += _process_parts(result)
     parts += _timeline_parts(result)
     name = result.suite or Path(path).name
-    return Section(f"Evaluation of {name}", path, _summary(result, known), parts, _reproduce(result, content))
+    return Section(f"Evaluation of {name}", path, _summary(result, outcomes), parts, _reproduce(result, content))
 
 
 def _check(result: ReportedEvaluation, path: str) -> None:
@@ -91,7 +95,8 @@ def _check(result: ReportedEvaluation, path: str) -> None:
                 raise ConfigError(f"{path}: verdicts.{index}.bounds.{key}.runs: must be {len(rows[0].runs)}")
 
 
-def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]:
+def _summary(result: ReportedEvaluation, outcomes: Sequence[Outcome]) -> list[Text]:
+    known = bounded(outcomes)
     number = len(result.rows[0].seconds.runs)
     objective = f" Judged by {result.objective}." if result.objective else ""
     texts = [
@@ -104,9 +109,6 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
     ]
     if BASELINE in result.policies and len(result.by_scenario) > 1:
         texts.append(Text(f"{BASELINE} is the best setting of each scenario, another on each."))
-    for policy, chosen_on in {row.policy: row.chosen_on for row in result.rows if len(row.chosen_on) > 1}.items():
-        names = f": {listed(chosen_on)}" if len(chosen_on) <= MOST_NAMES else ""
-        texts.append(Text(f"{policy} was chosen on {counted(len(chosen_on), 'scenario')}{names}."))
     if result.family:
         texts.append(Text(_origin_words(result)))
     given_up = sum(row.truncated_runs for row in result.rows)
@@ -115,7 +117,14 @@ def _summary(result: ReportedEvaluation, known: Sequence[Outcome]) -> list[Text]
     if len(known) > 1 and (overall := verdict(known)):
         texts.append(Text(f"Over all scenarios: {overall.words}.", is_verdict=True))
         texts.append(Text(harm_words(known), is_verdict=True))
-    return texts
+    chosen_on = {row.policy: row.chosen_on for row in result.rows if len(row.chosen_on) > 1}
+    notes = [
+        *unfinished_words(outcomes),
+        *passed_words(known),
+        *chosen_words(chosen_on, result.by_scenario),
+        *left_out_words(result.left_out),
+    ]
+    return [*texts, *map(Text, notes)]
 
 
 def _origin_words(result: ReportedEvaluation) -> str:
@@ -154,17 +163,17 @@ def _unbounded_verdict(outcome: Outcome) -> list[Block]:
 def _standings_table(outcomes: Sequence[Outcome]) -> Table:
     rows = []
     for standing in sorted(standings(outcomes), key=lambda standing: standing.over_no_migration.value):
-        worst = standing.worst
+        worst, at_least = standing.worst, AT_LEAST * bool(standing.num_given_up)
         rows.append(
             [
                 standing.title,
                 standing.kind,
                 str(standing.num_scenarios),
-                _excess(standing.over_no_migration),
-                _excess(standing.over_best_static),
+                at_least + _excess(standing.over_no_migration),
+                _over_baseline(standing),
                 *(_probability(standing, rival) for rival in AGAINST),
-                percent_interval(standing.gap_closed),
-                f"{_excess(worst.over_no_migration)} ({worst.scenario})",
+                _gap(standing),
+                f"{AT_LEAST * worst.is_at_least}{_excess(worst.over_no_migration)} ({worst.scenario})",
             ]
         )
     columns = [
@@ -186,6 +195,20 @@ def _standings_table(outcomes: Sequence[Outcome]) -> Table:
     return Table(
         caption, [columns[index] for index in used], [[row[index] for index in used] for row in rows], numbers_from=2
     )
+
+
+def _over_baseline(standing: Standing) -> str:
+    """With the number of scenarios where it is of fewer than the rest of the line."""
+    if standing.over_best_static is None:
+        return "-"
+    scenarios = f" ({standing.num_paired})" if standing.num_paired < standing.num_scenarios else ""
+    return f"{AT_LEAST * bool(standing.num_given_up)}{_excess(standing.over_best_static)}{scenarios}"
+
+
+def _gap(standing: Standing) -> str:
+    if standing.gap_closed is None:
+        return "-"
+    return AT_MOST * bool(standing.num_given_up) + percent_interval(standing.gap_closed)
 
 
 def _excess(ratio: Estimate | None) -> str:
@@ -212,7 +235,7 @@ def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
                 found.winner,
                 ", ".join(other.policy for other in found.equals) or "none",
                 "-" if rival is None else rival.policy,
-                "-" if rival is None else percent_interval(rival.slower, 2, signed=True),
+                "-" if rival is None else AT_LEAST * rival.is_at_least + percent_interval(rival.slower, 2, signed=True),
             ]
         )
     columns = [
@@ -224,7 +247,8 @@ def _verdict_table(outcomes: Sequence[Outcome]) -> Table:
         "strongest rival",
         "slower by",
     ]
-    return Table("Who wins, by scenario; the strongest rival is one of another kind", columns, rows, numbers_from=6)
+    caption = "Who wins, by scenario; the strongest rival is one of another kind, where there is any"
+    return Table(caption, columns, rows, numbers_from=6)
 
 
 def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Mapping[str, Outcome]) -> Table:
@@ -238,15 +262,24 @@ def _time_table(result: EvaluationResult, scenarios: Sequence[str], outcomes: Ma
     if has_objective:
         columns["objective"] = _objective
     if outcomes:
-        columns["against no migration"] = lambda row: _excess(over_no_migration(outcomes[row.scenario], row.policy))
-        columns["gap closed"] = lambda row: percent_interval(mean_gap_closed(outcomes[row.scenario], row.policy))
+        columns["against no migration"] = lambda row: _against_nothing(row, outcomes[row.scenario])
+        columns["gap closed"] = lambda row: _own_gap(row, outcomes[row.scenario])
     rows = [[cell(row) for cell in columns.values()] for scenario in scenarios for row in result.by_scenario[scenario]]
     return Table("Means, by scenario and policy", list(columns), rows, numbers_from=3)
 
 
+def _against_nothing(row: ResultRow, outcome: Outcome) -> str:
+    return AT_LEAST * bool(row.truncated_runs) + _excess(over_no_migration(outcome, row.policy))
+
+
+def _own_gap(row: ResultRow, outcome: Outcome) -> str:
+    closed = mean_gap_closed(outcome, row.policy)
+    return "-" if closed is None else AT_MOST * bool(row.truncated_runs) + percent_interval(closed)
+
+
 def _time(row: ResultRow) -> str:
     seconds = mean_estimate(row.seconds.runs)
-    return ("≥ " if row.truncated_runs else "") + with_interval(seconds.value, seconds.interval)
+    return AT_LEAST * bool(row.truncated_runs) + with_interval(seconds.value, seconds.interval)
 
 
 def _objective(row: ResultRow) -> str:
@@ -323,7 +356,7 @@ def _process_rows(row: ResultRow) -> list[list[str]]:
                 row.scenario,
                 row.policy,
                 each.process if each.lifetime == "once" else f"{each.process} ({each.lifetime})",
-                ("≥ " if each.runs_not_ended else "") + _mean(each.end_s, 1, ".1f"),
+                AT_LEAST * bool(each.runs_not_ended) + _mean(each.end_s, 1, ".1f"),
                 _mean(each.slowdown, 1, ".2f"),
                 _mean(each.access_s, 1e9, ".0f"),
             ]

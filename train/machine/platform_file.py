@@ -25,7 +25,7 @@ from tierenv.train.machine.findings import Finding, Findings, findings
 from tierenv.train.machine.observed import Kind, Observation, in_gb_per_s, in_ns, listed
 from tierenv.train.machine.sources import read_machine
 from tierenv.train.machine.tiers import Tiers, tiers_of_machine
-from tierenv.train.report import plain_table
+from tierenv.train.tables import plain_table
 from tierenv.units import GIB, MIB
 
 TIERS = ("dram", "cxl")

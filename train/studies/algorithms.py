@@ -23,8 +23,8 @@ from tierenv.train.evaluation import Row
 from tierenv.train.judging import BASELINE
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision, machine
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import RunDirectory, write_json
+from tierenv.train.tables import plain_table
 from tierenv.train.verbs.common import INTERRUPTED, stderr_console
 
 SCENARIOS = ("moving-hot-set", "moving-hot-set-far")

@@ -24,8 +24,8 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.parameters import MAX_SUBSTEP_S, SERVER_QUANTUM_S
 from tierenv.train.config import load_suite
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
+from tierenv.train.tables import plain_table
 from tierenv.tunables import Setting
 
 POLICIES = ("numab1", "numab2", "kmmscand-v0", "kmmscand-v1", "kscand-v3", "built-in", "best-static")

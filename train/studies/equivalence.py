@@ -41,8 +41,8 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.records import DUPLICATES, PEAK_LIST, WASTED
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
+from tierenv.train.tables import plain_table
 from tierenv.tunables import BYTES, RATE, TUNABLES, Setting
 from tierenv.units import GIB, MIB
 from tierenv.workload import LoadStep, Phase

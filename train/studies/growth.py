@@ -19,9 +19,9 @@ from rich.console import Console
 from tyro.conf import arg
 
 from tierenv.train.provenance import git_revision, machine
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 from tierenv.train.sweep.index import INDEX
+from tierenv.train.tables import plain_table
 
 
 @dataclass(frozen=True)

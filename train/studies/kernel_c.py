@@ -35,9 +35,9 @@ from tierenv.train.config import load_suite
 from tierenv.train.episodes import Actor, Recorder, run_episodes
 from tierenv.train.evaluate import evaluation_task
 from tierenv.train.provenance import git_revision, machine
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 from tierenv.train.statistics import Estimate, mean_estimate
+from tierenv.train.tables import plain_table
 
 Floats = NDArray[np.float64]
 

@@ -22,10 +22,10 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import episode_seeds
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.results import ResultRow, read_evaluation
 from tierenv.train.run_dir import write_json
 from tierenv.train.studies.generated import RESULTS
+from tierenv.train.tables import plain_table
 
 EVALUATIONS = (("first-round.json", "kmmscand-tunable"), ("numa-balancing.json", "numa-balancing"))
 """Files of results, and the daemons whose policies are compared."""

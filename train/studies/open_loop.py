@@ -34,8 +34,8 @@ from tierenv.train.episodes import episode_seeds
 from tierenv.train.journal import Journal, journal_of
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
+from tierenv.train.tables import plain_table
 from tierenv.train.verbs.common import stderr_console
 from tierenv.tunables import setting_of
 

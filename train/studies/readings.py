@@ -26,9 +26,9 @@ from tierenv.records import load_record
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 from tierenv.train.studies.convergence import completion_s
+from tierenv.train.tables import plain_table
 
 CARDS = ("amd-epyc-cxl", "two-x8-cards", "one-x8-card", "far-card")
 """Platforms whose slow tier is put into the measured machine; the first is the shipped reading."""

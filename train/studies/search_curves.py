@@ -17,9 +17,9 @@ from tyro.conf import Positional, arg
 from tierenv.train.journal import journal_of
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision
-from tierenv.train.report import plain_table
 from tierenv.train.run_dir import write_json
 from tierenv.train.search import SAMPLERS, SearchResult, search_target
+from tierenv.train.tables import plain_table
 from tierenv.train.verbs.common import stderr_console
 
 DRAWING = tuple(name for name in SAMPLERS if name != "grid")

@@ -3,9 +3,9 @@
 from rich.table import Table
 
 from tierenv.errors import ConfigError
-from tierenv.train.report import plain_table
 from tierenv.train.sweep.index import Entry
 from tierenv.train.sweep.running import SweepResult
+from tierenv.train.tables import plain_table
 
 SHOWN = {
     "normalised_time": "{:.4f} x all fast",

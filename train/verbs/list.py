@@ -20,7 +20,7 @@ class List:
     def run(self) -> int:
         """Print the tables."""
         from tierenv.train.catalogue import catalogue, overview
-        from tierenv.train.report import plain_table
+        from tierenv.train.tables import plain_table
 
         tables = [catalogue(kind) for kind in self.kinds] if self.kinds else [overview()]
         if self.json:
