@@ -156,6 +156,11 @@ class _Range(Record):
         raise NotImplementedError
 
     @property
+    def names(self) -> list[str]:
+        """Those under `let` that it refers to."""
+        return [self.times] if isinstance(self.times, str) else list(self.times)
+
+    @property
     def is_whole(self) -> bool:
         """Whether whole numbers are drawn, for want of a step."""
         ends = quantity_of(self.from_), quantity_of(self.to)
@@ -171,7 +176,7 @@ class _Range(Record):
         share = generator.random()
         if self.times:
             number = self.between(low.number, high.number, share)
-            return _product([Quantity(number, low.unit), *map(factors, _names(self.times))], self.step)
+            return _product([Quantity(number, low.unit), *map(factors, self.names)], self.step)
         if self.step is None and not self.is_whole:
             number = _rounded(self.between(low.number, high.number, share), None)
             return Quantity(min(max(number, low.number), high.number), low.unit)
@@ -233,6 +238,11 @@ class Product(Record):
     step: End | None = None
     """It is a multiple of this; null: it has four digits."""
 
+    @property
+    def names(self) -> list[str]:
+        """Those under `let` that it refers to."""
+        return list(self.of)
+
     @field_validator("step", mode="before")
     @classmethod
     def _check_end(cls, value: object) -> object:
@@ -290,8 +300,8 @@ class Parsed:
         if isinstance(made, Choice):
             inner = tuple(self(entry, f"{path}.of.{index}", depth + 1) for index, entry in enumerate(made.of))
             return made.model_copy(update={"of": inner})
-        key, names = ("of", made.of) if isinstance(made, Product) else ("times", _names(made.times))
-        for name in names:
+        key = "of" if isinstance(made, Product) else "times"
+        for name in made.names:
             if name not in self._lets:
                 known = ", ".join(let[:MOST_QUOTED] for let in self._lets) or "nothing"
                 raise ConfigError(f"{path}.{key}={quoted(name)}: must be a name under let, which has {known}")
@@ -371,10 +381,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     return str(value) if isinstance(value, str) else value
-
-
-def _names(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _end(value: object) -> object:

@@ -7,7 +7,7 @@ whatever number is asked for and whatever the daemon.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon
-from tierenv.draws import Choice, Drawing, Parsed, is_draw, quantity_of
+from tierenv.draws import Drawing, Parsed, is_draw, quantity_of
 from tierenv.errors import ConfigError, close_match
-from tierenv.fragments import read_references
+from tierenv.fragments import WORDS, deciding, likeness, read_references, used_lets
 from tierenv.platform import Platform
 from tierenv.records import (
     Fraction,
@@ -26,6 +26,7 @@ from tierenv.records import (
     Record,
     Reference,
     check_name,
+    content_of,
     identity_of,
     load_record,
     put_over,
@@ -46,7 +47,7 @@ MAX_SCENARIOS = 1000
 LEAST_FINAL = 24
 """Scenarios of a final set: with fewer, one of them decides."""
 MAX_ENTRIES = 100
-"""Platforms, and forms, of a family."""
+"""Platforms, and forms, of a family, and names under a `let`."""
 LEAST_RUN_S = 1e-3
 MOST_ROUNDS = 30
 """In which the work is brought to a run time: two are enough, but for loads that change."""
@@ -68,8 +69,8 @@ class WithDraws:
     kind: str
 
 
-WORDS = ("name", "summary")
-"""Of a record; they decide nothing, and those of what is drawn are the family's to give."""
+WORK = "accesses_per_page"
+"""Of a workload: follows from a run time."""
 
 
 def _check_names(values: Any) -> Any:
@@ -99,8 +100,41 @@ def _platform_fragment(value: Any) -> Any:
     """What an entry says of a platform, its reference read and its draws parsed."""
     if not isinstance(value, str | Mapping) or is_draw(value):
         raise ValueError("must be the name or path of one platform, or what one holds, with draws in it")
+    lets: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        lets = _checked_lets(value.get("let", {}))
+        value = {key: entry for key, entry in value.items() if key != "let"}
     read = read_references("platforms", Platform, value)
-    return {str(key): Parsed()(entry, key) for key, entry in read.items() if key not in WORDS}
+    parsed = Parsed(list(lets))
+    given = {"let": parsed(lets, "let")} if lets else {}
+    return given | {str(key): parsed(entry, key) for key, entry in read.items() if key not in WORDS}
+
+
+def _checked_lets(lets: Any) -> dict[str, Any]:
+    """What stands under a platform's `let`. Raises `ValueError`."""
+    if not isinstance(lets, Mapping) or len(lets) > MAX_ENTRIES:
+        raise ValueError(f"let: must be a mapping of at most {MAX_ENTRIES} names to values and draws")
+    try:
+        return dict(_check_names(lets))
+    except ValueError as error:
+        raise ValueError(f"let: {error}") from None
+
+
+def _of_choices(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A value changed, or what it may be by choice, at any depth."""
+    if not is_draw(value) or not isinstance(value.get("of"), list | tuple):
+        return change(value)
+    return dict(value) | {"of": [_of_choices(entry, change) for entry in value["of"]]}
+
+
+def _refuse_work(workload: Any) -> Any:
+    if isinstance(workload, Mapping) and WORK in workload:
+        raise ValueError(f"scenario.workload.{WORK}: follows from run_time; one of them must be left out")
+    return workload
+
+
+def _without_work(workload: Any) -> Any:
+    return {key: value for key, value in workload.items() if key != WORK} if isinstance(workload, dict) else workload
 
 
 class Form(Record):
@@ -112,7 +146,7 @@ class Form(Record):
     fast, or changes faster than a daemon follows."""
     summary: str = ""
     """One line for people."""
-    let: Annotated[dict[str, Any], Field(max_length=100), BeforeValidator(_check_names)] = {}
+    let: Annotated[dict[str, Any], Field(max_length=MAX_ENTRIES), BeforeValidator(_check_names)] = {}
     """Values and draws that several draws of the form refer to, by name."""
     run_time: Any = None
     """Time the application takes alone with all memory fast, or a draw of it; its `accesses_per_page` follow from that.
@@ -120,9 +154,21 @@ class Form(Record):
     scenario: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment), WithDraws("scenarios")]
     """Fields of a scenario, with draws in place of any values; not its platform and its daemon."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_work(cls, values: Any) -> Any:
+        """Refuse work of its own beside a run time, from which it follows."""
+        if isinstance(values, Mapping) and values.get("run_time") is not None:
+            scenario = values.get("scenario")
+            _of_choices(scenario.get("workload") if isinstance(scenario, Mapping) else None, _refuse_work)
+        return values
+
     @model_validator(mode="after")
     def _parse(self) -> Self:
-        """Make draws of what stands for them."""
+        """Make draws of what stands for them; what a file says of work gives way to a run time."""
+        if self.run_time is not None and "workload" in self.scenario:
+            workload = _of_choices(self.scenario["workload"], _without_work)
+            object.__setattr__(self, "scenario", self.scenario | {"workload": workload})
         parsed = Parsed(list(self.let))
         for name in ("let", "run_time"):
             object.__setattr__(self, name, parsed(getattr(self, name), name))
@@ -207,11 +253,26 @@ class Family(NamedRecord):
     platforms: Annotated[
         dict[str, Annotated[Any, BeforeValidator(_platform_fragment), WithDraws("platforms")]], *Entries
     ]
-    """Machines by name: the name or path of a platform, or what one holds, with draws in place of any values."""
+    """Machines by name: the name or path of a platform, or what one holds, with draws in place of any values and a
+    `let` as forms have it."""
     forms: Annotated[dict[str, Form], *Entries]
     """Forms of workloads by name."""
     splits: Splits
     """Which of them are for what."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_references_whole(cls, values: Any) -> Any:
+        """Let a form that names a workload have that one alone, as in files, not put over fields of the base's.
+
+        It becomes a choice of one: that stands for itself, also where a family is written and read again.
+        """
+        if not isinstance(values, Mapping) or not isinstance(values.get("forms"), Mapping):
+            return values
+        base = values.get("base")
+        if not isinstance(base, Mapping) or not base.keys() & {"workload", "like"}:
+            return values
+        return dict(values) | {"forms": {name: _with_whole_workload(form) for name, form in values["forms"].items()}}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -248,7 +309,7 @@ class Family(NamedRecord):
                 raise ValueError(f"{field}.{name}: is in none of the splits; add it to one, or leave it out")
         by_content: dict[str, str] = {}
         for name, entry in entries.items():
-            other = by_content.setdefault(identity_of(_deciding(entry)), name)
+            other = by_content.setdefault(identity_of(_likeness(entry)), name)
             if other != name:
                 raise ValueError(f"{field}.{name}: is {other} under another name; must differ from it")
 
@@ -264,6 +325,16 @@ class Family(NamedRecord):
                     f"splits.{name}.forms: {form} is {self.forms[form].kind}, of which mix has no scenario; "
                     "leave it out"
                 )
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of all that decides; see `NamedRecord.identity`, which does not tell whole ends of draws from others.
+
+        Names of platforms and forms say which set has which.
+        """
+        platforms = {name: _deciding(entry) for name, entry in self.platforms.items()}
+        forms = {name: _deciding(form) for name, form in self.forms.items()}
+        return identity_of([self.daemon, _deciding(self.base), platforms, forms, self.splits])
 
     def under(self, daemon: Daemon) -> Self:
         """The family with another daemon, of which nothing that is drawn depends."""
@@ -310,14 +381,16 @@ class Family(NamedRecord):
 
     def _draw(self, split: SplitName, index: int, form_name: str, platform_name: str) -> Drawn:
         form, total = self.forms[form_name], getattr(self.splits, split).scenarios
-        drawing = Drawing(getattr(self.splits, split).seed, (SPLITS.index(split), index), form.let)
+        seed, key = getattr(self.splits, split).seed, (SPLITS.index(split), index)
+        drawing = Drawing(seed, key, form.let)
+        of_platform = Drawing(seed, key, self.platforms[platform_name].get("let"), "platform.let")
         name = f"{self.name}-{split}-{index:0{len(str(total - 1))}d}"
         try:
             values = {key: drawing(value, key) for key, value in self._content[form_name].items()}
             values |= {
                 "name": name,
                 "summary": f"{form_name} on {platform_name}",
-                "platform": self._platform(platform_name, drawing),
+                "platform": self._platform(platform_name, of_platform),
                 "daemon": self.daemon,
             }
             _name_workloads(values, form_name)
@@ -325,7 +398,8 @@ class Family(NamedRecord):
                 values = {key: value for key, value in values.items() if not key.startswith("numa_balancing")}
             scenario = _scenario(values, drawing(form.run_time, "run_time"))
         except ConfigError as error:
-            shown = ", ".join(f"{place}={value}" for place, value in drawing.values.items())
+            drawn = drawing.values | of_platform.values
+            shown = ", ".join(f"{place}={value}" for place, value in drawn.items())
             shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
             raise ConfigError(
                 f"forms.{form_name} on platforms.{platform_name}, {name}: {error}{'; drawn were ' * bool(shown)}{shown}"
@@ -339,27 +413,48 @@ class Family(NamedRecord):
 
     def _platform(self, name: str, drawing: Drawing) -> Platform:
         content = self.platforms[name]
-        values = {key: drawing(value, f"platform.{key}") for key, value in content.items()}
+        values = {key: drawing(value, f"platform.{key}") for key, value in content.items() if key != "let"}
         return validate_record(Platform, values | {"name": name}, "platform")
 
 
-def _deciding(entry: Any) -> Any:
-    """What of a form or a fragment decides, keys in their order: classes of heat lie in theirs."""
+def _with_whole_workload(form: Any) -> Any:
+    """A form as it is written; see `Family._keep_references_whole`."""
+    scenario = form.get("scenario") if isinstance(form, Mapping) else None
+    if not isinstance(scenario, Mapping):
+        return form
+    try:
+        scenario = content_of("scenarios", Scenario, scenario)
+    except ConfigError:
+        return form  # which says so itself
+    workload = scenario.get("workload")
+    if not isinstance(workload, str) and not (isinstance(workload, Mapping) and "like" in workload):
+        return form
+    return dict(form) | {"scenario": scenario | {"workload": {"draw": "choice", "of": [workload]}}}
+
+
+def _parts(entry: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """What is let by a form or a platform and drawn from, its run time, and what it says."""
     if isinstance(entry, Form):
-        return [entry.kind, *map(_in_order, (entry.let, entry.run_time)), _deciding(entry.scenario)]
-    if isinstance(entry.get("workload"), Mapping):
-        workload = {key: value for key, value in entry["workload"].items() if key not in WORDS}
-        entry = dict(entry) | {"workload": workload}
-    return _in_order(entry)
+        return used_lets(entry.let, entry.run_time, entry.scenario), entry.run_time, entry.scenario
+    content = {key: value for key, value in entry.items() if key != "let"}
+    return used_lets(entry.get("let", {}), content), None, content
 
 
-def _in_order(value: Any) -> Any:
-    """Mappings as lists of their items, of which an identity keeps the order."""
-    if isinstance(value, Mapping):
-        return [[str(key), _in_order(entry)] for key, entry in value.items()]
-    if isinstance(value, Choice):
-        return ["choice", _in_order(value.of)]
-    return [_in_order(entry) for entry in value] if isinstance(value, list | tuple) else value
+def _deciding(entry: Any) -> Any:
+    """What of a form, a platform or the base decides: not the names of programs."""
+    lets, run_time, content = _parts(entry)
+    if isinstance(content.get("workload"), Mapping):
+        workload = {key: value for key, value in content["workload"].items() if key not in WORDS}
+        content = content | {"workload": workload}
+    # lets are known by name, and which is first decides nothing
+    found = [{name: deciding(value) for name, value in lets.items()}, deciding(run_time), deciding(content)]
+    return [entry.kind, *found] if isinstance(entry, Form) else found
+
+
+def _likeness(entry: Any) -> Any:
+    """What two forms, or two platforms, have in common that are the same, whatever they are called or built for."""
+    lets, run_time, content = _parts(entry)
+    return [{name: likeness(value) for name, value in lets.items()}, likeness(run_time), likeness(content)]
 
 
 def _name_workloads(values: dict[str, Any], form: str) -> None:
@@ -383,7 +478,7 @@ def _scenario(values: dict[str, Any], run_time: Any) -> Scenario:
     accesses, least, most = 1000.0, 0.0, math.inf
     for _ in range(MOST_ROUNDS):
         if isinstance(workload, dict):
-            values = values | {"workload": workload | {"accesses_per_page": accesses}}
+            values = values | {"workload": workload | {WORK: accesses}}
         scenario = validate_record(Scenario, values, "")
         takes_s = float(alone_s(scenario_arrays(scenario))[0])
         if abs(takes_s / wanted_s - 1) < TOLERANCE:
@@ -393,6 +488,11 @@ def _scenario(values: dict[str, Any], run_time: Any) -> Scenario:
         is_between = least > 0 and most < math.inf
         accesses = math.sqrt(least * most) if is_between else accesses * wanted_s / takes_s
         accesses = float(f"{accesses:.{DIGITS}g}")
+    else:
+        raise ConfigError(
+            f"run_time={format_seconds(wanted_s)}: is not met, {MOST_ROUNDS} values of {WORK} come to "
+            f"{format_seconds(takes_s)} at last; must be a time that the work can have"
+        )
     return scenario
 
 
