@@ -11,7 +11,8 @@ from typing import Annotated, get_args
 import tyro
 from tyro.conf import Positional
 
-from tierenv.family import SPLITS, Drawn, Family, FormKind, SplitName, load_family
+from tierenv.family import SPLITS, Drawn, Family, SplitName, load_family
+from tierenv.forms import FormKind
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.evaluate import compute_bounds
 from tierenv.train.journal import Journal
