@@ -25,6 +25,7 @@ from tierenv.train.learn import Selection, learn
 from tierenv.train.openings import UNKNOWN_CODE, read_openings
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.search import search_target
+from tierenv.train.studies.stakes import not_final
 
 WriteConfig = Callable[..., Path]
 FEW = 4
@@ -356,3 +357,12 @@ def test_families_are_listed_and_called_by_what_they_are(capsys: pytest.CaptureF
     (tmp_path / "mine.yaml").write_text("threads: 3\n")
     with pytest.raises(ConfigError, match="has none of the keys of a family file"):
         load_family(str(tmp_path / "mine.yaml"))
+
+
+def test_stakes_of_the_final_set_are_looked_at_on_no_seed_that_anybody_takes_next(content: dict[str, Any]) -> None:
+    mine = validate_record(Family, content, "")
+    other = not_final(mine)
+    seed = mine.splits.final.seed
+    assert abs(other.splits.final.seed - seed) > 1 << 60
+    assert other.scenarios("training") == mine.scenarios("training")
+    assert other.scenarios("final") != mine.scenarios("final")
