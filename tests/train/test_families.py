@@ -359,8 +359,8 @@ def test_families_are_listed_and_called_by_what_they_are(capsys: pytest.CaptureF
         load_family(str(tmp_path / "mine.yaml"))
 
 
-def test_stakes_of_the_final_set_are_looked_at_on_no_seed_that_anybody_takes_next(content: dict[str, Any]) -> None:
-    mine = validate_record(Family, content, "")
+def test_stakes_of_the_final_set_are_looked_at_on_no_seed_that_anybody_takes_next(family: Path) -> None:
+    mine = load_family(str(family))
     other = not_final(mine)
     seed = mine.splits.final.seed
     assert abs(other.splits.final.seed - seed) > 1 << 60
