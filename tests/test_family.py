@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny_family import tiny_family, write_family
+from tierenv import family as families
 from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.family import LEAST_FINAL, SPLITS, Family, Split, load_family
-from tierenv.records import packaged, validate_record
+from tierenv.records import load_record, packaged, validate_record
 from tierenv.scenario import Scenario
 from tierenv.sim.parameters import alone_s, scenario_arrays
+from tierenv.workload import Workload
 
 KINDS = ("separable", "flat", "nothing-to-win")
 
@@ -32,9 +34,21 @@ def read() -> Family:
     return validate_record(Family, tiny_family(name="tiny"), "tiny.yaml")
 
 
+RANGE = "forms.mild-final.scenario.workload.memory_parallelism"
+
+
 def changed(place: str, value: Any) -> dict[str, Any]:
     """Returns the tiny family with another value at a place; None leaves it out."""
-    content = tiny().model_dump(mode="json")  # which needs no file to be read
+    return put(tiny().model_dump(mode="json"), place, value)  # which needs no file to be read
+
+
+def read_with(place: str, value: Any) -> Family:
+    """Returns the tiny family with another value at a place, read."""
+    return validate_record(Family, changed(place, value), "")
+
+
+def put(content: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """Returns the content of a family with another value at a place; None leaves it out."""
     *path, last = place.split(".")
     here: Any = content
     for key in path:
@@ -146,7 +160,11 @@ def test_another_seed_or_set_draws_others_and_the_other_sets_stay() -> None:
     ("place", "value", "decides"),
     [
         ("forms.hot-final.scenario.size", "100MiB", True),
-        ("forms.hot-final.kind", "separable", False),
+        ("forms.mild-final.let", {"unused": {"draw": "uniform", "from": 1, "to": 2}}, False),
+        (RANGE, {"draw": "uniform", "from": 1, "to": 5}, True),
+        (RANGE, {"draw": "uniform", "from": 1.0, "to": 4}, True),
+        (RANGE, {"draw": "log-uniform", "from": 1, "to": 4}, True),
+        (RANGE, {"draw": "uniform", "from": 1, "to": 4, "step": 2}, True),
         ("forms.hot-final.summary", "another", False),
         ("forms.hot-training.scenario.size", "100MiB", False),
         ("platforms.last", "persistent-memory", True),
@@ -158,8 +176,131 @@ def test_another_seed_or_set_draws_others_and_the_other_sets_stay() -> None:
     ],
 )
 def test_a_set_is_known_by_what_decides_its_scenarios(place: str, value: Any, decides: bool) -> None:
-    other = validate_record(Family, changed(place, value), "")
-    assert (other.identity_of_split("final") != tiny().identity_of_split("final")) == decides
+    before = read_with(RANGE, {"draw": "uniform", "from": 1, "to": 4})
+    other = validate_record(Family, put(before.model_dump(mode="json"), place, value), "")
+    assert (other.identity_of_split("final") != before.identity_of_split("final")) == decides
+    if place == RANGE:
+        assert other.identity != before.identity
+        drawn = [[each.workload.memory_parallelism for each in one.scenarios("final")] for one in (before, other)]
+        assert drawn[0] != drawn[1]
+
+
+def test_the_kinds_of_forms_decide() -> None:
+    content = changed("forms.hot-final.kind", "flat")
+    content["forms"]["mild-final"]["kind"] = "separable"
+    other = validate_record(Family, content, "")
+    assert other.identity_of_split("final") != tiny().identity_of_split("final")
+    assert other.identity_of_split("training") == tiny().identity_of_split("training")
+
+
+def test_another_family_is_known_by_what_decides() -> None:
+    for place, value in (
+        ("daemon", "numa-balancing"),
+        ("base.regions", 8),
+        ("splits.final.seed", 77),
+        ("forms.mild-final.scenario.size", "300MiB"),
+        ("platforms.last", "persistent-memory"),
+    ):
+        assert read_with(place, value).identity != tiny().identity
+    for place in ("name", "summary", "forms.mild-final.summary"):
+        assert read_with(place, "another").identity == tiny().identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "flat"},
+        {"summary": "another"},
+        {"let": {"unused": 3}},
+        {"scenario.size": "262144KiB"},
+        {"scenario.size": {"value": "256MiB", "source": "another"}},
+        {"scenario.workload": {"name": "another", "summary": "more"}},
+        {"scenario.workload": {"heat": {"classes": {"hotter": {"pages": 0.2, "accesses": 0.8}, "other": {}}}}},
+    ],
+)
+def test_the_same_form_in_two_sets_is_refused_whatever_it_is_called(change: dict[str, Any]) -> None:
+    content = tiny_family(name="tiny")
+    heat = {"classes": {"hot": {"pages": 0.2, "accesses": 0.8}, "rest": {}}}
+    workload = {"like": "skewed", "heat": heat, "threads": 4}
+    scenario = {"size": "256MiB", "fast_capacity": "64MiB", "workload": workload}
+    for split in ("training", "final"):
+        content["forms"][split] = {"kind": "separable", "run_time": "2s", "scenario": copy.deepcopy(scenario)}
+        content["splits"][split]["forms"].append(split)
+    for place, value in change.items():
+        put(
+            content,
+            f"forms.final.{place}",
+            (workload | value) if isinstance(value, dict) and "workload" in place else value,
+        )
+    with pytest.raises(ConfigError, match="forms.final: is training under another name; must differ from it"):
+        validate_record(Family, content, "")
+    put(content, "forms.final.scenario.size", "257MiB")
+    validate_record(Family, content, "")
+
+
+def test_a_form_that_names_a_workload_has_that_one_alone() -> None:
+    content = tiny_family(name="tiny")
+    content["base"]["workload"] = {"like": "skewed", "store_share": 0.25, "threads": 3}
+    content["forms"]["even-training"]["scenario"]["workload"] = "gups"
+    content["forms"]["mild-training"]["scenario"]["workload"] = {"like": "skewed"}
+    content["forms"]["hot-training"]["scenario"]["workload"] = {"memory_parallelism": 3}
+    mine = validate_record(Family, content, "")
+    again = validate_record(Family, mine.model_dump(mode="json"), "")
+    assert again.identity == mine.identity and again.scenarios("training") == mine.scenarios("training")
+    gups, skewed = (load_record("workloads", Workload, name) for name in ("gups", "skewed"))
+    expected = {
+        "even-training": (gups.threads, gups.store_share, gups.memory_parallelism),
+        "mild-training": (skewed.threads, skewed.store_share, skewed.memory_parallelism),
+        "hot-training": (3, 0.25, 3),
+    }
+    for each in mine.drawn("training"):
+        found = each.scenario.workload
+        assert (found.threads, found.store_share, found.memory_parallelism) == expected[each.form]
+
+
+def test_fields_of_a_platform_follow_from_each_other() -> None:
+    platform = {
+        "like": "far-card",
+        "let": {"reads": {"draw": "log-uniform", "from": "10GB/s", "to": "40GB/s"}},
+        "cxl": {
+            "bandwidth": {"draw": "product", "of": ["reads"]},
+            "store_bandwidth": {"draw": "uniform", "from": 0.8, "to": 1.0, "times": "reads"},
+        },
+    }
+    mine = read_with("platforms.last", platform)
+    found = [each.scenario.platform.cxl for each in mine.drawn("final") if each.platform == "last"]
+    assert all(0.799 <= tier.writes / tier.bandwidth <= 1.001 for tier in found)
+    assert len({tier.bandwidth for tier in found}) > 1
+    again = validate_record(Family, mine.model_dump(mode="json"), "")
+    assert again.scenarios("final") == mine.scenarios("final") and again.identity == mine.identity
+    content = mine.model_dump(mode="json")
+    content["platforms"]["middle"] = platform | {"let": platform["let"] | {"unused": 1}}
+    with pytest.raises(ConfigError, match="platforms.last: is middle under another name"):
+        validate_record(Family, content, "")
+
+
+def test_a_run_time_that_cannot_be_met_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "TOLERANCE", 1e-15)
+    with pytest.raises(ConfigError, match="run_time=.*: is not met, 30 values of accesses_per_page come to"):
+        tiny().scenarios("training")
+
+
+def test_no_machine_of_the_final_set_is_like_one_of_the_others() -> None:
+    """What docs/families.md says of the packaged family: its files, and the ranges that do not overlap."""
+    mine = load_family("generalist")
+    content = yaml.safe_load(packaged("families")["generalist"].read_text())
+    files = {
+        split: {content["platforms"][name]["like"] for name in content["splits"][split]["platforms"]}
+        for split in SPLITS
+    }
+    assert not any(files[one] & files[other] for one, other in (SPLITS[:2], SPLITS[1:], SPLITS[::2]))
+    drawn = {split: mine.drawn(split, 24) for split in SPLITS}
+    dram = {split: [each.scenario.platform.dram.bandwidth for each in drawn[split]] for split in SPLITS}
+    assert max(dram["final"]) <= 140e9 < 240e9 <= min(dram["training"])
+    tiers = [
+        tier for each in sum(drawn.values(), []) for tier in (each.scenario.platform.dram, each.scenario.platform.cxl)
+    ]
+    assert all(tier.writes <= tier.bandwidth for tier in tiers)
 
 
 def test_names_say_where_scenarios_come_from() -> None:
@@ -236,6 +377,37 @@ def test_sets_cannot_share_what_is_held_out() -> None:
             "heat.file: a family must not need other files",
         ),
         ("base", {"workload": "skewd"}, "unknown workload 'skewd'"),
+        ("base.worklaod", "skewed", "base: worklaod: unknown key; did you mean 'workload'"),
+        ("forms.hot-training.scenario.sise", "1GiB", "hot-training.scenario: sise: unknown key; did you mean 'size'"),
+        ("forms.hot-training.scenario.worklaod", {}, "hot-training.scenario: worklaod: unknown key; did you mean"),
+        ("forms.hot-training.scenario.workload.thread", 3, "scenario: workload.thread: unknown key; did you mean"),
+        (
+            "forms.even-training.scenario.workload.of",
+            [{"like": "gups", "thread": 3}],
+            "scenario: workload.thread: unknown key; did you mean 'threads'",
+        ),
+        ("forms.hot-training.scenario.workload.heat.clases", {}, "workload.heat.clases: unknown key; did you mean"),
+        (
+            "forms.hot-training.scenario.workload.heat.classes.hot.page",
+            1,
+            "classes.hot.page: unknown key; did you mean",
+        ),
+        ("platforms.near.cxl.idle_latncy", "200ns", "platforms.near: cxl.idle_latncy: unknown key; did you mean"),
+        ("platforms.near.socket", 1, "platforms.near: socket: unknown key; did you mean 'sockets'"),
+        ("platforms.near.let", [1], "platforms.near: let: must be a mapping of at most 100 names"),
+        ("platforms.near.let", {"/": 1}, "platforms.near: let: '/': must be 1 to 100 printable characters"),
+        ("platforms.near.let", {"x": {"draw": "no"}}, "platforms.near: let.x.draw='no': must be one of"),
+        ("platforms.near.sockets", {"draw": "product", "of": ["x"]}, "sockets.of='x': must be a name under let"),
+        (
+            "forms.hot-training.scenario.workload.accesses_per_page",
+            500,
+            "scenario.workload.accesses_per_page: follows from run_time; one of them must be left out",
+        ),
+        (
+            "forms.even-training.scenario.workload.of",
+            ["gups", {"like": "gups", "accesses_per_page": 500}],
+            "scenario.workload.accesses_per_page: follows from run_time; one of them must be left out",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_family_is_said_in_one_line(place: str, value: Any, message: str | None) -> None:
@@ -261,13 +433,12 @@ def test_what_is_wrong_with_a_family_is_said_in_one_line(place: str, value: Any,
             {"draw": "uniform", "from": -5, "to": -5},
             r"regions=-5: must be.*drawn were .*regions=-5",
         ),
-        ("scenario.sise", "1GiB", "sise: unknown key; did you mean 'size'"),
         (
             "scenario.workload.threads",
             {"draw": "uniform", "from": 0.2, "to": 0.4},
             "workload.threads=0.*: must be a whole",
         ),
-        ("scenario.size", {"draw": "product", "of": ["share"]}, "size"),
+        ("scenario.size", {"draw": "product", "of": ["share"]}, "size: .* is not a quantity"),
         ("scenario.corunners", {"draw": "choice", "of": [3]}, "corunners=3: must be a list"),
         ("scenario.corunners", [3], "corunners.0=3: must be a mapping"),
         ("run_time", "3 weeks", "run_time: '3 weeks': must be"),

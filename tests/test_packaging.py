@@ -60,7 +60,7 @@ LAYERS = [
         "observation_spec",
     },
     {
-        *("shrink", "system", "sim", "family", "bounds", "finding", "no_foresight"),
+        *("shrink", "system", "sim", "forms", "family", "bounds", "finding", "no_foresight"),
         *("quantities", "measurements", "experiments"),
     },
     {"observation", "action", "score", "reward"},

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from tierenv.errors import ConfigError
 from tierenv.records import Record, validate_record
@@ -31,6 +31,12 @@ MAX_DRAWS = 1000
 MAX_DEPTH = 40
 """Of values in values: deeper than anything a scenario holds."""
 MAX_NUMBER = 1e18
+LEAST_LOGARITHMIC = 1e-18
+"""What a logarithm is uniform from, at least."""
+MAX_STEPS = 1e12
+"""That a number may be of: a double tells them apart."""
+MOST_QUOTED = 40
+"""Characters of a file in a message."""
 DIGITS = 4
 """Of what is drawn, unless the draw says a step: the same on every machine, and short to read."""
 
@@ -87,8 +93,16 @@ def quantity_of(value: object) -> Quantity:
         if number <= MAX_NUMBER:
             return Quantity(number, name)
     raise ValueError(
-        f"{value!r}: must be a number, or a size, time or rate with its unit, such as 4GiB, 100ns or 9GB/s"
+        f"{quoted(value)}: must be a number, or a size, time or rate with its unit, such as 4GiB, 100ns or 9GB/s"
     )
+
+
+def quoted(value: object) -> str:
+    """A value of a file for a message: a text's beginning, or what it is instead of one."""
+    if isinstance(value, str):
+        return repr(str(value[:MOST_QUOTED])) + "..." * (len(value) > MOST_QUOTED)
+    is_short = value is None or isinstance(value, bool | int | float)
+    return str(value)[:MOST_QUOTED] if is_short else f"a {type(value).__name__}"
 
 
 class _Range(Record):
@@ -99,21 +113,29 @@ class _Range(Record):
     to: End
     """Largest value, in a unit of the same kind."""
     step: End | None = None
-    """It is a multiple of this; null: it has four digits, and is whole where `from` and `to` are."""
+    """It is a multiple of this; null: it has four digits, and is whole where `from` and `to` are and `times` is not."""
     times: str | tuple[str, ...] = ()
     """Names under `let` by whose values it is multiplied."""
+
+    @field_validator("from_", "to", "step", mode="before")
+    @classmethod
+    def _check_end(cls, value: object) -> object:
+        return _end(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         low, high = quantity_of(self.from_), quantity_of(self.to)
         if low.unit != high.unit:
-            raise ValueError(f"to={self.to}: must be a {low.unit or 'number'} as from={self.from_} is")
+            raise ValueError(f"to={high}: must be a {low.unit or 'number'} as from={low} is")
         if low.number > high.number:
-            raise ValueError(f"from={self.from_}: must be at most to={self.to}")
-        if self.step is not None:
-            _check_step(self.step, None if self.times else low.unit)
-        if not self.times and not math.ceil(self._in_steps(low)) <= math.floor(self._in_steps(high)):
-            raise ValueError(f"step={self.step}: no multiple of it lies between from={self.from_} and to={self.to}")
+            raise ValueError(f"from={low}: must be at most to={high}")
+        if self.step is None:
+            return self
+        step = _checked_step(self.step, None if self.times else low.unit)
+        if not self.times:
+            _check_steps(max(abs(low.number), abs(high.number)), step)
+            if math.ceil(self._in_steps(low)) > math.floor(self._in_steps(high)):
+                raise ValueError(f"step={step}: no multiple of it lies between from={low} and to={high}")
         return self
 
     @model_serializer(mode="wrap")
@@ -124,24 +146,45 @@ class _Range(Record):
 
     def _in_steps(self, quantity: Quantity) -> float:
         """A number of steps, to the digits in which a decimal fraction is one."""
-        return 0.0 if self.step is None else float(f"{quantity.number / quantity_of(self.step).number:.12g}")
+        if self.step is None:
+            return quantity.number
+        return float(f"{quantity.number / quantity_of(self.step).number:.12g}")
 
-    def between(self, share: float) -> float:
-        """The number at a share of the way."""
+    @staticmethod
+    def between(low: float, high: float, share: float) -> float:
+        """The number at a share of the way from one to another."""
         raise NotImplementedError
 
+    @property
+    def names(self) -> list[str]:
+        """Those under `let` that it refers to."""
+        return [self.times] if isinstance(self.times, str) else list(self.times)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether whole numbers are drawn, for want of a step."""
+        ends = quantity_of(self.from_), quantity_of(self.to)
+        return self.step is None and not self.times and all(end.is_whole for end in ends)
+
     def drawn(self, generator: np.random.Generator, factors: Callable[[str], Quantity]) -> Quantity:
-        """A value; `factors` gives those under `let`. Raises `ValueError`."""
+        """A value; `factors` gives those under `let`. Raises `ValueError`.
+
+        Whole numbers and multiples of a step are what lies around them rounded, half a step beyond the ends included:
+        otherwise the ends would be drawn half as often as they should.
+        """
         low, high = quantity_of(self.from_), quantity_of(self.to)
-        number = self.between(generator.random())
+        share = generator.random()
         if self.times:
-            return _product([Quantity(number, low.unit), *map(factors, _names(self.times))], self.step)
-        is_whole = low.is_whole and high.is_whole
-        if self.step is None:
-            return Quantity(min(max(_rounded(number, None, is_whole), low.number), high.number), low.unit, is_whole)
-        step, least, most = quantity_of(self.step), math.ceil(self._in_steps(low)), math.floor(self._in_steps(high))
-        steps = min(max(round(number / step.number), least), most)
-        return Quantity(float(f"{steps * step.number:.12g}"), low.unit, step.is_whole)
+            number = self.between(low.number, high.number, share)
+            return _product([Quantity(number, low.unit), *map(factors, self.names)], self.step)
+        if self.step is None and not self.is_whole:
+            number = _rounded(self.between(low.number, high.number, share), None)
+            return Quantity(min(max(number, low.number), high.number), low.unit)
+        step = quantity_of(1 if self.step is None else self.step)
+        least, most = math.ceil(self._in_steps(low)), math.floor(self._in_steps(high))
+        steps = min(max(round(self.between(least - 0.5, most + 0.5, share)), least), most)
+        number = float(steps) if self.step is None else float(f"{steps * step.number:.12g}")
+        return Quantity(number, low.unit, step.is_whole)
 
 
 class Uniform(_Range):
@@ -150,9 +193,9 @@ class Uniform(_Range):
     draw: Literal["uniform"]
     """What kind of draw it is."""
 
-    def between(self, share: float) -> float:
+    @staticmethod
+    def between(low: float, high: float, share: float) -> float:
         """On the way from one end to the other."""
-        low, high = quantity_of(self.from_).number, quantity_of(self.to).number
         return low + (high - low) * share
 
 
@@ -164,13 +207,15 @@ class LogUniform(_Range):
 
     @model_validator(mode="after")
     def _check_sign(self) -> Self:
-        if quantity_of(self.from_).number <= 0:
-            raise ValueError(f"from={self.from_}: must be above 0")
+        low = quantity_of(self.from_)
+        if low.number < LEAST_LOGARITHMIC:
+            words = "above 0" if low.number <= 0 else f"at least {LEAST_LOGARITHMIC:g}"
+            raise ValueError(f"from={low}: must be {words}")
         return self
 
-    def between(self, share: float) -> float:
+    @staticmethod
+    def between(low: float, high: float, share: float) -> float:
         """On the way from one logarithm to the other."""
-        low, high = quantity_of(self.from_).number, quantity_of(self.to).number
         return low * (high / low) ** share
 
 
@@ -193,10 +238,20 @@ class Product(Record):
     step: End | None = None
     """It is a multiple of this; null: it has four digits."""
 
+    @property
+    def names(self) -> list[str]:
+        """Those under `let` that it refers to."""
+        return list(self.of)
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _check_end(cls, value: object) -> object:
+        return _end(value)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.step is not None:
-            _check_step(self.step, None)
+            _checked_step(self.step, None)
         return self
 
 
@@ -240,16 +295,16 @@ class Parsed:
             raise ConfigError(f"{path}: must have at most {MAX_DRAWS} draws")
         kind = value["draw"]
         if not isinstance(kind, str) or kind not in KINDS:
-            raise ConfigError(f"{path}.draw={kind!r}: must be one of {', '.join(KINDS)}")
+            raise ConfigError(f"{path}.draw={quoted(kind)}: must be one of {', '.join(KINDS)}")
         made = validate_record(KINDS[kind], {_plain(key): _plain(entry) for key, entry in value.items()}, path)
         if isinstance(made, Choice):
             inner = tuple(self(entry, f"{path}.of.{index}", depth + 1) for index, entry in enumerate(made.of))
             return made.model_copy(update={"of": inner})
-        key, names = ("of", made.of) if isinstance(made, Product) else ("times", _names(made.times))
-        for name in names:
+        key = "of" if isinstance(made, Product) else "times"
+        for name in made.names:
             if name not in self._lets:
-                known = ", ".join(self._lets) or "nothing"
-                raise ConfigError(f"{path}.{key}={name!r}: must be a name under let, which has {known}")
+                known = ", ".join(let[:MOST_QUOTED] for let in self._lets) or "nothing"
+                raise ConfigError(f"{path}.{key}={quoted(name)}: must be a name under let, which has {known}")
         return made
 
 
@@ -260,10 +315,13 @@ class Drawing:
         seed: of the split.
         key: which of its scenarios.
         lets: values and draws by name, to which others refer.
+        place: where these stand.
     """
 
-    def __init__(self, seed: int, key: tuple[int, ...], lets: Mapping[str, Any] | None = None) -> None:
-        self._seed, self._key = seed, key
+    def __init__(
+        self, seed: int, key: tuple[int, ...], lets: Mapping[str, Any] | None = None, place: str = "let"
+    ) -> None:
+        self._seed, self._key, self._place = seed, key, place
         self._lets = lets or {}
         self._let_values: dict[str, Any] = {}
         self._being_drawn: list[str] = []
@@ -277,7 +335,7 @@ class Drawing:
                 number = int(self._generator(path).integers(len(value.of)))
                 chosen = value.of[number]
                 if not isinstance(chosen, Record | Mapping | list | tuple):
-                    self.values[path] = str(chosen)
+                    self.values[path] = str(chosen)[:MOST_QUOTED]
                 return self(chosen, f"{path}.of.{number}")
             case Uniform() | LogUniform() | Product():
                 try:
@@ -300,10 +358,10 @@ class Drawing:
     def _let(self, name: str) -> Quantity:
         """What stands under `let`, drawn once. Raises `ValueError`, also for names that lead back to themselves."""
         if name in self._being_drawn:
-            raise ValueError(f"let.{name}: leads back to itself")
+            raise ValueError(f"{self._place}.{name}: leads back to itself")
         if name not in self._let_values:
             self._being_drawn.append(name)
-            self._let_values[name] = self(self._lets[name], f"let.{name}")
+            self._let_values[name] = self(self._lets[name], f"{self._place}.{name}")
             self._being_drawn.pop()
         return quantity_of(self._let_values[name])
 
@@ -325,17 +383,27 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _names(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+def _end(value: object) -> object:
+    """What may be an end or a step. Raises `ValueError` for a list or the like, of which nothing is quoted."""
+    if value is not None and not isinstance(value, int | float | str):
+        raise ValueError(f"must be a number or a text, got {quoted(value)}")
+    return value
 
 
-def _check_step(step: End, unit: str | None) -> None:
+def _checked_step(step: End, unit: str | None) -> Quantity:
     """Refuse a step that is none, or none of a unit (None: of any)."""
     found = quantity_of(step)
     if found.number <= 0:
-        raise ValueError(f"step={step}: must be above 0")
+        raise ValueError(f"step={found}: must be above 0")
     if unit is not None and found.unit != unit:
-        raise ValueError(f"step={step}: must be a {unit or 'number'} as from and to are")
+        raise ValueError(f"step={found}: must be a {unit or 'number'} as from and to are")
+    return found
+
+
+def _check_steps(number: float, step: Quantity) -> None:
+    """Refuse a number of more steps than can be told apart, or counted."""
+    if not number <= MAX_STEPS * step.number:
+        raise ValueError(f"step={step.number:.4g}: must be at least {1 / MAX_STEPS:g} of the number, {number:.4g}")
 
 
 def _product(factors: Sequence[Quantity], step: End | None) -> Quantity:
@@ -344,18 +412,19 @@ def _product(factors: Sequence[Quantity], step: End | None) -> Quantity:
         raise ValueError(f"multiplies a {units[0]} by a {units[1]}; at most one factor may have a unit")
     unit = units[0] if units else ""
     if step is not None and quantity_of(step).unit != unit:
-        raise ValueError(f"step={step}: must be a {unit or 'number'}, which the product is")
+        raise ValueError(f"step={quantity_of(step)}: must be a {unit or 'number'}, which the product is")
     if step is None and len(factors) == 1:
         return factors[0]
     number = math.prod(factor.number for factor in factors)
     if not abs(number) <= MAX_NUMBER:
         raise ValueError(f"comes to {number:.3g}; must be at most {MAX_NUMBER:g}")
-    return Quantity(_rounded(number, step, False), unit, step is not None and quantity_of(step).is_whole)
+    return Quantity(_rounded(number, step), unit, step is not None and quantity_of(step).is_whole)
 
 
-def _rounded(number: float, step: End | None, is_whole: bool) -> float:
-    """To a multiple of the step, to a whole number, or to some digits."""
-    if step is not None:
-        of_one = quantity_of(step).number
-        return float(f"{round(number / of_one) * of_one:.12g}")
-    return float(round(number)) if is_whole else float(f"{number:.{DIGITS}g}")
+def _rounded(number: float, step: End | None) -> float:
+    """To a multiple of the step, or to some digits. Raises `ValueError` for too small a step."""
+    if step is None:
+        return float(f"{number:.{DIGITS}g}")
+    found = quantity_of(step)
+    _check_steps(abs(number), found)
+    return float(f"{round(number / found.number) * found.number:.12g}")

@@ -8,7 +8,6 @@ whatever number is asked for and whatever the daemon.
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -16,16 +15,27 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tierenv.daemon import Daemon, HintFaultDaemon
-from tierenv.draws import Choice, Drawing, Parsed, is_draw, quantity_of
+from tierenv.draws import Drawing, Parsed, quantity_of
 from tierenv.errors import ConfigError, close_match
-from tierenv.fragments import read_references
+from tierenv.forms import (
+    MAX_ENTRIES,
+    WORK,
+    Form,
+    FormKind,
+    WithDraws,
+    check_names,
+    deciding_of,
+    likeness_of,
+    platform_fragment,
+    scenario_fragment,
+    with_whole_workload,
+)
 from tierenv.platform import Platform
 from tierenv.records import (
     Fraction,
     NamedRecord,
     Record,
     Reference,
-    check_name,
     identity_of,
     load_record,
     put_over,
@@ -35,8 +45,6 @@ from tierenv.records import (
 from tierenv.scenario import Scenario
 from tierenv.units import DAY_S, format_seconds
 
-FormKind = Literal["separable", "flat", "nothing-to-win"]
-"""What a form is built for; see `Form.kind`."""
 SplitName = Literal["training", "selection", "final"]
 """What a set is for."""
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -45,8 +53,6 @@ MAX_SCENARIOS = 1000
 """In a set: as many as a training has machines, at most."""
 LEAST_FINAL = 24
 """Scenarios of a final set: with fewer, one of them decides."""
-MAX_ENTRIES = 100
-"""Platforms, and forms, of a family."""
 LEAST_RUN_S = 1e-3
 MOST_ROUNDS = 30
 """In which the work is brought to a run time: two are enough, but for loads that change."""
@@ -56,79 +62,6 @@ TOLERANCE = 1e-3
 """To which such a time is met."""
 MOST_SHOWN = 400
 """Characters of what was drawn, in a message."""
-
-OWN = {"platform": "the family's platforms", "daemon": "the family and --daemon", "control": "policies"}
-"""Fields of a scenario that are not a form's to say, and who says them."""
-
-
-@dataclass(frozen=True)
-class WithDraws:
-    """Marks a field that holds what a record of a kind would say, with draws in place of any values."""
-
-    kind: str
-
-
-WORDS = ("name", "summary")
-"""Of a record; they decide nothing, and those of what is drawn are the family's to give."""
-
-
-def _check_names(values: Any) -> Any:
-    """Refuse names that are none."""
-    if isinstance(values, Mapping):
-        for name in values:
-            if not isinstance(name, str):
-                raise ValueError(f"{str(name)[:40]}: must be a name")
-            check_name(name)
-    return values
-
-
-def _scenario_fragment(value: Any) -> Any:
-    """What a form or the base says of a scenario, its references read."""
-    if not isinstance(value, Mapping):
-        return value
-    for key, whose in OWN.items():
-        if key in value:
-            raise ValueError(f"{key}: must be left out: {whose} say it")
-    if is_draw(value):
-        raise ValueError("must be a scenario's fields, of which each may be a draw")
-    read: dict[str, Any] = read_references("scenarios", Scenario, value)
-    return {key: entry for key, entry in read.items() if key not in (*OWN, *WORDS)}
-
-
-def _platform_fragment(value: Any) -> Any:
-    """What an entry says of a platform, its reference read and its draws parsed."""
-    if not isinstance(value, str | Mapping) or is_draw(value):
-        raise ValueError("must be the name or path of one platform, or what one holds, with draws in it")
-    read = read_references("platforms", Platform, value)
-    return {str(key): Parsed()(entry, key) for key, entry in read.items() if key not in WORDS}
-
-
-class Form(Record):
-    """A kind of workload, with how it starts and what runs beside it."""
-
-    kind: FormKind
-    """separable: some pages are much hotter, would fit the fast tier, and are not there at the start, or others become
-    hot. flat: heat is hardly told apart, little can be won. nothing-to-win: everything is fast already, or as good as
-    fast, or changes faster than a daemon follows."""
-    summary: str = ""
-    """One line for people."""
-    let: Annotated[dict[str, Any], Field(max_length=100), BeforeValidator(_check_names)] = {}
-    """Values and draws that several draws of the form refer to, by name."""
-    run_time: Any = None
-    """Time the application takes alone with all memory fast, or a draw of it; its `accesses_per_page` follow from that.
-    null: as many as `scenario` says."""
-    scenario: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment), WithDraws("scenarios")]
-    """Fields of a scenario, with draws in place of any values; not its platform and its daemon."""
-
-    @model_validator(mode="after")
-    def _parse(self) -> Self:
-        """Make draws of what stands for them."""
-        parsed = Parsed(list(self.let))
-        for name in ("let", "run_time"):
-            object.__setattr__(self, name, parsed(getattr(self, name), name))
-        object.__setattr__(self, "scenario", {key: parsed(value, key) for key, value in self.scenario.items()})
-        return self
-
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -194,7 +127,7 @@ def _check_entries(entries: Mapping[str, Any]) -> Mapping[str, Any]:
     return entries
 
 
-Entries = (BeforeValidator(_check_names), AfterValidator(_check_entries))
+Entries = (BeforeValidator(check_names), AfterValidator(_check_entries))
 
 
 class Family(NamedRecord):
@@ -202,16 +135,31 @@ class Family(NamedRecord):
 
     daemon: Annotated[Daemon, Reference("daemons")]
     """What promotes in all of them; `--daemon` takes its place."""
-    base: Annotated[dict[str, Any], BeforeValidator(_scenario_fragment), WithDraws("scenarios")] = {}
+    base: Annotated[dict[str, Any], BeforeValidator(scenario_fragment), WithDraws("scenarios")] = {}
     """Fields of a scenario that every form has unless it says otherwise."""
     platforms: Annotated[
-        dict[str, Annotated[Any, BeforeValidator(_platform_fragment), WithDraws("platforms")]], *Entries
+        dict[str, Annotated[Any, BeforeValidator(platform_fragment), WithDraws("platforms")]], *Entries
     ]
-    """Machines by name: the name or path of a platform, or what one holds, with draws in place of any values."""
+    """Machines by name: the name or path of a platform, or what one holds, with draws in place of any values and a
+    `let` as forms have it."""
     forms: Annotated[dict[str, Form], *Entries]
     """Forms of workloads by name."""
     splits: Splits
     """Which of them are for what."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_references_whole(cls, values: Any) -> Any:
+        """Let a form that names a workload have that one alone, as in files, not put over fields of the base's.
+
+        It becomes a choice of one: that stands for itself, also where a family is written and read again.
+        """
+        if not isinstance(values, Mapping) or not isinstance(values.get("forms"), Mapping):
+            return values
+        base = values.get("base")
+        if not isinstance(base, Mapping) or not base.keys() & {"workload", "like"}:
+            return values
+        return dict(values) | {"forms": {name: with_whole_workload(form) for name, form in values["forms"].items()}}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -248,7 +196,7 @@ class Family(NamedRecord):
                 raise ValueError(f"{field}.{name}: is in none of the splits; add it to one, or leave it out")
         by_content: dict[str, str] = {}
         for name, entry in entries.items():
-            other = by_content.setdefault(identity_of(_deciding(entry)), name)
+            other = by_content.setdefault(identity_of(likeness_of(entry)), name)
             if other != name:
                 raise ValueError(f"{field}.{name}: is {other} under another name; must differ from it")
 
@@ -265,6 +213,16 @@ class Family(NamedRecord):
                     "leave it out"
                 )
 
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of all that decides; see `NamedRecord.identity`, which does not tell whole ends of draws from others.
+
+        Names of platforms and forms say which set has which.
+        """
+        platforms = {name: deciding_of(entry) for name, entry in self.platforms.items()}
+        forms = {name: deciding_of(form) for name, form in self.forms.items()}
+        return identity_of([self.daemon, deciding_of(self.base), platforms, forms, self.splits])
+
     def under(self, daemon: Daemon) -> Self:
         """The family with another daemon, of which nothing that is drawn depends."""
         return self.model_copy(update={"daemon": daemon})
@@ -272,10 +230,10 @@ class Family(NamedRecord):
     def identity_of_split(self, name: SplitName) -> str:
         """SHA-256 of all that decides its scenarios: not names, and not the daemon."""
         split: Split = getattr(self.splits, name)
-        platforms = [_deciding(self.platforms[each]) for each in split.platforms]
-        forms = [_deciding(self.forms[each]) for each in split.forms]
+        platforms = [deciding_of(self.platforms[each]) for each in split.platforms]
+        forms = [deciding_of(self.forms[each]) for each in split.forms]
         numbers = [name, split.scenarios, split.seed, split.counts]
-        return identity_of([_deciding(self.base), platforms, forms, numbers])
+        return identity_of([deciding_of(self.base), platforms, forms, numbers])
 
     def scenarios(self, split: SplitName, number: int | None = None) -> tuple[Scenario, ...]:
         """The scenarios of a set, or the first few. Raises `ConfigError`."""
@@ -310,14 +268,16 @@ class Family(NamedRecord):
 
     def _draw(self, split: SplitName, index: int, form_name: str, platform_name: str) -> Drawn:
         form, total = self.forms[form_name], getattr(self.splits, split).scenarios
-        drawing = Drawing(getattr(self.splits, split).seed, (SPLITS.index(split), index), form.let)
+        seed, key = getattr(self.splits, split).seed, (SPLITS.index(split), index)
+        drawing = Drawing(seed, key, form.let)
+        of_platform = Drawing(seed, key, self.platforms[platform_name].get("let"), "platform.let")
         name = f"{self.name}-{split}-{index:0{len(str(total - 1))}d}"
         try:
             values = {key: drawing(value, key) for key, value in self._content[form_name].items()}
             values |= {
                 "name": name,
                 "summary": f"{form_name} on {platform_name}",
-                "platform": self._platform(platform_name, drawing),
+                "platform": self._platform(platform_name, of_platform),
                 "daemon": self.daemon,
             }
             _name_workloads(values, form_name)
@@ -325,7 +285,8 @@ class Family(NamedRecord):
                 values = {key: value for key, value in values.items() if not key.startswith("numa_balancing")}
             scenario = _scenario(values, drawing(form.run_time, "run_time"))
         except ConfigError as error:
-            shown = ", ".join(f"{place}={value}" for place, value in drawing.values.items())
+            drawn = drawing.values | of_platform.values
+            shown = ", ".join(f"{place}={value}" for place, value in drawn.items())
             shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
             raise ConfigError(
                 f"forms.{form_name} on platforms.{platform_name}, {name}: {error}{'; drawn were ' * bool(shown)}{shown}"
@@ -339,27 +300,8 @@ class Family(NamedRecord):
 
     def _platform(self, name: str, drawing: Drawing) -> Platform:
         content = self.platforms[name]
-        values = {key: drawing(value, f"platform.{key}") for key, value in content.items()}
+        values = {key: drawing(value, f"platform.{key}") for key, value in content.items() if key != "let"}
         return validate_record(Platform, values | {"name": name}, "platform")
-
-
-def _deciding(entry: Any) -> Any:
-    """What of a form or a fragment decides, keys in their order: classes of heat lie in theirs."""
-    if isinstance(entry, Form):
-        return [entry.kind, *map(_in_order, (entry.let, entry.run_time)), _deciding(entry.scenario)]
-    if isinstance(entry.get("workload"), Mapping):
-        workload = {key: value for key, value in entry["workload"].items() if key not in WORDS}
-        entry = dict(entry) | {"workload": workload}
-    return _in_order(entry)
-
-
-def _in_order(value: Any) -> Any:
-    """Mappings as lists of their items, of which an identity keeps the order."""
-    if isinstance(value, Mapping):
-        return [[str(key), _in_order(entry)] for key, entry in value.items()]
-    if isinstance(value, Choice):
-        return ["choice", _in_order(value.of)]
-    return [_in_order(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _name_workloads(values: dict[str, Any], form: str) -> None:
@@ -383,7 +325,7 @@ def _scenario(values: dict[str, Any], run_time: Any) -> Scenario:
     accesses, least, most = 1000.0, 0.0, math.inf
     for _ in range(MOST_ROUNDS):
         if isinstance(workload, dict):
-            values = values | {"workload": workload | {"accesses_per_page": accesses}}
+            values = values | {"workload": workload | {WORK: accesses}}
         scenario = validate_record(Scenario, values, "")
         takes_s = float(alone_s(scenario_arrays(scenario))[0])
         if abs(takes_s / wanted_s - 1) < TOLERANCE:
@@ -393,6 +335,11 @@ def _scenario(values: dict[str, Any], run_time: Any) -> Scenario:
         is_between = least > 0 and most < math.inf
         accesses = math.sqrt(least * most) if is_between else accesses * wanted_s / takes_s
         accesses = float(f"{accesses:.{DIGITS}g}")
+    else:
+        raise ConfigError(
+            f"run_time={format_seconds(wanted_s)}: is not met, {MOST_ROUNDS} values of {WORK} come to "
+            f"{format_seconds(takes_s)} at last; must be a time that the work can have"
+        )
     return scenario
 
 

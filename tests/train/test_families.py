@@ -30,6 +30,7 @@ from tierenv.train.openings import UNKNOWN_CODE, Openings, read_openings
 from tierenv.train.results import read_evaluation
 from tierenv.train.run_dir import RunDirectory
 from tierenv.train.search import search_target
+from tierenv.train.studies.stakes import not_final
 
 WriteConfig = Callable[..., Path]
 FEW = 4
@@ -515,3 +516,12 @@ def test_families_are_listed_and_called_by_what_they_are(capsys: pytest.CaptureF
     (tmp_path / "mine.yaml").write_text("threads: 3\n")
     with pytest.raises(ConfigError, match="has none of the keys of a family file"):
         load_family(str(tmp_path / "mine.yaml"))
+
+
+def test_stakes_of_the_final_set_are_looked_at_on_no_seed_that_anybody_takes_next(family: Path) -> None:
+    mine = load_family(str(family))
+    other = not_final(mine)
+    seed = mine.splits.final.seed
+    assert abs(other.splits.final.seed - seed) > 1 << 60
+    assert other.scenarios("training") == mine.scenarios("training")
+    assert other.scenarios("final") != mine.scenarios("final")

@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from tierenv.daemon import Daemon
 from tierenv.draws import Draw
 from tierenv.experiments import Experiment
-from tierenv.family import Family, WithDraws
+from tierenv.family import Family
+from tierenv.forms import WithDraws
 from tierenv.platform import Platform
 from tierenv.records import QUANTITIES, NamedRecord, Record, Reference, quantity_writer, records_in
 from tierenv.scenario import Scenario
