@@ -113,7 +113,8 @@ def test_policy_brings_its_daemon_and_control(name: str, daemon: str, control: s
 def test_what_sets_tunables_is_refused_where_nobody_can(name: str, daemon: str) -> None:
     scenario = SCENARIO.replace(daemon=load_daemon(daemon))
     with pytest.raises(
-        ConfigError, match=f"daemon {daemon} .*(use kmmscand-tunable or numa-balancing$|has no tunables$)"
+        ConfigError,
+        match=f"daemon {daemon} .*(use kmmscand-threshold or kmmscand-tunable or numa-balancing$|has no tunables$)",
     ):
         scenario_for(load_policy(name, scenario), scenario)
 
@@ -127,7 +128,10 @@ def test_what_sets_tunables_is_refused_where_nobody_can(name: str, daemon: str) 
         ("static", r"write static:NUMBER,...\|NAME=VALUE,..."),
         ("built-in:1", "write built-in"),
         ("best-static:", r"write best-static\[:DAEMON\]"),
-        ("best-static:numab2", "daemon numab2: has no tunables that can be written; use kmmscand-tunable or numa-"),
+        (
+            "best-static:numab2",
+            "daemon numab2: has no tunables that can be written; use kmmscand-threshold or kmmscand-tu",
+        ),
         ("best-static:numab3", "unknown daemon 'numab3'"),
         ("one-static:", "no setting stored for suite ''"),
         ("one-static:mine:numab2", "daemon numab2: has no tunables that can be written"),

@@ -20,7 +20,7 @@ from tierenv.train.cli import main
 from tierenv.train.episodes import episode_seeds
 from tierenv.train.recorded import open_record
 from tierenv.train.replay import ASLEEP, BACKWARDS, OFF, SEED, replay
-from tierenv.tunables import TUNABLES, setting_of
+from tierenv.tunables import TUNABLES, Setting, setting_of
 from tierenv.units import MIB, PAGE_BYTES
 
 Lines = list[dict[str, Any]]
@@ -87,7 +87,7 @@ def recorded_by_the_model(settings: dict[float, dict[str, Any]], scenario: Scena
         if 1e-9 * time_ns in settings:
             setting = settings[1e-9 * time_ns]
             values = {name: setting[TUNABLES[name].symbol] for name in scenario.daemon.tunables}
-            row = [math.inf if value is None else float(value) for value in values.values()]
+            row = Setting({name: math.inf if value is None else float(value) for name, value in values.items()}).row
             system.apply(np.array([row]))
         lines.append(sample(system, time_ns, {name: value and int(value) for name, value in setting.items()}))
     raise AssertionError("the scenario has no end")

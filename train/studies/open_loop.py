@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from cmaes import SepCMA
 from numpy.typing import NDArray
 from rich.console import Console
 from tyro.conf import arg
@@ -177,6 +176,8 @@ def search(
     generations, population = options
     coarse = scenario.replace(regions=REGIONS)
     bounds = np.tile((-1.0, 1.0), (len(form.first), 1))
+    from cmaes import SepCMA  # here, because documents read the table of this module in the base installation
+
     optimizer = SepCMA(form.first.copy(), SIGMA, bounds=bounds, seed=SEED, population_size=population)
     best_s, best = math.inf, form.first
     for generation in range(generations):
