@@ -117,6 +117,7 @@ def test_p10_tunables_bear_the_names_of_v1_where_it_exposes_them() -> None:
         "scan_size": None,
         "throttle": None,
         "hot_threshold": None,
+        "access_threshold": None,
     }
 
 
