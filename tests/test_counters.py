@@ -12,4 +12,5 @@ def test_every_counter_has_one_column() -> None:
 
 def test_every_counter_of_the_models_has_one_column() -> None:
     columns = [records.WASTED, records.DUPLICATES, records.PEAK_LIST, records.ALLOCATION_FAILURES]
+    columns.append(records.BALANCING_NS)
     assert sorted(columns) == list(range(len(records.MODEL_COUNTERS)))

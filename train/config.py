@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.network import Activation
@@ -144,6 +144,14 @@ class TrainingConfig(ScenarioSet):
         own = {"hyperparameters", "initial_action", "log_std_init", "menu"} if is_other else set()
         places = {"family": {"scenarios"}, "scenarios": {"family", "family_scenarios"}}
         return own.union(*(places[key] for key in places if above.get(key)))
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As a file has it: scenarios of a family follow from that."""
+        content: dict[str, Any] = dump(self)
+        if self.family is not None:
+            content.pop("scenarios", None)
+        return content
 
     def find_algorithm(self) -> Algorithm:
         """The row of the algorithm."""

@@ -107,8 +107,7 @@ class TrainingJob:
 
     def to_json(self) -> dict[str, Any]:
         """The fields."""
-        drawn = set() if self.config.family is None else {"scenarios"}  # from the family
-        return {"config": self.config.model_dump(mode="json", exclude=drawn), "model_threads": self.model_threads}
+        return {"config": self.config.model_dump(mode="json"), "model_threads": self.model_threads}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
