@@ -19,7 +19,7 @@ from tierenv.shrink import shrink
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.sim.parameters import scenario_arrays
-from tierenv.tunables import Setting
+from tierenv.tunables import TUNABLES, Setting
 from tierenv.units import GIB, MIB, PAGE_BYTES
 from tierenv.workload import LoadStep, Phase, Workload
 
@@ -166,13 +166,17 @@ def schedules(draw: st.DrawFn) -> list[tuple[float, float, float, float]]:
 
 
 def setting(scenario: Scenario, shares: tuple[float, float, float]) -> NDArray[np.float64]:
-    """A batch of one: tunables at these shares of their ranges, 0 and unlimited beyond those of the throttle."""
+    """A batch of one: tunables at these shares of their ranges, 0 and unlimited beyond those of the throttle.
+
+    One more than period, size and throttle stands half-way between the first two.
+    """
     ranges = load_daemon("kmmscand-tunable").tunables | scenario.daemon.tunables
-    values = [
-        math.exp(math.log(row.min) + share * math.log(row.max / row.min))
-        for row, share in zip(ranges.values(), shares, strict=True)
-    ]
     names = list(ranges)
+    of_all = (*shares, *[(shares[0] + shares[1]) / 2] * (len(names) - len(shares)))
+    values = [
+        float(TUNABLES[name].quantity.nearest(row.min * (row.max / row.min) ** share))
+        for (name, row), share in zip(ranges.items(), of_all, strict=True)
+    ]
     if shares[2] < 0:
         values[2] = 0.0
     elif shares[2] > 1:

@@ -441,6 +441,7 @@ def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, fam
         scenarios=None,
         family=str(family),
         family_scenarios=6,
+        num_envs=16,
         shaping=False,
         evaluation={"interval": 64, "seeds": 1, "scenarios": 4},
     )
@@ -460,8 +461,8 @@ def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, fam
     assert load_training_config(str(folder.config_path)).scenarios == config.scenarios
     source = learned_source(str(tmp_path / "run"))
     assert source.origin.trained_for == "6 scenarios of family tiny" and len(source.scenarios) == 6
-    with RunDirectory.resume(tmp_path / "run", config.with_overrides(timesteps=192), "tierenv train") as run:
-        assert learn(config.with_overrides(timesteps=192), run).timesteps == 192
+    with RunDirectory.resume(tmp_path / "run", config.with_overrides(timesteps=256), "tierenv train") as run:
+        assert learn(config.with_overrides(timesteps=256), run).timesteps == 256
     other = config.model_copy(update={"family": mine.model_copy(update={"base": {}})})
     with pytest.raises(ConfigError, match=r"family: this run has tiny \(\w+\), the configuration given has tiny \("):
         RunDirectory.resume(tmp_path / "run", other, "tierenv train")
@@ -469,7 +470,7 @@ def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, fam
 
 def test_a_training_has_the_daemon_that_it_names(write_config: WriteConfig, family: Path) -> None:
     changes = {"scenarios": None, "shaping": False, "log_std_init": None, "daemon": "numa-balancing"}
-    config = load_training_config(str(write_config(family=str(family), **changes)))
+    config = load_training_config(str(write_config(family=str(family), num_envs=16, **changes)))
     daemons = {each.daemon.name for each in (*config.scenarios, *config.selection_scenarios)}
     assert daemons == {"numa-balancing"} and config.family is not None and config.daemon is None
 
@@ -491,7 +492,8 @@ def test_a_training_has_the_daemon_that_it_names(write_config: WriteConfig, fami
             {"scenarios": None, "family": "TINY", "shaping": False, "evaluation": {"scenarios": 11}},
             "11 scenarios of tiny:selection: must be 1 to 10",
         ),
-        ({"scenarios": None, "family": "TINY"}, "shaping=true"),
+        ({"scenarios": None, "family": "TINY"}, "num_envs=4: must be at least 10, one for each scenario"),
+        ({"scenarios": None, "family": "TINY", "num_envs": 16}, "shaping=true"),
     ],
 )
 def test_what_is_wrong_with_a_training_on_a_family_is_said_in_one_line(
