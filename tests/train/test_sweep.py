@@ -16,11 +16,11 @@ from tierenv.errors import ConfigError
 from tierenv.files import locked
 from tierenv.records import packaged
 from tierenv.train import learn as learn_module
-from tierenv.train import search as search_module
 from tierenv.train.cli import main
 from tierenv.train.config import load_training_config
 from tierenv.train.progress_csv import STEPS
 from tierenv.train.run_dir import RunDirectory
+from tierenv.train.search import screening as search_module
 from tierenv.train.sweep import plan as plan_module
 from tierenv.train.sweep.jobs import KINDS, Outcome, Task, TrainingJob, last_steps, perform
 from tierenv.train.sweep.plan import load_sweep
