@@ -55,7 +55,9 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
             return replace(verb, timesteps=1)
         case verbs.Sweep():
             plan.checked = lambda *given: shorten(checked(*given), timesteps=1)
-            plan.SearchJob = lambda *given: SearchJob(*given[:2], sampler="random", trials=3, seeds=1, threads=1)
+            plan.SearchJob = lambda *given: SearchJob(
+                *given[:2], sampler="random", sampler_seed=0, trials=3, seeds=1, threads=1
+            )
             return replace(verb, serial=True, address=None, workers=None)
         case verbs.Evaluate() if verb.target in packaged("suites"):
             daemon = load_suite(verb.target, verb.daemon).scenarios[0].daemon.name
