@@ -4,7 +4,7 @@ Arguments are parsed by the real parser. Then
 
 * `train` does one small rollout, `evaluate` and `distil` take one episode, on moving-hot-set in place of a suite or of
   a family, under its daemon, and `tune` takes three settings, which it saves for a scenario of the document's alone;
-* `sweep` does as much of each of its trainings and searches, in one process;
+* `sweep` does as much of each of its trainings and searches, in one process and below the working folder;
 * code of others (`python:`, `sb3:`), which root must not run, runs as if by another account;
 * `fidelity`, `bench`, the studies and `calibrate` end there, the last one unless its rows are the document's own;
 * everything else runs as given.
@@ -58,7 +58,8 @@ def parse_and_shorten(*arguments: Any, **options: Any) -> Any:
             plan.SearchJob = lambda *given: SearchJob(
                 *given[:2], sampler="random", sampler_seed=0, trials=3, seeds=1, threads=1
             )
-            return replace(verb, serial=True, address=None, workers=None)
+            output = verb.output and Path("runs", verb.output.name)
+            return replace(verb, output=output, serial=True, address=None, workers=None)
         case verbs.Evaluate() if verb.target in packaged("suites"):
             daemon = load_suite(verb.target, verb.daemon).scenarios[0].daemon.name
             return replace(verb, target="moving-hot-set", daemon=daemon, seeds=1)

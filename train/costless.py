@@ -1,6 +1,5 @@
 """An environment that costs nothing: what a learner takes alone is the most that a training can come to."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from tierenv.train.vec_adapter import BatchVecEnv
+
 SEED = 0
 
 
-class CostlessVecEnv(VecEnv):
+class CostlessVecEnv(BatchVecEnv):
     """Looks like another, has its size and its spaces, and answers every step with the same numbers.
 
     Args:
@@ -44,20 +45,3 @@ class CostlessVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """No attribute of single environments has a value."""
         return [None] * len(self._indices(indices))
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refused: there are no single environments."""
-        raise NotImplementedError("there are no single environments")
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Refused: there are no single environments."""
-        raise NotImplementedError("there are no single environments")
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """Nothing is."""
-        return [False] * len(self._indices(indices))
-
-    def _indices(self, indices: VecEnvIndices) -> Sequence[int]:
-        return list(self._get_indices(indices))

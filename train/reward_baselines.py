@@ -15,6 +15,7 @@ from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import simulated_task
 from tierenv.train.episodes import MAX_TIME_MULTIPLE, episode_seeds
+from tierenv.train.limits import of_each
 from tierenv.train.rewards import NUM_POINTS, Baseline
 
 EPISODES = 2
@@ -64,7 +65,7 @@ def _factor(
         return 1.0
     system = LumpedSystem([scenario] * len(seeds))
     system.reset(episode_seeds(seeds), [phase_orders] * len(seeds))
-    clairvoyant_s = np.array([clairvoyant_bound_s(system, index) for index in range(len(seeds))])
+    clairvoyant_s = of_each(system, clairvoyant_bound_s)
     reference_s = float(final["objective_all_fast"].mean())
     gap_s = float((final["objective"] - clairvoyant_s).mean())
     return 0.5 * float(np.sqrt(reference_s / max(gap_s, LEAST_GAP * reference_s)))

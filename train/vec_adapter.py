@@ -30,7 +30,28 @@ EPISODE_KEYS = (
 """Figures of a finished episode that `info["episode"]` carries beside VecMonitor's r, l and t."""
 
 
-class TieredMemoryVecEnv(VecEnv):
+class BatchVecEnv(VecEnv):
+    """A whole batch as a VecEnv: there are no single environments to call, to wrap or to give attributes."""
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refused: the environments share their attributes."""
+        raise NotImplementedError("attributes belong to the whole vector environment")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Refused: there are no single environments to call."""
+        raise NotImplementedError("there are no single environments")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """No wrapper is around a single environment."""
+        return [False] * len(self._indices(indices))
+
+    def _indices(self, indices: VecEnvIndices) -> Sequence[int]:
+        return list(self._get_indices(indices))
+
+
+class TieredMemoryVecEnv(BatchVecEnv):
     """Presents a `TieredMemoryVectorEnv` in mode SAME_STEP, or what wraps one, to stable-baselines3.
 
     What `set_options` was given goes to the next reset; autoresets keep what it chose. `info["episode"]` of a finished
@@ -135,20 +156,3 @@ class TieredMemoryVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the vector environment, repeated: all environments share it."""
         return [getattr(self.env, attr_name)] * len(self._indices(indices))
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refused: the environments share their attributes."""
-        raise NotImplementedError("attributes belong to the whole vector environment; set them on adapter.env")
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Refused: there are no single environments to call."""
-        raise NotImplementedError("there are no single environments; call methods of adapter.env")
-
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """No wrapper is around a single environment."""
-        return [False] * len(self._indices(indices))
-
-    def _indices(self, indices: VecEnvIndices) -> Sequence[int]:
-        return list(self._get_indices(indices))

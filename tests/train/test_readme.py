@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tierenv.train.studies import growth_doc, live_doc, readme, reliability_doc, search_doc
+from tierenv.train.studies import algorithm_doc, live_doc, readme, reliability_doc, search_doc
 
 
 def test_readme_is_current() -> None:
@@ -25,8 +25,8 @@ def test_live_is_current() -> None:
 
 
 def test_growth_is_current() -> None:
-    text = growth_doc.ALGORITHM_DOC.read_text(encoding="utf-8")
-    assert growth_doc.render(text) == text, "run: python -m tierenv.train.studies.growth_doc"
+    text = algorithm_doc.ALGORITHM_DOC.read_text(encoding="utf-8")
+    assert algorithm_doc.render(text) == text, "run: python -m tierenv.train.studies.algorithm_doc"
 
 
 def test_how_long_to_search_is_current() -> None:

@@ -20,6 +20,7 @@ from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import Suite, load_suite
 from tierenv.train.episodes import Episodes, episode_seeds
 from tierenv.train.journal import Journal
+from tierenv.train.limits import of_each
 from tierenv.train.openings import check_opened, open_for_search
 from tierenv.train.search.results import (
     Budget,
@@ -113,9 +114,8 @@ def search_target(
     check_search(suite, sampler, trials, num_seeds, sampler_seed)
     opened = check_opened(suite, open_final)
     searched = SearchedSet(suite.family, suite.split, open_for_search(opened, num_seeds) if opened else ())
-    where = {"storage": storage, "journal": journal}
     plan = sampler, trials, num_seeds, sampler_seed
-    result = search_scenarios(suite, *plan, **where, report_progress=report_progress)  # type: ignore[arg-type]
+    result = search_scenarios(suite, *plan, storage=storage, journal=journal, report_progress=report_progress)
     return replace(result, searched=searched)
 
 
@@ -131,11 +131,11 @@ def search_scenarios(
     report_progress: ReportProgress = unreported,
 ) -> SearchResult | SuiteSearchResult:
     """`search` of one scenario, `search_suite` of several. Raises `ConfigError`."""
-    more = {"journal": journal, "report_progress": report_progress}
-    of_suite: Callable[..., SuiteSearchResult] = partial(search_suite, suite)
-    of_scenario: Callable[..., SearchResult] = partial(search, suite.scenarios[0])
-    begin = of_suite if len(suite.scenarios) > 1 else of_scenario
-    return begin(sampler, trials, num_seeds, sampler_seed=sampler_seed, storage=storage, **more)
+    begin: Callable[..., SearchResult | SuiteSearchResult] = partial(search, suite.scenarios[0])
+    if len(suite.scenarios) > 1:
+        begin = partial(search_suite, suite)
+    plan = {"sampler": sampler, "trials": trials, "num_seeds": num_seeds, "sampler_seed": sampler_seed}
+    return begin(**plan, storage=storage, journal=journal, report_progress=report_progress)
 
 
 def search(
@@ -347,7 +347,7 @@ def _references(scenario: Scenario, seeds: list[int], journal: Journal) -> Refer
     if objective_row(scenario.objective).judges_end_of is not None:
         system = LumpedSystem([scenario] * len(seeds))
         system.reset(episode_seeds(seeds), ["training"] * len(seeds))
-        clairvoyant = float(np.mean([clairvoyant_bound_s(system, index) for index in range(len(seeds))]))
+        clairvoyant = float(of_each(system, clairvoyant_bound_s).mean())
     return References(mean_estimate(rest.objective), float(rest.objective_all_fast.mean()), clairvoyant)
 
 

@@ -9,9 +9,13 @@ from tierenv.reading import read_json
 from tierenv.train.algorithms import ALGORITHMS, Algorithm
 from tierenv.train.judging import BASELINE
 from tierenv.train.studies.generated import RESULTS, ROOT, markdown_table, rewrite, with_parts
+from tierenv.train.studies.growth import COLUMNS, cells
 
 ALGORITHM_DOC = ROOT / "docs" / "algorithm.md"
 RESULT = RESULTS / "algorithms.json"
+
+MOST_OTHERS = 0.5
+"""Processors that may be busy with something else while growth is measured; Ray and the sweep itself are some of it."""
 
 OUTPUTS = {
     "clip": "the mean of a normal distribution, clipped",
@@ -65,9 +69,21 @@ def _gaps(rows: list[dict[str, Any]], scenario: str) -> str:
     return f"{fmean(gaps):.0f} ({min(gaps):.0f}, {max(gaps):.0f})"
 
 
+def growth() -> str:
+    """What more workers brought, and whether that says anything."""
+    rows = read_json(RESULTS / "sweep.json")["rows"]
+    others = max(row["busy_processors"] - row["cpu_s"] / row["wall_s"] for row in rows)
+    table = markdown_table(COLUMNS, cells(rows), numbers_from=0)
+    if others <= MOST_OTHERS:
+        return table
+    return (
+        f"{table}\n\nOther work kept up to {others:.1f} processors busy meanwhile: this table says nothing on growth."
+    )
+
+
 def render(text: str) -> str:
     """The document with its parts made anew."""
-    return with_parts(ALGORITHM_DOC, text, {"algorithms": table, "comparison": comparison})
+    return with_parts(ALGORITHM_DOC, text, {"algorithms": table, "comparison": comparison, "growth": growth})
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.episodes import episode_seeds
 from tierenv.train.journal import Journal, journal_of
+from tierenv.train.limits import of_each
 from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision
 from tierenv.train.run_dir import write_json
@@ -250,7 +251,7 @@ def _judged(scenario: Scenario, form: Form, best: Floats, seeds: Sequence[int]) 
     for system in systems:
         system.reset(episode_seeds(seeds), ["training"] * len(seeds))
     known, still = systems
-    least = np.mean([clairvoyant_bound_s(known, index) for index in range(len(seeds))])
+    least = of_each(known, clairvoyant_bound_s).mean()
     still.run_to_end()
     most = still.elapsed_s.mean()
     return {

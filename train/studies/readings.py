@@ -25,6 +25,7 @@ from tierenv.platform import Platform
 from tierenv.records import load_record
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.sim.lumped.system import LumpedSystem
+from tierenv.train.limits import of_each
 from tierenv.train.provenance import git_revision
 from tierenv.train.run_dir import write_json
 from tierenv.train.studies.convergence import completion_s
@@ -80,7 +81,7 @@ def savings(scenario: Scenario, seeds: int) -> dict[str, float]:
     off_s = completion_s(off, seeds, None)
     system = LumpedSystem([scenario] * seeds)
     system.reset(np.arange(seeds, dtype=np.uint64), ["training"] * seeds)
-    best_s = np.array([clairvoyant_bound_s(system, index) for index in range(seeds)])
+    best_s = of_each(system, clairvoyant_bound_s)
     shares = {"clairvoyant": float(1 - best_s.mean() / off_s.mean())}
     for name in MECHANISMS:
         played = scenario_for(load_policy(name, scenario), scenario)
