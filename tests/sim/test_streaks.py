@@ -14,7 +14,7 @@ from tierenv.daemon import load_daemon
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.shrink import shrink
 from tierenv.sim.lumped import streaks as lumped_streaks
-from tierenv.sim.lumped.state import QUEUED, SLOW
+from tierenv.sim.lumped.state import QUEUED, SLOW, STATE
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.sim.pages.system import PagesSystem
 from tierenv.tunables import Setting
@@ -159,7 +159,7 @@ def test_a_higher_threshold_never_lists_a_page_earlier(system_type: type) -> Non
 )
 def test_what_is_drawn_of_streaks_has_the_right_mean(wanted: int, marked: int, total: int) -> None:
     """Few pages have a long streak, and what is a little too many of them is many more than there are."""
-    state = np.zeros(1, dtype=[("random_counter", "u8")])[0]  # as in test_random: compiled once for such a record
+    state = np.zeros(1, STATE)[0]
     drawn = np.array([lumped_streaks.drawn_of(state, wanted, marked, total) for _ in range(20_000)])
     assert drawn.min() >= max(0, wanted + marked - total) and drawn.max() <= min(wanted, marked)
     share = marked / total
