@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, SerializerFunctionWrap
 
 from tierenv.agents.definition import action_definition, observation_definition, without_words
 from tierenv.agents.network import Activation
+from tierenv.agents.policy import Array
 from tierenv.agents.run_folder import HiddenLayers, Menu
 from tierenv.daemon import Daemon, load_daemon, tunable_daemons
 from tierenv.errors import ConfigError
@@ -30,8 +31,9 @@ from tierenv.records import (
 )
 from tierenv.scenario import Scenario, Scenarios, load_scenario
 from tierenv.score import unshaped
-from tierenv.train.algorithms import Algorithm, LinearDecay, find_algorithm
+from tierenv.train.algorithms import ALGORITHMS, Algorithm, LinearDecay, find_algorithm
 from tierenv.train.rewards import RewardForm
+from tierenv.train.start_from import ABLE, StartFrom, start_tensors
 from tierenv.wrappers import menu_actions
 
 
@@ -122,6 +124,8 @@ class TrainingConfig(ScenarioSet):
     initial_action: ForEachTunable[Coordinate] | None = None
     """Action an untrained policy takes on average, for each tunable, beyond [-1, 1] to stay at that end of the range
     in spite of the noise; null leaves 0, the middle of each range."""
+    start_from: StartFrom | None = None
+    """Another policy that it begins as; then `initial_action` is for tunables which that one does not set."""
     log_std_init: LogStd | ForEachTunable[LogStd] | None = None
     """Start value of the log of the exploration noise's standard deviation, for all tunables or for each; null
     leaves the algorithm's."""
@@ -141,7 +145,7 @@ class TrainingConfig(ScenarioSet):
     def replaced(cls, below: Mapping[str, Any], above: Mapping[str, Any]) -> set[str]:
         """Another algorithm has hyperparameters of its own, and starts as it can; a family stands for scenarios."""
         is_other = above.get("algorithm", below.get("algorithm")) != below.get("algorithm")
-        own = {"hyperparameters", "initial_action", "log_std_init", "menu"} if is_other else set()
+        own = {"hyperparameters", "initial_action", "log_std_init", "menu", "start_from"} if is_other else set()
         places = {"family": {"scenarios"}, "scenarios": {"family", "family_scenarios"}}
         return own.union(*(places[key] for key in places if above.get(key)))
 
@@ -171,6 +175,15 @@ class TrainingConfig(ScenarioSet):
         if self.family is None:
             return self.scenarios
         return self.family.scenarios("selection", self.evaluation.scenarios)
+
+    def start_tensors(self) -> dict[str, Array]:
+        """What acts before anything is learned, where it begins as another policy; or nothing. Raises `ConfigError`."""
+        if self.start_from is None:
+            return {}
+        daemon = self.scenarios[0].daemon
+        observed = observation_rows(self.observation, daemon)
+        actor, action = self.find_algorithm().acts_by, self.initial_action
+        return start_tensors(self.start_from, actor, daemon, observed, self.policy_net, self.activation, action)
 
     def with_overrides(self, **overrides: Any) -> "TrainingConfig":
         """A copy with those fields replaced that are not None, validated again."""
@@ -203,6 +216,7 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
             f"{path}: num_envs={config.num_envs}: must be at least {least}, one for each scenario; {instead}"
         )
     _check_start(config, algorithm, path)
+    _check_start_from(config, algorithm, path)
     for scenario in (*config.scenarios, *chosen_on):
         if not scenario.daemon.can_be_tuned:
             raise ConfigError(
@@ -287,6 +301,17 @@ def _check_start(config: TrainingConfig, algorithm: Algorithm, path: str) -> Non
         )
     if config.menu is not None and not algorithm.chooses:
         raise ConfigError(f"{path}: menu: {algorithm.name} sets every tunable and chooses from none; leave it out")
+
+
+def _check_start_from(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:
+    """Refuse an algorithm that cannot begin as another policy, and a policy that this one cannot begin as."""
+    if config.start_from is not None and algorithm.actor != ABLE:
+        able = ", ".join(name for name, row in ALGORITHMS.items() if row.actor == ABLE)
+        raise ConfigError(f"{path}: start_from: {algorithm.name} cannot begin as another policy; allowed with {able}")
+    try:
+        config.start_tensors()
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _check_batches(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:

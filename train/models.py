@@ -73,6 +73,15 @@ def make_model(config: TrainingConfig, origin: Path, adapter: VecEnv) -> BaseAlg
     return model
 
 
+def hold_actor(model: BaseAlgorithm, actor: Actor, *, is_held: bool) -> None:
+    """Whether the critic of a model learns alone."""
+    num_hidden = len(model.policy.net_arch)
+    held = {f"{layer}.{kind}" for layer in actor.layers(num_hidden) for kind in ("weight", "bias")} | {actor.log_std}
+    for name, tensor in model.policy.named_parameters():
+        if name in held:
+            tensor.requires_grad_(not is_held)
+
+
 def follow(model: BaseAlgorithm, clock: Clock) -> None:
     """Let what changes while a training lasts, such as a learning rate, go by a clock.
 
@@ -187,7 +196,9 @@ def _set_start(policy: Any, actor: Actor, config: TrainingConfig) -> None:
     tensors = dict(policy.named_parameters())
     last = actor.layers(len(config.policy_net))[-1]
     with torch.no_grad():
-        if config.initial_action is not None:
+        for name, tensor in config.start_tensors().items():
+            tensors[name].copy_(torch.as_tensor(tensor))
+        if config.initial_action is not None and config.start_from is None:
             action = torch.tensor(config.initial_action)
             if actor.output == "tanh":
                 action = torch.atanh(action.clamp(-EDGE, EDGE))
