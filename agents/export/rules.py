@@ -29,22 +29,38 @@ def write(request: ExportRequest) -> None:
 
 def rules_text(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...], origin: Origin) -> str:
     """The text of the file, for a tree that observes these rows."""
-    columns = feature_columns(observation)
-    used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
+    legend = tree_legend(tree, observation)
     return _TEMPLATE.format(
         daemon=one_line(daemon.name),
         origin=origin.comment(),
-        legend="\n".join(f"#   {column.name:<14} {_meaning(column)}" for column in used),
-        rules="\n".join(_rules(tree, daemon, columns, node=0, indent="")),
-        kernel_rule=_kernel_rule(daemon) if isinstance(daemon, AccessedBitDaemon) else "",
+        legend="\n".join(f"#   {name:<14} {meaning}" for name, meaning in legend.items()),
+        rules="\n".join(tree_lines(tree, daemon, observation)),
+        kernel_rule=kernel_rule(daemon),
     )
+
+
+def tree_lines(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...]) -> list[str]:
+    """The tree in words, thresholds and settings in units."""
+    return list(_rules(tree, daemon, feature_columns(observation), node=0, indent=""))
+
+
+def tree_legend(tree: DecisionTree, observation: tuple[Feature, ...]) -> dict[str, str]:
+    """What the columns that a tree looks at are, by name."""
+    columns = feature_columns(observation)
+    used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
+    return {column.name: _meaning(column) for column in used}
+
+
+def kernel_rule(daemon: Daemon) -> str:
+    """The rule by which a daemon sets its tunables when left alone; empty where there is none that could be read."""
+    return _kernel_rule(daemon) if isinstance(daemon, AccessedBitDaemon) else ""
 
 
 def _rules(tree: DecisionTree, daemon: Daemon, columns: tuple[Column, ...], *, node: int, indent: str) -> Iterator[str]:
     """The lines of a node and all below it."""
     if tree.is_leaf[node]:
         setting = setting_of(ActionCodec(daemon).decode(tree.value[node]), daemon.tunables)
-        yield indent + ", ".join(f"{name} = {_text(name, value)}" for name, value in setting.values.items())
+        yield indent + ", ".join(f"{name} = {setting_text(name, value)}" for name, value in setting.values.items())
         return
     column = columns[tree.feature[node]]
     branches = (
@@ -66,11 +82,11 @@ def _threshold(feature: Feature, threshold: float, daemon: Daemon) -> str:
     _, end = edges_of(TUNABLES[name])
     codec = ActionCodec(daemon)
     tunables = codec.decode(np.full(len(codec.names), min(threshold, end)))
-    return _text(name, tunables[codec.columns[name]])
+    return setting_text(name, tunables[codec.columns[name]])
 
 
-def _text(name: str, value: float) -> str:
-    """The value of a tunable, seconds as such."""
+def setting_text(name: str, value: float) -> str:
+    """The value of a tunable by name for people, in three digits where it is a time; seconds as such."""
     if TUNABLES[name].quantity.unit == "ms" and value >= 1000:
         return f"{value / 1000:.3g}s"
     return TUNABLES[name].quantity.text(float(f"{value:.3g}") if TUNABLES[name].quantity.unit == "ms" else value)
@@ -89,7 +105,7 @@ def _kernel_rule(daemon: AccessedBitDaemon) -> str:
     return _KERNEL_RULE.format(
         decay=2**daemon.decay_shift,
         ignored=daemon.ignore_threshold_pages,
-        periods=f"{_text('scan_period', period.min)} to {_text('scan_period', period.max)}",
+        periods=f"{setting_text('scan_period', period.min)} to {setting_text('scan_period', period.max)}",
         sizes=f"{format_bytes(size.min)} to {format_bytes(size.max)}",
         slower=f"{1 + daemon.period_step_percent / 100:g}",
         faster=f"{1 - daemon.period_step_percent / 100:g}",
