@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tierenv.agents.kinds import Kind
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import Policy, scenario_for
 from tierenv.bounds import clairvoyant_bound_s
@@ -40,6 +41,7 @@ class Group:
     name: str
     """`ALL`, or that of a class of stakes."""
     words: str
+    """What is at stake in it."""
     members: tuple[int, ...]
     """Numbers of its scenarios."""
 
@@ -123,7 +125,7 @@ class Batch:
         identities = [scenario.identity for scenario in self.scenarios]
         return self.journal.numbers([identities, list(self.seeds), "clairvoyant"], bound)
 
-    def outcomes(self, played: Mapping[str, Episodes]) -> list[Outcome]:
+    def outcomes(self, played: Mapping[str, Episodes], kinds: Mapping[str, Kind]) -> list[Outcome]:
         """What policies, by name, came to on each scenario."""
         nothing = self.no_migration
         runs = {name: self.by_scenario(episodes.objective) for name, episodes in played.items()}
@@ -136,6 +138,7 @@ class Batch:
                 {name: of_each_scenario[index] for name, of_each_scenario in runs.items()},
                 still_s[index],
                 {"clairvoyant": bound_s[index]},
+                kinds,
                 given_up={name: numbers[index] for name, numbers in given_up.items()},
             )
             for index, scenario in enumerate(self.scenarios)
@@ -144,10 +147,10 @@ class Batch:
     @cached_property
     def groups(self) -> list[Group]:
         """All scenarios of which is known what is at stake, and after them the classes of stakes that have any."""
-        outcomes = self.outcomes({})
+        outcomes = self.outcomes({}, {})
         numbers = {outcome.scenario: number for number, outcome in enumerate(outcomes)}
         classes = [(ALL, "all", bounded(outcomes))]
-        classes += [(stake.name, stake.words, members) for stake, members in in_classes(outcomes)]
+        classes += [(stake.name, stake.short_words, members) for stake, members in in_classes(outcomes)]
         return [
             Group(name, words, tuple(numbers[member.scenario] for member in members))
             for name, words, members in classes

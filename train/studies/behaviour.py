@@ -69,13 +69,15 @@ def decisions_of(recorder: Recorder, batch: Batch, model: Model, codec: ActionCo
     )
 
 
-def behaviour(decisions: Decisions, daemon: Daemon, observation: Sequence[Feature], groups: Sequence[Group]) -> Any:
+def behaviour(
+    decisions: Decisions, daemon: Daemon, observation: Sequence[Feature], groups: Sequence[Group]
+) -> dict[str, Any]:
     """What a result holds of it: words for settings and how long they are in force, quantiles, correlations."""
     codec = ActionCodec(daemon)
     return {
-        "early": EARLY,
         "words": {TUNABLES[name].symbol: ranges_of(name, codec) for name in codec.names},
         **settings(decisions, codec, groups),
+        "levels": list(QUANTILES),
         "quantiles": {
             group.name: {part: quantiles(decisions, decisions.of(group, part), codec, daemon) for part in PARTS}
             for group in groups

@@ -10,7 +10,6 @@ worth is what a policy loses that sees another machine altogether.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,7 +79,7 @@ class Importance:
 
     def of(self, group: Group) -> Estimate:
         """The mean over the episodes of a group, with its bootstrap interval."""
-        return stratified_bootstrap([self.changes[number] for number in group.members], partial(np.mean, axis=-1))
+        return stratified_bootstrap([self.changes[number] for number in group.members], _mean)
 
     def to_json(self, groups: Sequence[Group]) -> dict[str, Any]:
         """What a result holds of it."""
@@ -112,3 +111,8 @@ def importance(batch: Batch, policy: Policy, columns: Indices, own: Episodes, na
         [change / still.mean() for change, still in zip(changes, still_s, strict=True)],
         int(others.is_truncated.sum()),
     )
+
+
+def _mean(values: Floats) -> Floats:
+    mean: Floats = np.mean(values, axis=-1)
+    return mean

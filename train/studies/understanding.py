@@ -23,6 +23,8 @@ from tierenv.action import ActionCodec
 from tierenv.agents.best_static import suites_of
 from tierenv.agents.export.learned_source import LearnedSource, learned_source
 from tierenv.agents.export.rules import kernel_rule, tree_legend, tree_lines
+from tierenv.agents.foreign import kind_of
+from tierenv.agents.kinds import Kind
 from tierenv.agents.policies import load_policy
 from tierenv.agents.policy import Array, Policy
 from tierenv.agents.tree import DecisionTree
@@ -58,6 +60,7 @@ ROUNDS = 10
 """Trees to choose from."""
 MOST_DEPTH = 12
 TREE = "tree"
+LEARNED: Kind = "learned"
 BUILT_IN = "built-in"
 EVERYTHING = "everything"
 """What stands for all features together."""
@@ -182,7 +185,8 @@ def study(options: Understanding, journal: Journal, report_progress: ReportProgr
     for name, rival in subject.rivals.items():
         step(name)
         played[name] = batch.run(rival)
-    outcomes = batch.outcomes(played | {NOTHING: batch.no_migration})
+    kinds = {subject.policy.name: LEARNED, TREE: LEARNED} | {name: kind_of(name) for name in (*subject.rivals, NOTHING)}
+    outcomes = batch.outcomes(played | {NOTHING: batch.no_migration}, kinds)
     decisions = decisions_of(recorder, batch, source.model, ActionCodec(source.daemon))
     return {
         "schema": 1,
@@ -237,7 +241,7 @@ def _tree(options: Understanding, subject: Subject, step: Callable[[str], None])
     agreement = fidelity(source.model, tree, codec, recorder.decided_on).agreement
     content = {
         "trained_on": [scenario.name for scenario in subject.lessons],
-        "decisions": max(entry.decisions for entry in rounds),
+        "decisions": min(rounds, key=lambda entry: entry.normalised_time).decisions,
         "depth": tree.depth,
         "leaves": tree.num_leaves,
         "legend": tree_legend(tree, source.observation),
