@@ -29,7 +29,7 @@ def write(request: ExportRequest) -> None:
 
 def rules_text(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...], origin: Origin) -> str:
     """The text of the file, for a tree that observes these rows."""
-    legend = tree_legend(tree, observation)
+    legend = tree_legend(tree, daemon, observation)
     return _TEMPLATE.format(
         daemon=one_line(daemon.name),
         origin=origin.comment(),
@@ -44,11 +44,10 @@ def tree_lines(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, .
     return list(_rules(tree, daemon, feature_columns(observation), node=0, indent=""))
 
 
-def tree_legend(tree: DecisionTree, observation: tuple[Feature, ...]) -> dict[str, str]:
-    """What the columns that a tree looks at are, by name."""
-    columns = feature_columns(observation)
-    used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
-    return {column.name: _meaning(column) for column in used}
+def tree_legend(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...]) -> dict[str, str]:
+    """What the columns that the lines of a tree ask for are, by name."""
+    asked_for = {words[1] for line in tree_lines(tree, daemon, observation) if (words := line.split())[0] == "if"}
+    return {column.name: _meaning(column) for column in feature_columns(observation) if column.name in asked_for}
 
 
 def kernel_rule(daemon: Daemon) -> str:
@@ -62,14 +61,18 @@ def _rules(tree: DecisionTree, daemon: Daemon, columns: tuple[Column, ...], *, n
         setting = setting_of(ActionCodec(daemon).decode(tree.value[node]), daemon.tunables)
         yield indent + ", ".join(f"{name} = {setting_text(name, value)}" for name, value in setting.values.items())
         return
-    column = columns[tree.feature[node]]
-    branches = (
-        (f"if {column.name} <= {_threshold(column.feature, float(tree.threshold[node]), daemon)}:", tree.left[node]),
-        ("else:", tree.right[node]),
+    below, above = (
+        list(_rules(tree, daemon, columns, node=int(child), indent=indent + _INDENT))
+        for child in (tree.left[node], tree.right[node])
     )
-    for line, child in branches:
-        yield indent + line
-        yield from _rules(tree, daemon, columns, node=int(child), indent=indent + _INDENT)
+    if below == above:  # the same as far as it is written
+        yield from (line.removeprefix(_INDENT) for line in below)
+        return
+    column = columns[tree.feature[node]]
+    yield f"{indent}if {column.name} <= {_threshold(column.feature, float(tree.threshold[node]), daemon)}:"
+    yield from below
+    yield f"{indent}else:"
+    yield from above
 
 
 def _threshold(feature: Feature, threshold: float, daemon: Daemon) -> str:

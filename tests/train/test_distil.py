@@ -13,6 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 from tests.tiny import tiny
 from tierenv.action import ActionCodec
 from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, write_bundle
+from tierenv.agents.export.rules import tree_legend, tree_lines
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.errors import ConfigError
@@ -76,11 +77,36 @@ def test_fitted_tree_sorts_as_the_regressor_does() -> None:
     assert tree.num_leaves == 12
 
 
+def test_fitted_tree_asks_no_more_often_than_it_may() -> None:
+    rng = np.random.default_rng(0)
+    observations = rng.uniform(-1, 1, (400, 4)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (400, 3))
+    assert fit_tree(observations, actions, 16).depth > 4
+    tree = fit_tree(observations, actions, 16, max_depth=4)
+    assert tree.depth == 4 and 4 < tree.num_leaves <= 16
+
+
 def test_leaf_plays_a_setting_its_teacher_chose() -> None:
     observations = np.zeros((10, 2), np.float32)
     throttle = np.array([-1] * 5 + [0.6] * 5)
     tree = fit_tree(observations, np.stack((throttle, throttle, throttle), axis=1), 4)
     assert tree.num_leaves == 1 and tree(observations[:1]).tolist() == [[-1, -1, -1]]
+
+
+def test_a_question_both_of_whose_answers_are_the_same_is_not_written() -> None:
+    tree = DecisionTree(
+        num_features=len(FEATURES),
+        feature=np.array([0, 1, LEAF, LEAF, LEAF], np.int32),
+        threshold=np.array([-0.2, 0.1, 0, 0, 0], np.float32),
+        left=np.array([1, 2, LEAF, LEAF, LEAF], np.int32),
+        right=np.array([4, 3, LEAF, LEAF, LEAF], np.int32),
+        value=np.array([[0, 0, 0], [0, 0, 0], [-0.5, 0.5, 0.7], [-0.5, 0.5, 0.8], [1, 0.5, 1]], np.float32),
+    )
+    rows = supplied_features(SCENARIO.daemon)
+    first, below, other, above = tree_lines(tree, SCENARIO.daemon, rows)
+    assert first.startswith(f"if {FEATURES[0]} <= ") and other == "else:"
+    assert below.startswith("    scan_period = ") and below.endswith("throttle = unlimited") and "20s" in above
+    assert list(tree_legend(tree, SCENARIO.daemon, rows)) == FEATURES[:1]
 
 
 def test_all_of_a_dead_zone_is_one_setting() -> None:

@@ -291,8 +291,8 @@ def test_a_study_tells_what_the_policy_goes_by_and_finds_it_in_a_tree(result: di
 
     tree = result["tree"]
     assert set(tree["legend"]) == {LOOKED_AT} and tree["rules"][0].startswith(f"if {LOOKED_AT} <= ")
-    assert tree["agreement"]["scan_period_ms"] == 1 > 1 - tree["agreement"]["throttle_bytes_per_s"]
-    assert 1 <= tree["depth"] <= 2 and len(tree["trained_on"]) == 2
+    assert tree["agreement"]["scan_period_ms"] == 1 and tree["agreement"]["throttle_bytes_per_s"] > 0.5
+    assert tree["trained_on"] == ["tiny-training-0", "tiny-training-1"]
     standings = result["comparison"][ALL]
     assert {name: row["kind"] for name, row in standings.items()} == {
         "thrifty": "learned",

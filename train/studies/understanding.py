@@ -244,7 +244,7 @@ def _tree(options: Understanding, subject: Subject, step: Callable[[str], None])
         "decisions": min(rounds, key=lambda entry: entry.normalised_time).decisions,
         "depth": tree.depth,
         "leaves": tree.num_leaves,
-        "legend": tree_legend(tree, source.observation),
+        "legend": tree_legend(tree, source.daemon, source.observation),
         "rules": tree_lines(tree, source.daemon, source.observation),
         "tolerance": TOLERANCE,
         "agreement": {TUNABLES[name].symbol: share for name, share in zip(codec.names, agreement, strict=True)},
