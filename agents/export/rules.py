@@ -85,14 +85,18 @@ def _threshold(feature: Feature, threshold: float, daemon: Daemon) -> str:
     _, end = edges_of(TUNABLES[name])
     codec = ActionCodec(daemon)
     tunables = codec.decode(np.full(len(codec.names), min(threshold, end)))
-    return setting_text(name, tunables[codec.columns[name]])
+    value = float(tunables[codec.columns[name]])
+    # of whole numbers the greatest that passes, which the nearest need not do
+    is_beyond = np.float32(codec.encode(tunables)[codec.names.index(name)]) > threshold
+    return setting_text(name, value - 1 if TUNABLES[name].quantity.is_whole and is_beyond else value)
 
 
 def setting_text(name: str, value: float) -> str:
     """The value of a tunable by name for people, in three digits where it is a time; seconds as such."""
-    if TUNABLES[name].quantity.unit == "ms" and value >= 1000:
+    quantity = TUNABLES[name].quantity
+    if quantity.unit == "ms" and value >= 1000:
         return f"{value / 1000:.3g}s"
-    return TUNABLES[name].quantity.text(float(f"{value:.3g}") if TUNABLES[name].quantity.unit == "ms" else value)
+    return quantity.text(float(f"{value:.3g}") if quantity.unit == "ms" else float(value))  # no number of numpy's
 
 
 def _meaning(column: Column) -> str:

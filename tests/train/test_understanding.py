@@ -15,6 +15,7 @@ from tests.tiny_family import tiny_family, write_family
 from tierenv.action import ActionCodec
 from tierenv.agents.bundle import BundlePolicy, TrainedOn, write_bundle
 from tierenv.agents.tree import LEAF, DecisionTree
+from tierenv.daemon import load_daemon
 from tierenv.features import Feature, feature_columns
 from tierenv.observation_spec import observation_rows
 from tierenv.train import seeds as seed_blocks
@@ -214,6 +215,20 @@ def test_words_are_thirds_of_a_range_and_its_own_settings() -> None:
         "middle": "16MiB/s to 256MiB/s",
         "high": "256MiB/s to 4GiB/s",
         "unlimited": "unlimited",
+    }
+
+
+def test_every_daemon_s_tunables_have_words_for_their_ranges() -> None:
+    for name in ("kmmscand-threshold", "numa-balancing"):
+        daemon = load_daemon(name)
+        codec = ActionCodec(daemon)
+        for tunable in daemon.tunables:
+            assert set(behaviour.ranges_of(tunable, codec)) >= {"low", "middle", "high"}
+    thirds = behaviour.ranges_of("access_threshold", ActionCodec(load_daemon("kmmscand-threshold")))
+    assert thirds == {
+        "low": "2 windows to 4 windows",
+        "middle": "4 windows to 8 windows",
+        "high": "8 windows to 16 windows",
     }
 
 
