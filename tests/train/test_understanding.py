@@ -294,7 +294,8 @@ def result(run_study: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_a_study_tells_what_the_policy_goes_by_and_finds_it_in_a_tree(result: dict[str, Any]) -> None:
-    assert (result["policy"], result["daemon"], len(result["seeds"])) == ("thrifty", DAEMON.name, 3)
+    policy = result["policy"]
+    assert (Path(policy).name, result["daemon"], len(result["seeds"])) == ("thrifty", DAEMON.name, 3)
     changes = {row["feature"]: row["changes"] for row in result["importance"]}
     assert set(changes) == {LOOKED_AT, "resident", "latency_gap"}
     for feature, by_group in changes.items():
@@ -310,7 +311,7 @@ def test_a_study_tells_what_the_policy_goes_by_and_finds_it_in_a_tree(result: di
     assert tree["trained_on"] == ["tiny-training-0", "tiny-training-1"]
     standings = result["comparison"][ALL]
     assert {name: row["kind"] for name, row in standings.items()} == {
-        "thrifty": "learned",
+        policy: "learned",
         "tree": "learned",
         "built-in": "rule",
         "no-migration": "nothing",
@@ -348,7 +349,11 @@ def test_the_document_says_what_was_found(
     assert "| `built-in` | " in text and "| *clairvoyant* | " in text
     for row in result["behaviour"]["settings"]:
         assert f"| {' | '.join(row['setting'].values())} | " in text
-    assert "nan" not in text and "None" not in text
+    assert "nan" not in text and "None" not in text and "given up" not in text
+
+    result["importance"][0]["truncated_runs"] = 1
+    path.write_text(json.dumps(result))
+    assert f"runs were given up: `{result['importance'][0]['feature']}`." in learning_doc.render(text)
 
 
 def test_the_document_is_current() -> None:

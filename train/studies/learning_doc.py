@@ -12,7 +12,7 @@ from tierenv.train.studies.behaviour import PARTS
 from tierenv.train.studies.generated import RESULTS, ROOT, markdown_table, rewrite, with_parts
 from tierenv.train.studies.pieces import GENERALIST
 from tierenv.train.studies.understanding import EVERYTHING
-from tierenv.train.texts import counted, listed, percent_interval
+from tierenv.train.texts import counted, listed, percent_interval, short
 from tierenv.tunables import TUNABLES
 
 LEARNING_DOC = ROOT / "docs" / "learning.md"
@@ -87,7 +87,9 @@ def features(result: Result) -> str:
     changes = result[EVERYTHING]["changes"]
     rows.append(["all of them", "", *(_change(changes[group["name"]]) for group in groups), *[""] * len(names)])
     columns = [group["words"] for group in groups] + [f"with {name.replace('_', ' ')}" for name in names.values()]
-    return markdown_table(["feature", "what it is", *columns], rows, numbers_from=2)
+    table = markdown_table(["feature", "what it is", *columns], rows, numbers_from=2)
+    given_up = [f"`{row['feature']}`" for row in result["importance"] if row["truncated_runs"]]
+    return f"{table}\n\nAt least, for runs were given up: {listed(given_up)}." if given_up else table
 
 
 def tree(result: Result) -> str:
@@ -100,7 +102,7 @@ def tree(result: Result) -> str:
     policies = dict.fromkeys(name for of_group in comparison.values() for name in of_group)
     rows = [
         [
-            f"*{name}*" if row["kind"] == "bound" else f"`{name}`",
+            f"*{name}*" if row["kind"] == "bound" else f"`{short(name)}`",
             *(_ratio(comparison[group["name"]].get(name)) for group in groups),
             _worst(row),
         ]
@@ -119,7 +121,7 @@ def tree(result: Result) -> str:
 def _of_what(result: Result) -> str:
     scenarios = counted(len(result["groups"][0]["scenarios"]), "scenario")
     return (
-        f"`{result['policy']}` on daemon `{result['daemon']}`, on `{result['suite']}`: {scenarios} with "
+        f"`{short(result['policy'])}` on daemon `{result['daemon']}`, on `{result['suite']}`: {scenarios} with "
         f"{counted(len(result['seeds']), 'episode')} each."
     )
 

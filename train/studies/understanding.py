@@ -165,7 +165,7 @@ def study(options: Understanding, journal: Journal, report_progress: ReportProgr
     def step(doing: str) -> None:
         report_progress(next(done), parts, doing)
 
-    step(subject.policy.name)
+    step(options.policy)
     own, recorder = _recorded(subject.policy, batch)
     step("no migration and bounds")
     groups = batch.groups
@@ -181,17 +181,17 @@ def study(options: Understanding, journal: Journal, report_progress: ReportProgr
     meanings = {row.name: row.meaning for row in source.observation}
     ranked = sorted(rows, key=lambda name: -rows[name]["changes"][ALL]["change"])
     of_tree, episodes = _tree(options, subject, step)
-    played = {subject.policy.name: own, TREE: episodes}
+    played = {options.policy: own, TREE: episodes}
     for name, rival in subject.rivals.items():
         step(name)
         played[name] = batch.run(rival)
-    kinds = {subject.policy.name: LEARNED, TREE: LEARNED} | {name: kind_of(name) for name in (*subject.rivals, NOTHING)}
+    kinds = {options.policy: LEARNED, TREE: LEARNED} | {name: kind_of(name) for name in (*subject.rivals, NOTHING)}
     outcomes = batch.outcomes(played | {NOTHING: batch.no_migration}, kinds)
     decisions = decisions_of(recorder, batch, source.model, ActionCodec(source.daemon))
     return {
         "schema": 1,
         "git_revision": git_revision(),
-        "policy": subject.policy.name,
+        "policy": options.policy,
         "daemon": source.daemon.name,
         "suite": options.suite,
         "seeds": list(batch.seeds),
