@@ -201,43 +201,86 @@ def distil(
     seeds = seed_blocks.block(seed_blocks.DISTILLATION, num_rounds * num_episodes, "rounds x episodes")
     given = [load_scenario(name) for name in scenario_names]
     source = learned_source(run_or_bundle)
-    as_read = given or _training_scenarios(run_or_bundle, source)
+    as_read = given or training_scenarios(run_or_bundle, source)
     scenarios = [scenario.replace(daemon=source.daemon, control="tunables") for scenario in as_read]
     codec = ActionCodec(source.daemon)
-    observations = np.empty((0, source.model.num_features), np.float32)
     task_of = partial(simulated_task, observation=source.observation)
-    practice = task_of([scenario for scenario in scenarios for _ in range(num_episodes)])
-    selection = task_of([scenario for scenario in scenarios for _ in selection_seeds])
-    player: Model = source.model
+    course = Course(
+        practice=task_of([scenario for scenario in scenarios for _ in range(num_episodes)]),
+        practice_seeds=[
+            seeds[start : start + num_episodes] * len(scenarios) for start in range(0, len(seeds), num_episodes)
+        ],
+        selection=task_of([scenario for scenario in scenarios for _ in selection_seeds]),
+        selection_seeds=selection_seeds * len(scenarios),
+    )
     num_parts = num_rounds + len(scenarios)
-    rounds: list[Round] = []
-    trees: list[DecisionTree] = []
-    for start in range(0, len(seeds), num_episodes):
-        report_progress(len(rounds), num_parts, f"round {len(rounds) + 1}")
-        _, seen = _play(practice, player, seeds[start : start + num_episodes] * len(scenarios))
-        observations = np.concatenate((observations, seen))
-        player = fit_tree(observations, at_zone_ends(codec, source.model(observations)), leaves)
-        judged, _ = _play(selection, player, selection_seeds * len(scenarios))
-        rounds.append(Round(len(observations), float(judged.normalised_objective.mean())))
-        trees.append(player)
-    tree = trees[_best(rounds)]
+    tree, rounds = best_tree(
+        source.model, codec, course, leaves, lambda done, _total, doing: report_progress(done, num_parts, doing)
+    )
     rows: list[Comparison] = []
     for scenario in scenarios:
         report_progress(num_rounds + len(rows), num_parts, f"evaluating on {scenario.name}")
         orders = seed_blocks.evaluation_phase_orders(num_seeds)
         task = task_of([scenario] * num_seeds, phase_orders=orders, max_time_multiple=MAX_TIME_MULTIPLE)
-        of_teacher, _ = _play(task, source.model, evaluation_seeds)
-        of_tree, seen = _play(task, tree, evaluation_seeds)
+        of_teacher, _ = play(task, source.model, evaluation_seeds)
+        of_tree, seen = play(task, tree, evaluation_seeds)
         rows.append(Comparison(scenario, of_teacher, of_tree, fidelity(source.model, tree, codec, seen)))
     return Distillation(source, tree, rounds, [TrainedOn.of(scenario) for scenario in as_read], rows)
 
 
-def fit_tree(observations: Array, actions: NDArray[np.float64], max_leaves: int) -> DecisionTree:
+@dataclass(frozen=True)
+class Course:
+    """Where trees learn, and where the best of them shows."""
+
+    practice: ModelledTask
+    practice_seeds: Sequence[Sequence[int]]
+    """Of each round, an entry for each machine."""
+    selection: ModelledTask
+    selection_seeds: Sequence[int]
+    """An entry for each machine."""
+
+
+def best_tree(
+    teacher: Model,
+    codec: ActionCodec,
+    course: Course,
+    max_leaves: int,
+    report_progress: ReportProgress,
+    max_depth: int | None = None,
+) -> tuple[DecisionTree, list[Round]]:
+    """Teach trees round by round. Returns the one with the least objective on the selection episodes, and the rounds.
+
+    Args:
+        teacher: plays first, and says what it would have done wherever a tree got to.
+        codec: of the actions of both.
+        course: episodes of the lessons, and those of the choice.
+        max_leaves: a tree has at most this many.
+        report_progress: told of each round.
+        max_depth: comparisons on the way to a leaf at most; None for any number.
+    """
+    player = teacher
+    seen: list[Array] = []
+    rounds: list[Round] = []
+    trees: list[DecisionTree] = []
+    for number, seeds in enumerate(course.practice_seeds):
+        report_progress(number, len(course.practice_seeds), f"round {number + 1}")
+        seen.append(play(course.practice, player, seeds)[1])
+        observations = np.concatenate(seen)
+        player = fit_tree(observations, at_zone_ends(codec, teacher(observations)), max_leaves, max_depth)
+        judged, _ = play(course.selection, player, course.selection_seeds)
+        rounds.append(Round(len(observations), float(judged.normalised_objective.mean())))
+        trees.append(player)
+    return trees[_best(rounds)], rounds
+
+
+def fit_tree(
+    observations: Array, actions: NDArray[np.float64], max_leaves: int, max_depth: int | None = None
+) -> DecisionTree:
     """The tree that least-squares splitting grows, leaf by leaf, with the median action in each leaf."""
     from sklearn.tree import DecisionTreeRegressor
 
     regressor = DecisionTreeRegressor(
-        max_leaf_nodes=max_leaves, min_samples_leaf=MIN_DECISIONS_IN_LEAF, random_state=0
+        max_leaf_nodes=max_leaves, max_depth=max_depth, min_samples_leaf=MIN_DECISIONS_IN_LEAF, random_state=0
     ).fit(observations, actions)
     fitted = regressor.tree_
     is_leaf = fitted.children_left < 0
@@ -271,7 +314,7 @@ def fidelity(teacher: Model, tree: Model, codec: ActionCodec, observations: Arra
     return Fidelity(error.mean(axis=0).tolist(), agrees.mean(axis=0).tolist(), len(observations))
 
 
-def _play(task: ModelledTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
+def play(task: ModelledTask, model: Model, seeds: Sequence[int]) -> tuple[Episodes, Array]:
     """Run the episodes of these seeds. Returns them and all observations on which the model decided."""
     recorder = Recorder(Stateless(model), task.system)
     episodes = run_episodes(task, recorder, seeds)
@@ -282,7 +325,8 @@ def _best(rounds: Sequence[Round]) -> int:
     return int(np.argmin([entry.normalised_time for entry in rounds]))
 
 
-def _training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scenario]:
+def training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scenario]:
+    """What a run or bundle was trained on. Raises `ConfigError` where a bundle's are gone, or others by now."""
     run = RunFolder(find_policy_folder(run_or_bundle))
     if run.is_run:
         return list(run.configuration.scenarios)

@@ -29,31 +29,50 @@ def write(request: ExportRequest) -> None:
 
 def rules_text(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...], origin: Origin) -> str:
     """The text of the file, for a tree that observes these rows."""
-    columns = feature_columns(observation)
-    used = [columns[index] for index in sorted(set(tree.feature[~tree.is_leaf].tolist()))]
+    legend = tree_legend(tree, daemon, observation)
     return _TEMPLATE.format(
         daemon=one_line(daemon.name),
         origin=origin.comment(),
-        legend="\n".join(f"#   {column.name:<14} {_meaning(column)}" for column in used),
-        rules="\n".join(_rules(tree, daemon, columns, node=0, indent="")),
-        kernel_rule=_kernel_rule(daemon) if isinstance(daemon, AccessedBitDaemon) else "",
+        legend="\n".join(f"#   {name:<14} {meaning}" for name, meaning in legend.items()),
+        rules="\n".join(tree_lines(tree, daemon, observation)),
+        kernel_rule=kernel_rule(daemon),
     )
+
+
+def tree_lines(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...]) -> list[str]:
+    """The tree in words, thresholds and settings in units."""
+    return list(_rules(tree, daemon, feature_columns(observation), node=0, indent=""))
+
+
+def tree_legend(tree: DecisionTree, daemon: Daemon, observation: tuple[Feature, ...]) -> dict[str, str]:
+    """What the columns that the lines of a tree ask for are, by name."""
+    asked_for = {words[1] for line in tree_lines(tree, daemon, observation) if (words := line.split())[0] == "if"}
+    return {column.name: _meaning(column) for column in feature_columns(observation) if column.name in asked_for}
+
+
+def kernel_rule(daemon: Daemon) -> str:
+    """The rule by which a daemon sets its tunables when left alone; empty where there is none that could be read."""
+    return _kernel_rule(daemon) if isinstance(daemon, AccessedBitDaemon) else ""
 
 
 def _rules(tree: DecisionTree, daemon: Daemon, columns: tuple[Column, ...], *, node: int, indent: str) -> Iterator[str]:
     """The lines of a node and all below it."""
     if tree.is_leaf[node]:
         setting = setting_of(ActionCodec(daemon).decode(tree.value[node]), daemon.tunables)
-        yield indent + ", ".join(f"{name} = {_text(name, value)}" for name, value in setting.values.items())
+        yield indent + ", ".join(f"{name} = {setting_text(name, value)}" for name, value in setting.values.items())
+        return
+    below, above = (
+        list(_rules(tree, daemon, columns, node=int(child), indent=indent + _INDENT))
+        for child in (tree.left[node], tree.right[node])
+    )
+    if below == above:  # the same as far as it is written
+        yield from (line.removeprefix(_INDENT) for line in below)
         return
     column = columns[tree.feature[node]]
-    branches = (
-        (f"if {column.name} <= {_threshold(column.feature, float(tree.threshold[node]), daemon)}:", tree.left[node]),
-        ("else:", tree.right[node]),
-    )
-    for line, child in branches:
-        yield indent + line
-        yield from _rules(tree, daemon, columns, node=int(child), indent=indent + _INDENT)
+    yield f"{indent}if {column.name} <= {_threshold(column.feature, float(tree.threshold[node]), daemon)}:"
+    yield from below
+    yield f"{indent}else:"
+    yield from above
 
 
 def _threshold(feature: Feature, threshold: float, daemon: Daemon) -> str:
@@ -66,14 +85,18 @@ def _threshold(feature: Feature, threshold: float, daemon: Daemon) -> str:
     _, end = edges_of(TUNABLES[name])
     codec = ActionCodec(daemon)
     tunables = codec.decode(np.full(len(codec.names), min(threshold, end)))
-    return _text(name, tunables[codec.columns[name]])
+    value = float(tunables[codec.columns[name]])
+    # of whole numbers the greatest that passes, which the nearest need not do
+    is_beyond = np.float32(codec.encode(tunables)[codec.names.index(name)]) > threshold
+    return setting_text(name, value - 1 if TUNABLES[name].quantity.is_whole and is_beyond else value)
 
 
-def _text(name: str, value: float) -> str:
-    """The value of a tunable, seconds as such."""
-    if TUNABLES[name].quantity.unit == "ms" and value >= 1000:
+def setting_text(name: str, value: float) -> str:
+    """The value of a tunable by name for people, in three digits where it is a time; seconds as such."""
+    quantity = TUNABLES[name].quantity
+    if quantity.unit == "ms" and value >= 1000:
         return f"{value / 1000:.3g}s"
-    return TUNABLES[name].quantity.text(float(f"{value:.3g}") if TUNABLES[name].quantity.unit == "ms" else value)
+    return quantity.text(float(f"{value:.3g}") if quantity.unit == "ms" else float(value))  # no number of numpy's
 
 
 def _meaning(column: Column) -> str:
@@ -89,7 +112,7 @@ def _kernel_rule(daemon: AccessedBitDaemon) -> str:
     return _KERNEL_RULE.format(
         decay=2**daemon.decay_shift,
         ignored=daemon.ignore_threshold_pages,
-        periods=f"{_text('scan_period', period.min)} to {_text('scan_period', period.max)}",
+        periods=f"{setting_text('scan_period', period.min)} to {setting_text('scan_period', period.max)}",
         sizes=f"{format_bytes(size.min)} to {format_bytes(size.max)}",
         slower=f"{1 + daemon.period_step_percent / 100:g}",
         faster=f"{1 - daemon.period_step_percent / 100:g}",

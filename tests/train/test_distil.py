@@ -13,13 +13,16 @@ from sklearn.tree import DecisionTreeRegressor
 from tests.tiny import tiny
 from tierenv.action import ActionCodec
 from tierenv.agents.bundle import BundlePolicy, Network, TrainedOn, write_bundle
+from tierenv.agents.export.rules import tree_legend, tree_lines
 from tierenv.agents.policies import load_policy
 from tierenv.agents.tree import LEAF, DecisionTree
+from tierenv.daemon import load_daemon
 from tierenv.errors import ConfigError
 from tierenv.features import supplied_features
 from tierenv.scenario import load_scenario
 from tierenv.train.cli import main
 from tierenv.train.distil import MIN_DECISIONS_IN_LEAF, at_zone_ends, distil, fidelity, fit_tree
+from tierenv.tunables import Setting
 
 SCENARIO = tiny()
 CODEC = ActionCodec(SCENARIO.daemon)
@@ -76,11 +79,60 @@ def test_fitted_tree_sorts_as_the_regressor_does() -> None:
     assert tree.num_leaves == 12
 
 
+def test_fitted_tree_asks_no_more_often_than_it_may() -> None:
+    rng = np.random.default_rng(0)
+    observations = rng.uniform(-1, 1, (400, 4)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (400, 3))
+    assert fit_tree(observations, actions, 16).depth > 4
+    tree = fit_tree(observations, actions, 16, max_depth=4)
+    assert tree.depth == 4 and 4 < tree.num_leaves <= 16
+
+
 def test_leaf_plays_a_setting_its_teacher_chose() -> None:
     observations = np.zeros((10, 2), np.float32)
     throttle = np.array([-1] * 5 + [0.6] * 5)
     tree = fit_tree(observations, np.stack((throttle, throttle, throttle), axis=1), 4)
     assert tree.num_leaves == 1 and tree(observations[:1]).tolist() == [[-1, -1, -1]]
+
+
+def test_a_question_about_every_tunable_in_force_is_written_in_its_unit() -> None:
+    daemon = load_daemon("kmmscand-threshold")
+    rows = supplied_features(daemon)
+    names = [row.name for row in rows]
+    codec = ActionCodec(daemon)
+    of_six = codec.encode(np.array([Setting({**daemon.start_setting.values, "access_threshold": 6}).row]))[0, 3]
+    # halfway of 2 to 16 are 5.7 windows
+    for tunable, threshold, text in (
+        ("access_threshold", 0, "5 windows"),
+        ("access_threshold", of_six, "6 windows"),
+        ("scan_size", 0, "2GiB"),
+    ):
+        values = np.array([[0] * 4, [-1] * 4, [1] * 4], np.float32)
+        tree = DecisionTree(
+            num_features=len(names),
+            feature=np.array([names.index(tunable), LEAF, LEAF], np.int32),
+            threshold=np.array([threshold, 0, 0], np.float32),
+            left=np.array([1, LEAF, LEAF], np.int32),
+            right=np.array([2, LEAF, LEAF], np.int32),
+            value=values,
+        )
+        assert tree_lines(tree, daemon, rows)[0] == f"if {tunable} <= {text}:"
+
+
+def test_a_question_both_of_whose_answers_are_the_same_is_not_written() -> None:
+    tree = DecisionTree(
+        num_features=len(FEATURES),
+        feature=np.array([0, 1, LEAF, LEAF, LEAF], np.int32),
+        threshold=np.array([-0.2, 0.1, 0, 0, 0], np.float32),
+        left=np.array([1, 2, LEAF, LEAF, LEAF], np.int32),
+        right=np.array([4, 3, LEAF, LEAF, LEAF], np.int32),
+        value=np.array([[0, 0, 0], [0, 0, 0], [-0.5, 0.5, 0.7], [-0.5, 0.5, 0.8], [1, 0.5, 1]], np.float32),
+    )
+    rows = supplied_features(SCENARIO.daemon)
+    first, below, other, above = tree_lines(tree, SCENARIO.daemon, rows)
+    assert first.startswith(f"if {FEATURES[0]} <= ") and other == "else:"
+    assert below.startswith("    scan_period = ") and below.endswith("throttle = unlimited") and "20s" in above
+    assert list(tree_legend(tree, SCENARIO.daemon, rows)) == FEATURES[:1]
 
 
 def test_all_of_a_dead_zone_is_one_setting() -> None:

@@ -29,7 +29,16 @@ COMMITTED = [piece for piece in PIECES if not piece.is_kept]
 TIMED = ("bench", "live-cost", "sweep", "kernel-c", "reliability", "algorithms")
 """Pieces that measure times, or are given one, and have the machine to themselves."""
 KEYS = Keys(SCALE)
-DOCUMENTS = ("readme", "model_doc", "configuration_doc", "reliability_doc", "live_doc", "algorithm_doc", "search_doc")
+DOCUMENTS = (
+    "readme",
+    "model_doc",
+    "configuration_doc",
+    "reliability_doc",
+    "live_doc",
+    "algorithm_doc",
+    "search_doc",
+    "learning_doc",
+)
 
 DOIT_CONFIG = {
     "default_tasks": [piece.name for piece in COMMITTED] + ["documents"] * (not IS_SMALL),

@@ -14,6 +14,8 @@ KERNEL_POLICIES = ("no-migration", "numab1", "numab2", "kmmscand-v0", "kmmscand-
 TRAINED_ON_KMMSCAND = "ppo-moving-hot-set"
 TRAINED_ON_NUMA = "ppo-numa-balancing"
 NUMA = "numa-balancing"
+GENERALIST = "generalist"
+"""The policy that is to be of use on machines and programs nobody trained it on; understood once it is shipped."""
 
 ALGORITHM_SEEDS = 3
 """Trainings of each algorithm that are compared."""
@@ -84,6 +86,7 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
         _measured(scale, "reliability", kills, killed, (_digest("tests", "reliability.py"),)),
         _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), live, shipped),
         _timeline(shipped),
+        *_understood(scale, shipped, tuned),
     ]
 
 
@@ -107,6 +110,18 @@ def _algorithms(scale: Scale, tuned: Sequence[Piece]) -> list[Piece]:
             )
         )
     return [*trained, _measured(scale, "algorithms", study, (module,), needs=[*trained, *tuned])]
+
+
+def _understood(scale: Scale, shipped: Sequence[Piece], tuned: Sequence[Piece]) -> list[Piece]:
+    """What the generalist goes by and does; nothing as long as there is none."""
+    path = scale.results / "understanding.json"
+    module = "tierenv.train.studies.understanding"
+    command = ("-m", module, GENERALIST, "--output", str(path))
+    return [
+        Piece("understanding", (command,), (path,), (module,), (_configurations(),), needs=(policy, *tuned))
+        for policy in shipped
+        if policy.name == f"policy-{GENERALIST}"
+    ]
 
 
 def _timeline(shipped: Sequence[Piece]) -> Piece:
