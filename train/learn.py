@@ -232,7 +232,7 @@ def learn(
     """
     started = time.perf_counter()
     set_threads(config)
-    adapter = make_adapter(config)
+    adapter = make_adapter(config, report_progress)
     times_resumed = run.manifest.times_resumed
     model = models.make_model(config, run.config_path, adapter)
     checkpoint = run.latest_checkpoint()
@@ -303,7 +303,7 @@ def _tell_rollout(model: BaseAlgorithm, timesteps: int) -> None:
         )
 
 
-def make_adapter(config: TrainingConfig) -> TieredMemoryVecEnv:
+def make_adapter(config: TrainingConfig, report_progress: ReportProgress = unreported) -> TieredMemoryVecEnv:
     """The environments the learner acts in, as it sees them."""
     scenarios = _training_scenarios(config)
     envs = TieredMemoryVectorEnv(
@@ -317,7 +317,7 @@ def make_adapter(config: TrainingConfig) -> TieredMemoryVecEnv:
     baselines: list[Baseline] = []
     if config.reward.needs_baselines:
         seed = seed_blocks.training_seed(config.seed, 0)
-        baselines = baselines_of_machines(scenarios, config.num_envs, seed, config.phase_orders)
+        baselines = baselines_of_machines(scenarios, config.num_envs, seed, config.phase_orders, report_progress)
     menu = None if config.menu is None else np.array(config.menu, np.float32)
     return TieredMemoryVecEnv(envs, Rewards(config.reward, baselines), menu)
 

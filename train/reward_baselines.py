@@ -11,6 +11,7 @@ from tierenv.agents.policy import scenario_for
 from tierenv.bounds import clairvoyant_bound_s
 from tierenv.objective import objective_row
 from tierenv.phase_orders import PhaseOrders
+from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario
 from tierenv.sim.lumped.system import LumpedSystem
 from tierenv.task import simulated_task
@@ -25,7 +26,11 @@ LEAST_GAP = 0.01
 
 
 def baselines_of_machines(
-    scenarios: Sequence[Scenario], num_machines: int, seed: int, phase_orders: PhaseOrders
+    scenarios: Sequence[Scenario],
+    num_machines: int,
+    seed: int,
+    phase_orders: PhaseOrders,
+    report_progress: ReportProgress = unreported,
 ) -> list[Baseline]:
     """Of machines of which number i runs scenario i mod their number.
 
@@ -34,9 +39,13 @@ def baselines_of_machines(
         num_machines: how many.
         seed: of the first of the episodes without migration.
         phase_orders: the split of these.
+        report_progress: told the scenarios done; one takes up to a second.
     """
     seeds = [seed + index for index in range(EPISODES)]
-    found = [baseline(scenario, seeds, phase_orders) for scenario in scenarios[:num_machines]]
+    found = []
+    for index, scenario in enumerate(judged := scenarios[:num_machines]):
+        report_progress(index, len(judged), "runs without migration, which rewards are held against")
+        found.append(baseline(scenario, seeds, phase_orders))
     return [found[index % len(found)] for index in range(num_machines)]
 
 
