@@ -1,0 +1,192 @@
+"""Ways to learn where something can be won and to do nothing where nothing can: `python -m tierenv.train.studies.ways`.
+
+The preset of the generalist is trained as it is, and each way once more with one thing changed. All are judged on the
+selection set of its family, by stake; the final set is not looked at. A study that was stopped goes on with the runs
+that are not done.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from tyro.conf import arg
+
+from tierenv.agents.policies import load_policy
+from tierenv.train import seeds as seed_blocks
+from tierenv.train.config import TrainingConfig, checked, load_training_config
+from tierenv.train.journal import journal_of
+from tierenv.train.progress import shown_progress
+from tierenv.train.provenance import git_revision
+from tierenv.train.run_dir import RunDirectory, write_json
+from tierenv.train.studies.batch import Batch
+from tierenv.train.tables import plain_table
+from tierenv.train.verbs.common import INTERRUPTED, stderr_console
+
+PRESET = "ppo-generalist"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of the table."""
+
+    words: str
+    """What differs from the preset."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the configuration."""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    """Those that differ."""
+    mix: Mapping[str, float] | None = None
+    """Shares of the kinds of scenarios that are trained on; None for the family's."""
+
+    def configuration(self, timesteps: int, seed: int) -> TrainingConfig:
+        """The training. Raises `ConfigError` for one that there is not."""
+        preset = load_training_config(PRESET)
+        assert preset.family is not None
+        changes = dict(self.changes) | {"hyperparameters": dict(preset.hyperparameters) | dict(self.hyperparameters)}
+        if self.mix is not None:
+            training = preset.family.splits.training.model_copy(update={"mix": dict(self.mix)})
+            splits = preset.family.splits.model_copy(update={"training": training})
+            preset = preset.model_copy(update={"family": preset.family.model_copy(update={"splits": splits})})
+        config = preset.with_overrides(timesteps=timesteps, seed=seed, **changes)
+        return checked(config.model_copy(update={"scenarios": ()}), PRESET)  # which are the changed family's
+
+
+FAST_SCANS = {"initial_action": (-1.2, 1.2, 0.0), "log_std_init": (-1.5, -1.5, -0.8)}
+WAYS = {
+    "preset": Way("nothing"),
+    "fast start": Way("begins with scans as fast as can be and a middling throttle", FAST_SCANS),
+    "probing start": Way("begins with a scan in 1.4 s and a middling throttle", {"initial_action": (0.0, 1.2, 0.0)}),
+    "shipped start": Way(
+        "begins as the policy for the moving hot set",
+        {"start_from": {"policy": "moving-hot-set"}, "log_std_init": (-1.5, -1.5, -1.2)},
+    ),
+    "always to win": Way(
+        "nine tenths of the scenarios separable, none with nothing to win",
+        mix={"separable": 0.9, "flat": 0.1, "nothing-to-win": 0.0},
+    ),
+    "seldom to win": Way(
+        "a quarter of the scenarios separable, half with nothing to win",
+        mix={"separable": 0.25, "flat": 0.25, "nothing-to-win": 0.5},
+    ),
+    "over the gap": Way("rewards over the root of what can be won", {"reward": {"normalise": "gap"}}),
+    "losses thrice": Way(
+        "time that no migration would not have taken counts thrice",
+        {"reward": {"scale": 5.0, "worse_than_no_migration": 3}},
+    ),
+    "short memory": Way("averages over 4 steps alone", {"observation": {"averages": [4], "machine": ["fast_share"]}}),
+    "stack": Way(
+        "the last four values, averages over 4 and 16, and all that is told of the machine",
+        {
+            "observation": {
+                "stack": 4,
+                "averages": [4, 16],
+                "machine": ["fast_share", "latency_gap", "slow_bandwidth", "bandwidth_ratio"],
+            }
+        },
+    ),
+    "long credit": Way("advantages over longer times", hyperparameters={"gae_lambda": 0.98}),
+    "fewer scenarios": Way("an eighth of the scenarios, each on eight machines", {"family_scenarios": 125}),
+}
+
+
+@dataclass(frozen=True)
+class WaysStudy:
+    """Train the generalist in several ways and compare what each comes to."""
+
+    timesteps: int = 1_200_000
+    """Environment steps of each training."""
+    training_seeds: int = 1
+    """Trainings of each way: seeds 0, 1, ..."""
+    seeds: int = 4
+    """Episodes of each scenario."""
+    ways: tuple[str, ...] = tuple(WAYS)
+    """Which of them."""
+    folder: Annotated[Path, arg(metavar="DIR")] = Path("runs/ways")
+    """Where the runs go."""
+    json: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write the result to this file, for machines."""
+
+
+def train(options: WaysStudy, name: str, seed: int) -> Path | None:
+    """Train, or go on with, one run. Returns its folder, None if it was interrupted."""
+    from tierenv.train.learn import learn  # here, because torch is in no base installation
+
+    config = WAYS[name].configuration(options.timesteps, seed)
+    folder = options.folder / f"{name.replace(' ', '-')}-s{seed}"
+    open_run = RunDirectory.resume if (folder / "config.yaml").exists() else RunDirectory.create
+    with (
+        open_run(folder, config, f"python -m tierenv.train.studies.ways, {name}") as run,
+        shown_progress(folder.name, stderr_console()) as report_progress,
+    ):
+        return None if learn(config, run, report_progress).is_interrupted else folder
+
+
+def judge(options: WaysStudy, runs: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+    """What the result file holds."""
+    scenarios = load_training_config(PRESET).selection_scenarios
+    with journal_of("ways", PRESET, options.seeds) as journal:
+        batch = Batch(scenarios, seed_blocks.block(seed_blocks.EVALUATION, options.seeds, "--seeds"), journal)
+        nothing = np.array([times.mean() for times in batch.by_scenario(batch.no_migration.objective)])
+        groups = {group.name: list(group.members) for group in batch.groups}
+        rows = []
+        for (name, seed), folder in runs.items():
+            episodes = batch.run(load_policy(str(folder), scenarios[0]))
+            own = np.array([times.mean() for times in batch.by_scenario(episodes.objective)])
+            ratios = own / nothing
+            rows.append(
+                {
+                    "way": name,
+                    "what_differs": WAYS[name].words,
+                    "seed": seed,
+                    "time_over_no_migration": {
+                        group: float(ratios[members].mean()) for group, members in groups.items()
+                    },
+                    "worst": float(ratios.max()),
+                    "total": float(own.sum() / nothing.sum()),
+                }
+            )
+    return {
+        "schema": 1,
+        "git_revision": git_revision(),
+        "timesteps": options.timesteps,
+        "seeds": options.seeds,
+        "scenarios": {group: len(members) for group, members in groups.items()},
+        "rows": rows,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, judge and print a line for each training. Returns the exit code: 130 if it was interrupted."""
+    options = tyro.cli(WaysStudy, args=arguments, prog="python -m tierenv.train.studies.ways")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    runs: dict[tuple[str, int], Path] = {}
+    for name in options.ways:
+        for seed in range(options.training_seeds):
+            folder = train(options, name, seed)
+            if folder is None:
+                return INTERRUPTED
+            runs[name, seed] = folder
+    result = judge(options, runs)
+    groups = list(result["scenarios"])
+    cells = [
+        [row["way"], str(row["seed"])]
+        + [f"{row['time_over_no_migration'][group]:.3f}" for group in groups]
+        + [f"{row['worst']:.3f}", f"{row['total']:.3f}"]
+        for row in result["rows"]
+    ]
+    Console(width=None if sys.stdout.isatty() else 160).print(
+        plain_table("time over no migration", ["way", "seed", *groups, "worst", "total"], cells)
+    )
+    if options.json is not None:
+        write_json(options.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
