@@ -265,6 +265,9 @@ def _check_same_task(config: TrainingConfig, other: Scenario, path: str) -> None
             f"{first.name}, {first.control_interval:g}s"
         )
 
+    if other.daemon == first.daemon:
+        return
+
     def observed(daemon: Daemon) -> list[dict[str, Any]]:
         return observation_definition(observation_rows(config.observation, daemon, f"{path}: observation"))
 

@@ -142,7 +142,7 @@ class RunCallback(BaseCallback):
             self.checkpoint()
             self._next_checkpoint = _next_multiple(done, self._config.checkpoint_interval)
         if (start := self._config.start_from) is not None:
-            models.hold_actor(self.model, self._config.find_algorithm().acts_by, is_held=done < start.critic_steps)
+            models.hold_actor(self.model, self._config, is_held=done < start.critic_steps)
         self._is_time_up = self._clock.is_time_up
 
     def _on_step(self) -> bool:

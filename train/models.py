@@ -73,10 +73,11 @@ def make_model(config: TrainingConfig, origin: Path, adapter: VecEnv) -> BaseAlg
     return model
 
 
-def hold_actor(model: BaseAlgorithm, actor: Actor, *, is_held: bool) -> None:
+def hold_actor(model: BaseAlgorithm, config: TrainingConfig, *, is_held: bool) -> None:
     """Whether the critic of a model learns alone."""
-    num_hidden = len(model.policy.net_arch)
-    held = {f"{layer}.{kind}" for layer in actor.layers(num_hidden) for kind in ("weight", "bias")} | {actor.log_std}
+    actor = config.find_algorithm().acts_by
+    layers = actor.layers(len(config.policy_net))
+    held = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")} | {actor.log_std}
     for name, tensor in model.policy.named_parameters():
         if name in held:
             tensor.requires_grad_(not is_held)

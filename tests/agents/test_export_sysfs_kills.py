@@ -86,7 +86,7 @@ def test_killed_at_any_moment(folder: Path, killed_target: str, scripts: tuple[P
     run(scripts[0], *APPLY)
     duration_s = time.perf_counter() - started
     run(scripts[0], "--restore")
-    for _ in range(8):
+    for _ in range(5):
         if has_first:
             run(scripts[0], *APPLY)
         with start(scripts[1], *arguments) as process:
@@ -106,7 +106,7 @@ def test_applied_at_once_one_after_the_other_is_in_force(
         run(script, *APPLY)
         alone.append(contents(folder))
         run(script, "--restore")
-    for _ in range(20):
+    for _ in range(10):
         processes = [start(script, *APPLY) for script in scripts]
         assert [process.communicate()[1] for process in processes] == ["", ""]
         assert [process.returncode for process in processes] == [0, 0]

@@ -276,19 +276,19 @@ def play(system: Any, scenario: Scenario, schedule: list[tuple[float, ...]], see
         system.audit()
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(scenarios(most_pages=20_000), schedules(), st.integers(0, 2**32))
 def test_lumped_model_keeps_its_books(scenario: Scenario, schedule: list[tuple[float, ...]], seed: int) -> None:
     play(LumpedSystem([scenario]), scenario, schedule, seed)
 
 
-@settings(max_examples=125)
+@settings(max_examples=60)
 @given(scenarios(most_pages=3000), schedules(), st.integers(0, 2**32))
 def test_pages_model_keeps_its_books(scenario: Scenario, schedule: list[tuple[float, ...]], seed: int) -> None:
     play(PagesSystem(scenario), scenario, schedule, seed)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(scenarios(most_pages=5000), st.integers(0, 2**32))
 def test_a_finished_run_has_done_all_its_work_and_stands_still(scenario: Scenario, seed: int) -> None:
     system = start(scenario, seed)
@@ -301,7 +301,7 @@ def test_a_finished_run_has_done_all_its_work_and_stands_still(scenario: Scenari
     assert system.elapsed_s == elapsed_s
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(scenarios(most_pages=5000), st.integers(0, 2**32))
 def test_no_process_is_faster_than_alone_on_its_own_node(scenario: Scenario, seed: int) -> None:
     platform, stores = scenario.platform, [process.workload.store_share for process in scenario.processes]

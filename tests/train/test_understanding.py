@@ -26,6 +26,7 @@ from tierenv.train.limits import LIMITS
 from tierenv.train.studies import behaviour, learning_doc, pieces, understanding
 from tierenv.train.studies.batch import ALL, Batch, Group
 from tierenv.train.studies.behaviour import WORDS, Decisions
+from tierenv.train.studies.generated import RESULTS
 from tierenv.train.studies.importance import Permuted, columns_of, importance
 from tierenv.train.studies.piece import FULL, Piece
 
@@ -339,7 +340,7 @@ def test_the_document_says_what_was_found(
 ) -> None:
     path = tmp_path / "understanding.json"
     path.write_text(json.dumps(result))
-    monkeypatch.setattr(learning_doc, "RESULT", path)
+    monkeypatch.setattr(learning_doc, "RESULTS", tmp_path)
     text = learning_doc.render(learning_doc.LEARNING_DOC.read_text(encoding="utf-8"))
     assert learning_doc.render(text) == text
     assert "`thrifty` on daemon `kmmscand-tunable`" in text and "2 scenarios with 3 episodes each" in text
@@ -362,7 +363,7 @@ def test_the_document_is_current() -> None:
 
 
 def test_without_a_result_the_document_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning_doc, "RESULT", tmp_path / "understanding.json")
+    monkeypatch.setattr(learning_doc, "RESULTS", tmp_path)
     text = learning_doc.render(learning_doc.LEARNING_DOC.read_text(encoding="utf-8"))
     assert text.count("Not made yet: `python -m tierenv.train.studies.understanding") == 3
 
@@ -371,8 +372,8 @@ def test_the_generalist_is_understood_once_it_is_shipped() -> None:
     other, generalist = (Piece(f"policy-{name}", (), (), ()) for name in ("abench", pieces.GENERALIST))
     assert pieces._understood(FULL, [other], []) == []
     (piece,) = pieces._understood(FULL, [other, generalist], [])
-    assert piece.needs == (generalist,) and piece.outputs == (learning_doc.RESULT,)
-    assert piece.commands[0][-2:] == ("--output", str(learning_doc.RESULT))
+    assert piece.needs == (generalist,) and piece.outputs == (RESULTS / "understanding.json",)
+    assert piece.commands[0][-2:] == ("--output", str(RESULTS / "understanding.json"))
 
 
 @pytest.mark.parametrize(

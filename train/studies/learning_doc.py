@@ -16,21 +16,27 @@ from tierenv.train.texts import counted, listed, percent_interval, short
 from tierenv.tunables import TUNABLES
 
 LEARNING_DOC = ROOT / "docs" / "learning.md"
-RESULT = RESULTS / "understanding.json"
+COMMANDS = {
+    "understanding.json": f"understanding {GENERALIST} --output results/understanding.json",
+    "generalist-ways.json": "ways --json results/generalist-ways.json",
+}
+"""Of `tierenv.train.studies`: what makes a result, by its file."""
 
 PART_WORDS = dict(zip(PARTS, ("first tenth", "after"), strict=True))
 
 Result = dict[str, Any]
 
 
-def of_result(make: Callable[[Result], str]) -> Callable[[], str]:
-    """A part made of results/understanding.json; where that is to come, how it is made."""
+def of_result(make: Callable[[Result], str], file: str = "understanding.json") -> Callable[[], str]:
+    """A part made of a result; where that is to come, how it is made."""
 
     def part() -> str:
-        if not RESULT.exists():
-            command = f"python -m tierenv.train.studies.understanding {GENERALIST} --output results/understanding.json"
-            return f"Not made yet: `{command}` makes it."
-        return make(read_json(RESULT))
+        path = RESULTS / file
+        return (
+            make(read_json(path))
+            if path.exists()
+            else f"Not made yet: `python -m tierenv.train.studies.{COMMANDS[file]}` makes it."
+        )
 
     return part
 
@@ -118,6 +124,26 @@ def tree(result: Result) -> str:
     )
 
 
+def ways(result: Result) -> str:
+    """What each way of training comes to."""
+    groups = list(result["scenarios"])
+    rows = [
+        [
+            f"*{row['way']}*: {row['what_differs']}",
+            str(row["seed"]),
+            *(f"{row['time_over_no_migration'][group]:.3f}" for group in groups),
+            f"{row['worst']:.3f}",
+            f"{row['total']:.3f}",
+        ]
+        for row in result["rows"]
+    ]
+    table = markdown_table(["what differs", "seed", *groups, "worst", "total"], rows, numbers_from=1)
+    return (
+        f"{counted(result['timesteps'], 'environment step')} each; mean time over no migration of the best model, by "
+        f"what is at stake, {counted(result['seeds'], 'episode')} of each scenario for selection:\n\n{table}"
+    )
+
+
 def _of_what(result: Result) -> str:
     scenarios = counted(len(result["groups"][0]["scenarios"]), "scenario")
     return (
@@ -160,7 +186,12 @@ def _worst(row: dict[str, Any]) -> str:
     return f"{row['worst']['ratio']:.3f} (`{row['worst']['scenario']}`)"
 
 
-PARTS_OF_DOCUMENT = {"does": of_result(does), "features": of_result(features), "tree": of_result(tree)}
+PARTS_OF_DOCUMENT = {
+    "does": of_result(does),
+    "features": of_result(features),
+    "tree": of_result(tree),
+    "ways": of_result(ways, "generalist-ways.json"),
+}
 
 
 def render(text: str) -> str:

@@ -80,6 +80,7 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
         _study(scale, "search_curves", "search-curves"),
         _study(scale, "open_loop", "open-loop"),
         _study(scale, "growth", "sweep"),
+        _study(scale, "ways", "generalist-ways"),
         _study(scale, "kernel_c", "kernel-c", (_digest("agents/export/c_source"),), shipped),
         _measured(scale, "fidelity", ("-m", "tierenv.train", "fidelity"), ("tierenv.train.fidelity",)),
         _measured(scale, "bench", ("-m", "tierenv.train", "bench"), ("tierenv.train.bench",)),

@@ -44,9 +44,8 @@ class Way:
     mix: Mapping[str, float] | None = None
     """Shares of the kinds of scenarios that are trained on; None for the family's."""
 
-    def configuration(self, timesteps: int, seed: int) -> TrainingConfig:
+    def configuration(self, preset: TrainingConfig, timesteps: int, seed: int) -> TrainingConfig:
         """The training. Raises `ConfigError` for one that there is not."""
-        preset = load_training_config(PRESET)
         assert preset.family is not None
         changes = dict(self.changes) | {"hyperparameters": dict(preset.hyperparameters) | dict(self.hyperparameters)}
         if self.mix is not None:
@@ -99,6 +98,8 @@ WAYS = {
 class WaysStudy:
     """Train the generalist in several ways and compare what each comes to."""
 
+    preset: Annotated[str, arg(metavar="CONFIG")] = PRESET
+    """Training configuration that is changed: a path, or a name from `tierenv list algorithms`."""
     timesteps: int = 1_200_000
     """Environment steps of each training."""
     training_seeds: int = 1
@@ -113,11 +114,11 @@ class WaysStudy:
     """Write the result to this file, for machines."""
 
 
-def train(options: WaysStudy, name: str, seed: int) -> Path | None:
+def train(options: WaysStudy, preset: TrainingConfig, name: str, seed: int) -> Path | None:
     """Train, or go on with, one run. Returns its folder, None if it was interrupted."""
     from tierenv.train.learn import learn  # here, because torch is in no base installation
 
-    config = WAYS[name].configuration(options.timesteps, seed)
+    config = WAYS[name].configuration(preset, options.timesteps, seed)
     folder = options.folder / f"{name.replace(' ', '-')}-s{seed}"
     open_run = RunDirectory.resume if (folder / "config.yaml").exists() else RunDirectory.create
     with (
@@ -127,10 +128,10 @@ def train(options: WaysStudy, name: str, seed: int) -> Path | None:
         return None if learn(config, run, report_progress).is_interrupted else folder
 
 
-def judge(options: WaysStudy, runs: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
+def judge(options: WaysStudy, preset: TrainingConfig, runs: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
     """What the result file holds."""
-    scenarios = load_training_config(PRESET).selection_scenarios
-    with journal_of("ways", PRESET, options.seeds) as journal:
+    scenarios = preset.selection_scenarios
+    with journal_of("ways", options.preset, options.seeds) as journal:
         batch = Batch(scenarios, seed_blocks.block(seed_blocks.EVALUATION, options.seeds, "--seeds"), journal)
         nothing = np.array([times.mean() for times in batch.by_scenario(batch.no_migration.objective)])
         groups = {group.name: list(group.members) for group in batch.groups}
@@ -165,14 +166,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, judge and print a line for each training. Returns the exit code: 130 if it was interrupted."""
     options = tyro.cli(WaysStudy, args=arguments, prog="python -m tierenv.train.studies.ways")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    preset = load_training_config(options.preset)
     runs: dict[tuple[str, int], Path] = {}
     for name in options.ways:
         for seed in range(options.training_seeds):
-            folder = train(options, name, seed)
+            folder = train(options, preset, name, seed)
             if folder is None:
                 return INTERRUPTED
             runs[name, seed] = folder
-    result = judge(options, runs)
+    result = judge(options, preset, runs)
     groups = list(result["scenarios"])
     cells = [
         [row["way"], str(row["seed"])]
