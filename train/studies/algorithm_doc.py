@@ -46,7 +46,7 @@ def comparison() -> str:
     """What each algorithm made of equal time, from results/algorithms.json; where that is to come, how it is made."""
     if not RESULT.exists():
         made_by = "`.venv/bin/doit -f train/studies/dodo.py algorithms`"
-        return f"{made_by} makes the table: three trainings of 15 minutes each, six hours in all."
+        return f"{made_by} makes the table: three trainings of 15 minutes each, six hours of one processor in all."
     result = read_json(RESULT)
     scenarios = list(result[BASELINE])
     lines = []

@@ -2,7 +2,8 @@
 
 Each configuration of `tierenv.train.algorithms`' table for the moving hot set is trained with several seeds, one after
 the other, for the same wall time, evaluations not counted, and judged beside the best static setting where the hot set
-moves. A study that was stopped goes on with the runs that are not done. The machine should have nothing else to do.
+moves. Every training has one processor: times are equal as long as no more of them are made at once than there are
+processors. A study that was stopped goes on with the runs that are not done.
 """
 
 import logging
@@ -76,7 +77,7 @@ def train(options: AlgorithmsStudy, algorithm: str, seed: int) -> Trained | None
     from tierenv.train.learn import learn  # here, because torch is in no base installation
 
     config = load_training_config(f"{algorithm}-moving-hot-set").with_overrides(
-        seed=seed, timesteps=MOST_TIMESTEPS, wall_time=options.wall_time
+        seed=seed, timesteps=MOST_TIMESTEPS, wall_time=options.wall_time, torch_threads=1, simulator_threads=1
     )
     folder = options.folder / f"{config.name}-s{seed}"
     open_run = RunDirectory.resume if (folder / "config.yaml").exists() else RunDirectory.create
