@@ -265,8 +265,8 @@ def _check_same_task(config: TrainingConfig, other: Scenario, path: str) -> None
             f"{first.name}, {first.control_interval:g}s"
         )
 
-    if other.daemon == first.daemon:
-        return
+    if other is not first and other.daemon == first.daemon:
+        return  # said of a thousand scenarios once
 
     def observed(daemon: Daemon) -> list[dict[str, Any]]:
         return observation_definition(observation_rows(config.observation, daemon, f"{path}: observation"))
