@@ -308,7 +308,9 @@ def _check_start(config: TrainingConfig, algorithm: Algorithm, path: str) -> Non
 
 def _check_start_from(config: TrainingConfig, algorithm: Algorithm, path: str) -> None:
     """Refuse an algorithm that cannot begin as another policy, and a policy that this one cannot begin as."""
-    if config.start_from is not None and algorithm.actor != ABLE:
+    if config.start_from is None:
+        return
+    if algorithm.actor != ABLE:
         able = ", ".join(name for name, row in ALGORITHMS.items() if row.actor == ABLE)
         raise ConfigError(f"{path}: start_from: {algorithm.name} cannot begin as another policy; allowed with {able}")
     try:

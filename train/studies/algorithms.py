@@ -22,11 +22,11 @@ from tierenv.train.config import TrainingConfig, load_training_config
 from tierenv.train.evaluate import evaluate
 from tierenv.train.evaluation import Row
 from tierenv.train.judging import BASELINE
-from tierenv.train.progress import shown_progress
 from tierenv.train.provenance import git_revision, machine
-from tierenv.train.run_dir import RunDirectory, write_json
+from tierenv.train.run_dir import write_json
+from tierenv.train.studies.training import trained
 from tierenv.train.tables import plain_table
-from tierenv.train.verbs.common import INTERRUPTED, stderr_console
+from tierenv.train.verbs.common import INTERRUPTED
 
 SCENARIOS = ("moving-hot-set", "moving-hot-set-far")
 MOST_TIMESTEPS = 1_000_000_000
@@ -74,21 +74,12 @@ class Trained:
 
 def train(options: AlgorithmsStudy, algorithm: str, seed: int) -> Trained | None:
     """Train, or go on with, one run. Returns None if it was interrupted."""
-    from tierenv.train.learn import learn  # here, because torch is in no base installation
-
     config = load_training_config(f"{algorithm}-moving-hot-set").with_overrides(
         seed=seed, timesteps=MOST_TIMESTEPS, wall_time=options.wall_time, torch_threads=1, simulator_threads=1
     )
     folder = options.folder / f"{config.name}-s{seed}"
-    open_run = RunDirectory.resume if (folder / "config.yaml").exists() else RunDirectory.create
-    with (
-        open_run(folder, config, f"python -m tierenv.train.studies.algorithms, {config.name}") as run,
-        shown_progress(folder.name, stderr_console()) as report_progress,
-    ):
-        result = learn(config, run, report_progress)
-    if result.is_interrupted:
-        return None
-    return Trained(config, folder, result.timesteps, result.trained_s)
+    result = trained(config, folder, f"python -m tierenv.train.studies.algorithms, {config.name}")
+    return None if result is None else Trained(config, folder, *result)
 
 
 def judge(options: AlgorithmsStudy, runs: Sequence[Trained]) -> dict[str, Any]:

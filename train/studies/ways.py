@@ -10,23 +10,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 from rich.console import Console
 from tyro.conf import arg
 
+from tierenv.agents.foreign import kind_of
 from tierenv.agents.policies import load_policy
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import TrainingConfig, checked, load_training_config
 from tierenv.train.journal import journal_of
-from tierenv.train.progress import shown_progress
+from tierenv.train.judging import over_no_migration, standings
+from tierenv.train.outcomes import Outcome
 from tierenv.train.provenance import git_revision
-from tierenv.train.run_dir import RunDirectory, write_json
-from tierenv.train.studies.batch import Batch
+from tierenv.train.run_dir import write_json
+from tierenv.train.studies.batch import ALL, Batch
+from tierenv.train.studies.training import trained
 from tierenv.train.tables import plain_table
-from tierenv.train.verbs.common import INTERRUPTED, stderr_console
+from tierenv.train.verbs.common import INTERRUPTED
 
 PRESET = "ppo-generalist"
 
@@ -116,16 +119,9 @@ class WaysStudy:
 
 def train(options: WaysStudy, preset: TrainingConfig, name: str, seed: int) -> Path | None:
     """Train, or go on with, one run. Returns its folder, None if it was interrupted."""
-    from tierenv.train.learn import learn  # here, because torch is in no base installation
-
     config = WAYS[name].configuration(preset, options.timesteps, seed)
     folder = options.folder / f"{name.replace(' ', '-')}-s{seed}"
-    open_run = RunDirectory.resume if (folder / "config.yaml").exists() else RunDirectory.create
-    with (
-        open_run(folder, config, f"python -m tierenv.train.studies.ways, {name}") as run,
-        shown_progress(folder.name, stderr_console()) as report_progress,
-    ):
-        return None if learn(config, run, report_progress).is_interrupted else folder
+    return None if trained(config, folder, f"python -m tierenv.train.studies.ways, {name}") is None else folder
 
 
 def judge(options: WaysStudy, preset: TrainingConfig, runs: Mapping[tuple[str, int], Path]) -> dict[str, Any]:
@@ -133,25 +129,25 @@ def judge(options: WaysStudy, preset: TrainingConfig, runs: Mapping[tuple[str, i
     scenarios = preset.selection_scenarios
     with journal_of("ways", options.preset, options.seeds) as journal:
         batch = Batch(scenarios, seed_blocks.block(seed_blocks.EVALUATION, options.seeds, "--seeds"), journal)
-        nothing = np.array([times.mean() for times in batch.by_scenario(batch.no_migration.objective)])
-        groups = {group.name: list(group.members) for group in batch.groups}
-        rows = []
-        for (name, seed), folder in runs.items():
-            episodes = batch.run(load_policy(str(folder), scenarios[0]))
-            own = np.array([times.mean() for times in batch.by_scenario(episodes.objective)])
-            ratios = own / nothing
-            rows.append(
-                {
-                    "way": name,
-                    "what_differs": WAYS[name].words,
-                    "seed": seed,
-                    "time_over_no_migration": {
-                        group: float(ratios[members].mean()) for group, members in groups.items()
-                    },
-                    "worst": float(ratios.max()),
-                    "total": float(own.sum() / nothing.sum()),
-                }
-            )
+        played = {str(folder): batch.run(load_policy(str(folder), scenarios[0])) for folder in runs.values()}
+        outcomes = batch.outcomes(played, {name: kind_of(name) for name in played})
+        groups = {group.name: group.members for group in batch.groups}
+    totals = {standing.name: standing.over_no_migration.value for standing in standings(outcomes)}
+    rows = []
+    for (name, seed), folder in runs.items():
+        ratios = {number: _over_no_migration(outcomes[number], str(folder)) for number in groups[ALL]}
+        rows.append(
+            {
+                "way": name,
+                "what_differs": WAYS[name].words,
+                "seed": seed,
+                "time_over_no_migration": {
+                    group: fmean(ratios[number] for number in members) for group, members in groups.items()
+                },
+                "worst": max(ratios.values()),
+                "total": totals[str(folder)],
+            }
+        )
     return {
         "schema": 1,
         "git_revision": git_revision(),
@@ -160,6 +156,12 @@ def judge(options: WaysStudy, preset: TrainingConfig, runs: Mapping[tuple[str, i
         "scenarios": {group: len(members) for group, members in groups.items()},
         "rows": rows,
     }
+
+
+def _over_no_migration(outcome: Outcome, policy: str) -> float:
+    ratio = over_no_migration(outcome, policy)
+    assert ratio is not None, "whose stake is known has both"
+    return ratio.value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
