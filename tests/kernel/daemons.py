@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.live.hosts import bundle, network
 from tierenv.agents.export import export_policy
-from tierenv.daemon import load_daemon
+from tierenv.agents.network import Network
+from tierenv.daemon import Daemon, load_daemon
 from tierenv.scenario import load_scenario
 
 INTERVAL_S = 0.25
@@ -38,12 +40,21 @@ def sources(folder: Path) -> dict[str, Path]:
     record = folder / "guest-daemon.yaml"
     record.write_text(RECORD)
     daemon = load_daemon(str(record))
-    model = network(32, 32, daemon=daemon, observation=OBSERVATION)
+    model = scanning_often(network(32, 32, daemon=daemon, observation=OBSERVATION), daemon)
     policy = bundle(folder / "daemon-bundle", model, INTERVAL_S, daemon, OBSERVATION)
     exports = {name: folder / name for name in ("static", "learned")}
     export_policy(SETTING, "daemon", exports["static"], load_scenario("moving-hot-set").under(daemon))
     export_policy(str(policy), "daemon", exports["learned"])
     return exports
+
+
+def scanning_often(model: Network, daemon: Daemon) -> Network:
+    """The network with short scan periods whatever it observes: with long ones a slow guest counts nothing in time."""
+    row = list(daemon.tunables).index("scan_period")
+    weights, biases = model.weights[-1].copy(), model.biases[-1].copy()
+    weights[row] *= 0.2
+    biases[row] = -0.5
+    return replace(model, weights=(*model.weights[:-1], weights), biases=(*model.biases[:-1], biases))
 
 
 def spoil_policy(source: Path) -> None:
