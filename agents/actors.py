@@ -35,6 +35,8 @@ class Actor:
     log_std: str | None = None
     """Logarithm of the noise's standard deviation: a tensor, or a layer where it depends on the state."""
     is_log_std_layer: bool = False
+    is_log_std_of_units: bool = False
+    """Whether each unit of the last hidden layer has noise of its own for each output."""
     memory: str | None = None
     """Name of the LSTM that the hidden layers look at."""
     copies: int = 2
@@ -72,7 +74,7 @@ class Actor:
         if self.is_log_std_layer:
             shapes |= {f"{self.log_std}.weight": (num_outputs, sizes[-2]), f"{self.log_std}.bias": (num_outputs,)}
         elif self.log_std is not None:
-            shapes[self.log_std] = (num_outputs,)
+            shapes[self.log_std] = (sizes[-2], num_outputs) if self.is_log_std_of_units else (num_outputs,)
         return shapes
 
     def network(
@@ -112,6 +114,9 @@ def advantages(weight: Array, bias: Array, num_choices: int) -> tuple[Array, Arr
 
 ACTORS = {
     "gaussian": Actor(("ppo", "a2c"), "mlp_extractor.policy_net", "action_net", "clip", log_std="log_std"),
+    "gaussian-of-units": Actor(
+        ("ppo-gsde",), "mlp_extractor.policy_net", "action_net", "clip", log_std="log_std", is_log_std_of_units=True
+    ),
     "squashed": Actor(
         ("sac", "tqc"), "actor.latent_pi", "actor.mu", "tanh", log_std="actor.log_std", is_log_std_layer=True, copies=24
     ),
@@ -127,8 +132,9 @@ ACTORS = {
         memory="lstm_actor",
     ),
 }
-"""By name: a normal distribution about a clipped mean; one behind tanh; tanh alone; a value for each choice of a menu;
-quantiles of the value of each; and the first with a memory."""
+"""By name: a normal distribution about a clipped mean; the same with noise that stays for a while and is linear in the
+last hidden layer (generalised state-dependent exploration, gSDE: Raffin et al. 2021); one behind tanh; tanh alone; a
+value for each choice of a menu; quantiles of the value of each; and the first with a memory."""
 
 FEED_FORWARD = [name for row in ACTORS.values() if not row.is_recurrent for name in row.learned_by]
 """Algorithms whose policies can be exported, for messages."""

@@ -80,7 +80,8 @@ class Algorithm:
             for parameter in parameters
             if parameter.name not in RESERVED and isinstance(parameter.default, scalar)
         }
-        return of_class | dict(self.policy_arguments) | dict(self.own_defaults)
+        own = {name: value for name, value in self.own_defaults.items() if name not in RESERVED}
+        return of_class | dict(self.policy_arguments) | own
 
     def check(self, hyperparameters: Mapping[str, Any], origin: str) -> None:
         """Raise `ConfigError` for a key the algorithm lacks or a value of another kind or out of range."""
@@ -125,6 +126,13 @@ ALGORITHMS = {
     row.name: row
     for row in (
         Algorithm("ppo", "stable_baselines3:PPO", "proximal policy optimisation, on-policy"),
+        Algorithm(
+            "ppo-gsde",
+            "stable_baselines3:PPO",
+            "the same with noise that each environment keeps for a rollout (gSDE), on-policy",
+            actor="gaussian-of-units",
+            own_defaults={"use_sde": True},
+        ),
         Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic, on-policy, one gradient step a rollout"),
         Algorithm(
             "sac",
@@ -202,7 +210,7 @@ RESERVED = (
     )
     | dict.fromkeys(
         ("use_sde", "sde_sample_freq", "use_sde_at_warmup"),
-        "noise that depends on the state makes a network of another form",
+        "ppo-gsde has noise that depends on the state",
     )
 )
 """Constructor arguments a configuration may not set, and what to use instead."""

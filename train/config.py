@@ -128,7 +128,7 @@ class TrainingConfig(ScenarioSet):
     """Another policy that it begins as; then `initial_action` is for tunables which that one does not set."""
     log_std_init: LogStd | ForEachTunable[LogStd] | None = None
     """Start value of the log of the exploration noise's standard deviation, for all tunables or for each; null
-    leaves the algorithm's."""
+    leaves the algorithm's. With ppo-gsde it is that of what each unit of the last hidden layer, at 1, adds."""
     hyperparameters: dict[str, Hyperparameter] = {}
     """Arguments of the constructors of the algorithm and its policy; a file like one of another algorithm keeps none of
     that one's."""
@@ -302,6 +302,11 @@ def _check_start(config: TrainingConfig, algorithm: Algorithm, path: str) -> Non
             f"{path}: log_std_init: the noise of {algorithm.name} is no normal distribution that is learned; "
             f"use hyperparameters.{noise}"
         )
+    if config.reward.overshoot_cost > 0 and actor.output != "clip":
+        raise ConfigError(
+            f"{path}: reward.overshoot_cost={config.reward.overshoot_cost:g}: actions of {algorithm.name} are within "
+            "their range by themselves; leave it out"
+        )
     if config.menu is not None and not algorithm.chooses:
         raise ConfigError(f"{path}: menu: {algorithm.name} sets every tunable and chooses from none; leave it out")
 
@@ -310,8 +315,8 @@ def _check_start_from(config: TrainingConfig, algorithm: Algorithm, path: str) -
     """Refuse an algorithm that cannot begin as another policy, and a policy that this one cannot begin as."""
     if config.start_from is None:
         return
-    if algorithm.actor != ABLE:
-        able = ", ".join(name for name, row in ALGORITHMS.items() if row.actor == ABLE)
+    if algorithm.actor not in ABLE:
+        able = ", ".join(name for name, row in ALGORITHMS.items() if row.actor in ABLE)
         raise ConfigError(f"{path}: start_from: {algorithm.name} cannot begin as another policy; allowed with {able}")
     try:
         config.start_tensors()

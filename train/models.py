@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -70,6 +71,8 @@ def make_model(config: TrainingConfig, origin: Path, adapter: VecEnv) -> BaseAlg
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(f"{origin}: hyperparameters: {algorithm.name}: {_one_line(error)}") from None
     _set_start(model.policy, algorithm.acts_by, config)
+    if config.reward.overshoot_cost > 0:
+        model.policy.action_space = Box(-1, 1, adapter.action_space.shape, np.float32)  # it is judged within the range
     return model
 
 

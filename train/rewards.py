@@ -3,7 +3,7 @@
 The reward of a step is what the environment gives (`tierenv.reward`, shaping included), in units of the time with every
 page fast, and terms of the forms that a configuration asks for, all times the factor of the scenario and the scale:
 
-    reward' = scale * factor * (reward - (F - 1) (E' - E) / reference - cost * pages / reference)
+    reward' = scale * factor * (reward - (F - 1) (E' - E) / reference - cost * pages / reference - overshoot * beyond)
 
 * factor, with `normalise: gap`: 0.5 sqrt(reference / max(gap, 0.01 reference)), gap being the time of no migration less
   the clairvoyant bound. A scenario on which much can be won would otherwise drown those on which little can. A constant
@@ -15,6 +15,9 @@ page fast, and terms of the forms that a configuration asks for, all times the f
   episode loses nothing changes. With gamma below 1 a loss made good later costs all the same.
 * cost, `move_cost`: seconds for each page promoted or demoted. Bias: towards fewer moves than are best, by as much as
   the cost is above 0; what a move takes is in the time already.
+* overshoot, `overshoot_cost`: beyond is the sum of max(|a| - 1, 0)^2 over the coordinates a of the action before it is
+  clipped to its range. Out there nothing that an algorithm tries makes a difference, and a mean that got there never
+  learns to come back. Bias: none, as long as the mean can stay within the range.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -31,6 +35,8 @@ from tierenv.scenario import Scenario
 
 Floats = NDArray[np.float64]
 
+REACH = 2.0
+"""How far an action may go before it is clipped, where it costs something: as far as exploration takes it."""
 NUM_POINTS = 257
 """Of the curve of time over work done: half a percent of an episode apart."""
 
@@ -48,6 +54,9 @@ class RewardForm(Record):
     """How often time counts that no migration would not have taken: 1 as any other."""
     move_cost: Seconds = 0.0
     """Cost of each page promoted or demoted, beside the time that moving takes."""
+    overshoot_cost: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Cost of an action beyond its range, by the square of how far: out there an algorithm learns nothing. For those
+    whose actions are clipped."""
 
     @property
     def needs_baselines(self) -> bool:
@@ -95,16 +104,29 @@ class Rewards:
         self._excess_s = np.zeros(len(baselines))
         self._moved = np.zeros(0)
 
+    def reach(self, space: Space[Any]) -> Space[Any]:
+        """What the learner may do on machines whose actions are of a space: more than that where it costs something."""
+        if not self._form.overshoot_cost:
+            return space
+        return Box(-REACH, REACH, space.shape, np.float32)
+
+    def within(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is done of what the learner wanted, float32[n, T]."""
+        return np.clip(actions, -1, 1) if self._form.overshoot_cost else actions
+
     def restart(self, info: Mapping[str, Any]) -> None:
         """All episodes begin; info of the reset."""
         self._excess_s[:] = 0.0
         self._moved = _moved(info)
 
-    def apply(self, rewards: Floats, info: Mapping[str, Any], dones: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def apply(
+        self, rewards: Floats, actions: NDArray[np.float32], info: Mapping[str, Any], dones: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
         """float32[n]: what the learner sees for rewards float64[n] of a step.
 
         Args:
             rewards: of the environment.
+            actions: float32[n, T], as the learner wanted them.
             info: of the step, in mode SAME_STEP.
             dones: bool[n]: machines whose episode ended in it.
         """
@@ -117,8 +139,10 @@ class Rewards:
         if form.move_cost > 0:
             extra -= form.move_cost * (_moved(after) - self._moved)
             self._moved = _moved(info)
-        seen: NDArray[np.float32] = (self._factor * (rewards + extra / info["reference_s"])).astype(np.float32)
-        return seen
+        seen = rewards + extra / info["reference_s"]
+        if form.overshoot_cost > 0:
+            seen = seen - form.overshoot_cost * np.square(np.maximum(np.abs(actions) - 1, 0)).sum(axis=1)
+        return (self._factor * seen).astype(np.float32)
 
     def _no_migration_s(self, work_done: Floats) -> Floats:
         """float64[n]: time in which no migration does shares of the work float64[n] [s]."""

@@ -23,8 +23,8 @@ from tierenv.history import NO_HISTORY
 from tierenv.reading import FileText
 from tierenv.records import Record, is_bare_word, locate
 
-ABLE = "gaussian"
-"""Form of the actors that can begin as another one: a row of `tierenv.agents.actors`."""
+ABLE = ("gaussian", "gaussian-of-units")
+"""Forms of the actors that can begin as another one: rows of `tierenv.agents.actors`."""
 
 
 def _placed(value: Any) -> Any:

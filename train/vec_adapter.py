@@ -77,7 +77,7 @@ class TieredMemoryVecEnv(BatchVecEnv):
         """Wall time spent in the environment [s]."""
         self.machine_s = 0.0
         """Modelled time that has passed in all environments: what real machines would have been busy [s]."""
-        action_space = env.single_action_space if menu is None else Discrete(len(menu))
+        action_space = self._rewards.reach(env.single_action_space) if menu is None else Discrete(len(menu))
         super().__init__(env.num_envs, env.single_observation_space, action_space)
         # Shared by all steps without an end of episode: building dictionaries would cost more than the model.
         self._empty_infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
@@ -118,7 +118,7 @@ class TieredMemoryVecEnv(BatchVecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Step all environments; those that end start anew in the same step."""
         before = time.perf_counter()
-        observations, rewards, terminated, truncated, info = self.env.step(self._actions)
+        observations, rewards, terminated, truncated, info = self.env.step(self._rewards.within(self._actions))
         self.seconds_in_model += time.perf_counter() - before
         self._returns += rewards
         self._lengths += 1
@@ -133,7 +133,7 @@ class TieredMemoryVecEnv(BatchVecEnv):
                 infos[index] = self._final_info(int(index), bool(truncated[index] and not terminated[index]), info)
             self._returns[dones] = 0
             self._lengths[dones] = 0
-        return observations, self._rewards.apply(rewards, info, dones), dones, infos
+        return observations, self._rewards.apply(rewards, self._actions, info, dones), dones, infos
 
     def _final_info(self, index: int, is_truncated: bool, info: dict[str, Any]) -> dict[str, Any]:
         final = info["final_info"]

@@ -38,7 +38,7 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
     ("changes", "message"),
     [
         ({"seedling": 3}, "seedling: unknown key; did you mean 'seed'?"),
-        ({"algorithm": "pppo"}, "algorithm='pppo': unknown; did you mean 'ppo'?; allowed: ppo, a2c,"),
+        ({"algorithm": "pppo"}, "algorithm='pppo': unknown; did you mean 'ppo'?; allowed: ppo, ppo-gsde, a2c,"),
         ({"timesteps": None}, "timesteps: required key is missing"),
         ({"gamma": 1.5}, "gamma=1.5: must be less than or equal to 1"),
         ({"num_envs": 0}, "num_envs=0: must be greater than or equal to 1"),
@@ -54,8 +54,12 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
         ({"hyperparameters": {"n_steps": "many"}}, "hyperparameters.n_steps='many': must be a whole number"),
         ({"hyperparameters": {"n_steps": True}}, "hyperparameters.n_steps=True: must be a whole number"),
         ({"hyperparameters": {"normalize_advantage": 3}}, "normalize_advantage=3: must be true or false"),
-        ({"hyperparameters": {"use_sde": True}}, "hyperparameters.use_sde: set by the run itself; noise that depends"),
+        ({"hyperparameters": {"use_sde": True}}, "hyperparameters.use_sde: set by the run itself; ppo-gsde has noise"),
         ({"hyperparameters": {"n_steps": 8, "batch_size": 33}}, "batch_size=33: must divide"),
+        (
+            {"algorithm": "sac", "hyperparameters": {}, "reward": {"overshoot_cost": 1}},
+            "reward.overshoot_cost=1: actions of sac are within their range by themselves; leave it out",
+        ),
         ({"observation": {"stack": 10**9}}, "observation.stack=1000000000: must be less than or equal to 256"),
         ({"observation": {"averages": [3]}}, "observation.averages.0: average over 3 steps: must be a power of two"),
         ({"observation": {"features": ["idel"]}}, "observation: features: idel: no such feature; did you mean 'idle'?"),

@@ -44,6 +44,7 @@ class Played:
     """Sum of the learner's."""
     elapsed_s: NDArray[np.float64]
     moved: NDArray[np.float64]
+    steps: NDArray[np.float64]
     reference_s: NDArray[np.float64]
 
 
@@ -59,19 +60,20 @@ def play(form: RewardForm, baselines: list[Baseline], action: Any, **limits: Any
     adapter.seed(7)
     adapter.reset()
     _, info = twin.reset(seed=7)
-    plain, seen, elapsed, moved = (np.zeros(NUM_MACHINES) for _ in range(4))
+    plain, seen, elapsed, moved, steps = (np.zeros(NUM_MACHINES) for _ in range(5))
     is_over = np.zeros(NUM_MACHINES, dtype=np.bool_)
     actions = np.tile(np.array(action, np.float32), (NUM_MACHINES, 1))
     while not is_over.all():
         _, rewards, dones, _ = adapter.step(actions)
-        _, own, _, _, info = twin.step(actions)
+        _, own, _, _, info = twin.step(np.clip(actions, -1, 1))
         plain[~is_over] += own[~is_over]
         seen[~is_over] += rewards[~is_over]
+        steps[~is_over] += 1
         for index in np.flatnonzero(dones & ~is_over):
             final = {key: info["final_info"][key][index] for key in ("elapsed_s", "promoted_pages", "demoted_pages")}
             elapsed[index], moved[index] = final["elapsed_s"], final["promoted_pages"] + final["demoted_pages"]
         is_over |= dones
-    return Played(plain, seen, elapsed, moved, np.array(info["reference_s"]))
+    return Played(plain, seen, elapsed, moved, steps, np.array(info["reference_s"]))
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,16 @@ def test_each_page_moved_costs_its_time(baselines: list[Baseline]) -> None:
     played = play(RewardForm(move_cost="2us"), [], STEADY)  # type: ignore[arg-type]
     assert played.moved.min() > 0
     np.testing.assert_allclose(played.seen, played.plain - 2e-6 * played.moved / played.reference_s, atol=1e-5)
+
+
+def test_actions_beyond_their_range_cost_their_square_and_are_clipped() -> None:
+    played = play(RewardForm(overshoot_cost=0.5), [], [1.5, -1.2, 0.3])
+    np.testing.assert_allclose(played.seen, played.plain - 0.5 * (0.25 + 0.04) * played.steps, rtol=1e-4)
+
+
+def test_without_that_cost_they_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"actions: must lie in \[-1, 1\]"):
+        play(RewardForm(), [], [1.5, -1.2, 0.3])
 
 
 def test_an_episode_cut_short_owes_what_it_has_lost_by_then(baselines: list[Baseline]) -> None:
@@ -153,7 +165,8 @@ def test_the_cost_of_losing_adds_up_to_that_of_the_end(elapsed: list[float], fac
     for number, step_s in enumerate(elapsed, start=1):
         now += step_s
         progress = {"elapsed_s": np.array([now]), "work_done": np.array([number / len(elapsed)])}
-        seen += float(rewards.apply(np.array([-step_s]), counts | progress, np.zeros(1, dtype=np.bool_))[0])
+        actions = np.zeros((1, 3), np.float32)
+        seen += float(rewards.apply(np.array([-step_s]), actions, counts | progress, np.zeros(1, dtype=np.bool_))[0])
     assert seen == pytest.approx(-now - (factor - 1) * max(now - total_s, 0), rel=1e-4, abs=1e-4)
 
 
@@ -189,6 +202,7 @@ def test_bad_forms_are_named(
 
 def test_a_run_trains_on_every_form_and_is_judged_by_time_alone(write_config: WriteConfig, tmp_path: Path) -> None:
     reward = {"scale": 10, "normalise": "gap", "worse_than_no_migration": 3, "move_cost": "1us"}
+    reward |= {"overshoot_cost": 0.1}
     config = load_training_config(str(write_config(reward=reward, timesteps=32)))
     with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:
         best = learn(config, run).best

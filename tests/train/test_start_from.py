@@ -20,6 +20,7 @@ from tierenv.train.config import TrainingConfig, load_training_config
 from tierenv.train.learn import learn
 from tierenv.train.models import make_model
 from tierenv.train.run_dir import RunDirectory
+from tierenv.train.start_from import ABLE
 from tierenv.train.vec_adapter import TieredMemoryVecEnv
 from tierenv.vector_env import TieredMemoryVectorEnv
 
@@ -122,4 +123,4 @@ def test_a_path_is_relative_to_the_file(write_config: WriteConfig, tmp_path: Pat
 
 
 def test_only_the_gaussian_actors_can(write_config: WriteConfig) -> None:
-    assert {name for name, row in ALGORITHMS.items() if row.actor == "gaussian"} == {"ppo", "a2c"}
+    assert {name for name, row in ALGORITHMS.items() if row.actor in ABLE} == {"ppo", "ppo-gsde", "a2c"}

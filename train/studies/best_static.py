@@ -19,16 +19,18 @@ from tierenv.train.search import save_search, search_target
 
 @dataclass(frozen=True)
 class PackagedSettings:
-    """Search the best static settings of packaged suites and store them in configs/policies/best-static.json."""
+    """Search the best static settings of packaged suites or sets of families, for configs/policies/best-static.json."""
 
     targets: Annotated[Positional[tuple[str, ...]], arg(metavar="SUITE_OR_SCENARIO")]
-    """Which."""
+    """Which: suites, scenarios, or FAMILY:SET."""
     daemon: Annotated[str | None, arg(metavar="DAEMON")] = None
     """Daemon in place of the scenarios' own."""
     seeds: Annotated[int, arg(metavar="N")] = 8
     """Tuning episodes for each setting."""
     trials: Annotated[int | None, arg(metavar="N")] = None
     """Settings to draw at random, in place of the grid."""
+    open_final: bool = False
+    """Open the final set of a family, which is logged."""
     output: Annotated[Path, arg(metavar="FILE")] = packaged_path()
     """File that the settings are put into."""
 
@@ -42,9 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drawn = "" if options.trials is None else f"--sampler random --trials {options.trials} "
         with journal_of("best-static", target, options.daemon, options.seeds, options.trials) as journal:
             result = search_target(
-                target, sampler, options.trials, options.seeds, daemon=options.daemon, journal=journal
+                target,
+                sampler,
+                options.trials,
+                options.seeds,
+                daemon=options.daemon,
+                open_final=options.open_final,
+                journal=journal,
             )
-            command = f"tierenv tune {target} {under}{drawn}--seeds {options.seeds} --save"
+            opened = "--open-final " if options.open_final else ""
+            command = f"tierenv tune {target} {under}{opened}{drawn}--seeds {options.seeds} --save"
             save_search(result, command, options.output)
     return 0
 
