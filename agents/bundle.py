@@ -127,12 +127,12 @@ class TreeDescription(Record):
 
 
 class TrainedOn(Record):
-    """A scenario a policy was trained on."""
+    """A scenario a policy was trained on, or a family's training set, whole or the first few."""
 
     name: Name
     """For people."""
     identity: str | None = None
-    """`Scenario.identity`; None where it is not known, as in bundles of schema 1."""
+    """`Scenario.identity`, or `Family.identity_of_split`; None where it is not known, as in bundles of schema 1."""
     control_interval: Seconds | None = None
     """Time between two decisions, likewise."""
 

@@ -50,6 +50,8 @@ class RunConfiguration(NamedRecord):
     """Whose training set it was trained on."""
     family_scenarios: int | None = None
     """The first so many; None: all."""
+    num_envs: int = 1
+    """Environments, each of which began with one of them."""
     algorithm: str = ""
     """For messages: what its tensors are says the manifest."""
     policy_net: HiddenLayers = (64, 64)
@@ -66,8 +68,17 @@ class RunConfiguration(NamedRecord):
 
     @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
-        """What it was trained on. Raises `ConfigError`."""
-        return self.given if self.family is None else self.family.scenarios("training", self.family_scenarios)
+        """What it was trained on; of a family what it began with. Raises `ConfigError`."""
+        if self.family is None:
+            return self.given
+        return self.family.scenarios("training", min(self.num_envs, self.num_scenarios))
+
+    @property
+    def num_scenarios(self) -> int:
+        """How many it was trained on. Raises `ConfigError`."""
+        if self.family is None:
+            return len(self.given)
+        return self.family.number_of("training", self.family_scenarios)
 
     @property
     def daemons(self) -> list[Daemon]:
@@ -79,7 +90,7 @@ class RunConfiguration(NamedRecord):
         """The scenarios, for people."""
         if self.family is None:
             return "; ".join(map(str, self.given))
-        return f"{len(self.scenarios)} scenarios of family {self.family.name}"
+        return f"{self.num_scenarios} scenarios of family {self.family.name}"
 
 
 class _RunDocument(Record):

@@ -159,6 +159,40 @@ def test_reset_of_some_environments_can_seed_them() -> None:
     assert env.np_random_seed == (4, 6, 6)
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_autoreset_goes_on_with_the_scenarios_that_it_is_told(mode: AutoresetMode) -> None:
+    asked: list[int] = []
+
+    def next_scenario(number: int) -> Scenario:
+        asked.append(number)
+        return tiny(size=f"{400 + number}MiB")
+
+    env = TieredMemoryVectorEnv(3, tiny(), autoreset_mode=mode, max_episode_steps=4, next_scenario=next_scenario)
+    twin = TieredMemoryVectorEnv(3, tiny(), autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=4)
+    env.reset(seed=1)
+    twin.reset(seed=1)
+    actions = np.zeros((3, 3), np.float32)
+    for turn in range(3):
+        for _ in range(4):
+            observation, *_ = env.step(actions)
+            twin.step(actions)
+        if mode is AutoresetMode.NEXT_STEP:
+            observation, *_ = env.step(actions)
+        expected = [tiny(size=f"{400 + 3 * turn + index}MiB") for index in range(3)]
+        begun, _ = twin.reset(options={"reset_mask": np.ones(3, dtype=np.bool_), "scenario": expected})
+        np.testing.assert_array_equal(observation, begun)
+        assert list(env.scenarios) == expected
+    assert asked == list(range(9))
+
+
+def test_a_next_scenario_that_does_not_go_with_the_others_is_refused() -> None:
+    limits = {"autoreset_mode": AutoresetMode.SAME_STEP, "max_episode_steps": 1}
+    env = TieredMemoryVectorEnv(2, tiny(), next_scenario=lambda _: tiny(control_interval="3s"), **limits)  # type: ignore[arg-type]
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="control_interval=3s: must be"):
+        env.step(np.zeros((2, 3), np.float32))
+
+
 def test_make_vec_uses_the_native_environment_and_passes_arguments() -> None:
     env = gymnasium.make_vec(
         ENV_ID, num_envs=3, scenario=["abench-8g", "skewed"], autoreset_mode="SameStep", max_episode_steps=4

@@ -49,7 +49,7 @@ SplitName = Literal["training", "selection", "final"]
 """What a set is for."""
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-MAX_SCENARIOS = 1000
+MAX_SCENARIOS = 100_000
 """In a set: as many as a training has machines, at most."""
 LEAST_FINAL = 24
 """Scenarios of a final set: with fewer, one of them decides."""
@@ -239,12 +239,25 @@ class Family(NamedRecord):
         """The scenarios of a set, or the first few. Raises `ConfigError`."""
         return tuple(drawn.scenario for drawn in self.drawn(split, number))
 
+    def number_of(self, split: SplitName, number: int | None = None) -> int:
+        """How many scenarios a set has, or of these the first few that somebody asked for. Raises `ConfigError`."""
+        whole: int = getattr(self.splits, split).scenarios
+        if number is not None and not 1 <= number <= whole:
+            raise ConfigError(f"{number} scenarios of {self.name}:{split}: must be 1 to {whole}")
+        return whole if number is None else number
+
+    def scenario(self, split: SplitName, index: int) -> Scenario:
+        """One scenario of a set, of which no other has to be drawn for it. Raises `ConfigError`."""
+        return self._draw(split, index, *self._plans[split][index]).scenario
+
     def drawn(self, split: SplitName, number: int | None = None) -> list[Drawn]:
         """The scenarios of a set, or the first few, and where they come from. Raises `ConfigError`."""
-        plan = self._plan(split)
-        if number is not None and not 1 <= number <= len(plan):
-            raise ConfigError(f"{number} scenarios of {self.name}:{split}: must be 1 to {len(plan)}")
-        return [self._draw(split, index, *plan[index]) for index in range(len(plan) if number is None else number)]
+        plan = self._plans[split]
+        return [self._draw(split, index, *plan[index]) for index in range(self.number_of(split, number))]
+
+    @cached_property
+    def _plans(self) -> dict[SplitName, list[tuple[str, str]]]:
+        return {split: self._plan(split) for split in SPLITS}
 
     def _plan(self, name: SplitName) -> list[tuple[str, str]]:
         """Form and platform of each scenario.

@@ -1,6 +1,6 @@
 """TieredMemoryVectorEnv: the Gymnasium face of a batch of machines, stepped by one compiled call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -47,6 +47,8 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         max_episode_steps: episodes are truncated after this many steps; None for no such limit.
         autoreset_mode: an `AutoresetMode` or its value ("NextStep", "SameStep", "Disabled").
         render_mode: None, "ansi" or "rgb_array".
+        next_scenario: called where autoreset starts an episode, with 0, 1, 2 and so on, for the record of what runs in
+            it; it must go with the others as one of `reset(options)`. None lets each environment keep its own.
 
     Raises:
         ConfigError: for anything wrong with these.
@@ -68,6 +70,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        next_scenario: Callable[[int], Scenario] | None = None,
     ) -> None:
         check_render_mode(render_mode)
         self._daemon, self._control = find_daemon(daemon), control
@@ -95,6 +98,8 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         self._generator_seeds = [-1] * num_envs
         self._has_ended = np.ones(num_envs, dtype=np.bool_)
         self._is_fresh = True
+        self._next_scenario = next_scenario
+        self._num_taken = 0
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -163,14 +168,14 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
 
         # NEXT_STEP resets once the others have advanced: a new episode must not lose its first interval.
         if is_resetting:
-            observation, info = self._restart(Choice(had_ended, {}, {}))
+            observation, info = self._restart(self._successors(had_ended))
             reward[had_ended] = 0.0
             terminated[had_ended] = False
             truncated[had_ended] = False
         self._has_ended = terminated | truncated
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._has_ended.any():
             ended, final_observation, final_info = self._has_ended, observation, info
-            observation, info = self._restart(Choice(ended, {}, {}))
+            observation, info = self._restart(self._successors(ended))
             info |= _final(ended, final_observation, final_info)
         return observation, reward, terminated, truncated, info
 
@@ -228,6 +233,16 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         if not is_each or not all(isinstance(value, np.random.Generator) for value in values):
             raise ConfigError(f"set_attr('np_random'): must be given a list of {self.num_envs} different generators")
         self._generators, self._generator_seeds = [*values], [-1] * self.num_envs
+
+    def _successors(self, ended: Flags) -> Choice:
+        """What runs next where an episode has ended. Raises `ConfigError` for a scenario that does not go with them."""
+        scenarios: dict[int, Scenario] = {}
+        if self._next_scenario is not None:
+            for index in map(int, np.flatnonzero(ended)):
+                scenarios[index] = self._next_scenario(self._num_taken)
+                self.task.check_scenario(index, scenarios[index])
+                self._num_taken += 1
+        return Choice(ended, scenarios, {})
 
     def _restart(self, choice: Choice) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start the next episode of the environments that were chosen."""

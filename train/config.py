@@ -86,8 +86,8 @@ class TrainingConfig(ScenarioSet):
     """A training run."""
 
     scenarios: Scenarios = ()
-    """In the order of the tables; environment i of a training has scenario i mod their number. `family` may be given in
-    their place."""
+    """In the order of the tables; environment i of a training begins with scenario i mod their number. Where there are
+    fewer environments, one whose episode ends takes the next in turn. `family` may be given in their place."""
     family: Annotated[Family, Reference("families")] | None = None
     """Family in place of `scenarios`: its training set is trained on, the best model is chosen on its selection set."""
     family_scenarios: Annotated[int, Field(ge=1, le=MAX_SCENARIOS)] | None = None
@@ -166,8 +166,23 @@ class TrainingConfig(ScenarioSet):
         if self.family is None:
             return super().resolved()
         family = self.family if self.daemon is None else self.family.under(self.daemon)
-        scenarios = family.scenarios("training", self.family_scenarios)
+        number = family.number_of("training", self.family_scenarios)
+        scenarios = family.scenarios("training", min(self.num_envs, number))
         return self.model_copy(update={"family": family, "scenarios": scenarios, "daemon": None})
+
+    @property
+    def num_scenarios(self) -> int:
+        """How many are trained on; of a family `scenarios` are those alone that the environments begin with."""
+        if self.family is None:
+            return len(self.scenarios)
+        return self.family.number_of("training", self.family_scenarios)
+
+    def scenario(self, index: int) -> Scenario:
+        """One of those that are trained on. Raises `ConfigError`."""
+        if index < len(self.scenarios):
+            return self.scenarios[index]
+        assert self.family is not None
+        return self.family.scenario("training", index)
 
     @property
     def selection_scenarios(self) -> tuple[Scenario, ...]:
@@ -190,7 +205,10 @@ class TrainingConfig(ScenarioSet):
         given = {key: value for key, value in overrides.items() if value is not None}
         drawn = {} if self.family is None else {"family": self.family, "scenarios": self.scenarios}
         content = self.model_dump(exclude=set(drawn)) | given
-        return validate_record(TrainingConfig, content, f"training configuration {self.name}").model_copy(update=drawn)
+        config = validate_record(TrainingConfig, content, f"training configuration {self.name}")
+        config = config.model_copy(update=drawn)
+        is_other_number = (config.num_envs, config.family_scenarios) != (self.num_envs, self.family_scenarios)
+        return config.resolved() if drawn and is_other_number else config
 
 
 def load_training_config(name_or_path: str) -> TrainingConfig:
@@ -209,11 +227,11 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
-    if config.num_envs < len(config.scenarios):
+    if config.reward.needs_baselines and config.num_envs < config.num_scenarios:
         instead = "family_scenarios says how many of the family" if config.family else "name fewer"
-        least = len(config.scenarios)
         raise ConfigError(
-            f"{path}: num_envs={config.num_envs}: must be at least {least}, one for each scenario; {instead}"
+            f"{path}: num_envs={config.num_envs}: must be at least {config.num_scenarios}, one for each scenario, as "
+            f"rewards are held against no migration; {instead}"
         )
     _check_start(config, algorithm, path)
     _check_start_from(config, algorithm, path)

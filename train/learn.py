@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -313,6 +314,7 @@ def make_adapter(config: TrainingConfig, report_progress: ReportProgress = unrep
         observation=config.observation,
         shaping_gamma=config.gamma if config.shaping else None,
         autoreset_mode=AutoresetMode.SAME_STEP,
+        next_scenario=_in_turns(config),
     )
     baselines: list[Baseline] = []
     if config.reward.needs_baselines:
@@ -323,10 +325,28 @@ def make_adapter(config: TrainingConfig, report_progress: ReportProgress = unrep
 
 
 def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
-    """The scenarios at the resolution the learner acts in."""
-    if config.regions is None:
-        return list(config.scenarios)
-    return [scenario.replace(regions=config.regions) for scenario in config.scenarios]
+    """The scenarios that the environments begin with, at the resolution the learner acts in."""
+    return [_coarse(scenario, config) for scenario in config.scenarios]
+
+
+def _in_turns(config: TrainingConfig) -> Callable[[int], Scenario] | None:
+    """What environments go on with, where there are more scenarios than these: the next, and after the last the first.
+
+    Each is drawn when its turn comes, and kept.
+    """
+    number = config.num_scenarios
+    if number <= config.num_envs:
+        return None
+
+    @cache
+    def scenario(index: int) -> Scenario:
+        return _coarse(config.scenario(index), config)
+
+    return lambda turn: scenario((config.num_envs + turn) % number)
+
+
+def _coarse(scenario: Scenario, config: TrainingConfig) -> Scenario:
+    return scenario if config.regions is None else scenario.replace(regions=config.regions)
 
 
 def set_threads(config: TrainingConfig) -> None:

@@ -12,7 +12,7 @@ from tierenv.agents.export.header import Gain, Origin, describe_training, one_li
 from tierenv.agents.learned import LearnedPolicy
 from tierenv.agents.network import Network
 from tierenv.agents.policies import POLICIES, find_policy_folder
-from tierenv.agents.run_folder import RunFolder
+from tierenv.agents.run_folder import RunConfiguration, RunFolder
 from tierenv.agents.tree import DecisionTree
 from tierenv.daemon import Daemon
 from tierenv.errors import ConfigError
@@ -82,14 +82,14 @@ def learned_source(policy: str, gains: tuple[Gain, ...] = ()) -> LearnedSource:
 
 
 def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
-    scenarios = run.configuration.scenarios
+    daemon = run.configuration.daemons[0]
     name = run.path.resolve().name
     training = _provenance(run)
     origin = Origin(
         policy=name,
         training_run=describe_training(name, training),
         trained_for=run.configuration.trained_on,
-        daemon=scenarios[0].daemon.name,
+        daemon=daemon.name,
         gains=gains,
     )
     policy = LearnedPolicy.load(run.path)
@@ -100,9 +100,9 @@ def _from_run(run: RunFolder, gains: tuple[Gain, ...]) -> LearnedSource:
         )
     return LearnedSource(
         model=policy.network,
-        daemon=scenarios[0].daemon,
-        observation=observation_rows(policy.observation, scenarios[0].daemon),
-        scenarios=tuple(map(TrainedOn.of, scenarios)),
+        daemon=daemon,
+        observation=observation_rows(policy.observation, daemon),
+        scenarios=_trained_on(run.configuration),
         training=_with_origin(training, origin),
         origin=origin,
         is_bundle=False,
@@ -137,9 +137,24 @@ def _with_origin(training: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     return {**training, ORIGIN: origin.rows(), GAINS: [gain.model_dump(mode="json") for gain in origin.gains]}
 
 
+def _trained_on(configuration: RunConfiguration) -> tuple[TrainedOn, ...]:
+    """What a run was trained on, as a bundle lists it: a family's set as one. Raises `ConfigError`."""
+    family, number = configuration.family, configuration.num_scenarios
+    if family is None:
+        return tuple(map(TrainedOn.of, configuration.given))
+    name = f"{family.name}:training" + (f":{number}" if number < family.splits.training.scenarios else "")
+    return (
+        TrainedOn.model_construct(
+            name=name,
+            identity=family.identity_of_split("training"),
+            control_interval=configuration.scenarios[0].control_interval,
+        ),
+    )
+
+
 def _provenance(run: RunFolder) -> dict[str, Any]:
     """Whatever of configuration, manifest and best evaluation the run folder holds; of scenarios their names."""
-    names = [scenario.name for scenario in run.configuration.scenarios]
+    names = [entry.name for entry in _trained_on(run.configuration)]
     provenance: dict[str, Any] = {"config": read_yaml(run.config_path) | {"scenarios": names}}
     provenance |= run.manifest.model_dump(mode="json", include=_FROM_MANIFEST, exclude_unset=True)
     evaluation = run.best_evaluation

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -25,7 +26,7 @@ from tierenv.train.cli import main
 from tierenv.train.config import family_suite, load_suite, load_training_config
 from tierenv.train.evaluate import evaluate
 from tierenv.train.evaluation import Evaluation
-from tierenv.train.learn import Selection, learn
+from tierenv.train.learn import Selection, learn, make_adapter
 from tierenv.train.openings import UNKNOWN_CODE, Openings, read_openings
 from tierenv.train.results import read_evaluation
 from tierenv.train.run_dir import RunDirectory
@@ -460,12 +461,38 @@ def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, fam
     assert [daemon.name for daemon in folder.configuration.daemons] == ["kmmscand-tunable"]
     assert load_training_config(str(folder.config_path)).scenarios == config.scenarios
     source = learned_source(str(tmp_path / "run"))
-    assert source.origin.trained_for == "6 scenarios of family tiny" and len(source.scenarios) == 6
+    assert source.origin.trained_for == "6 scenarios of family tiny"
+    assert [entry.name for entry in source.scenarios] == ["tiny:training:6"]
     with RunDirectory.resume(tmp_path / "run", config.with_overrides(timesteps=256), "tierenv train") as run:
         assert learn(config.with_overrides(timesteps=256), run).timesteps == 256
     other = config.model_copy(update={"family": mine.model_copy(update={"base": {}})})
     with pytest.raises(ConfigError, match=r"family: this run has tiny \(\w+\), the configuration given has tiny \("):
         RunDirectory.resume(tmp_path / "run", other, "tierenv train")
+
+
+def test_more_scenarios_than_environments_have_their_turns(
+    write_config: WriteConfig, family: Path, tmp_path: Path
+) -> None:
+    changes = {"scenarios": None, "family": str(family), "family_scenarios": 7, "shaping": False, "regions": 2}
+    config = load_training_config(str(write_config(num_envs=4, **changes)))
+    mine = load_family(str(family)).scenarios("training", 7)
+    assert config.scenarios == mine[:4] and config.num_scenarios == 7
+    assert config.with_overrides(num_envs=6).scenarios == mine[:6]
+    adapter = make_adapter(config)
+    adapter.seed(0)
+    adapter.reset()
+    begun: list[str] = []
+    before = adapter.get_attr("scenarios")[0]
+    assert [scenario.regions for scenario in before] == [2] * 4
+    while len(begun) < 4:
+        adapter.step(np.zeros((4, 3), np.float32))
+        after = adapter.get_attr("scenarios")[0]
+        begun += [new.name for old, new in zip(before, after, strict=True) if new is not old]
+        before = after
+    assert begun[:4] == [f"tiny-training-{number}" for number in (4, 5, 6, 0)]
+    with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:
+        learn(config, run)
+    assert RunFolder(tmp_path / "run").configuration.trained_on == "7 scenarios of family tiny"
 
 
 def test_a_training_has_the_daemon_that_it_names(write_config: WriteConfig, family: Path) -> None:
@@ -492,7 +519,10 @@ def test_a_training_has_the_daemon_that_it_names(write_config: WriteConfig, fami
             {"scenarios": None, "family": "TINY", "shaping": False, "evaluation": {"scenarios": 11}},
             "11 scenarios of tiny:selection: must be 1 to 10",
         ),
-        ({"scenarios": None, "family": "TINY"}, "num_envs=4: must be at least 10, one for each scenario"),
+        (
+            {"scenarios": None, "family": "TINY", "reward": {"worse_than_no_migration": 2}},
+            "num_envs=4: must be at least 10, one for each scenario",
+        ),
         ({"scenarios": None, "family": "TINY", "num_envs": 16}, "shaping=true"),
     ],
 )
