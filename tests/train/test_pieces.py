@@ -16,7 +16,7 @@ from doit.doit_cmd import DoitMain
 
 from tierenv.train.studies import dodo, sources
 from tierenv.train.studies.piece import FULL, SMALL, Keys, Piece, Scale
-from tierenv.train.studies.pieces import pieces, studies
+from tierenv.train.studies.pieces import generalists, pieces, studies
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,7 +80,7 @@ def test_an_evaluation_depends_on_models_and_policies_but_not_on_reports() -> No
 
 @pytest.mark.parametrize("scale", [FULL, SMALL])
 def test_each_piece_comes_after_those_it_needs_and_no_two_make_one_file(scale: Scale) -> None:
-    table = pieces(scale)
+    table = [*pieces(scale), *generalists(scale)]
     names = [piece.name for piece in table]
     assert len(set(names)) == len(names)
     for index, piece in enumerate(table):
@@ -90,7 +90,7 @@ def test_each_piece_comes_after_those_it_needs_and_no_two_make_one_file(scale: S
 
 
 def test_every_result_and_every_policy_is_a_piece() -> None:
-    table = pieces(FULL)
+    table = [*pieces(FULL), *generalists(FULL)]
     made = {path for piece in [*table, *studies(FULL, table)] for path in piece.outputs}
     committed = [*(ROOT / "results").glob("*.json"), *(ROOT / "configs/policies").glob("*/policy.json")]
     assert {*committed} <= made

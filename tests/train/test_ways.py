@@ -15,7 +15,7 @@ like: ppo-generalist
 family:
   like: generalist
   base: {regions: 4}
-  splits: {training: {scenarios: 128}, selection: {scenarios: 3}}
+  splits: {training: {scenarios: 192}, selection: {scenarios: 3}}
 regions: 2
 num_envs: 128
 hyperparameters: {n_steps: 12, batch_size: 512, n_epochs: 1}
@@ -41,11 +41,12 @@ def differences(preset: TrainingConfig, config: TrainingConfig) -> set[str]:
     return {field for field in theirs if theirs[field] != own[field]}
 
 
-@pytest.mark.parametrize("name", ["preset", "shipped start", "always to win", "losses thrice", "fewer scenarios"])
+@pytest.mark.parametrize("name", ["preset", "shipped start", "always to win", "losses thrice", "one each"])
 def test_a_way_differs_in_what_it_says(preset: TrainingConfig, name: str) -> None:
     way = WAYS[name]
     config = way.configuration(preset, preset.timesteps, preset.seed)
     said = {*way.changes, *(["hyperparameters"] if way.hyperparameters else []), *(["family"] if way.mix else [])}
+    said |= {"family_scenarios"} if way.has_no_turns else set()
     assert differences(preset, config) == said and bool(said) == (name != "preset")
     assert config.selection_scenarios == preset.selection_scenarios, "all are judged on the same"
 
@@ -65,14 +66,14 @@ def test_ways_are_trained_judged_and_told(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     result = tmp_path / "generalist-ways.json"
     where = ["--folder", str(tmp_path / "runs"), "--json", str(result)]
-    few = ["--preset", str(preset_path), "--timesteps", "1536", "--seeds", "1", "--ways", "preset", "long credit"]
+    few = ["--preset", str(preset_path), "--timesteps", "1536", "--seeds", "1", "--ways", "preset", "short credit"]
     assert ways.main([*where, *few]) == 0
     rows = json.loads(result.read_text())["rows"]
-    assert [row["way"] for row in rows] == ["preset", "long credit"]
+    assert [row["way"] for row in rows] == ["preset", "short credit"]
     for row in rows:
         classes = {group: time for group, time in row["time_over_no_migration"].items() if group != "all"}
         assert min(classes.values()) <= row["time_over_no_migration"]["all"] <= max(classes.values()) <= row["worst"]
-    assert "long credit" in capsys.readouterr().out
+    assert "short credit" in capsys.readouterr().out
     monkeypatch.setattr(learning_doc, "RESULTS", tmp_path)
     text = learning_doc.render(learning_doc.LEARNING_DOC.read_text(encoding="utf-8"))
-    assert "| *long credit*: advantages over longer times | 0 | " in text and "1,536 environment steps each" in text
+    assert "| *short credit*: advantages over shorter times | 0 | " in text and "1,536 environment steps each" in text

@@ -19,11 +19,11 @@ from typing import Any
 from tierenv.train.provenance import git_revision
 from tierenv.train.studies.generated import ROOT
 from tierenv.train.studies.piece import FULL, SMALL, Keys, Piece
-from tierenv.train.studies.pieces import pieces, studies
+from tierenv.train.studies.pieces import generalists, pieces, studies
 
 IS_SMALL = os.environ.get("TIERENV_SCALE") == "small"
 SCALE = SMALL if IS_SMALL else FULL
-MADE = pieces(SCALE)
+MADE = pieces(SCALE) + ([] if IS_SMALL else generalists(SCALE))
 PIECES = MADE + ([] if IS_SMALL else studies(SCALE, MADE))
 COMMITTED = [piece for piece in PIECES if not piece.is_kept]
 TIMED = ("bench", "live-cost", "sweep", "kernel-c", "reliability", "algorithms")

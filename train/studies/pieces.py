@@ -15,7 +15,17 @@ TRAINED_ON_KMMSCAND = "ppo-moving-hot-set"
 TRAINED_ON_NUMA = "ppo-numa-balancing"
 NUMA = "numa-balancing"
 GENERALIST = "generalist"
-"""The policy that is to be of use on machines and programs nobody trained it on; understood once it is shipped."""
+"""The policy that is to be of use on machines and programs nobody trained it on, and the family it is judged on."""
+GENERALISTS = {
+    "kmmscand-tunable": GENERALIST,
+    "kmmscand-threshold": f"{GENERALIST}-threshold",
+    NUMA: f"{GENERALIST}-{NUMA}",
+}
+"""Those that are shipped, by daemon; the training of each is called ppo-NAME."""
+GENERALIST_TRIALS = 200
+"""Settings that are tried on each scenario of a set, for its best and for the best of all together."""
+GENERALIST_EPISODES = 8
+"""Of each scenario of the final set."""
 
 ALGORITHM_SEEDS = 3
 """Trainings of each algorithm that are compared."""
@@ -58,6 +68,17 @@ def pieces(scale: Scale) -> list[Piece]:
     ]
 
 
+def generalists(scale: Scale) -> list[Piece]:
+    """The policies for machines and programs of any kind, and how they did on the final set, which they open."""
+    tuned = [_tuned_on_set(scale, split, daemon) for daemon in GENERALISTS for split in ("selection", "final")]
+    made = []
+    for daemon, name in GENERALISTS.items():
+        trained = _trained(scale, f"ppo-{name}", SHIPPED_SEED)
+        evaluated = _evaluated_on_final_set(scale, name, daemon, [*tuned, trained])
+        made += [trained, evaluated, _shipped(scale, name, trained, evaluated)]
+    return [*tuned, *made]
+
+
 def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
     """What takes as long at any scale: figures of the model, of the exports, of reliability and of speed.
 
@@ -65,7 +86,7 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
         scale: where they go.
         made: `pieces`, which some of them read.
     """
-    tuned = [piece for piece in made if piece.name.startswith("tune-")]
+    tuned = [piece for piece in made if piece.name.removeprefix("tune-") in scale.tuning_seeds]
     shipped = [piece for piece in made if piece.name.startswith("policy-")]
     evaluated = [piece for piece in made if piece.name in ("evaluate-first-round", f"evaluate-{NUMA}")]
     live = (_digest("tierenv/live"), _digest("agents"), _digest("tests/live"))
@@ -146,6 +167,28 @@ def _tuned(scale: Scale, suite: str) -> Piece:
     seeds = ("--seeds", str(scale.tuning_seeds[suite]))
     command = ("-m", "tierenv.train.studies.best_static", suite, *seeds, *trials, "--output", str(path))
     return Piece(f"tune-{suite}", (command,), (path,), ("tierenv.train.studies.best_static",), _scenarios(suite))
+
+
+def _tuned_on_set(scale: Scale, split: str, daemon: str) -> Piece:
+    """The best static settings of a set of the family under a daemon, of each scenario and of all of them."""
+    path = scale.policies / "best-static.json"
+    target = f"{GENERALIST}:{split}"
+    opened = ("--open-final",) if split == "final" else ()
+    plan = ("--daemon", daemon, "--trials", str(GENERALIST_TRIALS), "--seeds", "2", *opened)
+    module = "tierenv.train.studies.best_static"
+    command = ("-m", module, target, *plan, "--output", str(path))
+    return Piece(f"tune-{GENERALIST}-{split}-{daemon}", (command,), (path,), (module,), _scenarios(target, daemon))
+
+
+def _evaluated_on_final_set(scale: Scale, name: str, daemon: str, needs: Sequence[Piece]) -> Piece:
+    """How a generalist and its rivals did, by stake."""
+    path, trained = scale.results / f"{name}.json", needs[-1]
+    assert trained.resumes is not None
+    options = ("--split", "final", "--open-final", "--rivals", "--daemon", daemon, "--json", str(path))
+    policy = str(trained.resumes.relative_to(ROOT))
+    command = _evaluation(f"--family={GENERALIST}", [policy], GENERALIST_EPISODES, *options)
+    reads = (*_scenarios(f"{GENERALIST}:final", daemon), _digest("configs/daemons"))
+    return Piece(f"evaluate-{name}", (command,), (path,), ("tierenv.train.evaluate",), reads, needs=tuple(needs))
 
 
 def _trained(scale: Scale, configuration: str, seed: int) -> Piece:
