@@ -77,3 +77,20 @@ def test_ways_are_trained_judged_and_told(
     monkeypatch.setattr(learning_doc, "RESULTS", tmp_path)
     text = learning_doc.render(learning_doc.LEARNING_DOC.read_text(encoding="utf-8"))
     assert "| *short credit*: advantages over shorter times | 0 | " in text and "1,536 environment steps each" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ways", "preset", "fast strat"], "--ways=fast strat: unknown; did you mean 'fast start'?; allowed: preset, "),
+        (["--preset", "ppo-abench"], "--preset=ppo-abench: must train on a family"),
+        (["--preset", "ppo-generlist"], "unknown algorithm 'ppo-generlist'"),
+    ],
+)
+def test_bad_options_are_told_in_one_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ways.main(["--folder", str(tmp_path / "runs"), *options]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"tierenv: {message}") and told.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

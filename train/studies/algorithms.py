@@ -17,7 +17,8 @@ import tyro
 from rich.console import Console
 from tyro.conf import arg
 
-from tierenv.train.algorithms import ALGORITHMS
+from tierenv.errors import ConfigError
+from tierenv.train.algorithms import ALGORITHMS, find_algorithm
 from tierenv.train.config import TrainingConfig, load_training_config
 from tierenv.train.evaluate import evaluate
 from tierenv.train.evaluation import Row
@@ -107,10 +108,20 @@ def _outcome(row: Row) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, judge and print a line for each training. Returns the exit code: 130 if it was interrupted."""
+    """Train, judge and print a line for each training. Returns the exit code: 130 if interrupted, 2 for bad input."""
     options = tyro.cli(AlgorithmsStudy, args=arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return _run(options)
+    except ConfigError as error:
+        print(f"tierenv: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: AlgorithmsStudy) -> int:
     runs = []
+    for algorithm in options.algorithms:
+        find_algorithm(algorithm, "--algorithms")
     for algorithm in options.algorithms:
         for seed in range(options.training_seeds):
             run = train(options, algorithm, seed)

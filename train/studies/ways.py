@@ -19,6 +19,7 @@ from tyro.conf import arg
 
 from tierenv.agents.foreign import kind_of
 from tierenv.agents.policies import load_policy
+from tierenv.errors import ConfigError, close_match
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.config import TrainingConfig, checked, load_training_config
 from tierenv.train.journal import journal_of
@@ -174,10 +175,23 @@ def _over_no_migration(outcome: Outcome, policy: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, judge and print a line for each training. Returns the exit code: 130 if it was interrupted."""
+    """Train, judge and print a line for each training. Returns the exit code: 130 if interrupted, 2 for bad input."""
     options = tyro.cli(WaysStudy, args=arguments, prog="python -m tierenv.train.studies.ways")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return _run(options)
+    except ConfigError as error:
+        print(f"tierenv: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: WaysStudy) -> int:
+    for name in options.ways:
+        if name not in WAYS:
+            raise ConfigError(f"--ways={name}: unknown{close_match(name, WAYS)}; allowed: {', '.join(WAYS)}")
     preset = load_training_config(options.preset)
+    if preset.family is None:
+        raise ConfigError(f"--preset={options.preset}: must train on a family, whose selection set judges")
     runs: dict[tuple[str, int], Path] = {}
     for name in options.ways:
         for seed in range(options.training_seeds):
