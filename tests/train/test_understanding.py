@@ -386,7 +386,7 @@ def test_the_generalist_is_understood_once_it_is_shipped() -> None:
         ({"seeds": 0}, "--seeds=0: must be"),
         ({"depth": 0}, "--depth=0: must be 1 to 12"),
         ({"training": 0}, "--training=0: must be at least 1"),
-        ({"training": 1001}, "--training: 1001 scenarios of generalist:training: must be 1 to 1000"),
+        ({"training": 8001}, "--training: 8001 scenarios of generalist:training: must be 1 to 8000"),
         ({"policy": "built-in"}, "policy 'built-in' is not learned"),
         ({"output": "no/folder"}, "no/folder"),
     ],
