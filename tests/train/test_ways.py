@@ -82,7 +82,7 @@ def test_ways_are_trained_judged_and_told(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ways", "preset", "fast strat"], "--ways=fast strat: unknown; did you mean 'fast start'?; allowed: preset, "),
+        (["--ways", "preset", "fast strat"], "--ways=fast strat: unknown; did you mean 'fast start'?; allowed: pre"),
         (["--preset", "ppo-abench"], "--preset=ppo-abench: must train on a family"),
         (["--preset", "ppo-generlist"], "unknown algorithm 'ppo-generlist'"),
     ],
