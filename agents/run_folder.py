@@ -67,8 +67,8 @@ class RunConfiguration(NamedRecord):
         return self
 
     @cached_property
-    def scenarios(self) -> tuple[Scenario, ...]:
-        """What it was trained on; of a family what it began with. Raises `ConfigError`."""
+    def first_scenarios(self) -> tuple[Scenario, ...]:
+        """What its environments began with: all it was trained on, but of a family. Raises `ConfigError`."""
         if self.family is None:
             return self.given
         return self.family.scenarios("training", min(self.num_envs, self.num_scenarios))

@@ -185,6 +185,20 @@ def test_autoreset_goes_on_with_the_scenarios_that_it_is_told(mode: AutoresetMod
     assert asked == list(range(9))
 
 
+def test_what_runs_next_is_under_the_daemon_and_control_of_the_environment() -> None:
+    options: dict[str, Any] = {"autoreset_mode": "SameStep", "max_episode_steps": 1}
+    env = TieredMemoryVectorEnv(2, tiny(), control="off", next_scenario=lambda _: tiny(size="300MiB"), **options)
+    env.reset(seed=1)
+    env.step(np.zeros((2, 3), np.float32))
+    assert [scenario.control for scenario in env.scenarios] == ["off", "off"] and not env.task.is_controlled
+    env = TieredMemoryVectorEnv(
+        2, tiny(), daemon="numa-balancing", next_scenario=lambda _: tiny(size="300MiB"), **options
+    )
+    env.reset(seed=1)
+    env.step(np.zeros((2, 4), np.float32))
+    assert {scenario.daemon.name for scenario in env.scenarios} == {"numa-balancing"}
+
+
 def test_a_next_scenario_that_does_not_go_with_the_others_is_refused() -> None:
     limits = {"autoreset_mode": AutoresetMode.SAME_STEP, "max_episode_steps": 1}
     env = TieredMemoryVectorEnv(2, tiny(), next_scenario=lambda _: tiny(control_interval="3s"), **limits)  # type: ignore[arg-type]

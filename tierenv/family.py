@@ -50,7 +50,7 @@ SplitName = Literal["training", "selection", "final"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 MAX_SCENARIOS = 100_000
-"""In a set: as many as a training has machines, at most."""
+"""In a set, at most."""
 LEAST_FINAL = 24
 """Scenarios of a final set: with fewer, one of them decides."""
 LEAST_RUN_S = 1e-3
@@ -249,6 +249,11 @@ class Family(NamedRecord):
     def scenario(self, split: SplitName, index: int) -> Scenario:
         """One scenario of a set, of which no other has to be drawn for it. Raises `ConfigError`."""
         return self._draw(split, index, *self._plans[split][index]).scenario
+
+    def examples(self, split: SplitName, number: int | None = None) -> list[int]:
+        """Of a set, or its first few, the first scenario of each form on each platform. Raises `ConfigError`."""
+        plan = self._plans[split][: self.number_of(split, number)]
+        return sorted({pair: index for index, pair in reversed(list(enumerate(plan)))}.values())
 
     def drawn(self, split: SplitName, number: int | None = None) -> list[Drawn]:
         """The scenarios of a set, or the first few, and where they come from. Raises `ConfigError`."""

@@ -47,8 +47,9 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         max_episode_steps: episodes are truncated after this many steps; None for no such limit.
         autoreset_mode: an `AutoresetMode` or its value ("NextStep", "SameStep", "Disabled").
         render_mode: None, "ansi" or "rgb_array".
-        next_scenario: called where autoreset starts an episode, with 0, 1, 2 and so on, for the record of what runs in
-            it; it must go with the others as one of `reset(options)`. None lets each environment keep its own.
+        next_scenario: called where autoreset starts an episode, with 0, 1, 2 and so on, for what runs in it: a name,
+            path or record, as `reset(options)` takes it. A reset neither counts anew nor brings back what ran before.
+            To copy or pickle the environment it must be a function that can be. None: each keeps its own.
 
     Raises:
         ConfigError: for anything wrong with these.
@@ -70,7 +71,7 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
-        next_scenario: Callable[[int], Scenario] | None = None,
+        next_scenario: Callable[[int], str | Scenario] | None = None,
     ) -> None:
         check_render_mode(render_mode)
         self._daemon, self._control = find_daemon(daemon), control
@@ -239,7 +240,8 @@ class TieredMemoryVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], 
         scenarios: dict[int, Scenario] = {}
         if self._next_scenario is not None:
             for index in map(int, np.flatnonzero(ended)):
-                scenarios[index] = self._next_scenario(self._num_taken)
+                following = self._next_scenario(self._num_taken)
+                [scenarios[index]] = resolve_scenarios(following, 1, self._daemon, self._control)
                 self.task.check_scenario(index, scenarios[index])
                 self._num_taken += 1
         return Choice(ended, scenarios, {})

@@ -53,6 +53,9 @@ class Algorithm:
     own_defaults: Mapping[str, Any] = field(default_factory=dict)
     """Where a default of the constructor suits one environment rather than many."""
 
+    makes_it: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the constructor that tell it from others of its class."""
+
     @property
     def acts_by(self) -> Actor:
         """The row of its actor."""
@@ -80,8 +83,7 @@ class Algorithm:
             for parameter in parameters
             if parameter.name not in RESERVED and isinstance(parameter.default, scalar)
         }
-        own = {name: value for name, value in self.own_defaults.items() if name not in RESERVED}
-        return of_class | dict(self.policy_arguments) | own
+        return of_class | dict(self.policy_arguments) | dict(self.own_defaults)
 
     def check(self, hyperparameters: Mapping[str, Any], origin: str) -> None:
         """Raise `ConfigError` for a key the algorithm lacks or a value of another kind or out of range."""
@@ -118,7 +120,7 @@ class Algorithm:
 
     def constructor_arguments(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Those that the algorithm's own constructor takes, where they differ from its defaults."""
-        given = dict(self.own_defaults) | dict(hyperparameters)
+        given = dict(self.makes_it) | dict(self.own_defaults) | dict(hyperparameters)
         return {name: value for name, value in given.items() if name not in self.policy_arguments}
 
 
@@ -131,7 +133,7 @@ ALGORITHMS = {
             "stable_baselines3:PPO",
             "the same with noise that each environment keeps for a rollout (gSDE), on-policy",
             actor="gaussian-of-units",
-            own_defaults={"use_sde": True},
+            makes_it={"use_sde": True},
         ),
         Algorithm("a2c", "stable_baselines3:A2C", "advantage actor-critic, on-policy, one gradient step a rollout"),
         Algorithm(

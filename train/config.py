@@ -32,7 +32,7 @@ from tierenv.records import (
 from tierenv.scenario import Scenario, Scenarios, load_scenario
 from tierenv.score import unshaped
 from tierenv.train.algorithms import ALGORITHMS, Algorithm, LinearDecay, find_algorithm
-from tierenv.train.rewards import RewardForm
+from tierenv.train.rewards import REACH, RewardForm
 from tierenv.train.start_from import ABLE, StartFrom, start_tensors
 from tierenv.wrappers import menu_actions
 
@@ -70,7 +70,7 @@ class ScenarioSet(NamedRecord):
     """Scenarios, each under its own daemon or all under one."""
 
     scenarios: Scenarios
-    """In the order of the tables; environment i of a training has scenario i mod their number."""
+    """In the order of the tables."""
     daemon: Annotated[Daemon, Reference("daemons")] | None = None
     """Daemon in place of the scenarios' own."""
 
@@ -207,8 +207,12 @@ class TrainingConfig(ScenarioSet):
         content = self.model_dump(exclude=set(drawn)) | given
         config = validate_record(TrainingConfig, content, f"training configuration {self.name}")
         config = config.model_copy(update=drawn)
-        is_other_number = (config.num_envs, config.family_scenarios) != (self.num_envs, self.family_scenarios)
-        return config.resolved() if drawn and is_other_number else config
+        if not drawn or (config.num_envs, config.family_scenarios) == (self.num_envs, self.family_scenarios):
+            return config
+        try:
+            return config.resolved()
+        except ConfigError as error:
+            raise ConfigError(f"training configuration {self.name}: family: {error}") from None
 
 
 def load_training_config(name_or_path: str) -> TrainingConfig:
@@ -223,19 +227,14 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
     Raises:
         ConfigError: if not; it starts with `path`, where the configuration stands.
     """
-    config, chosen_on = _with_scenarios(config, path)
+    config, others = _with_scenarios(config, path)
     algorithm = find_algorithm(config.algorithm, path)
     algorithm.check(config.hyperparameters, path)
     _check_batches(config, algorithm, path)
-    if config.reward.needs_baselines and config.num_envs < config.num_scenarios:
-        instead = "family_scenarios says how many of the family" if config.family else "name fewer"
-        raise ConfigError(
-            f"{path}: num_envs={config.num_envs}: must be at least {config.num_scenarios}, one for each scenario, as "
-            f"rewards are held against no migration; {instead}"
-        )
+    check_baselines(config, path)
     _check_start(config, algorithm, path)
     _check_start_from(config, algorithm, path)
-    for scenario in (*config.scenarios, *chosen_on):
+    for scenario in (*config.scenarios, *others):
         if not scenario.daemon.can_be_tuned:
             raise ConfigError(
                 f"{path}: scenarios: {scenario.name} runs {scenario.daemon.name}, which cannot be tuned at run time; "
@@ -253,9 +252,20 @@ def checked(config: TrainingConfig, path: str) -> TrainingConfig:
     return config
 
 
-def _with_scenarios(config: TrainingConfig, path: str) -> tuple[TrainingConfig, tuple[Scenario, ...]]:
-    """The configuration with its scenarios, or its family's, under its daemon, and others that the best is chosen on.
+def check_baselines(config: TrainingConfig, origin: str) -> None:
+    """Refuse rewards that are held against no migration on scenarios that environments take in turns: `ConfigError`."""
+    if config.reward.needs_baselines and config.num_envs < config.num_scenarios:
+        instead = "family_scenarios says how many of the family" if config.family else "name fewer"
+        raise ConfigError(
+            f"{origin}: num_envs={config.num_envs}: must be at least {config.num_scenarios}, one for each scenario, as "
+            f"rewards are held against no migration; {instead}"
+        )
 
+
+def _with_scenarios(config: TrainingConfig, path: str) -> tuple[TrainingConfig, tuple[Scenario, ...]]:
+    """The configuration with its scenarios, or its family's, under its daemon, and others to check.
+
+    Those are what the best is chosen on, and one of each kind of the training set that no environment begins with.
     Raises `ConfigError`.
     """
     if bool(config.scenarios) == (config.family is not None):
@@ -269,7 +279,11 @@ def _with_scenarios(config: TrainingConfig, path: str) -> tuple[TrainingConfig, 
             raise ConfigError(f"{path}: {field}={number}: must be left out without family")
     try:
         config = config.resolved()
-        return config, (() if config.family is None else config.selection_scenarios)
+        if config.family is None:
+            return config, ()
+        examples = config.family.examples("training", config.family_scenarios)
+        later = (config.scenario(index) for index in examples if index >= len(config.scenarios))
+        return config, (*later, *config.selection_scenarios)
     except ConfigError as error:
         raise ConfigError(f"{path}{': family: ' if config.family else ': '}{error}") from None
 
@@ -324,6 +338,10 @@ def _check_start(config: TrainingConfig, algorithm: Algorithm, path: str) -> Non
         raise ConfigError(
             f"{path}: reward.overshoot_cost={config.reward.overshoot_cost:g}: actions of {algorithm.name} are within "
             "their range by themselves; leave it out"
+        )
+    if config.reward.overshoot_cost > 0 and any(abs(each) > REACH for each in config.initial_action or ()):
+        raise ConfigError(
+            f"{path}: initial_action: must be within {REACH:g} of 0 with reward.overshoot_cost, which ends there"
         )
     if config.menu is not None and not algorithm.chooses:
         raise ConfigError(f"{path}: menu: {algorithm.name} sets every tunable and chooses from none; leave it out")
@@ -407,6 +425,11 @@ def family_suite(family: str, split: str, number: int | None = None) -> str:
     if split not in get_args(SplitName):
         raise ConfigError(f"--split={split}: must be one of {', '.join(SPLITS)}")
     return f"{family}:{split}" if number is None else f"{family}:{split}:{number}"
+
+
+def is_of_family(suite_or_scenario: str) -> bool:
+    """Whether a name is that of a family's set, whole or in part."""
+    return _OF_FAMILY.fullmatch(suite_or_scenario) is not None
 
 
 def load_suite(suite_or_scenario: str, daemon: str | None = None) -> Suite:

@@ -34,6 +34,7 @@ from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario, load_scenario
 from tierenv.task import ModelledTask, simulated_task
 from tierenv.train import seeds as seed_blocks
+from tierenv.train.config import is_of_family
 from tierenv.train.episodes import MAX_TIME_MULTIPLE, Episodes, Recorder, Stateless, run_episodes
 from tierenv.train.provenance import git_revision, versions
 from tierenv.train.statistics import Estimate, mean_estimate, paired_difference
@@ -187,7 +188,7 @@ def distil(
     Args:
         run_or_bundle: the teacher.
         leaves: at most this many.
-        scenario_names: to play on; by default those the teacher was trained on.
+        scenario_names: to play on; by default those the teacher was trained on, see `training_scenarios`.
         num_seeds: evaluation episodes for each scenario.
         num_rounds: trees to choose from.
         num_episodes: training episodes for each scenario and round.
@@ -326,12 +327,19 @@ def _best(rounds: Sequence[Round]) -> int:
 
 
 def training_scenarios(run_or_bundle: str, source: LearnedSource) -> list[Scenario]:
-    """What a run or bundle was trained on. Raises `ConfigError` where a bundle's are gone, or others by now."""
+    """What a run or bundle was trained on; of a run on a family what its environments began with.
+
+    Raises `ConfigError` where a bundle's scenarios are a family's, are gone, or are others by now.
+    """
     run = RunFolder(find_policy_folder(run_or_bundle))
     if run.is_run:
-        return list(run.configuration.scenarios)
+        return list(run.configuration.first_scenarios)
     scenarios = []
     for row in source.scenarios:
+        if is_of_family(row.name):
+            raise ConfigError(
+                f"{run_or_bundle}: was trained on {row.name}, a set of a family; name scenarios to play on"
+            )
         try:
             scenario = load_scenario(row.name)
         except ConfigError as error:

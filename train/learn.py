@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from tierenv.agents.foreign import Sb3Policy
 from tierenv.agents.run_folder import SelectionResult
+from tierenv.errors import ConfigError
 from tierenv.progress import ReportProgress, unreported
 from tierenv.scenario import Scenario
 from tierenv.sim import threads
@@ -24,7 +24,7 @@ from tierenv.task import simulated_task
 from tierenv.train import models
 from tierenv.train import seeds as seed_blocks
 from tierenv.train.clock import Clock
-from tierenv.train.config import TrainingConfig
+from tierenv.train.config import TrainingConfig, check_baselines
 from tierenv.train.episodes import run_episodes
 from tierenv.train.interrupt import deferred_interrupt
 from tierenv.train.progress_csv import ProgressCsv
@@ -233,8 +233,8 @@ def learn(
     """
     started = time.perf_counter()
     set_threads(config)
-    adapter = make_adapter(config, report_progress)
     times_resumed = run.manifest.times_resumed
+    adapter = make_adapter(config, report_progress, times_resumed)
     model = models.make_model(config, run.config_path, adapter)
     checkpoint = run.latest_checkpoint()
     trained_s = 0.0 if checkpoint is None else models.go_on_from(checkpoint, model)
@@ -304,9 +304,12 @@ def _tell_rollout(model: BaseAlgorithm, timesteps: int) -> None:
         )
 
 
-def make_adapter(config: TrainingConfig, report_progress: ReportProgress = unreported) -> TieredMemoryVecEnv:
-    """The environments the learner acts in, as it sees them."""
-    scenarios = _training_scenarios(config)
+def make_adapter(
+    config: TrainingConfig, report_progress: ReportProgress = unreported, times_resumed: int = 0
+) -> TieredMemoryVecEnv:
+    """The environments the learner acts in, as it sees them. Raises `ConfigError`."""
+    turns = Turns(config, times_resumed)
+    scenarios = turns.first
     envs = TieredMemoryVectorEnv(
         num_envs=config.num_envs,
         scenario=scenarios,
@@ -314,39 +317,52 @@ def make_adapter(config: TrainingConfig, report_progress: ReportProgress = unrep
         observation=config.observation,
         shaping_gamma=config.gamma if config.shaping else None,
         autoreset_mode=AutoresetMode.SAME_STEP,
-        next_scenario=_in_turns(config),
+        next_scenario=turns.next if turns.has_others else None,
     )
     baselines: list[Baseline] = []
     if config.reward.needs_baselines:
+        check_baselines(config, config.name)
         seed = seed_blocks.training_seed(config.seed, 0)
         baselines = baselines_of_machines(scenarios, config.num_envs, seed, config.phase_orders, report_progress)
     menu = None if config.menu is None else np.array(config.menu, np.float32)
     return TieredMemoryVecEnv(envs, Rewards(config.reward, baselines), menu)
 
 
-def _training_scenarios(config: TrainingConfig) -> list[Scenario]:
-    """The scenarios that the environments begin with, at the resolution the learner acts in."""
-    return [_coarse(scenario, config) for scenario in config.scenarios]
+class Turns:
+    """The scenarios of a training, at the resolution the learner acts in, in the order in which they have their turns.
 
+    Where there are more than environments, one whose episode ends takes the next, and after the last the first. Each is
+    drawn when its turn comes, and kept. A resumed training begins where nobody knows, so it begins further on.
 
-def _in_turns(config: TrainingConfig) -> Callable[[int], Scenario] | None:
-    """What environments go on with, where there are more scenarios than these: the next, and after the last the first.
-
-    Each is drawn when its turn comes, and kept.
+    Args:
+        config: of the training.
+        times_resumed: before.
     """
-    number = config.num_scenarios
-    if number <= config.num_envs:
-        return None
 
-    @cache
-    def scenario(index: int) -> Scenario:
-        return _coarse(config.scenario(index), config)
+    def __init__(self, config: TrainingConfig, times_resumed: int) -> None:
+        self._config = config
+        self.has_others = config.num_scenarios > config.num_envs
+        self._offset = times_resumed * config.num_envs if self.has_others else 0
+        self._kept: dict[int, Scenario] = {}
 
-    return lambda turn: scenario((config.num_envs + turn) % number)
+    @property
+    def first(self) -> list[Scenario]:
+        """Those that the environments begin with."""
+        return [self._scenario(index) for index in range(min(self._config.num_envs, self._config.num_scenarios))]
 
+    def next(self, turn: int) -> Scenario:
+        """What runs in an episode that begins later. Raises `ConfigError`."""
+        return self._scenario(self._config.num_envs + turn)
 
-def _coarse(scenario: Scenario, config: TrainingConfig) -> Scenario:
-    return scenario if config.regions is None else scenario.replace(regions=config.regions)
+    def _scenario(self, turn: int) -> Scenario:
+        config, index = self._config, (self._offset + turn) % self._config.num_scenarios
+        if index not in self._kept:
+            try:
+                scenario = config.scenario(index)
+            except ConfigError as error:
+                raise ConfigError(f"{config.name}: family: {error}") from None
+            self._kept[index] = scenario if config.regions is None else scenario.replace(regions=config.regions)
+        return self._kept[index]
 
 
 def set_threads(config: TrainingConfig) -> None:

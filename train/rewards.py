@@ -16,8 +16,9 @@ page fast, and terms of the forms that a configuration asks for, all times the f
 * cost, `move_cost`: seconds for each page promoted or demoted. Bias: towards fewer moves than are best, by as much as
   the cost is above 0; what a move takes is in the time already.
 * overshoot, `overshoot_cost`: beyond is the sum of max(|a| - 1, 0)^2 over the coordinates a of the action before it is
-  clipped to its range. Out there nothing that an algorithm tries makes a difference, and a mean that got there never
-  learns to come back. Bias: none, as long as the mean can stay within the range.
+  clipped to its range; an action beyond `REACH` counts as there. Out there nothing that an algorithm tries makes a
+  difference, and a mean that got there never learns to come back. Bias: noise pays it, too, so that a mean keeps away
+  from the ends of the range, by about as much as the noise is wide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +56,8 @@ class RewardForm(Record):
     move_cost: Seconds = 0.0
     """Cost of each page promoted or demoted, beside the time that moving takes."""
     overshoot_cost: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    """Cost of an action beyond its range, by the square of how far: out there an algorithm learns nothing. For those
-    whose actions are clipped."""
+    """Cost of an action beyond its range, by the square of how far, up to 1: out there an algorithm learns nothing. For
+    those whose actions are clipped."""
 
     @property
     def needs_baselines(self) -> bool:
@@ -139,7 +140,7 @@ class Rewards:
         if form.move_cost > 0:
             extra -= form.move_cost * (_moved(after) - self._moved)
             self._moved = _moved(info)
-        seen = rewards + extra / info["reference_s"]
+        seen = rewards + extra / after["reference_s"]
         if form.overshoot_cost > 0:
             seen = seen - form.overshoot_cost * np.square(np.maximum(np.abs(actions) - 1, 0)).sum(axis=1)
         return (self._factor * seen).astype(np.float32)
@@ -155,7 +156,7 @@ class Rewards:
 
 def _last_of_episode(info: Mapping[str, Any], dones: NDArray[np.bool_]) -> dict[str, Floats]:
     """What the step led to, float64[n] each: of an episode that ended its last, not the first of the next."""
-    keys = ("elapsed_s", "work_done", "promoted_pages", "demoted_pages")
+    keys = ("elapsed_s", "work_done", "promoted_pages", "demoted_pages", "reference_s")
     if not dones.any():
         return {key: np.asarray(info[key], np.float64) for key in keys}
     final = info["final_info"]

@@ -72,7 +72,7 @@ def start_tensors(
         raise ConfigError(f"start_from.policy: {error}") from None
     network = source.model
     if not isinstance(network, Network) or network.output != "clip":
-        raise ConfigError(f"{field}: must be a network whose outputs are clipped, as ppo and a2c learn them")
+        raise ConfigError(f"{field}: must be a network whose outputs are clipped, as ppo, ppo-gsde and a2c learn them")
     if network.layers[1:-1] != tuple(hidden) or network.activation != activation:
         its = f"policy_net: [{', '.join(map(str, network.layers[1:-1]))}] and activation: {network.activation}"
         raise ConfigError(f"{field}: has {its}; say the same")

@@ -147,7 +147,7 @@ def _trained_on(configuration: RunConfiguration) -> tuple[TrainedOn, ...]:
         TrainedOn.model_construct(
             name=name,
             identity=family.identity_of_split("training"),
-            control_interval=configuration.scenarios[0].control_interval,
+            control_interval=family.scenario("training", 0).control_interval,
         ),
     )
 

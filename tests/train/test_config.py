@@ -57,6 +57,10 @@ def test_scenario_is_a_suite_of_one(scenario_path: Path) -> None:
         ({"hyperparameters": {"use_sde": True}}, "hyperparameters.use_sde: set by the run itself; ppo-gsde has noise"),
         ({"hyperparameters": {"n_steps": 8, "batch_size": 33}}, "batch_size=33: must divide"),
         (
+            {"reward": {"overshoot_cost": 1}, "initial_action": [2.5, 0, 0]},
+            "initial_action: must be within 2 of 0 with reward.overshoot_cost, which ends there",
+        ),
+        (
             {"algorithm": "sac", "hyperparameters": {}, "reward": {"overshoot_cost": 1}},
             "reward.overshoot_cost=1: actions of sac are within their range by themselves; leave it out",
         ),

@@ -12,6 +12,7 @@ import yaml
 
 from tests.tiny_family import tiny_family, write_family
 from tierenv import family as families
+from tierenv.agents.export import export_policy
 from tierenv.agents.export.learned_source import learned_source
 from tierenv.agents.heuristics import RandomPolicy, StaticPolicy, parse_setting
 from tierenv.agents.policies import PolicyLoader, load_policy
@@ -24,9 +25,10 @@ from tierenv.scenario import Scenario
 from tierenv.train import openings
 from tierenv.train.cli import main
 from tierenv.train.config import family_suite, load_suite, load_training_config
+from tierenv.train.distil import distil
 from tierenv.train.evaluate import evaluate
 from tierenv.train.evaluation import Evaluation
-from tierenv.train.learn import Selection, learn, make_adapter
+from tierenv.train.learn import Selection, Turns, learn, make_adapter
 from tierenv.train.openings import UNKNOWN_CODE, Openings, read_openings
 from tierenv.train.results import read_evaluation
 from tierenv.train.run_dir import RunDirectory
@@ -457,7 +459,7 @@ def test_trained_on_one_set_and_chosen_on_another(write_config: WriteConfig, fam
     assert result.best is not None and list(result.best.by_scenario) == Selection(config)._names
     family.unlink()  # a run needs nothing outside itself
     folder = RunFolder(tmp_path / "run")
-    assert folder.configuration.scenarios == config.scenarios
+    assert folder.configuration.first_scenarios == config.scenarios
     assert [daemon.name for daemon in folder.configuration.daemons] == ["kmmscand-tunable"]
     assert load_training_config(str(folder.config_path)).scenarios == config.scenarios
     source = learned_source(str(tmp_path / "run"))
@@ -493,6 +495,25 @@ def test_more_scenarios_than_environments_have_their_turns(
     with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:
         learn(config, run)
     assert RunFolder(tmp_path / "run").configuration.trained_on == "7 scenarios of family tiny"
+    again = Turns(config, times_resumed=1)
+    assert [scenario.name for scenario in again.first] == [f"tiny-training-{number}" for number in (4, 5, 6, 0)]
+    assert again.next(0).name == "tiny-training-1"
+    bundle = tmp_path / "bundle"
+    export_policy(str(tmp_path / "run"), "bundle", bundle)
+    with pytest.raises(ConfigError, match="was trained on tiny:training:7, a set of a family; name scenarios"):
+        distil(str(bundle), 4)
+
+
+def test_a_scenario_that_no_environment_begins_with_is_checked_all_the_same(
+    write_config: WriteConfig, family: Path
+) -> None:
+    values = yaml.safe_load(family.read_text())
+    values["forms"][values["splits"]["training"]["forms"][-1]]["scenario"]["control_interval"] = "1s"
+    own = write_family(family.parent, values, "others")
+    changes = {"scenarios": None, "family": str(own), "shaping": False, "num_envs": 1}
+    changes |= {"hyperparameters": {"n_steps": 8, "batch_size": 8, "n_epochs": 1}}
+    with pytest.raises(ConfigError, match=r"scenarios: tiny-training-\d: control_interval=1s: must be that of"):
+        load_training_config(str(write_config(**changes)))
 
 
 def test_a_training_has_the_daemon_that_it_names(write_config: WriteConfig, family: Path) -> None:

@@ -132,7 +132,7 @@ def test_resume_continues_to_the_total(write_config: WriteConfig, tmp_path: Path
         file.seek(0)
         rows = [float(row["time/machine_s"]) for row in csv.DictReader(file)]
     assert steps == [32, 64, 96, 128, 160, 192]
-    interval_s = RunFolder(folder).configuration.scenarios[0].control_interval
+    interval_s = RunFolder(folder).configuration.first_scenarios[0].control_interval
     for entry in RunFolder(folder).evaluations:  # the last interval of an episode of some thirty is cut short
         assert entry.machine_s == rows[steps.index(entry.timesteps)]
         assert 0.9 * entry.timesteps * interval_s < entry.machine_s < 1.000001 * entry.timesteps * interval_s
@@ -205,7 +205,7 @@ def test_a_run_on_a_scenario_called_like_a_packaged_one_keeps_its_own(
     train(write_config(), tmp_path / "run", timesteps=32)
     scenario = load_scenario(str(scenario_path))
     assert scenario.name == "moving-hot-set" and scenario != load_scenario("moving-hot-set")
-    assert RunFolder(tmp_path / "run").configuration.scenarios == (scenario,)
+    assert RunFolder(tmp_path / "run").configuration.first_scenarios == (scenario,)
 
 
 def test_a_run_resumes_on_scenarios_of_the_same_content(write_config: WriteConfig, tmp_path: Path) -> None:

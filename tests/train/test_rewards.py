@@ -105,6 +105,25 @@ def test_actions_beyond_their_range_cost_their_square_and_are_clipped() -> None:
     np.testing.assert_allclose(played.seen, played.plain - 0.5 * (0.25 + 0.04) * played.steps, rtol=1e-4)
 
 
+def test_the_last_step_of_an_episode_is_in_its_own_units() -> None:
+    last, actions = [], np.tile(np.array([-1, 1, 1], np.float32), (2, 1))
+    for size in ("512MiB", "64MiB"):
+        envs = TieredMemoryVectorEnv(
+            2,
+            tiny(),
+            autoreset_mode="SameStep",
+            max_episode_steps=12,
+            next_scenario=lambda _, size=size: tiny(size=size),
+        )
+        adapter = TieredMemoryVecEnv(envs, Rewards(RewardForm(move_cost="1ms")))  # type: ignore[arg-type]
+        adapter.seed(3)
+        adapter.reset()
+        rewards = [adapter.step(actions)[1] for _ in range(12)]
+        last.append(rewards[-1])
+    assert (last[0] < -0.1).all()
+    np.testing.assert_array_equal(*last)
+
+
 def test_without_that_cost_they_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"actions: must lie in \[-1, 1\]"):
         play(RewardForm(), [], [1.5, -1.2, 0.3])
@@ -203,7 +222,8 @@ def test_bad_forms_are_named(
 def test_a_run_trains_on_every_form_and_is_judged_by_time_alone(write_config: WriteConfig, tmp_path: Path) -> None:
     reward = {"scale": 10, "normalise": "gap", "worse_than_no_migration": 3, "move_cost": "1us"}
     reward |= {"overshoot_cost": 0.1}
-    config = load_training_config(str(write_config(reward=reward, timesteps=32)))
+    start = [1.5, -1.5, 0.0]  # that the policy would do were it not kept within the range where it is judged
+    config = load_training_config(str(write_config(reward=reward, initial_action=start, timesteps=32)))
     with RunDirectory.create(tmp_path / "run", config, "tierenv train") as run:
         best = learn(config, run).best
     assert best is not None and 1 <= best.normalised_time < 2

@@ -48,6 +48,7 @@ def test_a_way_differs_in_what_it_says(preset: TrainingConfig, name: str) -> Non
     said |= {"family_scenarios"} if way.has_no_turns else set()
     assert differences(preset, config) == said and bool(said) == (name != "preset")
     assert config.selection_scenarios == preset.selection_scenarios, "all are judged on the same"
+    assert (config.scenarios != preset.scenarios) == bool(way.mix)
 
 
 def test_the_other_ways_are_what_a_configuration_takes(preset: TrainingConfig) -> None:

@@ -78,7 +78,7 @@ def _budget_curves(folder: RunFolder, evaluations: Sequence[SelectionResult]) ->
                 points.setdefault(name, []).append(spent)
     return [
         BudgetCurve(plain(scenario.name), plain(scenario.daemon.name), plain(folder.configuration.name), found)
-        for scenario in folder.configuration.scenarios
+        for scenario in folder.configuration.first_scenarios
         if (found := points.get(scenario.name))
     ]
 

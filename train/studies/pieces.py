@@ -84,7 +84,7 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
 
     Args:
         scale: where they go.
-        made: `pieces`, which some of them read.
+        made: `pieces` and `generalists`, which some of them read.
     """
     tuned = [piece for piece in made if piece.name.removeprefix("tune-") in scale.tuning_seeds]
     shipped = [piece for piece in made if piece.name.startswith("policy-")]
@@ -107,7 +107,7 @@ def studies(scale: Scale, made: Sequence[Piece]) -> list[Piece]:
         _measured(scale, "bench", ("-m", "tierenv.train", "bench"), ("tierenv.train.bench",)),
         _measured(scale, "reliability", kills, killed, (_digest("tests", "reliability.py"),)),
         _measured(scale, "live-cost", ("-m", "tests.live.cost"), (), live, shipped),
-        _timeline(shipped),
+        _timeline([piece for piece in shipped if piece.name == "policy-moving-hot-set"]),
         *_understood(scale, shipped, tuned),
     ]
 

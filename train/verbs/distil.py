@@ -29,7 +29,8 @@ class Distil:
     leaves: Annotated[int, arg(metavar="N")] = 16
     """Size of the tree, at most: so many settings does it choose from."""
     scenario: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SCENARIO")] = ()
-    """Scenarios to play on, in place of those the teacher was trained on; may be repeated."""
+    """Scenarios to play on, in place of those the teacher was trained on, or, on a family, began with; may be
+    repeated."""
     seeds: Annotated[int, arg(metavar="N")] = 10
     """Evaluation episodes for each scenario: seeds 10000, 10001, ..., every second one with held-out phase orders."""
     json: JsonFile = None
