@@ -323,7 +323,9 @@ def make_adapter(
     if config.reward.needs_baselines:
         check_baselines(config, config.name)
         seed = seed_blocks.training_seed(config.seed, 0)
-        baselines = baselines_of_machines(scenarios, config.num_envs, seed, config.phase_orders, report_progress)
+        has_gap = config.reward.normalise == "gap"
+        plan = scenarios, config.num_envs, seed, config.phase_orders
+        baselines = baselines_of_machines(*plan, report_progress, has_gap=has_gap)
     menu = None if config.menu is None else np.array(config.menu, np.float32)
     return TieredMemoryVecEnv(envs, Rewards(config.reward, baselines), menu)
 

@@ -31,6 +31,8 @@ def baselines_of_machines(
     seed: int,
     phase_orders: PhaseOrders,
     report_progress: ReportProgress = unreported,
+    *,
+    has_gap: bool = True,
 ) -> list[Baseline]:
     """Of machines of which number i runs scenario i mod their number.
 
@@ -39,18 +41,19 @@ def baselines_of_machines(
         num_machines: how many.
         seed: of the first of the episodes without migration.
         phase_orders: the split of these.
-        report_progress: told the scenarios done; one takes up to a second.
+        report_progress: told the scenarios done; one takes up to some seconds.
+        has_gap: whether the form weighs scenarios by their gap: the bound takes much longer than the runs.
     """
     seeds = [seed + index for index in range(EPISODES)]
     found = []
     for index, scenario in enumerate(judged := scenarios[:num_machines]):
         report_progress(index, len(judged), "runs without migration, which rewards are held against")
-        found.append(baseline(scenario, seeds, phase_orders))
+        found.append(baseline(scenario, seeds, phase_orders, has_gap=has_gap))
     return [found[index % len(found)] for index in range(num_machines)]
 
 
-def baseline(scenario: Scenario, seeds: Sequence[int], phase_orders: PhaseOrders) -> Baseline:
-    """What the episodes of these seeds come to on average."""
+def baseline(scenario: Scenario, seeds: Sequence[int], phase_orders: PhaseOrders, *, has_gap: bool = True) -> Baseline:
+    """What the episodes of these seeds come to on average; without a gap the factor is 1."""
     idle = scenario_for(load_policy("no-migration", scenario), scenario)
     task = simulated_task([idle] * len(seeds), phase_orders=phase_orders, max_time_multiple=MAX_TIME_MULTIPLE)
     _, info = task.reset(episode_seeds(seeds))
@@ -64,7 +67,8 @@ def baseline(scenario: Scenario, seeds: Sequence[int], phase_orders: PhaseOrders
     work, elapsed_s = (np.array([entry[key] for entry in infos]) for key in ("work_done", "elapsed_s"))
     points = np.linspace(0, 1, NUM_POINTS)
     curves = [np.interp(points, *pair) for pair in zip(work.T, elapsed_s.T, strict=True)]
-    return Baseline(_factor(scenario, seeds, phase_orders, infos[-1]), np.mean(curves, axis=0))
+    factor = _factor(scenario, seeds, phase_orders, infos[-1]) if has_gap else 1.0
+    return Baseline(factor, np.mean(curves, axis=0))
 
 
 def _factor(

@@ -168,6 +168,9 @@ def test_no_migration_s_curve_leads_from_nothing_to_its_time() -> None:
     assert entry.time_over_work_s.shape == (NUM_POINTS,) and entry.time_over_work_s[0] == 0
     assert (np.diff(entry.time_over_work_s) > 0).all()
     assert entry.time_over_work_s[-1] == pytest.approx(evaluate_no_migration(tiny(), seeds))
+    without = baseline(tiny(), seeds, "training", has_gap=False)
+    assert without.factor == 1 != entry.factor
+    np.testing.assert_array_equal(without.time_over_work_s, entry.time_over_work_s)
 
 
 @given(

@@ -76,11 +76,6 @@ WAYS = {
         "a quarter of the scenarios separable, half with nothing to win",
         mix={"separable": 0.25, "flat": 0.25, "nothing-to-win": 0.5},
     ),
-    "over the gap": Way(
-        "rewards over the root of what can be won, and a scenario for each environment",
-        {"reward": {"scale": 1.0, "overshoot_cost": 0.03, "normalise": "gap"}},
-        has_no_turns=True,
-    ),
     "losses thrice": Way(
         "time that no migration would not have taken counts thrice, and a scenario for each environment",
         {"reward": {"scale": 5.0, "overshoot_cost": 0.006, "worse_than_no_migration": 3}},
