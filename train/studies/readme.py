@@ -4,7 +4,7 @@ A test checks that all are current.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from tierenv.reading import read_json
+from tierenv.train.judging import Standing, bounded, in_classes, standings
 from tierenv.train.outcomes import AT_STAKE, Outcome
+from tierenv.train.results import opening_words, read_evaluation
 from tierenv.train.statistics import Estimate
 from tierenv.train.studies.generated import (
     FIDELITY,
@@ -26,6 +28,8 @@ from tierenv.train.studies.generated import (
     rewrite,
     with_parts,
 )
+from tierenv.train.studies.pieces import GENERALISTS
+from tierenv.train.verdicts import verdict
 
 README = ROOT / "README.md"
 
@@ -165,7 +169,55 @@ def _beside(row: dict[str, Any]) -> str:
     return f"{number:,.0f} ({error})" if number >= 1000 or number == 0 else f"{number:.3g} ({error})"
 
 
+def generalist(name: str) -> str:
+    """A policy for machines and programs it has not seen beside its rivals, by stake, from what `evaluate` wrote.
+
+    Of settings for several scenarios those of other daemons are left out.
+    """
+    result = read_evaluation(RESULTS / f"{name}.json")
+    known = bounded(result.outcomes())
+    classes = [(stake.short_words, members, _by_name(members)) for stake, members in in_classes(known)]
+    classes.append(("all", known, _by_name(known)))
+    titles = [f"{title.replace('<=', '≤')} ({len(members)})" for title, members, _ in classes]
+    own = next(row.daemon for row in result.rows if row.kind == "learned")
+    elsewhere = {row.policy for row in result.rows if row.kind == "constant" and row.daemon != own}
+    lines = []
+    for standing in classes[-1][2].values():
+        if standing.name in elsewhere:
+            continue
+        title = f"`{_short(standing.name)}`" if standing.name in result.policies else f"*{standing.title}*"
+        ratios = [_over(of_class.get(standing.name), len(members)) for _, members, of_class in classes]
+        gap = standing.gap_closed and Estimate(*(100 * limit for limit in standing.gap_closed))
+        over, worst = standing.over_best_static, standing.worst.over_no_migration.value
+        lines.append([title, *ratios, _estimated(over, ".3f"), _estimated(gap, ".0f"), f"{worst:.3f}"])
+    columns = ["policy", *titles, "over best-static", "gap closed [%]", "worst"]
+    told = [f"Verdict: {found.words}." for found in [verdict(known)] if found is not None]
+    told.append(f"The set was {opening_words(result.openings)}.")
+    return f"{markdown_table(columns, lines, numbers_from=1)}\n\n{' '.join(told)}"
+
+
+def _by_name(outcomes: Sequence[Outcome]) -> dict[str, Standing]:
+    return {standing.name: standing for standing in standings(outcomes)}
+
+
+def _over(standing: Standing | None, num_scenarios: int) -> str:
+    """Total time over that without migration, and of how many scenarios where it is not of all."""
+    if standing is None:
+        return "-"
+    fewer = f" ({standing.num_scenarios})" if standing.num_scenarios < num_scenarios else ""
+    return f"{'≥ ' * bool(standing.num_given_up)}{standing.over_no_migration.value:.3f}{fewer}"
+
+
+def _estimated(estimate: Estimate | None, number: str) -> str:
+    if estimate is None:
+        return "-"
+    if estimate.interval is None:
+        return f"{estimate.value:{number}}"
+    return f"{estimate.value:{number}} ({estimate.low:{number}} to {estimate.high:{number}})"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    **{name: partial(generalist, name) for name in GENERALISTS.values()},
     "comparison": comparison,
     "numa-balancing": by_scenario,
     "numa-balancing-bars": bars,
