@@ -1,5 +1,6 @@
 """Policies by name: every row of the table, and what bad names and settings get."""
 
+import itertools
 import json
 import math
 import threading
@@ -34,6 +35,7 @@ from tierenv.records import packaged
 from tierenv.scenario import load_scenario
 from tierenv.task import simulated_task
 from tierenv.train.config import load_suite
+from tierenv.train.studies.pieces import GENERALISTS
 from tierenv.units import GIB, MIB
 
 SCENARIO = load_scenario("skewed")
@@ -306,6 +308,8 @@ def test_packaged_scenarios_have_their_setting(name: str) -> None:
 def test_no_setting_is_packaged_for_a_scenario_that_is_no_more() -> None:
     known = {load_scenario(name).identity for name in packaged("scenarios")}
     known |= {scenario.identity for scenario in load_suite("numa-balancing").scenarios}
+    for split, daemon in itertools.product(("selection", "final"), GENERALISTS):
+        known |= {scenario.identity for scenario in load_suite(f"generalist:{split}", daemon).scenarios}
     assert set(read_best_static(packaged_path()).scenarios) == known
 
 

@@ -202,7 +202,9 @@ def test_a_setting_that_promotes_nothing_is_always_judged() -> None:
 
 
 def test_the_grid_still_holds_every_packaged_best_setting_and_random_draws_as_ever() -> None:
-    stored = best_static.read_best_static(best_static.packaged_path()).scenarios.values()
+    packaged = best_static.read_best_static(best_static.packaged_path()).scenarios.values()
+    stored = [best for best in packaged if "--sampler random" not in str(best.command)]
+    assert len(stored) > 10
     for name in {best.daemon for best in stored}:
         daemon = load_daemon(name)
         rows = grid(daemon, grid_size(daemon))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tests.tiny import tiny
 from tests.tiny_family import tiny_family, write_family
 from tierenv.action import ActionCodec
+from tierenv.agents.best_static import suites_of
 from tierenv.agents.bundle import BundlePolicy, TrainedOn, write_bundle
 from tierenv.agents.tree import LEAF, DecisionTree
 from tierenv.daemon import load_daemon
@@ -311,7 +312,8 @@ def test_a_study_tells_what_the_policy_goes_by_and_finds_it_in_a_tree(result: di
     assert tree["agreement"]["scan_period_ms"] == 1 and tree["agreement"]["throttle_bytes_per_s"] > 0.5
     assert tree["trained_on"] == ["tiny-training-0", "tiny-training-1"]
     standings = result["comparison"][ALL]
-    assert {name: row["kind"] for name, row in standings.items()} == {
+    constants = {f"one-static:{suite}": "constant" for suite in suites_of(DAEMON.name)}
+    assert {name: row["kind"] for name, row in standings.items()} == constants | {
         policy: "learned",
         "tree": "learned",
         "built-in": "rule",
