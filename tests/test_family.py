@@ -76,12 +76,18 @@ def test_packaged_families_keep_their_sets_apart(name: str) -> None:
     assert mine.splits.final.scenarios >= LEAST_FINAL and mine.splits.selection.scenarios >= 24
 
 
+MOST_DRAWN = 2000
+"""Scenarios of a set: all of a training set take a minute."""
+
+
 @pytest.mark.parametrize("name", packaged("families"))
 def test_all_scenarios_of_packaged_families_are_valid_and_one_policy_can_be_for_them(name: str) -> None:
     mine = load_family(name)
     for split in SPLITS:
-        drawn = mine.drawn(split)
-        assert Counter(each.kind for each in drawn) == Counter(getattr(mine.splits, split).counts)
+        plan = getattr(mine.splits, split)
+        drawn = mine.drawn(split, min(plan.scenarios, MOST_DRAWN))
+        counts = Counter(each.kind for each in drawn)
+        assert all(abs(counts[kind] - share * len(drawn)) <= 1 for kind, share in plan.mix.items())
         assert {(each.scenario.regions, each.scenario.control_interval) for each in drawn} == {(64, 2.0)}
         assert len({each.scenario.identity for each in drawn}) == len(drawn)
         for each in drawn[:20]:

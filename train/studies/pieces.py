@@ -203,7 +203,7 @@ def _trained(scale: Scale, configuration: str, seed: int) -> Piece:
         (command,),
         (folder / "best" / "model.zip",),
         ("tierenv.train.learn",),
-        (load_training_config(configuration).model_dump_json(),),
+        (_training(configuration),),
         is_kept=True,
         resumes=folder,
     )
@@ -289,6 +289,12 @@ def _measured(
 ) -> Piece:
     path = scale.results / f"{name}.json"
     return Piece(name, ((*command, "--json", str(path)),), (path,), modules, (*reads, _configurations()), tuple(needs))
+
+
+@cache
+def _training(configuration: str) -> str:
+    """A training configuration, whole; one on a family takes seconds to read."""
+    return load_training_config(configuration).model_dump_json()
 
 
 def _name(piece: Piece) -> str:
